@@ -1,0 +1,154 @@
+"""A deployment: a folder with ``tierhouse.yaml``, source mappings and policies; and the layout of what runs write.
+
+Nothing here reads drops or policies: see ``ingest.mapping`` and ``policy``.
+"""
+
+from __future__ import annotations
+
+import difflib
+import os
+from pathlib import Path
+from typing import Any, Literal
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+
+from orchestration.errors import BadInput
+from orchestration.periods import parse_period
+
+PROJECT_ROOT = Path(__file__).resolve().parent.parent
+DEFAULT_DEPLOYMENT = PROJECT_ROOT / "examples" / "telecom"
+
+
+class Config(BaseModel):
+    """Keys of ``tierhouse.yaml``. Paths are relative to the deployment's folder."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    name: str = Field(pattern=r"^[a-z][a-z0-9_]*$", description="short name; part of folder and catalog names")
+    title: str = Field(description="what a person calls this deployment")
+    currency: str = Field(pattern=r"^[A-Z]{3}$", description="the one currency; rows in others are quarantined")
+    timezone: str = Field(description="IANA name; a period is a calendar month in this zone")
+    first_period: str = Field(description="the first period that may be materialized, e.g. 2025-01")
+    data: str = Field(description="folder for all that runs write: landing, vault, warehouse, releases, ledger, channels")
+    drops: str = Field(description="folder under which sources put their drops")
+    sources: str = Field("sources", description="folder with one mapping per source")
+    policies: str = Field("policies", description="folder whose seed files take the place of those in seeds/")
+    customers_from: Literal["customers", "bill_lines"] = Field(
+        "customers", description="bill_lines: every customer id on a bill is a customer (a source without customer master)"
+    )
+    max_bad_share: float = Field(0.02, ge=0, le=1, description="share of bad rows in a file above which the run is held")
+    failure_webhook: str | None = Field(None, description="address that gets a JSON POST when a Dagster run fails")
+    schedule_cron: str = Field("0 6 3 * *", description="when the monthly schedule runs, in the deployment's time zone")
+
+    @field_validator("timezone")
+    @classmethod
+    def _known_zone(cls, value: str) -> str:
+        try:
+            ZoneInfo(value)
+        except (ZoneInfoNotFoundError, ValueError) as err:
+            raise ValueError(f"{value!r} is no time zone; write an IANA name such as Asia/Shanghai") from err
+        return value
+
+    @field_validator("first_period")
+    @classmethod
+    def _is_period(cls, value: str) -> str:
+        try:
+            return parse_period(value)
+        except BadInput as err:
+            raise ValueError(err.what) from err
+
+
+class Deployment:
+    """A loaded deployment. Attributes are absolute paths; folders are made when first written to."""
+
+    def __init__(self, folder: Path, config: Config) -> None:
+        self.folder = folder
+        self.config = config
+        self.name = config.name
+        self.data = (folder / os.path.expanduser(config.data)).resolve()
+        override = os.environ.get("TIERHOUSE_DATA")
+        if override:
+            self.data = Path(override).resolve()
+        drops = os.environ.get("TIERHOUSE_DROPS")
+        self.drops = Path(drops).resolve() if drops else (folder / os.path.expanduser(config.drops)).resolve()
+        self.sources = folder / config.sources
+        self.policies = folder / config.policies
+        self.landing = self.data / "landing"
+        self.quarantine = self.data / "quarantine"
+        self.vault = self.data / "vault.duckdb"
+        self.warehouse = self.data / "warehouse.duckdb"
+        self.ledger = self.data / "ledger.sqlite"
+        self.gates = self.data / "gates"
+        self.releases = self.data / "releases"
+        self.catalogs = self.data / "catalogs"
+        self.channels = self.data / "channels"
+        self.scratch = self.data / "scratch"
+        self.lock = self.data / "run.lock"
+
+    @property
+    def seeds(self) -> Path:
+        """The default policies; a file of the same name in :attr:`policies` takes the place of one here."""
+        return PROJECT_ROOT / "seeds"
+
+    @property
+    def zone(self) -> ZoneInfo:
+        """Time zone in which a timestamp's period is found."""
+        return ZoneInfo(self.config.timezone)
+
+
+def yaml_problem(err: yaml.YAMLError) -> tuple[str, str]:
+    """What and where of a YAML syntax error, for a message: ``("mapping values are not allowed here", "line 3")``."""
+    mark = getattr(err, "problem_mark", None)
+    where = f"line {mark.line + 1}, column {mark.column + 1}" if mark else ""
+    return str(getattr(err, "problem", None) or "is not valid YAML"), where
+
+
+def explain_validation(err: ValidationError, model: type[BaseModel], where: str, text: str = "") -> BadInput:
+    """Turn pydantic's errors into one BadInput that names key, line and the key that was probably meant."""
+    problems: list[str] = []
+    for item in err.errors():
+        path = ".".join(str(p) for p in item["loc"])
+        key = str(item["loc"][-1]) if item["loc"] else ""
+        line = next((n for n, row in enumerate(text.splitlines(), 1) if row.strip().startswith(f"{key}:")), None)
+        at = f" (line {line})" if line else ""
+        if item["type"] == "extra_forbidden":
+            near = difflib.get_close_matches(key, list(model.model_fields), n=1)
+            hint = f"did you mean {near[0]!r}?" if near else f"known keys: {', '.join(model.model_fields)}"
+            problems.append(f"unknown key {path!r}{at}: {hint}")
+        elif item["type"] == "missing":
+            problems.append(f"key {path!r} is missing")
+        else:
+            problems.append(f"key {path!r}{at}: {item['msg'].removeprefix('Value error, ')}")
+    return BadInput("; ".join(problems), where, "correct the file; docs/reference/configuration.md lists every key")
+
+
+def read_yaml(path: Path) -> tuple[dict[str, Any], str]:
+    """Parsed mapping and text of a YAML file; BadInput if it cannot be read or is no mapping."""
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+    except (OSError, UnicodeDecodeError) as err:
+        raise BadInput(f"cannot be read: {err}", str(path), "check that it is there, readable, and UTF-8") from err
+    try:
+        content = yaml.safe_load(text)
+    except yaml.YAMLError as err:
+        what, where = yaml_problem(err)
+        raise BadInput(what, f"{path}, {where}" if where else str(path), "correct the YAML there") from err
+    if not isinstance(content, dict):
+        raise BadInput("holds no keys", str(path), "write `key: value` lines; see examples/telecom")
+    return content, text
+
+
+def load_deployment(folder: str | Path | None = None) -> Deployment:
+    """Load ``folder`` (default: $TIERHOUSE_DEPLOYMENT, else the sample company)."""
+    path = Path(folder or os.environ.get("TIERHOUSE_DEPLOYMENT") or DEFAULT_DEPLOYMENT).resolve()
+    file = path / "tierhouse.yaml"
+    if not file.is_file():
+        raise BadInput("no tierhouse.yaml here, so this is no deployment", str(path), "name a folder that holds one: --deployment DIR")
+    content, text = read_yaml(file)
+    try:
+        config = Config.model_validate(content)
+    except ValidationError as err:
+        raise explain_validation(err, Config, str(file), text) from err
+    return Deployment(path, config)

@@ -1,0 +1,76 @@
+"""Errors that a person is meant to read, with the exit code each one ends a command with.
+
+Only these cross the command line: any other exception is a defect of ours and ends with exit code 1.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any, ClassVar
+
+EXIT_DONE = 0
+EXIT_FAILED = 1
+EXIT_BAD_INPUT = 2
+EXIT_HELD = 3
+EXIT_MISMATCH = 4
+EXIT_BUSY = 5
+
+
+@dataclass
+class TierhouseError(Exception):
+    """What is wrong, where, and what to do about it.
+
+    ``where`` names file, line (row) and column as far as known, e.g. ``seeds/levels.csv, row 3, column rank``.
+    """
+
+    what: str
+    where: str = ""
+    remedy: str = ""
+    details: dict[str, Any] = field(default_factory=dict)
+
+    exit_code: ClassVar[int] = EXIT_FAILED
+
+    def __str__(self) -> str:
+        text = self.what if not self.where else f"{self.where}: {self.what}"
+        return f"{text}\n  To do: {self.remedy}" if self.remedy else text
+
+    def as_json(self) -> dict[str, Any]:
+        """Shape of the ``error`` object that every command prints under ``--json``."""
+        return {
+            "error": type(self).__name__,
+            "what": self.what,
+            "where": self.where,
+            "remedy": self.remedy,
+            "exit_code": self.exit_code,
+            **({"details": self.details} if self.details else {}),
+        }
+
+
+class Failed(TierhouseError):
+    """The environment failed: a full disk, an unreadable file, a read-only folder."""
+
+    exit_code = EXIT_FAILED
+
+
+class BadInput(TierhouseError):
+    """Wrong use or bad input; nothing was changed but the quarantine."""
+
+    exit_code = EXIT_BAD_INPUT
+
+
+class Held(TierhouseError):
+    """A gate or an open period holds the release; nothing downstream changed."""
+
+    exit_code = EXIT_HELD
+
+
+class Mismatch(TierhouseError):
+    """A recomputation or a hash does not agree with what was recorded."""
+
+    exit_code = EXIT_MISMATCH
+
+
+class Busy(TierhouseError):
+    """Another run holds the deployment's lock."""
+
+    exit_code = EXIT_BUSY

@@ -1,0 +1,52 @@
+"""Periods: calendar months written ``2026-06``. Arithmetic is on ``year * 12 + month - 1``, as in the SQL macros."""
+
+from __future__ import annotations
+
+import re
+from datetime import date
+
+from orchestration.errors import BadInput
+
+_PERIOD = re.compile(r"^(\d{4})-(0[1-9]|1[0-2])$")
+
+
+def parse_period(text: str, where: str = "--period") -> str:
+    """Return ``text`` if it is a period, else raise BadInput naming ``where``."""
+    if not _PERIOD.match(text):
+        raise BadInput(f"{text!r} is not a period", where, "write a calendar month as YYYY-MM, for example 2026-06")
+    return text
+
+
+def parse_period_range(text: str, where: str = "--periods") -> list[str]:
+    """``2026-01..2026-06`` or ``2026-06`` to the list of its periods, in order."""
+    first, sep, last = text.partition("..")
+    start = parse_period(first.strip(), where)
+    end = parse_period(last.strip(), where) if sep else start
+    if end < start:
+        raise BadInput(f"the range {text!r} ends before it starts", where, f"write {end}..{start}")
+    return periods_between(start, end)
+
+
+def period_index(period: str) -> int:
+    """Months since year 0: ``2026-06`` → 24317."""
+    return int(period[:4]) * 12 + int(period[5:7]) - 1
+
+
+def period_from_index(index: int) -> str:
+    """Inverse of :func:`period_index`."""
+    return f"{index // 12:04d}-{index % 12 + 1:02d}"
+
+
+def add_months(period: str, months: int) -> str:
+    """The period ``months`` later (negative: earlier)."""
+    return period_from_index(period_index(period) + months)
+
+
+def periods_between(first: str, last: str) -> list[str]:
+    """All periods from ``first`` to ``last``, both included."""
+    return [period_from_index(i) for i in range(period_index(first), period_index(last) + 1)]
+
+
+def first_day(period: str) -> date:
+    """First day of the period."""
+    return date(int(period[:4]), int(period[5:7]), 1)
