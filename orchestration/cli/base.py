@@ -1,0 +1,124 @@
+"""What every command shares: the deployment option, ``--json``, progress, and how errors become messages and exit codes."""
+
+from __future__ import annotations
+
+import errno
+import functools
+import json
+import sys
+import time
+import traceback
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import click
+from rich.console import Console
+
+from orchestration.deployment import Deployment, load_deployment
+from orchestration.errors import EXIT_FAILED, Failed, TierhouseError
+from orchestration.ledger import Ledger
+
+_OS_REMEDIES = {
+    errno.ENOSPC: "free space on that disk, then run the same command again: nothing was left half done",
+    errno.EDQUOT: "free space within the quota, then run the same command again: nothing was left half done",
+    errno.EACCES: "give this user the right to read and write there, then run the same command again",
+    errno.EPERM: "give this user the right to read and write there, then run the same command again",
+    errno.EROFS: "the folder is read-only: name another under `data:` in tierhouse.yaml",
+}
+
+
+@dataclass
+class Context:
+    """One call of the command line. ``deployment`` and ``ledger`` are loaded when first asked for."""
+
+    as_json: bool
+    folder: str | None
+    out: Console = field(default_factory=lambda: Console(highlight=False, soft_wrap=True))
+    started: float = field(default_factory=time.monotonic)
+    _deployment: Deployment | None = None
+
+    @property
+    def deployment(self) -> Deployment:
+        if self._deployment is None:
+            self._deployment = load_deployment(self.folder)
+        return self._deployment
+
+    @property
+    def ledger(self) -> Ledger:
+        return Ledger(self.deployment.ledger)
+
+    def say(self, line: str) -> None:
+        """One line of progress, on standard error so that ``--json`` output stays clean."""
+        click.echo(f"[{time.monotonic() - self.started:6.1f} s] {line}", err=True)
+
+    def result(self, value: Any, render: Callable[[], None]) -> None:
+        """Print ``value`` as JSON under ``--json``, else call ``render``."""
+        if self.as_json:
+            click.echo(json.dumps(value, ensure_ascii=False, indent=2, default=str))
+        else:
+            render()
+
+
+def _end(context: Context, error: TierhouseError) -> None:
+    if context.as_json:
+        click.echo(json.dumps(error.as_json(), ensure_ascii=False, indent=2, default=str))
+    else:
+        click.echo(f"{type(error).__name__}: {error}", err=True)
+    sys.exit(error.exit_code)
+
+
+def _log_defect(context: Context) -> str:
+    """Write the traceback where it can be reported from; return where."""
+    try:
+        folder = context.deployment.data / "logs"
+        folder.mkdir(parents=True, exist_ok=True)
+        file = folder / f"defect-{datetime.now(UTC):%Y%m%dT%H%M%S}.txt"
+        file.write_text(traceback.format_exc())
+    except (OSError, TierhouseError):
+        traceback.print_exc()
+        return "above"
+    return str(file)
+
+
+def command(group: click.Group, name: str, **kwargs: Any) -> Callable[[Callable[..., None]], click.Command]:
+    """Register a function ``f(context, …)`` as a command of ``group`` with the options that every command has."""
+
+    def register(function: Callable[..., None]) -> click.Command:
+        @functools.wraps(function)
+        def call(deployment: str | None, as_json: bool, **options: Any) -> None:
+            context = Context(as_json, deployment)
+            try:
+                function(context, **options)
+            except TierhouseError as err:
+                _end(context, err)
+            except OSError as err:
+                where = str(err.filename or "")
+                _end(context, Failed(str(err.strerror or err), where, _OS_REMEDIES.get(err.errno or 0, "check the disk and the rights on that path")))
+            except (KeyboardInterrupt, click.ClickException, click.exceptions.Exit):
+                raise
+            except Exception as err:  # noqa: BLE001 - the last resort: a defect of ours must not look like bad input
+                click.echo(f"Failed: a defect of Tierhouse: {type(err).__name__}: {err}\n  To do: report it with {_log_defect(context)}", err=True)
+                sys.exit(EXIT_FAILED)
+
+        wrapped: Callable[..., Any] = click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")(call)
+        wrapped = click.option(
+            "--deployment",
+            "-d",
+            type=click.Path(),
+            default=None,
+            help="Folder with tierhouse.yaml. Default: $TIERHOUSE_DEPLOYMENT, else the sample company.",
+        )(wrapped)
+        return group.command(name, **kwargs)(wrapped)
+
+    return register
+
+
+def relative(path: Path) -> str:
+    """``path`` as a person in the current folder would write it."""
+    try:
+        return str(path.relative_to(Path.cwd()))
+    except ValueError:
+        return str(path)

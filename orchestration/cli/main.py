@@ -1,0 +1,255 @@
+"""``tierhouse``: the commands. Imports inside the commands keep ``--help`` and small commands quick."""
+
+from __future__ import annotations
+
+import logging
+import os
+from typing import Any
+
+import click
+from rich.table import Table
+
+from orchestration.cli.base import Context, command, relative
+from orchestration.errors import BadInput, Held
+from orchestration.periods import parse_period, parse_period_range
+
+os.environ.setdefault("GX_ANALYTICS_ENABLED", "false")
+os.environ.setdefault("DO_NOT_TRACK", "1")
+logging.getLogger("great_expectations").setLevel(logging.ERROR)
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(package_name="tierhouse")
+def main() -> None:
+    """Tierhouse: from raw bills to tiers that can be defended.
+
+    Exit codes: 0 done, 1 failed, 2 wrong use or bad input, 3 held, 4 mismatch, 5 busy.
+    """
+
+
+@command(main, "ingest")
+@click.option("--source", "sources", multiple=True, help="Only this source (may be repeated).")
+def ingest_command(context: Context, sources: tuple[str, ...]) -> None:
+    """Land new drops: typed copies of good rows, quarantine with reasons for the rest."""
+    from orchestration.ingest import ingest
+
+    report = ingest(context.deployment, context.ledger, sources=list(sources) or None, say=context.say)
+
+    def render() -> None:
+        from orchestration.cli.summary import print_ingest
+
+        print_ingest(context, report)
+
+    context.result(report.as_json(), render)
+    if report.refused or report.bad_share_exceeded:
+        raise BadInput(
+            f"{len(report.refused)} files were refused and {len(report.bad_share_exceeded)} hold too many bad rows",
+            str(context.deployment.drops),
+            "see the reasons above and `tierhouse quarantine`; put corrected files beside the old ones and ingest again",
+        )
+
+
+@command(main, "run")
+@click.option("--periods", required=True, help="A period or a range: 2026-06 or 2026-01..2026-06.")
+def run_command(context: Context, periods: str) -> None:
+    """Ingest, build, gate, release and deliver the periods, in one Dagster run."""
+    from orchestration.cli.summary import report_run
+
+    report_run(context, parse_period_range(periods))
+
+
+@command(main, "demo")
+@click.option("--customers", default=20_000, show_default=True, help="Customers of the sample company.")
+@click.option("--months", default=18, show_default=True, help="Months of the sample company.")
+@click.option("--seed", default=7, show_default=True, help="Seed of the sample company.")
+@click.option("--last", default=6, show_default=True, help="How many of its last months to materialize.")
+def demo_command(context: Context, customers: int, months: int, seed: int, last: int) -> None:
+    """Make the sample company once, then ingest and materialize its last months."""
+    from orchestration.cli.summary import report_run
+    from orchestration.sample import ensure_sample
+
+    truth = ensure_sample(context.deployment.drops, customers=customers, months=months, seed=seed, say=context.say)
+    report_run(context, list(truth["periods"])[-last:])
+
+
+@command(main, "explain")
+@click.argument("customer")
+@click.option("--program", default="six_star", show_default=True, help="Program id.")
+@click.option("--period", required=True, help="Period, e.g. 2026-06.")
+@click.option("--lang", type=click.Choice(["en", "zh"]), default="en", show_default=True, help="Language of the text.")
+def explain_command(context: Context, customer: str, program: str, period: str, lang: str) -> None:
+    """Say why CUSTOMER has the level: bills, window values, the matched rule, and why not the level above."""
+    from orchestration.audit import explain, render
+
+    explanation = explain(context.deployment, context.ledger, customer, program, parse_period(period))
+    context.result(explanation.as_json(), lambda: click.echo(render(explanation, lang)))
+
+
+@command(main, "releases")
+def releases_command(context: Context) -> None:
+    """List the releases and the catalog that readers see."""
+    from orchestration.release import current_catalog, list_releases
+
+    catalog = current_catalog(context.deployment)
+    rows = list_releases(context.deployment, context.ledger)
+
+    def render() -> None:
+        if catalog is None:
+            click.echo("No release yet. Try: tierhouse run --periods YYYY-MM")
+            return
+        click.echo(f"catalog {catalog['catalog']}: what readers see now")
+        table = Table("release", "period", "released at (UTC)", "cut-off", "in catalog", "folder")
+        for row in rows:
+            visible = catalog["periods"].get(row["period"]) == row["release"]
+            folder = relative(context.deployment.releases / row["release"])
+            table.add_row(row["release"], row["period"], row["at"], str(row["cutoff_seq"]), "yes" if visible else "", folder)
+        context.out.print(table)
+
+    context.result({"catalog": catalog, "releases": rows}, render)
+
+
+@command(main, "rollback")
+@click.option("--to", "to_catalog", type=int, default=None, help="Catalog to go back to. Default: the one before the current.")
+@click.option("--reason", required=True, help="Why; kept in the ledger.")
+@click.option("--by", "requested_by", required=True, help="Who asks for it; kept in the ledger.")
+def rollback_command(context: Context, to_catalog: int | None, reason: str, requested_by: str) -> None:
+    """Move the catalog pointer back, record it, and write the channel files of the older catalog again."""
+    from orchestration.release import rollback
+
+    result = rollback(context.deployment, context.ledger, to_catalog, reason, requested_by, say=context.say)
+    context.result(result, lambda: click.echo(f"readers see catalog {result['catalog']} again as catalog {result['new_catalog']}"))
+
+
+@command(main, "balance")
+@click.option("--source", default=None, help="Only this source.")
+@click.option("--entity", default=None, help="Only this entity.")
+def balance_command(context: Context, source: str | None, entity: str | None) -> None:
+    """Show for every file: rows in = landed + quarantined + superseded."""
+    from orchestration.ingest import balance
+
+    rows = [
+        r for r in balance(context.ledger) if (source is None or r["source"] == source) and (entity is None or r["entity"] == entity)
+    ]
+
+    def render() -> None:
+        from orchestration.cli.summary import print_balance
+
+        print_balance(context, rows)
+
+    context.result(rows, render)
+
+
+@command(main, "quarantine")
+@click.option("--limit", default=5, show_default=True, help="Rows to show of each file; 0 for the counts only.")
+def quarantine_command(context: Context, limit: int) -> None:
+    """Show what was rejected, why, and the original text."""
+    from orchestration.cli.summary import print_quarantine, quarantine_listing
+
+    listing = quarantine_listing(context, limit)
+    context.result(listing, lambda: print_quarantine(context, listing))
+
+
+@command(main, "deliveries")
+def deliveries_command(context: Context) -> None:
+    """Show what each channel has been sent, and from which catalog."""
+    rows = [{"at": e.at, **e.payload} for e in context.ledger.entries("delivery")]
+
+    def render() -> None:
+        table = Table("channel", "catalog", "as of", "rows", "file", "at (UTC)")
+        for row in rows:
+            table.add_row(row["channel"], str(row["catalog"]), str(row["as_of_period"]), str(row["rows"]), str(row["path"]), row["at"])
+        context.out.print(table)
+
+    context.result(rows, render)
+
+
+@main.group("ledger")
+def ledger_group() -> None:
+    """The hash-chained record of what happened."""
+
+
+@command(ledger_group, "show")
+@click.option("--last", default=20, show_default=True, help="How many entries.")
+def ledger_show_command(context: Context, last: int) -> None:
+    """Show the newest entries."""
+    entries = context.ledger.entries()[-last:]
+
+    def render() -> None:
+        table = Table("seq", "at (UTC)", "kind", "what", "hash")
+        for e in entries:
+            what = ", ".join(f"{k}={v}" for k, v in e.payload.items() if isinstance(v, str | int | bool) and len(str(v)) <= 40)
+            table.add_row(str(e.seq), e.at, e.kind, what[:90], e.hash[:12])
+        context.out.print(table)
+
+    context.result([vars(e) for e in entries], render)
+
+
+@command(ledger_group, "verify")
+def ledger_verify_command(context: Context) -> None:
+    """Recompute the hash chain; exit 4 if an entry was changed."""
+    count = context.ledger.verify()
+    seq, head = context.ledger.head()
+    context.result({"entries": count, "head_seq": seq, "head": head}, lambda: click.echo(f"{count} entries, chain intact, head {head}"))
+
+
+@main.group("policy")
+def policy_group() -> None:
+    """Policies: the seeds that say who gets which level."""
+
+
+@command(policy_group, "check")
+def policy_check_command(context: Context) -> None:
+    """Prove that the policies are sound before anything runs; exit 2 on a finding of severity error."""
+    from orchestration.policy import check_policies, load_policies
+
+    policies = load_policies(context.deployment)
+    findings = check_policies(policies)
+
+    def render() -> None:
+        for finding in findings:
+            click.echo(str(finding))
+        click.echo(f"{len(policies.programs)} programs checked, {len(findings)} findings")
+
+    context.result([f.as_json() for f in findings], render)
+    errors = [f for f in findings if f.severity == "error"]
+    if errors:
+        raise BadInput(f"{len(errors)} findings of severity error", str(context.deployment.policies), "mend the rows named above")
+
+
+@command(main, "status")
+def status_command(context: Context) -> None:
+    """Show what is landed, which periods are open and why, and what is released."""
+    from orchestration.ingest import open_periods
+    from orchestration.release import current_catalog
+
+    landed = context.ledger.entries("drop_landed")
+    opened = open_periods(context.deployment, context.ledger)
+    catalog = current_catalog(context.deployment)
+    value: dict[str, Any] = {
+        "deployment": context.deployment.name,
+        "files_landed": len(landed),
+        "rows_landed": sum(e.payload["landed"] for e in landed),
+        "rows_quarantined": sum(e.payload["quarantined"] for e in landed),
+        "open_periods": opened,
+        "catalog": catalog,
+    }
+
+    def render() -> None:
+        click.echo(f"{value['files_landed']} files, {value['rows_landed']:,} rows landed, {value['rows_quarantined']:,} quarantined")
+        for period, problems in sorted(opened.items()):
+            click.echo(f"{period} is not closed: {'; '.join(str(p) for p in problems)}")
+        released = ", ".join(sorted(catalog["periods"])) if catalog else "none"
+        click.echo(f"released periods: {released}")
+
+    context.result(value, render)
+
+
+def _mount_sample() -> None:
+    from orchestration.sample.command import sample_command
+
+    main.add_command(sample_command, "sample")
+
+
+_mount_sample()
+
+__all__ = ["Held", "main"]

@@ -1,0 +1,79 @@
+"""Configuration problems are named with file, line and the key that was probably meant."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from orchestration.deployment import load_deployment
+from orchestration.errors import BadInput, Busy
+from orchestration.locking import exclusive
+
+GOOD = """\
+name: tiny
+title: A tiny company
+currency: CNY
+timezone: Asia/Shanghai
+first_period: 2026-01
+data: data
+drops: drops
+"""
+
+
+def write(folder: Path, text: str) -> Path:
+    folder.mkdir(exist_ok=True)
+    (folder / "tierhouse.yaml").write_text(text)
+    return folder
+
+
+def test_a_good_configuration_loads(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("TIERHOUSE_DATA", raising=False)
+    deployment = load_deployment(write(tmp_path / "d", GOOD))
+    assert deployment.data == tmp_path / "d" / "data"
+    assert deployment.zone.key == "Asia/Shanghai"
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        (GOOD + "curency: EUR\n", ["unknown key 'curency' (line 8)", "did you mean 'currency'?"]),
+        (GOOD.replace("Asia/Shanghai", "Asia/Shanghia"), ["'timezone' (line 4)", "no time zone"]),
+        (GOOD.replace("2026-01", "2026-13"), ["'first_period' (line 5)", "not a period"]),
+        (GOOD.replace("currency: CNY\n", ""), ["key 'currency' is missing"]),
+        (GOOD.replace("title: A", "title: : A"), ["line 2"]),
+        ("", ["holds no keys"]),
+    ],
+)
+def test_a_bad_configuration_is_explained(tmp_path: Path, text: str, words: list[str]) -> None:
+    with pytest.raises(BadInput) as caught:
+        load_deployment(write(tmp_path / "d", text))
+    assert "tierhouse.yaml" in caught.value.where
+    for word in words:
+        assert word in str(caught.value)
+
+
+def test_a_folder_without_configuration_is_no_deployment(tmp_path: Path) -> None:
+    with pytest.raises(BadInput, match=r"no tierhouse\.yaml"):
+        load_deployment(tmp_path)
+
+
+def test_a_second_process_is_told_who_holds_the_lock(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("TIERHOUSE_DATA", raising=False)
+    folder = write(tmp_path / "d", GOOD)
+    deployment = load_deployment(folder)
+    code = (
+        "import sys; from orchestration.deployment import load_deployment; from orchestration.locking import exclusive\n"
+        f"with exclusive(load_deployment({str(folder)!r}), 'a run of 2026-06'):\n    print('held', flush=True); sys.stdin.read()"
+    )
+    with subprocess.Popen([sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as holder:
+        assert holder.stdout is not None and holder.stdout.readline() == "held\n"
+        with pytest.raises(Busy) as caught, exclusive(deployment, "another"):
+            pass
+        assert f"process {holder.pid} " in caught.value.what and "a run of 2026-06" in caught.value.what
+        holder.kill()
+    with exclusive(deployment, "after a kill"), exclusive(deployment, "again, in the same process"):
+        assert json.loads(deployment.lock.with_suffix(".json").read_text())["doing"] == "after a kill"
