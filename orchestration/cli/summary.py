@@ -1,0 +1,185 @@
+"""What a person reads at the end of a command: tables built from reports, the ledger and the released files."""
+
+from __future__ import annotations
+
+from collections import Counter
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+import duckdb
+from rich.table import Table
+
+from orchestration.cli.base import Context, relative
+from orchestration.errors import Held
+
+if TYPE_CHECKING:
+    from orchestration.ingest import IngestReport
+
+
+def _reasons(reasons: dict[str, int]) -> str:
+    return ", ".join(f"{reason} {rows:,}" for reason, rows in sorted(reasons.items(), key=lambda item: -item[1]))
+
+
+def print_ingest(context: Context, report: IngestReport) -> None:
+    """One line a source and entity, then the reasons for quarantine and the files that were refused."""
+    if not report.new_files:
+        click.echo("Nothing new: every drop is already landed.")
+        return
+    groups: dict[tuple[str, str], Counter[str]] = {}
+    reasons: Counter[str] = Counter()
+    for file in report.files:
+        totals = groups.setdefault((file.source, file.entity), Counter())
+        totals.update(files=1, rows_in=file.rows_in, landed=file.landed, quarantined=file.quarantined)
+        reasons.update(file.reasons)
+    table = Table("source", "entity", "files", "rows in", "landed", "quarantined")
+    for (source, entity), t in sorted(groups.items()):
+        table.add_row(source, entity, str(t["files"]), f"{t['rows_in']:,}", f"{t['landed']:,}", f"{t['quarantined']:,}")
+    context.out.print(table)
+    if reasons:
+        click.echo(f"Quarantined, by reason (a row may have several): {_reasons(reasons)}")
+        click.echo("See them with their text: tierhouse quarantine")
+    for refused in report.refused:
+        click.echo(f"Refused whole: {refused['file']}: {refused['message']}")
+
+
+def print_balance(context: Context, rows: list[dict[str, Any]]) -> None:
+    """The row balance, a line a file, with totals."""
+    table = Table("source", "entity", "file", "rows in", "landed", "quarantined", "superseded")
+    totals: Counter[str] = Counter()
+    for row in rows:
+        counts = {k: int(row[k]) for k in ("rows_in", "landed", "quarantined", "superseded")}
+        totals.update(counts)
+        table.add_row(row["source"], row["entity"], row["file"], *(f"{n:,}" for n in counts.values()))
+    table.add_section()
+    table.add_row("all", "", f"{len(rows)} files", *(f"{totals[k]:,}" for k in ("rows_in", "landed", "quarantined", "superseded")))
+    context.out.print(table)
+
+
+def quarantine_listing(context: Context, limit: int) -> list[dict[str, Any]]:
+    """Per drop with rejected rows: counts by reason and up to ``limit`` rows with line, reasons and original text."""
+    listing = []
+    for entry in context.ledger.entries("drop_landed"):
+        payload = entry.payload
+        if not payload["quarantined"]:
+            continue
+        rows: list[dict[str, Any]] = []
+        if limit and payload.get("quarantine"):
+            path = context.deployment.data / payload["quarantine"]
+            found = duckdb.sql(f"select line, reasons, text from read_parquet('{path}') order by line limit {int(limit)}").fetchall()
+            rows = [{"line": line, "reasons": reasons, "text": text} for line, reasons, text in found]
+        listing.append({"file": payload["file"], "entity": payload["entity"], "quarantined": payload["quarantined"], "reasons": payload["reasons"], "rows": rows})
+    return listing
+
+
+def print_quarantine(context: Context, listing: list[dict[str, Any]]) -> None:
+    """The quarantine listing as text."""
+    if not listing:
+        click.echo("The quarantine is empty.")
+    for item in listing:
+        click.echo(f"{item['file']} ({item['entity']}): {item['quarantined']:,} rows: {_reasons(item['reasons'])}")
+        for row in item["rows"]:
+            click.echo(f"  line {row['line']}: {', '.join(row['reasons'])}: {(row['text'] or '')[:160]}")
+
+
+def level_counts(context: Context, releases: dict[str, str]) -> list[dict[str, Any]]:
+    """Per released period, program and level: subjects, and how many rose, fell and joined.
+
+    ``releases`` maps period to release id; read from the released Parquet, so it is what readers see.
+    """
+    if not releases:
+        return []
+    files = [str(context.deployment.releases / release / "fct_decisions.parquet") for release in releases.values()]
+    found = duckdb.execute(
+        """
+        select program_id, period, level_id, max(level_rank) as rank, count(*) as subjects,
+            count(*) filter (where movement = 'rose') as rose, count(*) filter (where movement = 'fell') as fell,
+            count(*) filter (where movement = 'joined') as joined
+        from read_parquet(?) where level_id is not null
+        group by all order by program_id, period, rank desc
+        """,
+        [files],
+    ).fetchall()
+    names = ("program_id", "period", "level_id", "rank", "subjects", "rose", "fell", "joined")
+    return [dict(zip(names, row, strict=True)) for row in found]
+
+
+def print_levels(context: Context, counts: list[dict[str, Any]]) -> None:
+    """A table a program: a row per period, a column per level, then rose and fell."""
+    for program in dict.fromkeys(row["program_id"] for row in counts):
+        rows = [row for row in counts if row["program_id"] == program]
+        levels = list(dict.fromkeys(row["level_id"] for row in sorted(rows, key=lambda r: -r["rank"])))
+        table = Table("period", *levels, "rose", "fell", "joined", title=f"Program {program}: subjects per level", title_justify="left")
+        for period in sorted({row["period"] for row in rows}):
+            of_period = {row["level_id"]: row for row in rows if row["period"] == period}
+            moved = (f"{sum(r[k] for r in of_period.values()):,}" for k in ("rose", "fell", "joined"))
+            table.add_row(period, *(f"{of_period[v]['subjects']:,}" if v in of_period else "-" for v in levels), *moved)
+        context.out.print(table)
+
+
+def report_run(context: Context, periods: list[str]) -> None:
+    """Run the periods through Dagster and print the summary; raise Held at the end if a gate held any of them."""
+    from orchestration.wiring.launch import run_months
+
+    outcome = run_months(context.deployment, periods, say=context.say)
+    visible = {p.period: p.release for p in outcome.periods if p.release}
+    counts = level_counts(context, visible)
+    landed = context.ledger.entries("drop_landed")
+    reasons: Counter[str] = Counter()
+    for entry in landed:
+        reasons.update(entry.payload["reasons"])
+    value = {
+        **outcome.as_json(),
+        "levels": counts,
+        "quarantine": {"rows": sum(e.payload["quarantined"] for e in landed), "reasons": dict(reasons)},
+    }
+
+    def render() -> None:
+        if outcome.nothing_new:
+            click.echo("Nothing new: no drop, policy or code changed since these periods were released. Nothing was written.")
+        print_levels(context, counts)
+        for period in outcome.periods:
+            failed = [c for c in period.checks if not c["passed"]]
+            gate = f"{len(period.checks) - len(failed)} of {len(period.checks)} checks passed" if period.checks else "not run again"
+            click.echo(f"{period.period}: {period.status}{f' as {period.release}' if period.release else ''}; gate: {gate}")
+            for check in failed:
+                where = f"; keys in {check['failing_keys_file']}" if check.get("failing_keys_file") else ""
+                click.echo(f"    failed {check['check']}: {check['failing_rows']} rows, observed {check['observed']}, expected {check['expected']}{where}")
+        click.echo(f"Quarantined: {value['quarantine']['rows']:,} rows: {_reasons(reasons) or 'none'}")
+        _print_places(context)
+        _print_next(context, visible)
+
+    context.result(value, render)
+    held = [p.period for p in outcome.periods if p.status == "held"]
+    if held:
+        raise Held(f"{', '.join(held)} held: nothing downstream changed for them", str(context.deployment.gates), "see the failing keys named above; docs/held-release.md")
+
+
+def _print_places(context: Context) -> None:
+    deployment = context.deployment
+    places: list[tuple[str, Path]] = [
+        ("releases", deployment.releases),
+        ("channel files", deployment.channels),
+        ("quarantine", deployment.quarantine),
+        ("gate results", deployment.gates),
+        ("ledger", deployment.ledger),
+    ]
+    click.echo("Where things lie: " + "; ".join(f"{name} {relative(path)}" for name, path in places))
+
+
+def _print_next(context: Context, visible: dict[str, str]) -> None:
+    if not visible:
+        return
+    period = max(visible)
+    file = context.deployment.releases / visible[period] / "fct_decisions.parquet"
+    row = duckdb.execute(
+        "select subject_id, program_id from read_parquet(?) where movement = 'rose' and program_id in ('six_star', 'retail_star') "
+        "order by level_rank desc, subject_id limit 1",
+        [str(file)],
+    ).fetchone()
+    if row:
+        tierhouse = ".venv/bin/tierhouse"
+        click.echo("Try next:")
+        click.echo(f"  {tierhouse} explain {row[0]} --program {row[1]} --period {period}")
+        click.echo(f"  {tierhouse} quarantine    {tierhouse} balance    {tierhouse} releases")
+        click.echo("  make ui   (the Dagster UI)")
