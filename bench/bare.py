@@ -1,0 +1,37 @@
+"""The bare ingest: every CSV read as text, TRY_CAST to the contract's types, one Parquet each. Nothing is checked.
+
+Usage: python -m bench.bare CSV_GLOB OUT_FOLDER
+"""
+
+from __future__ import annotations
+
+import glob
+import sys
+import time
+from pathlib import Path
+
+import duckdb
+
+
+def main(pattern: str, out: str) -> None:
+    Path(out).mkdir(parents=True, exist_ok=True)
+    con = duckdb.connect()
+    con.execute("set threads = 2")
+    started = time.monotonic()
+    for file in sorted(glob.glob(pattern)):
+        con.execute(
+            f"""
+            copy (
+                select bill_line_id, document_id, customer_id, line_id, bill_period, try_cast(billed_at as timestamp) as billed_at, charge_type,
+                    product, try_cast(quantity as decimal(18,3)) as quantity, try_cast(net_amount as decimal(18,4)) as net_amount,
+                    try_cast(cost_amount as decimal(18,4)) as cost_amount, currency, try_cast(is_credit_note as boolean) as is_credit_note,
+                    try_cast(is_adjustment as boolean) as is_adjustment, refers_to_document_id
+                from read_csv('{file}', all_varchar = true, header = true)
+            ) to '{out}/{Path(file).stem}.parquet' (format parquet)
+            """
+        )
+    print(f"total {time.monotonic() - started:.2f} s")
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])
