@@ -25,7 +25,11 @@ def exclusive(deployment: Deployment, doing: str) -> Iterator[None]:
     try:
         deployment.data.mkdir(parents=True, exist_ok=True)
     except OSError as err:
-        raise Failed(f"the data folder cannot be made: {err.strerror}", str(deployment.data), "make it writable, or name another under `data:` in tierhouse.yaml") from err
+        raise Failed(
+            f"the data folder cannot be made: {err.strerror}",
+            str(deployment.data),
+            "make it writable, or name another under `data:` in tierhouse.yaml",
+        ) from err
     lock = FileLock(deployment.lock, is_singleton=True)
     note = deployment.lock.with_suffix(".json")
     try:
@@ -42,7 +46,14 @@ def exclusive(deployment: Deployment, doing: str) -> Iterator[None]:
     try:
         if lock.lock_counter == 1:
             note.write_text(
-                json.dumps({"pid": os.getpid(), "host": socket.gethostname(), "doing": doing, "since": datetime.now(UTC).isoformat(timespec="seconds")})
+                json.dumps(
+                    {
+                        "pid": os.getpid(),
+                        "host": socket.gethostname(),
+                        "doing": doing,
+                        "since": datetime.now(UTC).isoformat(timespec="seconds"),
+                    }
+                )
             )
         yield
     finally:

@@ -96,11 +96,16 @@ def command(group: click.Group, name: str, **kwargs: Any) -> Callable[[Callable[
                 _end(context, err)
             except OSError as err:
                 where = str(err.filename or "")
-                _end(context, Failed(str(err.strerror or err), where, _OS_REMEDIES.get(err.errno or 0, "check the disk and the rights on that path")))
+                _end(
+                    context,
+                    Failed(str(err.strerror or err), where, _OS_REMEDIES.get(err.errno or 0, "check the disk and the rights on that path")),
+                )
             except (KeyboardInterrupt, click.ClickException, click.exceptions.Exit):
                 raise
             except Exception as err:  # noqa: BLE001 - the last resort: a defect of ours must not look like bad input
-                click.echo(f"Failed: a defect of Tierhouse: {type(err).__name__}: {err}\n  To do: report it with {_log_defect(context)}", err=True)
+                click.echo(
+                    f"Failed: a defect of Tierhouse: {type(err).__name__}: {err}\n  To do: report it with {_log_defect(context)}", err=True
+                )
                 sys.exit(EXIT_FAILED)
 
         wrapped: Callable[..., Any] = click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")(call)

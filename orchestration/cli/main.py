@@ -127,9 +127,7 @@ def balance_command(context: Context, source: str | None, entity: str | None) ->
     """Show for every file: rows in = landed + quarantined + superseded."""
     from orchestration.ingest import balance
 
-    rows = [
-        r for r in balance(context.ledger) if (source is None or r["source"] == source) and (entity is None or r["entity"] == entity)
-    ]
+    rows = [r for r in balance(context.ledger) if (source is None or r["source"] == source) and (entity is None or r["entity"] == entity)]
 
     def render() -> None:
         from orchestration.cli.summary import print_balance

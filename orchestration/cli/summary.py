@@ -68,7 +68,15 @@ def quarantine_listing(context: Context, limit: int) -> list[dict[str, Any]]:
             path = context.deployment.data / payload["quarantine"]
             found = duckdb.sql(f"select line, reasons, text from read_parquet('{path}') order by line limit {int(limit)}").fetchall()
             rows = [{"line": line, "reasons": reasons, "text": text} for line, reasons, text in found]
-        listing.append({"file": payload["file"], "entity": payload["entity"], "quarantined": payload["quarantined"], "reasons": payload["reasons"], "rows": rows})
+        listing.append(
+            {
+                "file": payload["file"],
+                "entity": payload["entity"],
+                "quarantined": payload["quarantined"],
+                "reasons": payload["reasons"],
+                "rows": rows,
+            }
+        )
     return listing
 
 
@@ -144,7 +152,9 @@ def report_run(context: Context, periods: list[str]) -> None:
             click.echo(f"{period.period}: {period.status}{f' as {period.release}' if period.release else ''}; gate: {gate}")
             for check in failed:
                 where = f"; keys in {check['failing_keys_file']}" if check.get("failing_keys_file") else ""
-                click.echo(f"    failed {check['check']}: {check['failing_rows']} rows, observed {check['observed']}, expected {check['expected']}{where}")
+                click.echo(
+                    f"    failed {check['check']}: {check['failing_rows']} rows, observed {check['observed']}, expected {check['expected']}{where}"
+                )
         click.echo(f"Quarantined: {value['quarantine']['rows']:,} rows: {_reasons(reasons) or 'none'}")
         _print_places(context)
         _print_next(context, visible)
@@ -152,7 +162,11 @@ def report_run(context: Context, periods: list[str]) -> None:
     context.result(value, render)
     held = [p.period for p in outcome.periods if p.status == "held"]
     if held:
-        raise Held(f"{', '.join(held)} held: nothing downstream changed for them", str(context.deployment.gates), "see the failing keys named above; docs/held-release.md")
+        raise Held(
+            f"{', '.join(held)} held: nothing downstream changed for them",
+            str(context.deployment.gates),
+            "see the failing keys named above; docs/held-release.md",
+        )
 
 
 def _print_places(context: Context) -> None:

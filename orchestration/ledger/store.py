@@ -82,9 +82,13 @@ class Ledger:
             con.executescript(_SCHEMA)
             yield con
         except sqlite3.OperationalError as err:
-            raise Failed(f"the ledger cannot be used: {err}", str(self.path), "check free space and write permission of the data folder") from err
+            raise Failed(
+                f"the ledger cannot be used: {err}", str(self.path), "check free space and write permission of the data folder"
+            ) from err
         except sqlite3.DatabaseError as err:
-            raise Failed(f"the ledger is damaged: {err}", str(self.path), "restore it from a backup; nothing else can say what was released") from err
+            raise Failed(
+                f"the ledger is damaged: {err}", str(self.path), "restore it from a backup; nothing else can say what was released"
+            ) from err
         finally:
             con.close()
 
@@ -139,7 +143,11 @@ class Ledger:
         for expected_seq, entry in enumerate(self.entries(), 1):
             digest = entry_hash(prev, entry.seq, entry.kind, entry.at, entry.payload)
             if entry.seq != expected_seq or entry.prev_hash != prev or entry.hash != digest:
-                raise Mismatch(f"entry {entry.seq} ({entry.kind}) does not fit the chain", str(self.path), "the ledger was changed after it was written; restore it from a backup")
+                raise Mismatch(
+                    f"entry {entry.seq} ({entry.kind}) does not fit the chain",
+                    str(self.path),
+                    "the ledger was changed after it was written; restore it from a backup",
+                )
             prev = entry.hash
             count += 1
         return count

@@ -33,7 +33,11 @@ def test_a_ledger_that_was_never_written_is_empty(tmp_path: Path) -> None:
 
 
 @settings(max_examples=25, deadline=None)
-@given(payloads=st.lists(st.dictionaries(st.text(max_size=8), st.one_of(st.integers(), st.text(max_size=8), st.none())), min_size=1, max_size=6))
+@given(
+    payloads=st.lists(
+        st.dictionaries(st.text(max_size=8), st.one_of(st.integers(), st.text(max_size=8), st.none())), min_size=1, max_size=6
+    )
+)
 def test_any_payload_survives_and_verifies(tmp_path_factory: pytest.TempPathFactory, payloads: list[dict[str, object]]) -> None:
     ledger = Ledger(tmp_path_factory.mktemp("ledger") / "l.sqlite")
     for payload in payloads:

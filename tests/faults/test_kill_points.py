@@ -1,0 +1,96 @@
+"""Nothing is lost: the process is killed at every durable step; the old catalog stands and the next run completes.
+
+One month (2026-05) is released; then June's drops arrive and the run of June is killed at the point under test. What a
+reader sees must be the old catalog, or, once the pointer has moved, the whole new one. The next run must end as if
+nothing had happened: the same rows as in an undisturbed run.
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import pytest
+
+from orchestration.failpoints import FAILPOINTS
+from tests.support import Cli, prepared
+
+LATE_ARRIVALS = "2026-06"
+
+
+def make_may(cli: Cli) -> None:
+    """May released; June's drops wait in ``waiting/``."""
+    cli("sample", "--customers", "120", "--months", "8", "--seed", "5", "--out", str(cli.drops))
+    waiting = cli.folder / "waiting"
+    for file in sorted(cli.drops.rglob(f"*{LATE_ARRIVALS}*")):
+        target = waiting / file.relative_to(cli.drops)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        shutil.move(file, target)
+    cli("run", "--periods", "2026-05")
+
+
+def june_arrives(cli: Cli) -> None:
+    shutil.copytree(cli.folder / "waiting", cli.drops, dirs_exist_ok=True)
+
+
+def pointer(cli: Cli) -> str:
+    return (cli.data / "catalogs" / "current.json").read_text()
+
+
+def decisions(cli: Cli) -> list[tuple[Any, ...]]:
+    """The released rows that readers see, without run ids, in a fixed order."""
+    catalog = cli.json("releases")["catalog"]
+    files = [str(cli.data / "releases" / release / "fct_decisions.parquet") for release in catalog["periods"].values()]
+    columns = "program_id, subject_id, period, level_id, qualified_level_id, matched_rule_id, movement, evidence, missing_amount"
+    return duckdb.execute(f"select {columns} from read_parquet(?) order by all", [files]).fetchall()
+
+
+def feeds(cli: Cli) -> dict[str, str]:
+    """The newest file of each channel, without the columns that name the catalog."""
+    out = {}
+    for folder in sorted((cli.data / "channels").iterdir()):
+        newest = max(folder.glob("*.csv"))
+        rows = duckdb.sql(f"select * exclude (catalog) from read_csv('{newest}', all_varchar = true) order by all").fetchall()
+        out[folder.name] = repr([row[:-1] for row in rows])
+    return out
+
+
+@pytest.fixture(scope="module")
+def may(shared_folder: Path) -> Cli:
+    return prepared(shared_folder, "may_released", make_may)
+
+
+@pytest.fixture(scope="module")
+def undisturbed(may: Cli, shared_folder: Path) -> Cli:
+    def make(cli: Cli) -> None:
+        shutil.copytree(may.folder, cli.folder, dirs_exist_ok=True)
+        june_arrives(cli)
+        cli("run", "--periods", "2026-06")
+
+    return prepared(shared_folder, "june_undisturbed", make)
+
+
+@pytest.mark.parametrize("point", FAILPOINTS)
+def test_a_kill_leaves_the_old_catalog_and_the_next_run_completes(
+    point: str, may: Cli, undisturbed: Cli, make_cli: Callable[..., Cli]
+) -> None:
+    cli = make_cli(copy_of=may.folder)
+    before = pointer(cli)
+    june_arrives(cli)
+
+    killed = cli("run", "--periods", "2026-06", expect=None, TIERHOUSE_FAILPOINT=point)
+    assert killed.returncode == -9, f"the run never came to {point}\n{killed.stderr[-3000:]}"
+
+    moved = point in {"catalog.pointer_moved", "channels.file_written", "channels.recorded"}
+    assert (pointer(cli) != before) == moved
+    assert cli("ledger", "verify")
+
+    cli("run", "--periods", "2026-06")
+    assert decisions(cli) == decisions(undisturbed)
+    assert feeds(cli) == feeds(undisturbed)
+    assert [p for p in (cli.data / "scratch").glob("*")] == []
+    periods = cli.json("releases")["catalog"]["periods"]
+    assert periods == {"2026-05": "2026-05.r1", "2026-06": "2026-06.r1"}
