@@ -5,7 +5,6 @@ Usage: python -m bench.bare CSV_GLOB OUT_FOLDER
 
 from __future__ import annotations
 
-import glob
 import sys
 import time
 from pathlib import Path
@@ -18,7 +17,8 @@ def main(pattern: str, out: str) -> None:
     con = duckdb.connect()
     con.execute("set threads = 2")
     started = time.monotonic()
-    for file in sorted(glob.glob(pattern)):
+    folder, _, name = pattern.rpartition("/")
+    for file in sorted(Path(folder).glob(name)):
         con.execute(
             f"""
             copy (
@@ -27,7 +27,7 @@ def main(pattern: str, out: str) -> None:
                     try_cast(cost_amount as decimal(18,4)) as cost_amount, currency, try_cast(is_credit_note as boolean) as is_credit_note,
                     try_cast(is_adjustment as boolean) as is_adjustment, refers_to_document_id
                 from read_csv('{file}', all_varchar = true, header = true)
-            ) to '{out}/{Path(file).stem}.parquet' (format parquet)
+            ) to '{out}/{file.stem}.parquet' (format parquet)
             """
         )
     print(f"total {time.monotonic() - started:.2f} s")

@@ -67,12 +67,12 @@ class Deployment:
         self.folder = folder
         self.config = config
         self.name = config.name
-        self.data = (folder / os.path.expanduser(config.data)).resolve()
+        self.data = (folder / Path(config.data).expanduser()).resolve()
         override = os.environ.get("TIERHOUSE_DATA")
         if override:
             self.data = Path(override).resolve()
         drops = os.environ.get("TIERHOUSE_DROPS")
-        self.drops = Path(drops).resolve() if drops else (folder / os.path.expanduser(config.drops)).resolve()
+        self.drops = Path(drops).resolve() if drops else (folder / Path(config.drops).expanduser()).resolve()
         self.sources = folder / config.sources
         self.policies = folder / config.policies
         self.landing = self.data / "landing"

@@ -91,6 +91,6 @@ def test_a_kill_leaves_the_old_catalog_and_the_next_run_completes(
     cli("run", "--periods", "2026-06")
     assert decisions(cli) == decisions(undisturbed)
     assert feeds(cli) == feeds(undisturbed)
-    assert [p for p in (cli.data / "scratch").glob("*")] == []
+    assert list((cli.data / "scratch").glob("*")) == []
     periods = cli.json("releases")["catalog"]["periods"]
     assert periods == {"2026-05": "2026-05.r1", "2026-06": "2026-06.r1"}
