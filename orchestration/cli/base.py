@@ -54,12 +54,20 @@ class Context:
         """One line of progress, on standard error so that ``--json`` output stays clean."""
         click.echo(f"[{time.monotonic() - self.started:6.1f} s] {line}", err=True)
 
-    def result(self, value: Any, render: Callable[[], None]) -> None:
-        """Print ``value`` as JSON under ``--json``, else call ``render``."""
+    def result(self, value: Any, render: Callable[[], None], error: TierhouseError | None = None) -> None:
+        """Print ``value`` as JSON under ``--json``, else call ``render``; then end with ``error`` if there is one.
+
+        JSON output is one value: an error that comes with a result is its key ``error``.
+        """
         if self.as_json:
-            click.echo(json.dumps(value, ensure_ascii=False, indent=2, default=str))
+            whole = {**value, "error": error.as_json()} if error else value
+            click.echo(json.dumps(whole, ensure_ascii=False, indent=2, default=str))
+            if error:
+                sys.exit(error.exit_code)
         else:
             render()
+            if error:
+                raise error
 
 
 def _end(context: Context, error: TierhouseError) -> None:

@@ -10,7 +10,7 @@ import click
 from rich.table import Table
 
 from orchestration.cli.base import Context, command, relative
-from orchestration.errors import BadInput, Held
+from orchestration.errors import BadInput
 from orchestration.periods import parse_period, parse_period_range
 
 os.environ.setdefault("GX_ANALYTICS_ENABLED", "false")
@@ -40,13 +40,14 @@ def ingest_command(context: Context, sources: tuple[str, ...]) -> None:
 
         print_ingest(context, report)
 
-    context.result(report.as_json(), render)
+    error = None
     if report.refused or report.bad_share_exceeded:
-        raise BadInput(
+        error = BadInput(
             f"{len(report.refused)} files were refused and {len(report.bad_share_exceeded)} hold too many bad rows",
             str(context.deployment.drops),
             "see the reasons above and `tierhouse quarantine`; put corrected files beside the old ones and ingest again",
         )
+    context.result(report.as_json(), render, error)
 
 
 @command(main, "run")
@@ -208,10 +209,11 @@ def policy_check_command(context: Context) -> None:
             click.echo(str(finding))
         click.echo(f"{len(policies.programs)} programs checked, {len(findings)} findings")
 
-    context.result([f.as_json() for f in findings], render)
     errors = [f for f in findings if f.severity == "error"]
+    error = None
     if errors:
-        raise BadInput(f"{len(errors)} findings of severity error", str(context.deployment.policies), "mend the rows named above")
+        error = BadInput(f"{len(errors)} findings of severity error", errors[0].where, "mend the rows named above")
+    context.result({"programs": len(policies.programs), "findings": [f.as_json() for f in findings]}, render, error)
 
 
 @command(main, "status")
@@ -249,5 +251,3 @@ def _mount_sample() -> None:
 
 
 _mount_sample()
-
-__all__ = ["Held", "main"]

@@ -159,14 +159,15 @@ def report_run(context: Context, periods: list[str]) -> None:
         _print_places(context)
         _print_next(context, visible)
 
-    context.result(value, render)
     held = [p.period for p in outcome.periods if p.status == "held"]
+    error = None
     if held:
-        raise Held(
+        error = Held(
             f"{', '.join(held)} held: nothing downstream changed for them",
             str(context.deployment.gates),
             "see the failing keys named above; docs/held-release.md",
         )
+    context.result(value, render, error)
 
 
 def _print_places(context: Context) -> None:
