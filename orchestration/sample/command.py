@@ -1,0 +1,37 @@
+"""``tierhouse sample``: write the drops of the sample company."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import click
+
+from orchestration.sample.company import LAST_PERIOD, write_sample
+
+
+@click.command("sample")
+@click.option("--customers", type=int, default=20_000, show_default=True, help="How many customers the company ever has.")
+@click.option("--months", type=int, default=18, show_default=True, help="How many monthly files each source sends.")
+@click.option("--seed", type=int, default=1, show_default=True, help="The same seed gives the same files, byte for byte.")
+@click.option("--out", type=click.Path(path_type=Path), required=True, help="Folder for the drops; empty, or an earlier sample.")
+@click.option("--entities", default=None, help="Only these entities, separated by commas (default: all).")
+@click.option("--last-period", default=LAST_PERIOD, show_default=True, help="The last month.")
+@click.option("--no-defects", is_flag=True, help="Plant no bad rows and no broken files.")
+@click.option("--json", "as_json", is_flag=True, help="Print what was written as JSON.")
+def sample_command(
+    customers: int, months: int, seed: int, out: Path, entities: str | None, last_period: str, no_defects: bool, as_json: bool
+) -> None:
+    """Write the drops of a telecom operator, with known defects, to try everything on."""
+    truth = write_sample(
+        out.resolve(),
+        customers=customers,
+        months=months,
+        seed=seed,
+        entities=None if entities is None else [name.strip() for name in entities.split(",") if name.strip()],
+        last_period=last_period,
+        defects=not no_defects,
+        say=lambda line: click.echo(line, err=as_json),
+    )
+    if as_json:
+        click.echo(json.dumps(truth, ensure_ascii=False, indent=1))

@@ -1,0 +1,122 @@
+"""The sample company's drops, month by month, and the file that says what is in them."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, Protocol
+
+from orchestration.errors import BadInput, Failed
+from orchestration.periods import parse_period, period_index
+from orchestration.sample.billing import Billing
+from orchestration.sample.commerce import Finance, Marketing, Rewards
+from orchestration.sample.crm import Crm
+from orchestration.sample.drops import Drops
+from orchestration.sample.service import Service
+from orchestration.sample.world import World
+
+SOURCES = (Crm, Billing, Rewards, Service, Marketing, Finance)
+ENTITIES: tuple[str, ...] = tuple(sorted(frozenset().union(*(source.entities for source in SOURCES))))
+LAST_PERIOD = "2026-06"
+TRUTH = "truth.json"
+MOST_CUSTOMERS = 20_000_000
+MOST_MONTHS = 120
+
+
+class _Source(Protocol):
+    def month(self, month: int) -> None: ...
+
+
+def write_sample(
+    out: Path,
+    *,
+    customers: int,
+    months: int,
+    seed: int,
+    entities: Sequence[str] | None = None,
+    last_period: str = LAST_PERIOD,
+    defects: bool = True,
+    say: Callable[[str], None],
+) -> dict[str, Any]:
+    """Write the drops of a company of ``customers`` over the ``months`` up to ``last_period`` into ``out``.
+
+    ``entities`` limits what is written (None: everything). Without ``defects`` no bad row and no cut file is planted;
+    late bills, credit notes, corrections and repeated files stay. Returns what ``out/truth.json`` says: rows by file,
+    planted defects by kind, file and reason, and the other things done on purpose. Raises BadInput on values out of
+    range and on an ``out`` that holds other files; Failed where the disk refuses.
+    """
+    wanted = _checked(out, customers, months, seed, entities, last_period)
+    _clear(out)
+    say(f"sample company: {customers:,} customers, {months} months up to {last_period}, seed {seed}")
+    world = World(customers, months, seed, last_period)
+    drops = Drops(out, world, wanted, defects=defects, say=say)
+    sources: list[_Source] = [source(world, drops) for source in SOURCES if source.entities & wanted]
+    for month in range(months):
+        for source in sources:
+            source.month(month)
+        say(f"  {world.period(month)} written ({month + 1} of {months})")
+    drops.truth.events["recycled_numbers"] = world.recycled_numbers
+    truth: dict[str, Any] = {
+        "customers": customers,
+        "months": months,
+        "seed": seed,
+        "first_period": world.periods[0],
+        "last_period": last_period,
+        "entities": sorted(wanted),
+        "rows": _rows_by_entity(drops),
+        "files": dict(sorted(drops.truth.files.items())),
+        "control_files": sorted(drops.truth.control_files),
+        "defects": dict(sorted(drops.truth.defects.items())),
+        "events": dict(sorted(drops.truth.events.items())),
+    }
+    try:
+        (out / TRUTH).write_text(json.dumps(truth, ensure_ascii=False, indent=1) + "\n", encoding="utf-8")
+    except OSError as err:
+        raise Failed(f"cannot be written: {err}", str(out / TRUTH), "free space or choose another --out") from err
+    bad_rows = sum(int(kind["rows"]) for kind in drops.truth.defects.values())
+    say(f"sample company: {len(drops.truth.files)} files, {sum(truth['rows'].values()):,} rows, {bad_rows:,} planted defects; see {out / TRUTH}")
+    return truth
+
+
+def _checked(out: Path, customers: int, months: int, seed: int, entities: Sequence[str] | None, last_period: str) -> frozenset[str]:
+    parse_period(last_period, "--last-period")
+    for name, value, low, high in (("--customers", customers, 1, MOST_CUSTOMERS), ("--months", months, 1, MOST_MONTHS), ("--seed", seed, 0, 2**31)):
+        if not low <= value <= high:
+            raise BadInput(f"{value:,} is out of range", name, f"write a whole number from {low:,} to {high:,}")
+    if period_index(last_period) - months < 1990 * 12:
+        raise BadInput(f"{months} months up to {last_period} begin before 1990", "--months", "write fewer months or a later --last-period")
+    unknown = sorted(set(entities or ()) - set(ENTITIES))
+    if unknown:
+        raise BadInput(f"unknown entities: {', '.join(unknown)}", "--entities", f"known ones: {', '.join(ENTITIES)}")
+    if entities is not None and not entities:
+        raise BadInput("names no entity", "--entities", f"known ones: {', '.join(ENTITIES)}")
+    if out.exists() and not out.is_dir():
+        raise BadInput("is a file, not a folder", str(out), "name a folder: --out DIR")
+    if out.is_dir() and any(out.iterdir()) and not (out / TRUTH).is_file():
+        raise BadInput("holds files that no sample wrote", str(out), "name an empty folder, so that nothing of yours is mixed with it")
+    return frozenset(entities) if entities is not None else frozenset(ENTITIES)
+
+
+def _clear(out: Path) -> None:
+    """Make ``out``, or remove what an earlier sample wrote there (its own files only)."""
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        if (out / TRUTH).is_file():
+            earlier = json.loads((out / TRUTH).read_text(encoding="utf-8"))
+            for name in [*earlier.get("files", {}), *earlier.get("control_files", [])]:
+                path = (out / name).resolve()
+                if path.is_relative_to(out.resolve()):
+                    path.unlink(missing_ok=True)
+        # From here on the folder is known as a sample's, even if this run is cut short.
+        (out / TRUTH).write_text("{}\n", encoding="utf-8")
+    except (OSError, ValueError) as err:
+        raise Failed(f"the folder cannot be prepared: {err}", str(out), "choose another --out") from err
+
+
+def _rows_by_entity(drops: Drops) -> dict[str, int]:
+    rows: dict[str, int] = {}
+    for file in drops.truth.files.values():
+        if "same_as" not in file:
+            rows[file["entity"]] = rows.get(file["entity"], 0) + int(file["rows"])
+    return dict(sorted(rows.items()))
