@@ -104,17 +104,17 @@ class Billing:
         billed[:, FEE] = True
         charge(VOICE, 0.80, rest * voice_share * 0.9)
         charge(DATA, 0.93, rest * (1 - voice_share) * 0.9)
-        charge(SMS, 0.15, rng.integers(1, 60, n) * 943)
+        charge(SMS, 0.32, rng.integers(1, 60, n) * 943)
         charge(ROAMING, 0.09 if holiday else 0.04, rest * 0.3 + 120_000)
-        charge(VALUE_ADDED, 0.44, _EXTRAS[rng.integers(0, len(_EXTRAS), n)])
+        charge(VALUE_ADDED, 0.56, _EXTRAS[rng.integers(0, len(_EXTRAS), n)])
         instalment = _INSTALMENTS[world.base_amount[customers].astype(np.int64) % len(_INSTALMENTS)]
         charge(INSTALMENT, 1.0, instalment)
         billed[:, INSTALMENT] &= (customers * 31 + month) % 97 < 17
         charge(DEPOSIT, 0.004, np.full(n, 1_000_000))
-        charge(THIRD_PARTY, 0.14, rng.integers(100, 9_000, n) * 100)
+        charge(THIRD_PARTY, 0.20, rng.integers(100, 9_000, n) * 100)
         charge(PENALTY, 0.25, rest * 0.02 + 5_000)
         billed[:, PENALTY] &= world.is_late_payer[customers]
-        charge(TOP_UP, 0.04, rng.integers(1, 11, n) * 100_000)
+        charge(TOP_UP, 0.08, rng.integers(1, 11, n) * 100_000)
         second, third = world.second_line[customers], world.third_line[customers]
         charge(11, 1.0, np.full(n, 179_200))
         billed[:, 11] &= self._line_active(second, month)
@@ -136,7 +136,7 @@ class Billing:
             refers_month=months,
         )
         totals = np.zeros(world.n, dtype=np.int64)
-        totals[customers] = (units[:, : ROAMING + 1] * billed[:, : ROAMING + 1]).sum(axis=1)
+        totals[customers] = (units * billed).sum(axis=1)
         return rows, totals, customers
 
     def _line_active(self, line: np.ndarray, month: int) -> np.ndarray:
@@ -163,7 +163,7 @@ class Billing:
             self._credits.setdefault(month + wait, []).append(note)
             if month + wait < self.world.months:
                 self.drops.truth.count("credit_notes", len(rows))
-                self.drops.truth.count("credit_notes_above_the_usage_they_refer_to", int((share[rows] > 1).sum()))
+                self.drops.truth.count("credit_notes_above_their_bill", int((share[rows] > 1).sum()))
 
     def _documents(self, rows: Rows) -> tuple[pl.Series, pl.Series]:
         """Document numbers, which begin with the period (202601-00001234), and those that credit notes refer to."""

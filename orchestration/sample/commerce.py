@@ -106,12 +106,13 @@ class Marketing:
         if "campaign_responses" in self.drops.wanted:
             answers = targets.filter(pl.Series(rng.random(targets.height) < 0.2))
             count = answers.height
+            after_choice = world.day(month, 7).astype("datetime64[s]") + np.sort(rng.integers(0, 21 * 86_400, count)).astype("timedelta64[s]")
             frame = pl.DataFrame(
                 {
                     "response_id": numbered("R" + period.replace("-", ""), np.arange(1, count + 1), 6),
                     "campaign_id": answers["campaign_id"],
                     "customer_id": answers["customer_id"],
-                    "responded_at": instants(world.times(month, count, rng)),
+                    "responded_at": instants(after_choice),
                     "response": labels(rng.choice(3, count, p=[0.4, 0.4, 0.2]), ["accepted", "declined", "redeemed"]),
                 }
             )

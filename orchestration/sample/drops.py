@@ -56,9 +56,11 @@ class Truth:
     control_files: list[str] = field(default_factory=list)
 
     def add_defects(self, kind: str, reason: str, file: str, rows: int) -> None:
-        entry = self.defects.setdefault(kind, {"reason": reason, "rows": 0, "files": {}})
+        """``reason`` is the id under which ingest must report these rows."""
+        entry = self.defects.setdefault(kind, {"rows": 0, "reasons": {}, "files": {}})
         entry["rows"] += rows
-        entry["files"][file] = entry["files"].get(file, 0) + rows
+        entry["reasons"][reason] = entry["reasons"].get(reason, 0) + rows
+        entry["files"].setdefault(file, {})[reason] = rows
 
     def count(self, event: str, rows: int) -> None:
         self.events[event] = self.events.get(event, 0) + rows
