@@ -10,14 +10,24 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import yaml
 from pydantic import BaseModel
 from pydantic_core import PydanticUndefined
 
 from orchestration.deployment import Config
+from orchestration.ingest.contracts import Column, load_contracts
+from orchestration.ingest.expressions import FUNCTIONS
+from orchestration.ingest.mapping import Control, ControlColumns, Expected, FeedConfig, MappingConfig, Unpivot
 
 DOCS = Path(__file__).resolve().parent
-CONTRACTS = DOCS.parent / "orchestration" / "ingest" / "contracts"
+# Parts of a source mapping: heading, model, what the part is.
+_MAPPING: list[tuple[str, type[BaseModel], str]] = [
+    ("Source", MappingConfig, "The keys of a file in `sources/`."),
+    ("Feed", FeedConfig, "One item of `feeds`: what the source delivers of one entity."),
+    ("unpivot", Unpivot, "For files in which months (or kinds) stand in columns."),
+    ("expected", Expected, "A promise of files per period. A period in which it is not kept is not closed, and is held."),
+    ("control", Control, "Control totals. A period with a file that does not agree is not closed, and is held."),
+    ("control.columns", ControlColumns, "Expressions over the columns of a control file."),
+]
 _MADE = "<!-- Made by `make docs`. Do not edit by hand. -->"
 
 # What the code reads from the environment. A test checks that the code reads no other TIERHOUSE_ variable.
@@ -41,11 +51,15 @@ def table(head: list[str], rows: list[list[str]]) -> str:
 def _type_name(annotation: Any) -> str:
     if typing.get_origin(annotation) is typing.Literal:
         return " or ".join(f"`{value}`" for value in typing.get_args(annotation))
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return "see below"
     named = [arg for arg in typing.get_args(annotation) if arg is not type(None)]
     if len(named) == 1 and typing.get_origin(annotation) is not list:
         return _type_name(named[0])
     if named:
-        return str(annotation).replace("typing.", "")
+        kind = {list: "list", dict: "keys and values"}[typing.get_origin(annotation)]
+        inner = _type_name(named[-1])
+        return kind if inner == "see below" else f"{kind} of {inner}" if kind == "list" else kind
     return {"str": "text", "float": "number", "int": "whole number", "bool": "`true` or `false`"}.get(
         annotation.__name__, annotation.__name__
     )
@@ -57,7 +71,7 @@ def model_rows(model: type[BaseModel]) -> list[list[str]]:
     for name, field in model.model_fields.items():
         if field.is_required():
             default = "required"
-        elif field.default is None or field.default is PydanticUndefined:
+        elif field.default in (None, PydanticUndefined):
             default = "none"
         else:
             default = f"`{field.default}`"
@@ -65,73 +79,78 @@ def model_rows(model: type[BaseModel]) -> list[list[str]]:
     return rows
 
 
+def _mapping_parts() -> list[str]:
+    parts = []
+    for heading, model, what in _MAPPING:
+        parts += [f"### {heading}", what, table(["key", "type", "default", "meaning"], model_rows(model))]
+    return parts
+
+
 def configuration_page() -> str:
-    """The keys of ``tierhouse.yaml`` and the environment variables."""
+    """The keys of ``tierhouse.yaml`` and of source mappings, and the environment variables."""
     example = (DOCS.parent / "examples" / "telecom" / "tierhouse.yaml").read_text(encoding="utf-8").strip()
-    return (
-        "\n\n".join(
-            [
-                "# Configuration",
-                _MADE,
-                "A deployment is a folder with a file `tierhouse.yaml`. Paths in it are relative to that folder. "
-                "An unknown key is an error that names the key which was probably meant.",
-                "## tierhouse.yaml",
-                table(["key", "type", "default", "meaning"], model_rows(Config)),
-                "The sample company's file:",
-                f"```yaml\n{example}\n```",
-                "## Environment",
-                table(["variable", "meaning"], [[f"`{name}`", meaning] for name, meaning in ENVIRONMENT.items()]),
-                "Source mappings are described in [onboarding a source](../onboarding-a-source.md), the columns they fill in [contracts](contracts.md).",
-            ]
-        )
-        + "\n"
-    )
+    parts = [
+        "# Configuration",
+        _MADE,
+        "A deployment is a folder with a file `tierhouse.yaml`. Paths in it are relative to that folder. "
+        "An unknown key is an error that names the key which was probably meant.",
+        "## tierhouse.yaml",
+        table(["key", "type", "default", "meaning"], model_rows(Config)),
+        "The sample company's file:",
+        f"```yaml\n{example}\n```",
+        "## Environment",
+        table(["variable", "meaning"], [[f"`{name}`", meaning] for name, meaning in ENVIRONMENT.items()]),
+        "## Source mappings",
+        "One YAML file per source. [Onboarding a source](../onboarding-a-source.md) shows how to write one; "
+        "[contracts](contracts.md) lists the columns that it may fill.",
+        *_mapping_parts(),
+        "### Functions",
+        "What an expression may call, besides casts, `case`, comparisons, `and`, `or`, `not`, `in`, `between` and `is null`:",
+        ", ".join(f"`{name}`" for name in sorted(FUNCTIONS) if name.isidentifier()) + "; `+` `-` `*` `/` `%` `||` `->>`.",
+        "`pseudonym(text)` gives a salted hash, the same for the same text within a deployment.",
+    ]
+    return "\n\n".join(parts) + "\n"
 
 
-def _rules(column: dict[str, Any]) -> str:
+def _rules(column: Column) -> str:
     """What a value must satisfy, in words."""
-    parts = ["required"] if column.get("required") else []
-    if column.get("allowed"):
-        parts.append("one of " + ", ".join(f"`{value}`" for value in column["allowed"]))
-    if "minimum" in column:
-        parts.append(f"at least {column['minimum']}")
-    if "maximum" in column:
-        parts.append(f"at most {column['maximum']}")
-    if column.get("allowed_currency"):
+    parts = ["required"] if column.required else []
+    if column.allowed:
+        parts.append("one of " + ", ".join(f"`{value}`" for value in column.allowed))
+    if column.minimum is not None:
+        parts.append(f"at least {column.minimum:g}")
+    if column.maximum is not None:
+        parts.append(f"at most {column.maximum:g}")
+    if column.allowed_currency:
         parts.append("the deployment's currency")
-    if column.get("negative") == "credit_or_adjustment":
+    if column.negative:
         parts.append("negative only on a credit note or an adjustment")
-    if column.get("references"):
-        parts.append(f"must exist in `{column['references']}`")
-    if column.get("personal"):
+    if column.references:
+        parts.append(f"must exist in `{column.references}`")
+    if column.personal:
         parts.append("**personal**: kept in the vault only")
     return "; ".join(parts)
 
 
-def load_contract_files() -> dict[str, dict[str, Any]]:
-    """The contract files by entity, the main ones first."""
-    found = {path.stem: yaml.safe_load(path.read_text(encoding="utf-8")) for path in sorted(CONTRACTS.glob("*.yaml"))}
-    return {name: found[name] for name in [*_FIRST, *(n for n in found if n not in _FIRST)]}
-
-
 def contracts_page() -> str:
     """Every entity that a source may deliver, with its columns."""
-    contracts = load_contract_files()
+    found = load_contracts()
+    contracts = {name: found[name] for name in [*_FIRST, *sorted(found.keys() - set(_FIRST))]}
     parts = [
         "# Contracts",
         _MADE,
         "An entity is a kind of data that a source may deliver. Only `customers` and `bill_lines` are required, and a deployment with "
         "`customers_from: bill_lines` needs no `customers`. A row that breaks a rule goes to quarantine with every reason.",
-        table(["entity", "grain", "what"], [[f"[{n}](#{n})", c["grain"], c["description"]] for n, c in contracts.items()]),
+        table(["entity", "grain", "what"], [[f"[{name}](#{name})", c.grain, c.description] for name, c in contracts.items()]),
     ]
     for name, contract in contracts.items():
-        facts = [f"Grain: {contract['grain']}. Key: {', '.join(f'`{k}`' for k in contract['key'])}."]
-        if contract.get("period_from"):
-            facts.append(f"Period: from `{contract['period_from']}`.")
-        if contract.get("history"):
-            facts.append(f"Effective-dated by `{contract['history']}`.")
-        rows = [[f"`{n}`", c["type"], _rules(c), c["description"]] for n, c in contract["columns"].items()]
-        parts += [f"## {name}", contract["description"], " ".join(facts), table(["column", "type", "rules", "meaning"], rows)]
+        facts = [f"Grain: {contract.grain}. Key: {', '.join(f'`{key}`' for key in contract.key)}."]
+        if contract.period_from:
+            facts.append(f"Period: from `{contract.period_from}`.")
+        if contract.history:
+            facts.append(f"Effective-dated by `{contract.history}`.")
+        rows = [[f"`{n}`", c.type, _rules(c), c.description] for n, c in contract.columns.items()]
+        parts += [f"## {name}", contract.description, " ".join(facts), table(["column", "type", "rules", "meaning"], rows)]
     return "\n\n".join(parts) + "\n"
 
 
