@@ -11,7 +11,19 @@ from orchestration.periods import period_index
 from orchestration.sample.drops import OLD_BILLING, PARQUET, PLAIN_CSV, Drops, Format, Written, total_units
 from orchestration.sample.world import IOT, PLAN_PRICE, World, decimals, instants, labels, numbered
 
-CHARGES = ("monthly_fee", "voice", "data", "sms", "roaming", "value_added", "device_instalment", "deposit", "third_party", "penalty", "top_up")
+CHARGES = (
+    "monthly_fee",
+    "voice",
+    "data",
+    "sms",
+    "roaming",
+    "value_added",
+    "device_instalment",
+    "deposit",
+    "third_party",
+    "penalty",
+    "top_up",
+)
 CHARGES_ZH = ("月租费", "语音费", "流量费", "短信费", "漫游费", "增值业务费", "终端分期", "押金", "代收费", "滞纳金", "充值")
 FEE, VOICE, DATA, SMS, ROAMING, VALUE_ADDED, INSTALMENT, DEPOSIT, THIRD_PARTY, PENALTY, TOP_UP = range(11)
 # Columns of a bill: the charges above on the main number, then fee and data of a second and a third number.
@@ -151,9 +163,9 @@ class Billing:
 
     def _note_credits(self, month: int, total: np.ndarray, customers: np.ndarray, rng: np.random.Generator) -> None:
         """Decide which of this month's bills get a credit note, and when it comes: one to three months later."""
-        chosen = customers[rng.random(len(customers)) < 0.0025]
+        chosen = customers[rng.random(len(customers)) < 0.004]
         delay = rng.integers(1, 4, len(chosen))
-        share = np.where(rng.random(len(chosen)) < 0.06, 1.2, rng.uniform(0.05, 0.6, len(chosen)))
+        share = np.where(rng.random(len(chosen)) < 0.1, 1.2, rng.uniform(0.05, 0.6, len(chosen)))
         amount = -np.maximum((total[chosen] * share).astype(np.int64), 100)
         for wait in (1, 2, 3):
             rows = np.flatnonzero(delay == wait)

@@ -11,7 +11,12 @@ from orchestration.sample.world import IOT, NEVER, World, decimals, instants, la
 POINTS_PER_YUAN = 3
 PAYMENT_CHANNELS = ["app", "bank", "store", "agent", "hotline"]
 CLASSES = ["device", "tariff", "value_added", "retention"]
-TERMS = ["10 % off a new handset for 24 months", "next plan up at the old price for 6 months", "video pack free for 3 months", "20 yuan back a month"]
+TERMS = [
+    "10 % off a new handset for 24 months",
+    "next plan up at the old price for 6 months",
+    "video pack free for 3 months",
+    "20 yuan back a month",
+]
 GRADES = ["AAA", "AA", "A", "B", "C", "D"]
 OCCUPATIONS = ["civil_servant", "teacher", "physician", "self_employed", "employee", "student", "retired"]
 
@@ -106,7 +111,9 @@ class Marketing:
         if "campaign_responses" in self.drops.wanted:
             answers = targets.filter(pl.Series(rng.random(targets.height) < 0.2))
             count = answers.height
-            after_choice = world.day(month, 7).astype("datetime64[s]") + np.sort(rng.integers(0, 21 * 86_400, count)).astype("timedelta64[s]")
+            after_choice = world.day(month, 7).astype("datetime64[s]") + np.sort(rng.integers(0, 21 * 86_400, count)).astype(
+                "timedelta64[s]"
+            )
             frame = pl.DataFrame(
                 {
                     "response_id": numbered("R" + period.replace("-", ""), np.arange(1, count + 1), 6),
@@ -171,7 +178,9 @@ class Finance:
         world, rng = self.world, self.world.rng("suspensions", month)
         late, suspended = world.arrears
         who = late[suspended[:, month]]
-        asked = np.flatnonzero(world.in_service(month) & (world.join_month < month) & (month < world.left_month) & (rng.random(world.n) < 0.0008))
+        asked = np.flatnonzero(
+            world.in_service(month) & (world.join_month < month) & (month < world.left_month) & (rng.random(world.n) < 0.0008)
+        )
         who = np.concatenate([who, asked])
         reason = np.repeat([0, 1], [len(who) - len(asked), len(asked)])
         reason = np.where((reason == 1) & (rng.random(len(who)) < 0.1), 2, reason)
@@ -225,7 +234,9 @@ class Finance:
             who = who[(bad[who] == month) | (world.join_month[who] == month)]
         usual = np.array([0, 1, 1, 2, 2, 2, 3, 3])[who % 8]
         grade = np.where((bad[who] != NEVER) & (bad[who] <= month), 5, usual)
-        return pl.DataFrame({"customer": world.ids(who), "day": _days(np.full(len(who), world.month_end(month))), "grade": labels(grade, GRADES)})
+        return pl.DataFrame(
+            {"customer": world.ids(who), "day": _days(np.full(len(who), world.month_end(month))), "grade": labels(grade, GRADES)}
+        )
 
 
 def _days(values: np.ndarray) -> pl.Series:

@@ -75,13 +75,19 @@ def write_sample(
     except OSError as err:
         raise Failed(f"cannot be written: {err}", str(out / TRUTH), "free space or choose another --out") from err
     bad_rows = sum(int(kind["rows"]) for kind in drops.truth.defects.values())
-    say(f"sample company: {len(drops.truth.files)} files, {sum(truth['rows'].values()):,} rows, {bad_rows:,} planted defects; see {out / TRUTH}")
+    say(
+        f"sample company: {len(drops.truth.files)} files, {sum(truth['rows'].values()):,} rows, {bad_rows:,} planted defects; see {out / TRUTH}"
+    )
     return truth
 
 
 def _checked(out: Path, customers: int, months: int, seed: int, entities: Sequence[str] | None, last_period: str) -> frozenset[str]:
     parse_period(last_period, "--last-period")
-    for name, value, low, high in (("--customers", customers, 1, MOST_CUSTOMERS), ("--months", months, 1, MOST_MONTHS), ("--seed", seed, 0, 2**31)):
+    for name, value, low, high in (
+        ("--customers", customers, 1, MOST_CUSTOMERS),
+        ("--months", months, 1, MOST_MONTHS),
+        ("--seed", seed, 0, 2**31),
+    ):
         if not low <= value <= high:
             raise BadInput(f"{value:,} is out of range", name, f"write a whole number from {low:,} to {high:,}")
     if period_index(last_period) - months < 1990 * 12:

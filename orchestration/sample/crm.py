@@ -28,7 +28,32 @@ from orchestration.sample.world import (
 )
 
 SURNAMES = list("王李张刘陈杨黄赵周吴徐孙马胡朱郭何林罗高")
-GIVEN = ["伟", "芳", "娜", "敏", "静", "丽", "强", "磊", "军", "洋", "勇", "艳", "杰", "涛", "明", "超", "秀英", "建国", "晓东", "志强", "雪梅", "文博", "子涵", "欣怡"]
+GIVEN = [
+    "伟",
+    "芳",
+    "娜",
+    "敏",
+    "静",
+    "丽",
+    "强",
+    "磊",
+    "军",
+    "洋",
+    "勇",
+    "艳",
+    "杰",
+    "涛",
+    "明",
+    "超",
+    "秀英",
+    "建国",
+    "晓东",
+    "志强",
+    "雪梅",
+    "文博",
+    "子涵",
+    "欣怡",
+]
 STREETS = ["人民路", "解放街", "建设大道", "中山路", "和平里", "青年路", "滨江道", "新华街"]
 CREDIT_CLASSES = ["GOOD", "WATCH", "BAD"]
 SUBSCRIPTION_KINDS = ["MONTHLY_RENT", "INSTALMENT_CREDIT", "SERVICE_FEE", "VALUE_ADDED"]
@@ -134,7 +159,13 @@ class Crm:
                 # 99 is no province: such a number belongs to nobody.
                 "CERT_NO": numbered("99", (who * 48_271 + 11) % 10**16, 16),
                 "ADDR": pl.select(
-                    pl.concat_str(_text(world.region[who], REGIONS), pl.lit(" "), _text(street, STREETS), pl.Series(door).cast(pl.String), pl.lit("号"))
+                    pl.concat_str(
+                        _text(world.region[who], REGIONS),
+                        pl.lit(" "),
+                        _text(street, STREETS),
+                        pl.Series(door).cast(pl.String),
+                        pl.lit("号"),
+                    )
                 ).to_series(),
                 "BIRTH_DATE": dates(birth),
                 "BRAND": labels(world.brand(month)[who], BRANDS_ZH),
@@ -178,7 +209,7 @@ class Crm:
         return people, np.arange(len(people)) // 3
 
     def _households(self, month: int) -> pl.DataFrame:
-        people, household = self._household_of
+        people, _ = self._household_of
         first = people[::3] if month == 0 else people[:0]
         number = np.arange(len(first))
         return pl.DataFrame(
@@ -199,7 +230,9 @@ class Crm:
         people, household = self._household_of
         chosen, ends = self._membership(month, people)
         role = np.where(chosen % 3 == 0, 0, np.where(people[chosen] % 5 == 0, 2, 1))
-        return self._members("HOUSEHOLD_ID", numbered("H", household[chosen] + 1, 7), people[chosen], role, ["HEAD", "MEMBER", "STUDENT"], ends[chosen])
+        return self._members(
+            "HOUSEHOLD_ID", numbered("H", household[chosen] + 1, 7), people[chosen], role, ["HEAD", "MEMBER", "STUDENT"], ends[chosen]
+        )
 
     def _members(self, column: str, keys: pl.Series, who: np.ndarray, role: np.ndarray, roles: list[str], ends: np.ndarray) -> pl.DataFrame:
         return pl.DataFrame(
@@ -326,7 +359,12 @@ class Crm:
         approver = np.where(np.isin(state, (0, 3)), -1, approver)
         start = world.day(month, rng.integers(1, 25, count))
         length = np.where(state == 2, 40, 365 + rng.integers(0, 200, count))
-        for name, rows in (("unapproved", state == 0), ("self_approved", state == 1), ("of_forty_days", state == 2), ("approved_a_month_later", state == 3)):
+        for name, rows in (
+            ("unapproved", state == 0),
+            ("self_approved", state == 1),
+            ("of_forty_days", state == 2),
+            ("approved_a_month_later", state == 3),
+        ):
             self.drops.truth.count(f"nominations_{name}", int(rows.sum()))
         self.drops.truth.count("nominations", count)
         frame = pl.DataFrame(
@@ -349,7 +387,7 @@ class Crm:
             pl.Series("APPROVED_ON", dates(np.full(int((state == 3).sum()), world.day(month + 1, 5)))),
         )
         if self._open_nominations is not None:
-            frame = pl.concat([self._open_nominations.cast(dict(frame.schema)), frame])
+            frame = pl.concat([self._open_nominations.cast(frame.schema), frame])
         self._open_nominations = waiting
         return frame
 

@@ -85,7 +85,9 @@ class Drops:
         self.say = say
         self.truth = Truth()
 
-    def write(self, entity: str, stem: str, frame: pl.DataFrame, form: Format, *, month: int, even_if_empty: bool = False) -> Written | None:
+    def write(
+        self, entity: str, stem: str, frame: pl.DataFrame, form: Format, *, month: int, even_if_empty: bool = False
+    ) -> Written | None:
         """Write ``frame`` as ``stem`` (source folder and name without suffix), with the defects planned for it.
 
         A file without rows is not written, unless its source promises one every month.
@@ -190,7 +192,7 @@ def _save_bytes(path: Path, data: memoryview, form: Format) -> None:
             file.write(data)
 
 
-class _saving:  # noqa: N801 - reads as a verb: with _saving(path)
+class _saving:
     """Turn an OSError while a file is written into an error that says what to do."""
 
     def __init__(self, path: Path) -> None:

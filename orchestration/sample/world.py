@@ -91,15 +91,15 @@ class World:
         start = (self._first_month + np.asarray(month).astype("timedelta64[M]")).astype("datetime64[D]")
         return np.asarray(start + (np.asarray(day) - 1).astype("timedelta64[D]"))
 
-    def month_end(self, month: int) -> np.datetime64:
+    def month_end(self, month: int) -> DateArray:
         """Last day of a month number."""
-        return np.datetime64(self._first_month + np.timedelta64(month + 1, "M"), "D") - np.timedelta64(1, "D")
+        return np.asarray(self.day(month + 1, 1) - np.timedelta64(1, "D"))
 
     def times(self, month: int, count: int, rng: np.random.Generator, first_hour: int = 8, last_hour: int = 21) -> np.ndarray:
         """``count`` sorted local times in the month, within business hours (datetime64[s])."""
         days = int((self.month_end(month) - self.day(month, 1)) / np.timedelta64(1, "D")) + 1
         seconds = rng.integers(0, days, count) * 86_400 + rng.integers(first_hour * 3600, last_hour * 3600, count)
-        return self.day(month, 1).astype("datetime64[s]") + np.sort(seconds).astype("timedelta64[s]")
+        return np.asarray(self.day(month, 1).astype("datetime64[s]") + np.sort(seconds).astype("timedelta64[s]"))
 
     def _make_customers(self) -> None:
         rng, n, months = self.rng("customers"), self.n, self.months
@@ -149,13 +149,19 @@ class World:
         delay = np.where(rng.random(len(extra_customer)) < 0.3, rng.integers(1, max(2, months), len(extra_customer)), 0)
         start = self.join_month[extra_customer] + delay
         start = np.where(start < np.minimum(self.left_month[extra_customer], months), start, self.join_month[extra_customer])
-        end = np.where(rng.random(len(extra_customer)) < 0.2, np.maximum(start, 0) + rng.integers(2, 2 + months, len(extra_customer)), NEVER)
+        end = np.where(
+            rng.random(len(extra_customer)) < 0.2, np.maximum(start, 0) + rng.integers(2, 2 + months, len(extra_customer)), NEVER
+        )
         owner_left = self.left_month[extra_customer]
         end = np.where((end >= months) | (end >= owner_left), owner_left, end)
         self.line_start_month = np.concatenate([self.join_month, start])
         self.line_end_month = np.concatenate([self.left_month, end])
-        extra_start = np.where(start == self.join_month[extra_customer], self.join_date[extra_customer], self.day(start, rng.integers(1, 29, len(start))))
-        extra_end = np.where(end == owner_left, self.left_date[extra_customer], self.day(np.where(end == NEVER, 0, end), rng.integers(1, 29, len(end))))
+        extra_start = np.where(
+            start == self.join_month[extra_customer], self.join_date[extra_customer], self.day(start, rng.integers(1, 29, len(start)))
+        )
+        extra_end = np.where(
+            end == owner_left, self.left_date[extra_customer], self.day(np.where(end == NEVER, 0, end), rng.integers(1, 29, len(end)))
+        )
         self.line_start = np.concatenate([self.join_date, extra_start.astype("datetime64[D]")])
         self.line_end = np.concatenate([self.left_date, extra_end.astype("datetime64[D]")])
         # A prime modulus makes the numbers distinct without a draw that could repeat.
