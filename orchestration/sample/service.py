@@ -58,7 +58,7 @@ class Service:
             {
                 "id": self._keys("T", month, count),
                 "customer": self.world.ids(who),
-                "at": _clock(self._times(month, count, rng)),
+                "logged_at": _clock(self._times(month, count, rng)),
                 "channel": labels(rng.choice(len(CHANNELS), count, p=[0.33, 0.33, 0.16, 0.09, 0.04, 0.05]), CHANNELS),
                 "topic": labels(rng.integers(0, len(CONTACT_TOPICS), count), CONTACT_TOPICS),
                 "direction": labels((rng.random(count) < 0.82).astype(np.int64), ["out", "in"]),
@@ -112,7 +112,7 @@ class Service:
             {
                 "id": self._keys("V", month, count),
                 "customer": self.world.ids(who),
-                "at": _clock(self._times(month, count, rng)),
+                "logged_at": _clock(self._times(month, count, rng)),
                 "channel": labels(rng.choice(4, count), CHANNELS[:4]),
                 "score": score,
             }
@@ -128,7 +128,7 @@ class Service:
                 "id": self._keys("W", month, count),
                 "customer": self.world.ids(who),
                 "staff": self.world.staff_ids(self.world.manager[who]),
-                "at": _clock(self._times(month, count, rng)),
+                "logged_at": _clock(self._times(month, count, rng)),
                 "purpose": labels(rng.integers(0, 4, count), ["courtesy", "renewal", "complaint", "offer"]),
                 "outcome": labels(rng.integers(0, 3, count), ["agreed", "to_follow_up", "nobody_met"]),
             }
