@@ -1,0 +1,6 @@
+"""Everything that imports Dagster: how the domain functions become assets, checks, jobs, schedules and sensors.
+
+What does not belong here: anything that decides what lands, what a level is, what passes a gate or what is released.
+Each module here calls one function of the domain per step and reports what it returned. ``build.build_defs`` puts the
+parts together for one deployment; ``launch.run_months`` runs months in this process for the command line.
+"""

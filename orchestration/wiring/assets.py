@@ -1,0 +1,295 @@
+"""The assets, in the order in which data flows: raw, policy, landing and plan, the dbt models, release, channels.
+
+Each step calls one function of the domain and reports what it returned; the gate between the models and the release
+is in ``checks``.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import dagster as dg
+from dagster_dbt import DbtCliResource, DbtProject, dbt_assets
+
+from orchestration.channels import channel_ids, deliver
+from orchestration.deployment import Deployment
+from orchestration.errors import BadInput, Failed
+from orchestration.ingest import ingest, load_contracts, load_mappings
+from orchestration.policy import check_policies
+from orchestration.release import release
+from orchestration.warehouse import dbt_args, finish, prepare
+from orchestration.wiring.dbt import environment, failed_nodes, profile_environment, target_path
+from orchestration.wiring.metadata import feed_metadata, level_counts, level_metadata, markdown_table, row_counts
+from orchestration.wiring.partitions import BACKFILL_POLICY, monthly_partitions
+from orchestration.wiring.resources import RESOURCE_KEY, Run, the_run
+from orchestration.wiring.translator import POLICY_KEY, LayerTranslator
+
+# A failing disk or share is often back within the minute; bad input never is, and is not retried (see Run.stage).
+RETRY = dg.RetryPolicy(max_retries=2, delay=5, backoff=dg.Backoff.EXPONENTIAL, jitter=dg.Jitter.PLUS_MINUS)
+
+PLAN_KEY = dg.AssetKey("plan")
+RELEASE_KEY = dg.AssetKey("release")
+
+
+def raw_key(source: str, entity: str) -> dg.AssetKey:
+    return dg.AssetKey(["raw", f"{source}__{entity}"])
+
+
+def raw_assets(deployment: Deployment) -> dg.AssetsDefinition | None:
+    """One asset per mapped feed, all made by one ingest. Not partitioned: one drop may hold rows of several periods."""
+    feeds = [(mapping, feed) for mapping in load_mappings(deployment) for feed in mapping.feeds]
+    if not feeds:
+        return None
+    specs = [
+        dg.AssetSpec(
+            raw_key(mapping.source, feed.entity),
+            group_name="raw",
+            description=f"{mapping.title}: {feed.entity} as delivered, landed or quarantined row by row.",
+            metadata={"drops": feed.files, "source": mapping.source, "entity": feed.entity},
+            kinds={feed.format},
+        )
+        for mapping, feed in feeds
+    ]
+
+    @dg.multi_asset(name="ingest", specs=specs, retry_policy=RETRY, required_resource_keys={RESOURCE_KEY})
+    def ingest_drops(context: dg.AssetExecutionContext) -> Iterator[dg.MaterializeResult[None]]:
+        run = the_run(context)
+        with run.stage("ingest"):
+            report = ingest(run.deployment, run.ledger, say=run.say).as_json()
+            run.ingest = report
+        for mapping, feed in feeds:
+            files = [f for f in report["files"] if (f["source"], f["entity"]) == (mapping.source, feed.entity)]
+            yield dg.MaterializeResult(asset_key=raw_key(mapping.source, feed.entity), metadata=feed_metadata(files))
+
+    return ingest_drops
+
+
+def policy_asset() -> dg.AssetsDefinition:
+    """The policies of the deployment, checked: a run on contradictory rules stops before anything is computed."""
+
+    @dg.asset(
+        key=POLICY_KEY,
+        group_name="policy",
+        description="Programs, levels, decision tables and tags as the run uses them, checked for gaps and overlaps.",
+        kinds={"csv"},
+        required_resource_keys={RESOURCE_KEY},
+    )
+    def policy(context: dg.AssetExecutionContext) -> dg.MaterializeResult[None]:
+        run = the_run(context)
+        with run.stage("policy"):
+            policies = run.policies
+            findings = check_policies(policies)
+            errors = [str(finding) for finding in findings if finding.severity == "error"]
+            if errors:
+                raise BadInput("; ".join(errors), "policies", "correct the rows named; `tierhouse policy check` shows the same")
+        return dg.MaterializeResult(
+            metadata={
+                "policy_hash": policies.hash,
+                "programs": ", ".join(sorted(policies.programs)),
+                "warnings": dg.MetadataValue.md("\n".join(f"- {finding}" for finding in findings) or "None."),
+            }
+        )
+
+    return policy
+
+
+def landing_assets(deployment: Deployment) -> dg.AssetsDefinition:
+    """The relations that the models read, at the run's cut-off, and the plan of what is to be computed."""
+    fed: dict[str, list[dg.AssetKey]] = {entity: [] for entity in sorted(load_contracts())}
+    for mapping in load_mappings(deployment):
+        for feed in mapping.feeds:
+            fed[feed.entity].append(raw_key(mapping.source, feed.entity))
+    specs = [
+        *(
+            dg.AssetSpec(
+                ["landing", entity],
+                deps=[*keys, POLICY_KEY],
+                group_name="landing",
+                description=f"Accepted rows of {entity}, newest per key, as known at the run's cut-off.",
+                kinds={"parquet"},
+            )
+            for entity, keys in fed.items()
+        ),
+        dg.AssetSpec(
+            PLAN_KEY,
+            deps=[POLICY_KEY],
+            group_name="landing",
+            description="Which periods the run computes, from which months, policies and cut-off.",
+            kinds={"duckdb"},
+        ),
+    ]
+
+    @dg.multi_asset(
+        name="prepare",
+        specs=specs,
+        partitions_def=monthly_partitions(deployment),
+        backfill_policy=BACKFILL_POLICY,
+        required_resource_keys={RESOURCE_KEY},
+    )
+    def prepare_warehouse(context: dg.AssetExecutionContext) -> Iterator[dg.MaterializeResult[None]]:
+        run = the_run(context)
+        with run.stage("prepare"):
+            plan = prepare(run.deployment, run.ledger, list(context.partition_keys), run.policies, say=run.say)
+            run.keep_plan(plan)
+        for spec in specs:
+            if spec.key != PLAN_KEY:
+                yield dg.MaterializeResult(asset_key=spec.key, metadata={"cutoff_seq": plan.cutoff_seq})
+        yield dg.MaterializeResult(
+            asset_key=PLAN_KEY,
+            metadata={
+                "run_id": plan.run_id,
+                "periods": ", ".join(plan.periods),
+                "input_periods": ", ".join(plan.input_periods),
+                "cutoff_seq": plan.cutoff_seq,
+                "policy_hash": plan.policy_hash,
+                "reasons": dg.MetadataValue.md("\n".join(f"- {reason}" for reason in plan.reasons) or "None."),
+            },
+        )
+
+    return prepare_warehouse
+
+
+def model_assets(deployment: Deployment, project: DbtProject, manifest: Mapping[str, Any]) -> dg.AssetsDefinition:
+    """Every dbt model, in one invocation over the run's months; a failed dbt test fails the step."""
+
+    @dbt_assets(
+        manifest=manifest,
+        project=project,
+        name="models",
+        partitions_def=monthly_partitions(deployment),
+        backfill_policy=BACKFILL_POLICY,
+        dagster_dbt_translator=LayerTranslator(),
+        required_resource_keys={RESOURCE_KEY, "dbt"},
+    )
+    def models(context: dg.AssetExecutionContext) -> Iterator[Any]:
+        run = the_run(context)
+        dbt: DbtCliResource = context.resources.dbt
+        with run.stage("dbt"):
+            plan = run.require_plan(list(context.partition_keys))
+            with environment(profile_environment(deployment)):
+                invocation = dbt.cli(dbt_args(plan), context=context, target_path=target_path(deployment), raise_on_error=False)
+            events = list(_follow(invocation.stream(), run))
+            ok = invocation.is_successful()
+            problem = "; ".join(failed_nodes(invocation.target_path)) or "it ended without saying why"
+            finish(run.deployment, run.ledger, plan, ok=ok, message="" if ok else problem, say=run.say)
+        yield from _with_counts(events, run, plan.periods) if ok else events
+        if not ok:
+            with run.stage("dbt"):
+                remedy = "nothing was released; correct the model, the data or the test named, then run the same command again"
+                raise Failed(f"dbt failed: {problem}", str(invocation.target_path / "dbt.log"), remedy)
+
+    return models
+
+
+def release_asset(deployment: Deployment, marts: Sequence[dg.AssetKey]) -> dg.AssetsDefinition:
+    """Publishing: immutable files per period and one move of the pointer. It asks the ledger for the gate itself."""
+
+    @dg.asset(
+        key=RELEASE_KEY,
+        deps=list(marts),
+        group_name="release",
+        description="Immutable revisions of the run's periods and the catalog that names them.",
+        partitions_def=monthly_partitions(deployment),
+        backfill_policy=BACKFILL_POLICY,
+        kinds={"parquet"},
+        required_resource_keys={RESOURCE_KEY},
+    )
+    def publish(context: dg.AssetExecutionContext) -> dg.MaterializeResult[None]:
+        run = the_run(context)
+        before, _ = run.ledger.head()
+        plan = run.require_plan(list(context.partition_keys))
+        try:
+            with run.stage("release"):
+                release(run.deployment, run.ledger, plan, say=run.say)
+        except dg.Failure:
+            # Held at a later month: the months before it are released, and Dagster is told of those alone.
+            for entry in run.ledger.entries("release", after=before):
+                context.log_event(dg.AssetMaterialization(RELEASE_KEY, partition=entry.payload["period"]))
+            raise
+        made = [entry.payload for entry in run.ledger.entries("release", after=before)]
+        return dg.MaterializeResult(
+            metadata={
+                "releases": dg.MetadataValue.md(
+                    markdown_table(["period", "release"], [(p["period"], p["release"]) for p in made]) if made else "Nothing new."
+                ),
+                **_levels(run, plan.periods),
+            }
+        )
+
+    return publish
+
+
+def channel_assets(deployment: Deployment) -> dg.AssetsDefinition | None:
+    """What each channel was sent. Not partitioned: a delivery is of a catalog, not of a month."""
+    channels = channel_ids(deployment)
+    if not channels:
+        return None
+    specs = [
+        dg.AssetSpec(
+            ["channel", channel],
+            deps=[RELEASE_KEY],
+            group_name="channels",
+            description=f"Deliveries to {channel} by its contract.",
+            skippable=True,
+            kinds={"csv"},
+        )
+        for channel in channels
+    ]
+
+    @dg.multi_asset(name="deliver", specs=specs, retry_policy=RETRY, required_resource_keys={RESOURCE_KEY})
+    def deliver_channels(context: dg.AssetExecutionContext) -> Iterator[dg.MaterializeResult[None]]:
+        run = the_run(context)
+        with run.stage("channels"):
+            before, _ = run.ledger.head()
+            deliver(run.deployment, run.ledger, say=run.say)
+            run.deliveries = [entry.payload for entry in run.ledger.entries("delivery", after=before)]
+        for delivery in run.deliveries:
+            yield dg.MaterializeResult(
+                asset_key=dg.AssetKey(["channel", delivery["channel"]]),
+                metadata={
+                    "dagster/row_count": delivery["rows"],
+                    "as_of_period": delivery["as_of_period"],
+                    "catalog": delivery["catalog"],
+                    "path": dg.MetadataValue.path(str(run.deployment.data / delivery["path"])),
+                },
+            )
+
+    return deliver_channels
+
+
+def _follow(stream: Iterator[Any], run: Run) -> Iterator[Any]:
+    """Read dbt's events to the end, saying each finished model; dbt's own lines go to the run's log if it has one."""
+    iterator = iter(stream)
+    while True:
+        with contextlib.ExitStack() as stack:
+            if run.dbt_log is not None:
+                stack.enter_context(contextlib.redirect_stdout(stack.enter_context(run.dbt_log.open("a", encoding="utf-8"))))
+            event = next(iterator, None)
+        if event is None:
+            return
+        if isinstance(event, dg.Output):
+            run.say(f"built {event.output_name.replace('__', '.', 1)}")
+        yield event
+
+
+def _with_counts(events: Sequence[Any], run: Run, periods: Sequence[str]) -> Iterator[Any]:
+    """dbt's events with row counts and the level chart, read once dbt has let go of the warehouse."""
+    names = {event.output_name: tuple(event.output_name.split("__", 1)) for event in events if isinstance(event, dg.Output)}
+    counts = row_counts(run.deployment.warehouse, [(n[0], n[1]) for n in names.values() if len(n) == 2])
+    for event in events:
+        if not isinstance(event, dg.Output):
+            yield event
+            continue
+        extra: dict[str, Any] = {}
+        count = counts.get(names[event.output_name])  # type: ignore[call-overload]
+        if count is not None:
+            extra["dagster/row_count"] = count
+        if names[event.output_name] == ("marts", "fct_decisions"):
+            extra.update(_levels(run, periods))
+        yield dg.Output(event.value, event.output_name, metadata={**event.metadata, **extra}, data_version=event.data_version)
+
+
+def _levels(run: Run, periods: Sequence[str]) -> dict[str, Any]:
+    return dict(level_metadata(level_counts(run.deployment.warehouse, periods)))

@@ -1,0 +1,109 @@
+"""The dbt project as Dagster sees it: where it is, when its manifest is stale, and how its command line is started."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import sys
+from collections.abc import Iterator, Mapping
+from functools import cached_property
+from importlib.metadata import version as installed_version
+from pathlib import Path
+from typing import Any
+
+from dagster_dbt import DbtCliResource, DbtProject
+from filelock import FileLock
+from packaging.version import Version
+
+from orchestration.deployment import PROJECT_ROOT, Deployment
+from orchestration.warehouse import dbt_env
+
+PROJECT_DIR = PROJECT_ROOT / "dbt_project"
+_PARSED = ("dbt_project/*.yml", "dbt_project/macros/**/*.sql", "dbt_project/tests/**/*.sql", "models/**/*.sql", "models/**/*.yml")
+
+
+class QuickDbtCli(DbtCliResource):
+    """DbtCliResource without what it does before every call: ``dbt --version`` and an adapter of its own (5 s together).
+
+    Both overrides are of private members; should they be renamed, runs get slower, not wrong. The version comes from
+    the installed package; the adapter only serves ``fetch_row_counts`` and the like, which we read from DuckDB.
+    """
+
+    @cached_property
+    def _cli_version(self) -> Version:
+        return Version(installed_version("dbt-core"))
+
+    def _initialize_dbt_core_adapter(self, args: Any) -> Any:
+        return None
+
+
+def dbt_project() -> DbtProject:
+    """The project folder; its models and seeds stand beside it (see docs/adr)."""
+    return DbtProject(project_dir=PROJECT_DIR)
+
+
+def dbt_resource(project: DbtProject) -> DbtCliResource:
+    """dbt as a child that dies with its parent, so that a killed run leaves no second writer."""
+    return QuickDbtCli(project_dir=project, dbt_executable=str(Path(sys.executable).parent / "tierhouse-dbt"))
+
+
+def manifest_is_stale(manifest: Path, root: Path = PROJECT_ROOT) -> bool:
+    """Whether a file that dbt parses, or the folder of one (a removed file), is newer than the manifest."""
+    if not manifest.exists():
+        return True
+    parsed = [path for pattern in _PARSED for path in root.glob(pattern)]
+    made = manifest.stat().st_mtime
+    return any(path.stat().st_mtime > made for path in {*parsed, *(path.parent for path in parsed if path.parent != root)})
+
+
+def load_manifest(deployment: Deployment, project: DbtProject) -> Mapping[str, Any]:
+    """The dbt manifest, parsed anew if a model, macro, test or project file has changed since."""
+    path = project.manifest_path
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with FileLock(path.with_suffix(".lock")):
+        if manifest_is_stale(path):
+            with environment(profile_environment(deployment)):
+                project.preparer.prepare(project)
+        manifest: Mapping[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    return manifest
+
+
+def profile_environment(deployment: Deployment) -> dict[str, str]:
+    """What dbt's profile needs. The folders of artifacts and logs are dagster-dbt's to name: it also brings along the
+    parsed project, so that dbt does not read it again.
+    """
+    return {name: value for name, value in dbt_env(deployment).items() if name not in {"DBT_TARGET_PATH", "DBT_LOG_PATH"}}
+
+
+def target_path(deployment: Deployment) -> Path:
+    """Where a run's dbt writes its artifacts and log: the same folder as outside Dagster."""
+    return Path(dbt_env(deployment)["DBT_TARGET_PATH"])
+
+
+@contextlib.contextmanager
+def environment(values: Mapping[str, str]) -> Iterator[None]:
+    """Set environment variables for a child process that is started in the block (DbtCliResource takes none itself)."""
+    before = {name: os.environ.get(name) for name in values}
+    os.environ.update(values)
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                os.environ.pop(name, None)
+            else:
+                os.environ[name] = value
+
+
+def failed_nodes(target: Path) -> list[str]:
+    """``<node>: <message>`` for each model or test that failed, from dbt's run results; messages are cut to one line."""
+    try:
+        results = json.loads((target / "run_results.json").read_text(encoding="utf-8"))["results"]
+    except (OSError, ValueError, KeyError):
+        return []
+    return [
+        f"{result['unique_id'].split('.')[2]}: {(result.get('message') or result['status']).splitlines()[0]}"
+        for result in results
+        if result["status"] in {"error", "fail", "runtime error"}
+    ]

@@ -1,0 +1,93 @@
+"""Telling someone that a run failed: a JSON POST to the deployment's ``failure_webhook``.
+
+A step's failure is posted from the run itself. The sensor (it needs the Dagster daemon) posts for runs that could not
+do so: killed, or failed before their first step. Messages of errors are left out: they may quote a row.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from typing import Any
+
+import dagster as dg
+import requests
+
+from orchestration.deployment import Deployment
+from orchestration.errors import TierhouseError
+from orchestration.wiring.partitions import RANGE_END_TAG, RANGE_START_TAG
+
+POSTED_TAG = "tierhouse/failure_posted"
+PARTITION_TAG = "dagster/partition"
+
+
+def failure_report(deployment: str, run: dg.DagsterRun, steps: Sequence[str], error: BaseException | None) -> dict[str, Any]:
+    """The JSON that is posted: which deployment, run, months and steps, and the kind of error; no message, no row."""
+    cause: BaseException | None = error
+    while cause is not None and not isinstance(cause, TierhouseError):
+        cause = cause.__cause__
+    kind = cause if cause is not None else error
+    tags = run.tags
+    return {
+        "event": "run_failed",
+        "deployment": deployment,
+        "job": run.job_name,
+        "run_id": run.run_id,
+        "first_period": tags.get(RANGE_START_TAG) or tags.get(PARTITION_TAG),
+        "last_period": tags.get(RANGE_END_TAG) or tags.get(PARTITION_TAG),
+        "failed_steps": list(steps),
+        "error": type(kind).__name__ if kind is not None else None,
+        "exit_code": cause.exit_code if isinstance(cause, TierhouseError) else 1,
+        "at": datetime.now(UTC).isoformat(timespec="seconds"),
+    }
+
+
+def post(url: str, report: Mapping[str, Any]) -> str | None:
+    """POST ``report``; None if the address took it, else what went wrong. A dead address must not fail anything."""
+    try:
+        answer = requests.post(url, json=dict(report), timeout=10)
+    except requests.RequestException as err:
+        return type(err).__name__
+    return None if answer.ok else f"status {answer.status_code}"
+
+
+def failure_hook(deployment: Deployment) -> dg.HookDefinition:
+    """Hook of every job: post the first failed step of a run."""
+
+    @dg.failure_hook(name="post_failure")
+    def post_failure(context: dg.HookContext) -> None:
+        url = deployment.config.failure_webhook
+        run = context.instance.get_run_by_id(context.run_id)
+        if not url or run is None or POSTED_TAG in run.tags:
+            return
+        problem = post(url, failure_report(deployment.name, run, [context.step_key], context.op_exception))
+        if problem is None:
+            context.instance.add_run_tags(context.run_id, {POSTED_TAG: "true"})
+        else:
+            context.log.warning(f"the failure could not be reported to {url}: {problem}")
+
+    return post_failure
+
+
+def failure_sensor(deployment: Deployment) -> dg.SensorDefinition:
+    """Sensor over failed runs: posts those that no hook has posted."""
+
+    @dg.run_failure_sensor(
+        name="report_failed_runs",
+        description="Posts failed runs to failure_webhook that could not report themselves.",
+        default_status=dg.DefaultSensorStatus.RUNNING if deployment.config.failure_webhook else dg.DefaultSensorStatus.STOPPED,
+    )
+    def report_failed_runs(context: dg.RunFailureSensorContext) -> dg.SkipReason | None:
+        url = deployment.config.failure_webhook
+        run = context.instance.get_run_by_id(context.dagster_run.run_id) or context.dagster_run
+        if not url or POSTED_TAG in run.tags:
+            return dg.SkipReason("no address is configured" if not url else "the run reported itself")
+        steps = [event.step_key for event in context.get_step_failure_events() if event.step_key]
+        problem = post(url, failure_report(deployment.name, run, steps, None))
+        if problem is None:
+            context.instance.add_run_tags(run.run_id, {POSTED_TAG: "true"})
+        else:
+            context.log.warning(f"the failure could not be reported to {url}: {problem}")
+        return None
+
+    return report_failed_runs

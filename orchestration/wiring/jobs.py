@@ -1,0 +1,44 @@
+"""The jobs: months from drops to channels, ingest alone, deliveries alone; and the hook that reports a failed step."""
+
+from __future__ import annotations
+
+import dagster as dg
+
+from orchestration.deployment import Deployment
+from orchestration.wiring.failures import failure_hook
+from orchestration.wiring.partitions import monthly_partitions
+
+MONTHS_JOB = "months"
+INGEST_JOB = "ingest_drops"
+DELIVER_JOB = "deliver_channels"
+
+
+def jobs(deployment: Deployment) -> list[dg.UnresolvedAssetJobDefinition]:
+    """All jobs of a deployment. Steps run one after the other in one process: DuckDB is given the cores, and only one
+    start is paid for.
+    """
+    hooks = {failure_hook(deployment)}
+    return [
+        dg.define_asset_job(
+            MONTHS_JOB,
+            selection=dg.AssetSelection.all(),
+            partitions_def=monthly_partitions(deployment),
+            executor_def=dg.in_process_executor,
+            hooks=hooks,
+            description="Ingest new drops, compute and gate the months of the partition (range), release, deliver.",
+        ),
+        dg.define_asset_job(
+            INGEST_JOB,
+            selection=dg.AssetSelection.groups("raw"),
+            executor_def=dg.in_process_executor,
+            hooks=hooks,
+            description="Land new drops, so that bad files and open periods are known before the month is run.",
+        ),
+        dg.define_asset_job(
+            DELIVER_JOB,
+            selection=dg.AssetSelection.groups("channels"),
+            executor_def=dg.in_process_executor,
+            hooks=hooks,
+            description="Bring every channel to the current catalog.",
+        ),
+    ]

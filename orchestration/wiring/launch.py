@@ -1,0 +1,251 @@
+"""Running months in this process: the job that Dagster's own tools run, with progress for a person and one outcome.
+
+Here, and not in the job: deciding that there is nothing to do (before anything is written), and turning what the run
+recorded into what the command line reports.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import yaml
+
+from orchestration.deployment import PROJECT_ROOT, Deployment
+from orchestration.errors import EXIT_DONE, Failed, Held, TierhouseError
+from orchestration.ledger import Ledger
+from orchestration.locking import exclusive
+from orchestration.wiring.resources import Run, Say
+
+if TYPE_CHECKING:
+    import dagster as dg
+
+
+@dataclass
+class PeriodOutcome:
+    """What became of one period. ``release`` is the revision that readers see, whichever run made it."""
+
+    period: str
+    status: str
+    """``released`` by this run, ``held``, or ``unchanged``."""
+    release: str | None
+    checks: list[dict[str, Any]] = field(default_factory=list)
+
+
+@dataclass
+class RunOutcome:
+    """What a run did. ``stages`` are seconds; ``quarantine`` counts rows per reason in this run's new drops."""
+
+    periods: list[PeriodOutcome]
+    nothing_new: bool
+    run_id: str | None = None
+    stages: dict[str, float] = field(default_factory=dict)
+    ingest: dict[str, Any] | None = None
+    quarantine: dict[str, int] = field(default_factory=dict)
+    deliveries: list[Any] = field(default_factory=list)
+    error: TierhouseError | None = None
+
+    @property
+    def exit_code(self) -> int:
+        return self.error.exit_code if self.error else EXIT_DONE
+
+    def as_json(self) -> dict[str, Any]:
+        return {
+            "run_id": self.run_id,
+            "nothing_new": self.nothing_new,
+            "periods": [asdict(period) for period in self.periods],
+            "stages": self.stages,
+            "ingest": self.ingest,
+            "quarantined_reasons": self.quarantine,
+            "deliveries": self.deliveries,
+        }
+
+
+def run_months(deployment: Deployment, periods: list[str], *, say: Say, instance: dg.DagsterInstance | None = None) -> RunOutcome:
+    """Ingest, compute, gate, release and deliver ``periods`` (consecutive months) as one Dagster run in this process.
+
+    A hold is returned in the outcome (``error``); Busy, BadInput and Failed are raised. If no drop, policy or code has
+    changed since the periods were released, nothing is run and nothing is written.
+    """
+    from orchestration.release import recover
+    from orchestration.wiring.partitions import checked_range
+
+    periods = checked_range(deployment, periods)
+    run = Run(deployment, say=say)
+    policies = run.policies
+    with exclusive(deployment, f"run of {periods[0]}..{periods[-1]}"):
+        recover(deployment, run.ledger, say)
+        if is_nothing_new(deployment, run.ledger, periods, policies):
+            say("nothing new: every drop is landed, every period released, every channel up to date")
+            return RunOutcome(
+                [PeriodOutcome(p, "unchanged", r) for p, r in visible_releases(deployment, periods).items()], nothing_new=True
+            )
+        say(f"starting Dagster for {periods[0]}..{periods[-1]}")
+        return _execute(run, periods, instance)
+
+
+def is_nothing_new(deployment: Deployment, ledger: Ledger, periods: list[str], policies: Any) -> bool:
+    """Whether a run would change nothing. Reads only."""
+    from orchestration.channels import pending
+    from orchestration.ingest import new_drops
+    from orchestration.warehouse import plan_run
+
+    if not deployment.warehouse.exists() or new_drops(deployment, ledger) or pending(deployment, ledger):
+        return False
+    return plan_run(deployment, ledger, periods, policies).nothing_new
+
+
+def visible_releases(deployment: Deployment, periods: Sequence[str]) -> dict[str, str | None]:
+    """Period → release id in the current catalog, for each of ``periods``."""
+    from orchestration.release import current_catalog
+
+    catalog = current_catalog(deployment)
+    known: dict[str, str] = (catalog or {}).get("periods", {})
+    return {period: known.get(period) for period in periods}
+
+
+def dagster_home() -> Path:
+    """$DAGSTER_HOME, else the project: where dagster.yaml lies."""
+    return Path(os.environ.get("DAGSTER_HOME") or PROJECT_ROOT).resolve()
+
+
+def project_instance() -> dg.DagsterInstance:
+    """The Dagster instance of ``dagster_home()``, whatever the current folder is.
+
+    Relative folders in dagster.yaml are made absolute, because Dagster takes them from the current folder. Step output
+    is not captured: it belongs to the person at the terminal, and events hold the rest.
+    """
+    import dagster as dg
+
+    home = dagster_home()
+    file = home / "dagster.yaml"
+    try:
+        home.mkdir(parents=True, exist_ok=True)
+        settings = yaml.safe_load(file.read_text(encoding="utf-8")) if file.exists() else None
+    except OSError as err:
+        raise Failed(
+            f"Dagster's folder cannot be used: {err.strerror}", str(home), "set DAGSTER_HOME to a folder that can be written"
+        ) from err
+    overrides: dict[str, Any] = {
+        "compute_logs": {"module": "dagster.core.storage.noop_compute_log_manager", "class": "NoOpComputeLogManager"},
+        "telemetry": {"enabled": False},
+    }
+    for key, path in (("storage", ("sqlite", "base_dir")), ("local_artifact_storage", ("config", "base_dir"))):
+        section = (settings or {}).get(key)
+        inner = section.get(path[0]) if isinstance(section, dict) else None
+        if isinstance(inner, dict) and isinstance(inner.get(path[1]), str):
+            folder = home / inner[path[1]]
+            folder.mkdir(parents=True, exist_ok=True)
+            overrides[key] = {**section, path[0]: {**inner, path[1]: str(folder)}}
+    # Of the public ways to make an instance, this one takes overrides; "temp" is only its usual use.
+    return dg.DagsterInstance.local_temp(tempdir=str(home), overrides=overrides)
+
+
+class _AppendingHandler(logging.Handler):
+    """Appends each record to a file that it does not keep open: runs are many in one test process."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__()
+        self.path = path
+        self.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
+
+    def emit(self, record: logging.LogRecord) -> None:
+        try:
+            with self.path.open("a", encoding="utf-8") as file:
+                file.write(self.format(record) + "\n")
+        except OSError:
+            self.handleError(record)
+
+
+def _file_logger(path: Path) -> dg.LoggerDefinition:
+    import dagster as dg
+
+    @dg.logger(description="Dagster's events of a run, in a file beside the deployment's data.")
+    def to_file(_context: dg.InitLoggerContext) -> logging.Logger:
+        logger = logging.Logger("tierhouse.dagster", level=logging.DEBUG)
+        logger.addHandler(_AppendingHandler(path))
+        return logger
+
+    return to_file
+
+
+def _execute(run: Run, periods: list[str], instance: dg.DagsterInstance | None) -> RunOutcome:
+    """Execute the months job with ``run`` as its resource and read the outcome off the run and the ledger."""
+
+    from orchestration.wiring.build import build_defs
+    from orchestration.wiring.jobs import MONTHS_JOB
+    from orchestration.wiring.partitions import range_tags
+    from orchestration.wiring.resources import RESOURCE_KEY, run_resource
+
+    deployment = run.deployment
+    logs = deployment.data / "logs"
+    logs.mkdir(parents=True, exist_ok=True)
+    log = logs / "dagster.log"
+    run.dbt_log = logs / "dbt.log"
+    definitions = build_defs(
+        deployment, resource_overrides={RESOURCE_KEY: run_resource(deployment, run)}, loggers={"file": _file_logger(log)}
+    )
+    head, _ = run.ledger.head()
+    owned = instance is None
+    instance = instance or project_instance()
+    try:
+        result = definitions.resolve_job_def(MONTHS_JOB).execute_in_process(
+            instance=instance, tags=range_tags(periods), run_config={"loggers": {"file": {}}}, raise_on_error=False
+        )
+        failures = [event for event in result.all_events if event.is_step_failure]
+        problem = next((event for event in result.all_events if event.is_failure), None)
+    finally:
+        if owned:
+            instance.dispose()
+    outcome = _outcome(run, periods, head, result.run_id)
+    if result.success:
+        return outcome
+    held = [period.period for period in outcome.periods if period.status == "held"]
+    if isinstance(run.error, Held) or (held and run.error is None):
+        failed = sorted({check["check"] for gate in run.gates for check in gate.checks if not check["passed"]})
+        outcome.error = (
+            run.error
+            if isinstance(run.error, Held)
+            else Held(
+                f"{', '.join(held)} held by {', '.join(failed) or 'the gate'}",
+                str(deployment.gates),
+                "see the failing keys there, correct the data or the policy, and run the same command again",
+            )
+        )
+        return outcome
+    if run.error is not None:
+        raise run.error
+    where = failures[0].step_key if failures else "before the first step"
+    raise Failed(f"the Dagster run {result.run_id} failed: {_first_line(problem)}", str(where), f"see {log}") from None
+
+
+def _first_line(event: dg.DagsterEvent | None) -> str:
+    """The innermost error of a failure event, on one line."""
+    error: Any = getattr(event.event_specific_data, "error", None) if event is not None else None
+    while error is not None and error.cause is not None:
+        error = error.cause
+    text = error.message if error is not None else (event.message if event is not None else "")
+    return next((line for line in str(text or "no reason recorded").splitlines() if line.strip()), "no reason recorded")
+
+
+def _outcome(run: Run, periods: list[str], head: int, run_id: str) -> RunOutcome:
+    """What the ledger says of each period after entry ``head``, and what the steps left in ``run``."""
+    released = {entry.payload["period"] for entry in run.ledger.entries("release", after=head)}
+    gates = {gate.period: gate for gate in run.gates}
+    first_held = next((gate.period for gate in run.gates if not gate.passed), None)
+    if first_held is None and isinstance(run.error, Held):
+        first_held = next((period for period in periods if period not in released), None)
+    found = []
+    for period, release in visible_releases(run.deployment, periods).items():
+        is_held = first_held is not None and period >= first_held
+        status = "released" if period in released else "held" if is_held else "unchanged"
+        found.append(PeriodOutcome(period, status, release, [dict(c) for c in gates[period].checks] if period in gates else []))
+    quarantine: dict[str, int] = {}
+    for file in (run.ingest or {}).get("files", []):
+        for reason, rows in file["reasons"].items():
+            quarantine[reason] = quarantine.get(reason, 0) + rows
+    return RunOutcome(found, False, run_id, dict(run.stages), run.ingest, quarantine, list(run.deliveries), None)

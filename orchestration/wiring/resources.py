@@ -1,0 +1,130 @@
+"""The one resource of a run: the deployment, its lock held for the whole run, and what the steps have found so far.
+
+What the steps hand to one another goes through the ledger and the warehouse; only the plan and what a summary needs
+are kept here. A run that is re-executed from a failed step, in a new process, reads the plan back from its file.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import dagster as dg
+
+from orchestration.deployment import Deployment
+from orchestration.errors import BadInput, Failed, TierhouseError
+from orchestration.ledger import Ledger
+from orchestration.locking import exclusive
+
+if TYPE_CHECKING:
+    from orchestration.gate import GateResult
+    from orchestration.policy import Policies
+    from orchestration.warehouse import RunPlan
+
+RESOURCE_KEY = "tierhouse"
+
+Say = Callable[[str], None]
+
+
+def _silent(line: str) -> None:
+    """The progress of a run whose only reader is Dagster's own log."""
+
+
+@dataclass
+class Run:
+    """One run. ``error`` is what ended it, if it was one of the errors that a person is meant to read."""
+
+    deployment: Deployment
+    say: Say = _silent
+    dbt_log: Path | None = None
+    plan: RunPlan | None = None
+    ingest: dict[str, Any] | None = None
+    gates: list[GateResult] = field(default_factory=list)
+    deliveries: list[Any] = field(default_factory=list)
+    stages: dict[str, float] = field(default_factory=dict)
+    error: TierhouseError | None = None
+    _policies: Policies | None = None
+
+    @property
+    def ledger(self) -> Ledger:
+        return Ledger(self.deployment.ledger)
+
+    @property
+    def policies(self) -> Policies:
+        """The deployment's policies, read once a run."""
+        if self._policies is None:
+            from orchestration.policy import load_policies
+
+            self._policies = load_policies(self.deployment)
+        return self._policies
+
+    @property
+    def _plan_file(self) -> Path:
+        return self.deployment.data / "plan.json"
+
+    def keep_plan(self, plan: RunPlan) -> None:
+        """Make ``plan`` the one that the later steps of this run, or of its re-execution, follow."""
+        self.plan = plan
+        new = self._plan_file.with_suffix(".new")
+        new.write_text(json.dumps(plan.as_json(), indent=1), encoding="utf-8")
+        new.replace(self._plan_file)
+
+    def require_plan(self, periods: list[str] | None = None) -> RunPlan:
+        """The plan of this run, else the last one kept; BadInput if that is not for ``periods``."""
+        if self.plan is None and self._plan_file.exists():
+            from orchestration.warehouse import RunPlan
+
+            self.plan = RunPlan.from_json(json.loads(self._plan_file.read_text(encoding="utf-8")))
+        if self.plan is None or (periods is not None and list(self.plan.periods) != periods):
+            asked = f"{periods[0]}..{periods[-1]}" if periods else "these months"
+            raise BadInput(f"the warehouse is not prepared for {asked}", "assets landing/*", "materialize them in the same run")
+        return self.plan
+
+    @contextlib.contextmanager
+    def stage(self, name: str) -> Iterator[None]:
+        """Measure a step and turn its expected errors into Dagster failures; only a failing environment is worth a retry."""
+        started = time.monotonic()
+        self.error = None
+        try:
+            yield
+        except TierhouseError as err:
+            self.error = err
+            raise dg.Failure(
+                description=str(err),
+                metadata={"error": type(err).__name__, "exit_code": err.exit_code},
+                allow_retries=isinstance(err, Failed),
+            ) from err
+        finally:
+            self.stages[name] = round(self.stages.get(name, 0.0) + time.monotonic() - started, 3)
+
+
+def run_resource(deployment: Deployment, run: Run | None = None) -> dg.ResourceDefinition:
+    """Resource that holds the deployment's lock from the first step to the last and mends first what a crash left.
+
+    ``run`` is given by a caller in the same process who wants to see what the steps found.
+    """
+
+    @dg.resource(description="The deployment, locked for the whole run.")
+    def tierhouse(context: dg.InitResourceContext) -> Iterator[Run]:
+        from orchestration.release import recover
+
+        current = run
+        if current is None:
+            log = context.log
+            current = Run(deployment, say=log.info if log is not None else _silent)
+        with exclusive(deployment, f"Dagster run {context.run_id}"):
+            recover(deployment, current.ledger, current.say)
+            yield current
+
+    return tierhouse
+
+
+def the_run(context: Any) -> Run:
+    """The :class:`Run` of a step's, check's or hook's context."""
+    found: Run = getattr(context.resources, RESOURCE_KEY)
+    return found

@@ -1,0 +1,28 @@
+"""When months run by themselves: each closed month once, at the configured time in the deployment's zone."""
+
+from __future__ import annotations
+
+import dagster as dg
+
+from orchestration.deployment import Deployment
+from orchestration.wiring.jobs import MONTHS_JOB
+from orchestration.wiring.partitions import last_complete_period
+
+
+def monthly_schedule(deployment: Deployment) -> dg.ScheduleDefinition:
+    """Runs the last complete month on ``schedule_cron``. Off until an engineer turns it on."""
+
+    @dg.schedule(
+        name="monthly",
+        cron_schedule=deployment.config.schedule_cron,
+        execution_timezone=deployment.config.timezone,
+        job_name=MONTHS_JOB,
+        description="Runs the month that has just ended.",
+    )
+    def monthly(context: dg.ScheduleEvaluationContext) -> dg.RunRequest | dg.SkipReason:
+        period = last_complete_period(deployment, context.scheduled_execution_time)
+        if period < deployment.config.first_period:
+            return dg.SkipReason(f"{period} is before the first period {deployment.config.first_period}")
+        return dg.RunRequest(run_key=period, partition_key=period)
+
+    return monthly
