@@ -8,6 +8,7 @@ from pathlib import Path
 import click
 
 from orchestration.sample.company import LAST_PERIOD, write_sample
+from orchestration.sample.world import OLD_BILLING_SHARE
 
 
 @click.command("sample")
@@ -17,10 +18,21 @@ from orchestration.sample.company import LAST_PERIOD, write_sample
 @click.option("--out", type=click.Path(path_type=Path), required=True, help="Folder for the drops; empty, or an earlier sample.")
 @click.option("--entities", default=None, help="Only these entities, separated by commas (default: all).")
 @click.option("--last-period", default=LAST_PERIOD, show_default=True, help="The last month.")
+@click.option(
+    "--old-billing-share", type=float, default=OLD_BILLING_SHARE, show_default=True, help="Share of customers on the old billing system."
+)
 @click.option("--no-defects", is_flag=True, help="Plant no bad rows and no broken files.")
 @click.option("--json", "as_json", is_flag=True, help="Print what was written as JSON.")
 def sample_command(
-    customers: int, months: int, seed: int, out: Path, entities: str | None, last_period: str, no_defects: bool, as_json: bool
+    customers: int,
+    months: int,
+    seed: int,
+    out: Path,
+    entities: str | None,
+    last_period: str,
+    old_billing_share: float,
+    no_defects: bool,
+    as_json: bool,
 ) -> None:
     """Write the drops of a telecom operator, with known defects, to try everything on."""
     truth = write_sample(
@@ -31,6 +43,7 @@ def sample_command(
         entities=None if entities is None else [name.strip() for name in entities.split(",") if name.strip()],
         last_period=last_period,
         defects=not no_defects,
+        old_billing_share=old_billing_share,
         say=lambda line: click.echo(line, err=as_json),
     )
     if as_json:

@@ -14,7 +14,7 @@ from orchestration.sample.commerce import Finance, Marketing, Rewards
 from orchestration.sample.crm import Crm
 from orchestration.sample.drops import Drops
 from orchestration.sample.service import Service
-from orchestration.sample.world import World
+from orchestration.sample.world import OLD_BILLING_SHARE, World
 
 SOURCES = (Crm, Billing, Rewards, Service, Marketing, Finance)
 ENTITIES: tuple[str, ...] = tuple(sorted(frozenset().union(*(source.entities for source in SOURCES))))
@@ -37,19 +37,21 @@ def write_sample(
     entities: Sequence[str] | None = None,
     last_period: str = LAST_PERIOD,
     defects: bool = True,
+    old_billing_share: float = OLD_BILLING_SHARE,
     say: Callable[[str], None],
 ) -> dict[str, Any]:
     """Write the drops of a company of ``customers`` over the ``months`` up to ``last_period`` into ``out``.
 
     ``entities`` limits what is written (None: everything). Without ``defects`` no bad row and no cut file is planted;
-    late bills, credit notes, corrections and repeated files stay. Returns what ``out/truth.json`` says: rows by file,
+    late bills, credit notes, corrections and repeated files stay. With ``old_billing_share`` 0 the old billing system sends
+    nothing. Returns what ``out/truth.json`` says: rows by file,
     planted defects by kind, file and reason, and the other things done on purpose. Raises BadInput on values out of
     range and on an ``out`` that holds other files; Failed where the disk refuses.
     """
-    wanted = _checked(out, customers, months, seed, entities, last_period)
+    wanted = _checked(out, customers, months, seed, entities, last_period, old_billing_share)
     _clear(out)
     say(f"sample company: {customers:,} customers, {months} months up to {last_period}, seed {seed}")
-    world = World(customers, months, seed, last_period)
+    world = World(customers, months, seed, last_period, old_billing_share)
     drops = Drops(out, world, wanted, defects=defects, say=say)
     sources: list[_Source] = [source(world, drops) for source in SOURCES if source.entities & wanted]
     for month in range(months):
@@ -81,7 +83,9 @@ def write_sample(
     return truth
 
 
-def _checked(out: Path, customers: int, months: int, seed: int, entities: Sequence[str] | None, last_period: str) -> frozenset[str]:
+def _checked(
+    out: Path, customers: int, months: int, seed: int, entities: Sequence[str] | None, last_period: str, share: float
+) -> frozenset[str]:
     parse_period(last_period, "--last-period")
     for name, value, low, high in (
         ("--customers", customers, 1, MOST_CUSTOMERS),
@@ -92,6 +96,8 @@ def _checked(out: Path, customers: int, months: int, seed: int, entities: Sequen
             raise BadInput(f"{value:,} is out of range", name, f"write a whole number from {low:,} to {high:,}")
     if period_index(last_period) - months < 1990 * 12:
         raise BadInput(f"{months} months up to {last_period} begin before 1990", "--months", "write fewer months or a later --last-period")
+    if not 0 <= share <= 1:
+        raise BadInput(f"{share} is out of range", "--old-billing-share", "write a share from 0 to 1")
     unknown = sorted(set(entities or ()) - set(ENTITIES))
     if unknown:
         raise BadInput(f"unknown entities: {', '.join(unknown)}", "--entities", f"known ones: {', '.join(ENTITIES)}")

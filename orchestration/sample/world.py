@@ -33,6 +33,8 @@ PLAN_CODES = tuple(f"{brand}_{price}" for brand, row in zip(("gt", "eo", "mz", "
 _PLAN_START = np.cumsum([0] + [len(row) for row in PLAN_PRICES])
 PLAN_PRICE = np.array([price for row in PLAN_PRICES for price in row], dtype=np.float64)
 EXTRA_LINE_PLAN = "share_19"
+OLD_BILLING_SHARE = 0.3
+"""Share of customers whose bills the old billing system makes at the start; an eighth of them moves half-way."""
 IntArray = np.ndarray[tuple[int], np.dtype[np.int64]]
 FloatArray = np.ndarray[tuple[int], np.dtype[np.float64]]
 BoolArray = np.ndarray[tuple[int], np.dtype[np.bool_]]
@@ -68,10 +70,11 @@ def numbered(prefix: str, numbers: np.ndarray, digits: int) -> pl.Series:
 class World:
     """The company over ``months`` months that end with ``last_period``."""
 
-    def __init__(self, customers: int, months: int, seed: int, last_period: str) -> None:
+    def __init__(self, customers: int, months: int, seed: int, last_period: str, old_billing_share: float = OLD_BILLING_SHARE) -> None:
         self.n = customers
         self.months = months
         self.seed = seed
+        self.old_billing_share = old_billing_share
         self.periods = periods_between(add_months(last_period, 1 - months), last_period)
         self._first_month = np.datetime64(self.periods[0], "M")
         self._make_customers()
@@ -133,7 +136,7 @@ class World:
         verifies = (self.real_name == 0) & (rng.random(n) < 0.5) & (verified < np.minimum(self.left_month, months))
         self.verified_month = np.where(verifies, verified, NEVER)
         self.is_late_payer = rng.random(n) < 0.04
-        self.on_old_billing = rng.random(n) < 0.32
+        self.on_old_billing = rng.random(n) < self.old_billing_share
         self.migration_month = np.where(rng.random(n) < 0.12, max(2, months // 2), NEVER)
         self.staff_count = max(12, n // 400)
         managed = (self.base_amount > 260) & (self.brand_first == GOTONE)

@@ -204,6 +204,24 @@ def test_without_defects_nothing_is_planted_but_business_goes_on(tmp_path: Path)
     assert b"\xff\xff" not in b"".join(data for name, data in all_files(tmp_path).items() if name.endswith(".csv"))
 
 
+def test_without_old_billing_all_bills_are_in_the_new_system(tmp_path: Path) -> None:
+    shares = {}
+    for share in (0.0, 0.3):
+        truth = write_sample(
+            tmp_path / str(share),
+            customers=500,
+            months=4,
+            seed=2,
+            entities=["bill_lines"],
+            old_billing_share=share,
+            defects=False,
+            say=lambda _: None,
+        )
+        old = sum(entry["rows"] for name, entry in truth["files"].items() if name.startswith("billing_old"))
+        shares[share] = old / truth["rows"]["bill_lines"]
+    assert shares[0.0] == 0 and 0.2 < shares[0.3] < 0.4
+
+
 def test_control_totals_agree_with_every_file_but_the_one_that_broke_off(drops: Path, truth: dict[str, Any]) -> None:
     wrong, replaced = [], []
     for system, columns in (
@@ -332,6 +350,7 @@ def test_levels_under_the_default_bars_are_spread_and_move(drops: Path) -> None:
         ({"months": 999}, "--months"),
         ({"seed": -1}, "--seed"),
         ({"entities": ["customer"]}, "--entities"),
+        ({"old_billing_share": 1.5}, "--old-billing-share"),
         ({"entities": []}, "--entities"),
         ({"last_period": "2026-13"}, "--last-period"),
         ({"last_period": "1990-03"}, "--months"),
