@@ -63,8 +63,9 @@ def write_sample(
         "customers": customers,
         "months": months,
         "seed": seed,
-        "first_period": world.periods[0],
-        "last_period": last_period,
+        "periods": world.periods,
+        "defects_planted": defects,
+        "old_billing_share": old_billing_share,
         "entities": sorted(wanted),
         "rows": _rows_by_entity(drops),
         "files": dict(sorted(drops.truth.files.items())),
@@ -81,6 +82,23 @@ def write_sample(
         f"sample company: {len(drops.truth.files)} files, {sum(truth['rows'].values()):,} rows, {bad_rows:,} planted defects; see {out / TRUTH}"
     )
     return truth
+
+
+def ensure_sample(out: Path, *, customers: int, months: int, seed: int, say: Callable[[str], None]) -> dict[str, Any]:
+    """The truth of the sample in ``out``, which is written unless it is there already with these figures.
+
+    Drops that came into the folder since then stay, and so does a sample that is there.
+    """
+    _checked(out, customers, months, seed, None, LAST_PERIOD, OLD_BILLING_SHARE)
+    wanted = {"customers": customers, "months": months, "seed": seed, "entities": list(ENTITIES), "defects_planted": True}
+    try:
+        truth = json.loads((out / TRUTH).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        truth = {}
+    if isinstance(truth, dict) and wanted.items() <= truth.items():
+        say(f"sample company: already in {out}")
+        return truth
+    return write_sample(out, customers=customers, months=months, seed=seed, say=say)
 
 
 def _checked(

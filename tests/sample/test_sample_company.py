@@ -20,7 +20,7 @@ from click.testing import CliRunner
 
 from orchestration.deployment import PROJECT_ROOT
 from orchestration.errors import BadInput
-from orchestration.sample import ENTITIES, write_sample
+from orchestration.sample import ENTITIES, ensure_sample, write_sample
 from orchestration.sample.command import sample_command
 
 CUSTOMERS, MONTHS, SEED = 3_000, 8, 11
@@ -96,6 +96,17 @@ def test_a_second_sample_replaces_the_first_and_leaves_other_files_alone(tmp_pat
     names = {name for name in all_files(tmp_path) if "2026-0" in name}
     assert names and not [name for name in names if any(f"2026-0{month}" in name for month in (1, 2, 3))]
     assert (tmp_path / "crm" / "notes.txt").is_file()
+
+
+def test_a_sample_that_is_there_is_not_written_again(tmp_path: Path) -> None:
+    lines: list[str] = []
+    first = ensure_sample(tmp_path, customers=40, months=3, seed=1, say=lines.append)
+    before = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*")}
+    lines.clear()
+    assert ensure_sample(tmp_path, customers=40, months=3, seed=1, say=lines.append) == first
+    assert {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*")} == before
+    assert len(lines) == 1 and "already" in lines[0]
+    assert ensure_sample(tmp_path, customers=40, months=2, seed=1, say=lines.append)["periods"] == ["2026-05", "2026-06"]
 
 
 def test_every_entity_with_a_contract_is_written(truth: dict[str, Any]) -> None:
