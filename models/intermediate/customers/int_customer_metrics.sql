@@ -1,0 +1,73 @@
+{{ config(materialized="table") }}
+
+with attributes as (
+    select
+        *,
+        {{ month_index("joined_date") }} as joined_index,
+        {{ month_index("left_date") }} as left_index
+    from {{ ref("int_customer_attributes") }}
+),
+
+line_service as (
+    select * from {{ ref("int_customer_line_service") }}
+),
+
+windows as (
+    select windows.*
+    from {{ ref("int_customer_windows") }} as windows
+    inner join {{ source("ctl", "target_periods") }} as targets on windows.period = targets.period
+),
+
+joined as (
+    select
+        windows.*,
+        attributes.brand,
+        attributes.plan,
+        attributes.region,
+        attributes.segment,
+        attributes.is_real_name,
+        attributes.credit_class,
+        attributes.joined_date,
+        attributes.left_date,
+        attributes.left_index,
+        line_service.line_mask,
+        coalesce(attributes.joined_index, windows.total_first_bill_index) as first_index
+    from windows
+    left join attributes on windows.customer_id = attributes.customer_id and windows.period = attributes.period
+    left join line_service on windows.customer_id = line_service.customer_id and windows.period = line_service.period
+),
+
+-- Months of service by the best source there is: numbers held, else the dates of joining and leaving, else the first bill on.
+served as (
+    select
+        *,
+        coalesce(
+            line_mask,
+            case when first_index <= period_index then {{ month_bits("0", "least(period_index - first_index, 59)") }} end,
+            0
+        ) & case
+            when left_index is null or left_index >= period_index then {{ month_bits("0", "59") }}
+            when left_index >= period_index - 59 then {{ month_bits("period_index - left_index", "59") }}
+            else 0
+        end as service_mask
+    from joined
+),
+
+in_scope as (
+    select
+        *,
+        (service_mask & 1) = 1 as is_in_service
+    from served
+    where (service_mask & 1) = 1 or bill_line_count > 0
+)
+
+select
+    s.*,
+    {{ first_day("s.period") }} as period_date,
+    true as is_in_scope,
+    case when s.is_in_service then 'in_service' else 'billed' end as scope_reason,
+    case when s.first_index <= s.period_index then s.period_index - s.first_index + 1 end as tenure_months,
+    s.total_first_bill_index as first_bill_index,
+    s.total_last_bill_index as last_bill_index
+    {{ compiled_columns("service_metrics") }}
+from in_scope as s

@@ -1,0 +1,90 @@
+{{
+    config(
+        materialized="incremental",
+        incremental_strategy="append",
+        on_schema_change="fail",
+        pre_hook="{% if is_incremental() %}delete from {{ this }} where period in (select period from ctl.input_periods){% endif %}",
+    )
+}}
+
+with bill_lines as (
+    select * from {{ ref("stg_landing__bill_lines") }}
+),
+
+numbers_only as (
+    select
+        bill_lines.*,
+        {{ period_index("bill_lines.bill_period") }} as bill_period_index,
+        {{ local_date("bill_lines.billed_at", "run.timezone") }} as billed_date
+    from bill_lines
+    cross join {{ source("ctl", "run") }} as run
+    where bill_lines.customer_id is null
+),
+
+holders as (
+    select *
+    from {{ ref("int_line_holders") }}
+    where line_id in (select numbers_only.line_id from numbers_only)
+),
+
+-- Only lines without a customer meet the holders of numbers: the others are most of the bills and need no join.
+with_customer as (
+    select
+        customer_id,
+        bill_period,
+        charge_type,
+        document_id,
+        product,
+        quantity,
+        net_amount,
+        cost_amount,
+        is_credit_note,
+        is_adjustment
+    from bill_lines
+    where customer_id is not null
+    union all
+    select
+        holders.customer_id,
+        numbers_only.bill_period,
+        numbers_only.charge_type,
+        numbers_only.document_id,
+        numbers_only.product,
+        numbers_only.quantity,
+        numbers_only.net_amount,
+        numbers_only.cost_amount,
+        numbers_only.is_credit_note,
+        numbers_only.is_adjustment
+    from numbers_only
+    left join holders
+        on
+            numbers_only.line_id = holders.line_id
+            and numbers_only.bill_period_index between holders.first_index and holders.last_index
+            -- In a month with a handover the day of use decides; a bill that does not say it belongs to nobody.
+            and (
+                (
+                    coalesce(holders.last_index_before < numbers_only.bill_period_index, true)
+                    and coalesce(holders.first_index_after > numbers_only.bill_period_index, true)
+                )
+                or (
+                    {{ month_index("numbers_only.billed_date") }} = numbers_only.bill_period_index
+                    and numbers_only.billed_date >= holders.start_date
+                    and (holders.end_date is null or numbers_only.billed_date <= holders.end_date)
+                )
+            )
+),
+
+customer_months as (
+    select
+        l.customer_id,
+        l.bill_period as period,
+        cast(sum(l.net_amount) as decimal(18, 4)) as net_amount,
+        count(*) as bill_line_count
+        {{ compiled_columns("bill_line_measures") }}
+    from with_customer as l
+    group by l.customer_id, l.bill_period
+)
+
+select
+    *,
+    {{ period_index("period") }} as period_index
+from customer_months

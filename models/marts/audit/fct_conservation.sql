@@ -1,0 +1,68 @@
+{{ config(materialized="table") }}
+
+with targets as (
+    select period from {{ source("ctl", "target_periods") }}
+),
+
+landed as (
+    select * from {{ ref("int_landed_months") }}
+),
+
+customer_months as (
+    select
+        customer_months.customer_id,
+        customer_months.period,
+        customer_months.net_amount
+    from {{ ref("int_customer_months") }} as customer_months
+    inner join targets on customer_months.period = targets.period
+),
+
+decided_customers as (
+    select distinct
+        subject_id as customer_id,
+        decisions.period
+    from {{ ref("fct_decisions") }} as decisions
+    inner join targets on decisions.period = targets.period
+    where subject_type = 'customer'
+),
+
+decided as (
+    select
+        customer_months.period,
+        sum(customer_months.net_amount) as decided_amount
+    from customer_months
+    inner join decided_customers
+        on customer_months.customer_id = decided_customers.customer_id and customer_months.period = decided_customers.period
+    group by customer_months.period
+),
+
+unattributed as (
+    select
+        period,
+        sum(net_amount) as unattributed_amount
+    from customer_months
+    where customer_id is null
+    group by period
+),
+
+amounts as (
+    select
+        targets.period,
+        coalesce(landed.landed_line_count, 0) as landed_line_count,
+        coalesce(landed.landed_amount, 0) as landed_amount,
+        coalesce(decided.decided_amount, 0) as decided_amount,
+        coalesce(unattributed.unattributed_amount, 0) as unattributed_amount
+    from targets
+    left join landed on targets.period = landed.period
+    left join decided on targets.period = decided.period
+    left join unattributed on targets.period = unattributed.period
+)
+
+select
+    period,
+    cast(landed_line_count as bigint) as landed_line_count,
+    cast(landed_amount as decimal(38, 4)) as landed_amount,
+    cast(decided_amount as decimal(38, 4)) as decided_amount,
+    cast(unattributed_amount as decimal(38, 4)) as unattributed_amount,
+    cast(landed_amount - decided_amount - unattributed_amount as decimal(38, 4)) as difference_amount
+from amounts

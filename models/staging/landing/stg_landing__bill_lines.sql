@@ -1,0 +1,20 @@
+select
+    bill_line_id,
+    document_id,
+    customer_id,
+    line_id,
+    bill_period,
+    billed_at,
+    charge_type,
+    product,
+    quantity,
+    net_amount,
+    cost_amount,
+    is_credit_note,
+    is_adjustment,
+    refers_to_document_id,
+    refers_to_period,
+    _source,
+    _file_id,
+    _row
+from {{ source("landing", "bill_lines") }}

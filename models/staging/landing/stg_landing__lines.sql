@@ -1,0 +1,27 @@
+with landed as (
+    select * from {{ source("landing", "lines") }}
+),
+
+ordered as (
+    select
+        *,
+        lead(start_date) over (partition by line_id order by start_date, _source) as next_start_date
+    from landed
+)
+
+-- A number has one holder a day: who takes it over ends the interval before, whatever that one's end date says.
+select
+    line_id,
+    customer_id,
+    start_date,
+    case
+        when next_start_date is null then end_date
+        when end_date is null or end_date >= next_start_date then {{ add_days("next_start_date", -1) }}
+        else end_date
+    end as end_date,
+    is_primary,
+    plan,
+    _source,
+    _file_id,
+    _row
+from ordered

@@ -1,0 +1,86 @@
+"""The warehouse: the plan of a run, what dbt reads, the call of dbt, and the note of what the warehouse then holds.
+
+Not here: what a customer-month or a decision is (``models/``), rules (``policy``), or what becomes visible (``gate``, ``release``).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from orchestration.deployment import Deployment
+from orchestration.errors import Failed
+from orchestration.failpoints import failpoint
+from orchestration.ledger.store import Ledger
+from orchestration.warehouse import inputs
+from orchestration.warehouse.dbt import call_dbt, dbt_args, dbt_env
+from orchestration.warehouse.plan import RunPlan, code_version
+
+if TYPE_CHECKING:
+    from orchestration.policy import Policies
+
+__all__ = ["RunPlan", "applied", "build", "code_version", "dbt_args", "dbt_env", "finish", "plan_run", "prepare"]
+
+
+def plan_run(deployment: Deployment, ledger: Ledger, periods: list[str], policies: Policies, *, run_id: str | None = None) -> RunPlan:
+    """What a run over ``periods`` would do now. Writes nothing; BadInput for periods without bills."""
+    from orchestration.policy import compile_policies
+
+    return inputs.plan_run(deployment, ledger, periods, policies, compile_policies(policies, periods), run_id=run_id)
+
+
+def prepare(
+    deployment: Deployment,
+    ledger: Ledger,
+    periods: list[str],
+    policies: Policies,
+    *,
+    say: Callable[[str], None],
+    run_id: str | None = None,
+) -> RunPlan:
+    """Plan the run and, unless there is nothing new, write what dbt reads into the warehouse (which is closed again)."""
+    from orchestration.policy import compile_policies, store_policies
+
+    compiled = compile_policies(policies, periods)
+    plan = inputs.plan_run(deployment, ledger, periods, policies, compiled, run_id=run_id)
+    if plan.nothing_new:
+        say(f"nothing new for {_span(periods)}: released from these drops, policies and code already")
+        return plan
+    inputs.write_inputs(deployment, ledger, plan, lambda con: store_policies(con, policies, compiled))
+    failpoint("warehouse.inputs_prepared")
+    months = f"{len(plan.input_periods)} months to read ({_span(plan.input_periods)})" if plan.input_periods else "no month to read again"
+    say(f"deciding {_span(periods)}: {months}")
+    return plan
+
+
+def build(deployment: Deployment, ledger: Ledger, plan: RunPlan, say: Callable[[str], None]) -> None:
+    """Run dbt for ``plan`` and note what the warehouse then holds. Failed if a model or a test of dbt fails."""
+    try:
+        call_dbt(deployment, dbt_args(plan), say)
+    except Failed as err:
+        finish(deployment, ledger, plan, ok=False, message=err.what, say=say)
+        raise
+    finish(deployment, ledger, plan, ok=True, say=say)
+
+
+def finish(deployment: Deployment, ledger: Ledger, plan: RunPlan, *, ok: bool, message: str = "", say: Callable[[str], None]) -> None:
+    """What follows on dbt's end, however it was called: the months count as applied, and the ledger says how it ended."""
+    if ok:
+        failpoint("warehouse.built")
+        applied(deployment, plan)
+        failpoint("warehouse.applied")
+    ledger.append(
+        "build", {"run_id": plan.run_id, "ok": ok, "periods": plan.periods, "input_periods": plan.input_periods, "message": message}
+    )
+    say(f"warehouse {'holds' if ok else 'failed for'} {_span(plan.periods)}")
+
+
+def applied(deployment: Deployment, plan: RunPlan) -> None:
+    """Say in the warehouse that it holds the months that ``plan`` read."""
+    inputs.record_applied(deployment, plan)
+
+
+def _span(periods: list[str]) -> str:
+    if not periods:
+        return "no period"
+    return periods[0] if len(periods) == 1 else f"{periods[0]}..{periods[-1]}"

@@ -1,0 +1,350 @@
+"""What dbt reads: views over exactly the landed parts of a cut-off, the tables of the run's control, and policies.
+
+One transaction writes them all, so that a killed run leaves either the inputs of the run before or those of this one.
+"""
+
+from __future__ import annotations
+
+import calendar
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import duckdb
+
+from orchestration.deployment import Deployment
+from orchestration.errors import Busy, Failed
+from orchestration.ingest.contracts import Contract, load_contracts
+from orchestration.ingest.parts import Part, landed_parts, superseded_files
+from orchestration.ledger.store import Ledger
+from orchestration.periods import first_day, period_index
+from orchestration.warehouse.plan import (
+    USUAL_REACH_MONTHS,
+    Held,
+    RunPlan,
+    already_released,
+    check_periods,
+    choose_base,
+    code_version,
+    digest,
+    extra_windows,
+    months_version,
+    new_run_id,
+    stale_periods,
+    window_months,
+    windows_version,
+)
+
+LINEAGE = {"_source": "VARCHAR", "_file_id": "VARCHAR", "_row": "BIGINT", "_key": "VARCHAR", "_content_hash": "VARCHAR"}
+
+_STATE = """
+create schema if not exists ctl;
+create table if not exists ctl.applied (period varchar, digest varchar, cutoff_seq bigint);
+create table if not exists ctl.state (key varchar, value varchar);
+"""
+
+
+@contextmanager
+def warehouse(path: Path, *, read_only: bool = False) -> Iterator[duckdb.DuckDBPyConnection]:
+    """A connection to the warehouse; errors of the environment become ours, with what to do."""
+    try:
+        if not read_only:
+            path.parent.mkdir(parents=True, exist_ok=True)
+        con = duckdb.connect(str(path), read_only=read_only)
+    except OSError as err:
+        raise Failed(f"the data folder cannot be written: {err.strerror}", str(path.parent), "make it writable, or free space") from err
+    except duckdb.Error as err:
+        if "lock" in str(err).lower():
+            raise Busy(
+                "another process has the warehouse open", str(path), "wait until it is done; BI tools read a release, never the warehouse"
+            ) from err
+        remedy = "check space and permissions; if the file is damaged delete it: the next run builds it again from the landing"
+        raise Failed(f"the warehouse cannot be opened: {err}", str(path), remedy) from err
+    try:
+        con.execute("set TimeZone = 'UTC'")
+        yield con
+    except duckdb.IOException as err:
+        raise Failed(
+            f"the warehouse or the landing cannot be used: {err}", str(path), "check free space and permissions of the data folder"
+        ) from err
+    finally:
+        con.close()
+
+
+def _literal(text: str) -> str:
+    return "'" + text.replace("'", "''") + "'"
+
+
+def _scan(parts: list[Part], columns: str) -> str:
+    files = ", ".join(_literal(str(part.path)) for part in parts)
+    return f"select {columns} from read_parquet([{files}], hive_partitioning = false)"
+
+
+def relation(contract: Contract, parts: list[Part], superseded: dict[str, list[Path]]) -> str:
+    """SELECT of an entity's effective rows. ``superseded``: file id → the lists that name rows of it.
+
+    Only files of which rows were replaced meet the lists; all others are read without a join.
+    """
+    types = {name: contract.columns[name].sql_type for name in contract.landed} | LINEAGE
+    columns = ", ".join(f'"{name}"' for name in types)
+    if not parts:
+        empty = ", ".join(f'cast(null as {sql_type}) as "{name}"' for name, sql_type in types.items())
+        return f"select {empty} where false"
+    touched = [part for part in parts if part.file_id in superseded]
+    untouched = [part for part in parts if part.file_id not in superseded]
+    selects = [_scan(untouched, columns)] if untouched else []
+    if touched:
+        lists = sorted({str(path) for part in touched for path in superseded[part.file_id]})
+        replaced = f"select file_id, row from read_parquet([{', '.join(map(_literal, lists))}], hive_partitioning = false)"
+        selects.append(
+            f"select {columns} from ({_scan(touched, columns)}) as landed "
+            f"where not exists (select 1 from ({replaced}) as replaced where replaced.file_id = landed._file_id and replaced.row = landed._row)"
+        )
+    return " union all ".join(selects)
+
+
+class Landed:
+    """Everything landed at a cut-off: parts by entity, and which rows of which files newer rows replaced."""
+
+    def __init__(self, deployment: Deployment, ledger: Ledger, cutoff_seq: int) -> None:
+        self.contracts = load_contracts()
+        self.parts: dict[str, list[Part]] = {entity: [] for entity in self.contracts}
+        for part in landed_parts(deployment, ledger, upto_seq=cutoff_seq):
+            self.parts[part.entity].append(part)
+        self.lists = {entity: superseded_files(deployment, ledger, entity, upto_seq=cutoff_seq) for entity in self.contracts}
+        self._con = duckdb.connect()
+        # (entity, file id of the older rows, their period) → lists
+        self.replaced: dict[str, dict[str, list[Path]]] = {}
+        self.replaced_in: dict[tuple[str, str], list[str]] = {}
+        for entity, lists in self.lists.items():
+            self.replaced[entity] = {}
+            for path in lists:
+                try:
+                    rows = self._con.execute(
+                        "select distinct file_id, period from read_parquet(?, hive_partitioning = false)", [str(path)]
+                    ).fetchall()
+                except duckdb.IOException as err:
+                    raise Failed(
+                        f"the landing cannot be read: {err}", str(path), "restore the file from a backup, or make it readable"
+                    ) from err
+                for file_id, period in rows:
+                    lists_of_file = self.replaced[entity].setdefault(file_id, [])
+                    if path not in lists_of_file:
+                        lists_of_file.append(path)
+                    self.replaced_in.setdefault((entity, period), []).append(f"{path.stem}:{file_id}")
+
+    def select(self, entity: str, periods: set[str] | None = None) -> str:
+        """Effective rows of an entity; with ``periods`` only their parts."""
+        parts = [part for part in self.parts[entity] if periods is None or part.period in periods]
+        return relation(self.contracts[entity], parts, self.replaced[entity])
+
+    def periods(self, entity: str) -> list[str]:
+        return sorted({part.period for part in self.parts[entity] if part.period})
+
+    def hash(self) -> str:
+        """Identity of all that has landed: files by entity (content-addressed) and the lists of replaced rows."""
+        return digest(
+            {
+                entity: [sorted({part.file_id for part in parts}), sorted(path.stem for path in self.lists[entity])]
+                for entity, parts in self.parts.items()
+                if parts
+            }
+        )
+
+    def period_digests(self, upto: str) -> dict[str, str]:
+        """For each month up to ``upto``: identity of the rows that its customer-months and points-months are made from."""
+        periods = sorted({*self.periods("bill_lines"), *self.periods("points")})
+        periods = [period for period in periods if period <= upto]
+        holders = self._holders_of_numbers(periods)
+        return {
+            period: digest(
+                [
+                    sorted(
+                        f"{part.entity}:{part.source}:{part.file_id}"
+                        for entity in ("bill_lines", "points")
+                        for part in self.parts[entity]
+                        if part.period == period
+                    ),
+                    [sorted(self.replaced_in.get((entity, period), [])) for entity in ("bill_lines", "points")],
+                    holders.get(period),
+                ]
+            )
+            for period in periods
+        }
+
+    def _holders_of_numbers(self, periods: list[str]) -> dict[str, str]:
+        """Identity of the number holders in each month that has bills without a customer: those bills depend on them."""
+        if not self.parts["lines"] or not self.parts["bill_lines"]:
+            return {}
+        wanted = ", ".join(f"({_literal(period)}, date '{first_day(period)}', date '{last_day(period)}')" for period in periods)
+        rows = self._con.execute(
+            f"""
+            with months (period, first_day, last_day) as (values {wanted}),
+            numbers as (
+                select distinct line_id, bill_period as period from ({self.select("bill_lines", set(periods))}) where customer_id is null and line_id is not null
+            ),
+            held as (
+                select months.period, l.line_id, l.customer_id, greatest(l.start_date, months.first_day) as first_day,
+                    least(coalesce(l.end_date, months.last_day), months.last_day) as last_day
+                from ({self.select("lines")}) as l
+                inner join numbers using (line_id)
+                inner join months on numbers.period = months.period and l.start_date <= months.last_day
+                where l.end_date is null or l.end_date >= months.first_day
+            )
+            select period, cast(bit_xor(hash(line_id, customer_id, first_day, last_day)) as varchar) || ':' || count(*) from held group by period
+            """
+        ).fetchall()
+        return dict(rows)
+
+
+def last_day(period: str) -> str:
+    """Last day of a period in ISO format."""
+    year, month = int(period[:4]), int(period[5:7])
+    return f"{period}-{calendar.monthrange(year, month)[1]:02d}"
+
+
+def read_held(path: Path) -> Held:
+    """What the warehouse at ``path`` says it holds; nothing if it is not there."""
+    if not path.exists():
+        return Held()
+    with warehouse(path, read_only=True) as con:
+        tables = {(row[0], row[1]) for row in con.execute("select schema_name, table_name from duckdb_tables()").fetchall()}
+        if ("ctl", "applied") not in tables:
+            return Held()
+        state = dict(con.execute("select key, value from ctl.state").fetchall())
+        windows: list[str] = []
+        if ("intermediate", "int_customer_windows") in tables:
+            windows = [
+                row[0] for row in con.execute("select distinct period from intermediate.int_customer_windows order by period").fetchall()
+            ]
+        months_are_there = ("intermediate", "int_customer_months") in tables
+        return Held(
+            digests=dict(con.execute("select period, digest from ctl.applied").fetchall()) if months_are_there else {},
+            months_version=state.get("months_version", ""),
+            windows_version=state.get("windows_version", ""),
+            window_periods=windows,
+        )
+
+
+def plan_run(
+    deployment: Deployment, ledger: Ledger, periods: list[str], policies: Any, compiled: dict[str, str], *, run_id: str | None = None
+) -> RunPlan:
+    """The plan of a run over ``periods``; reads ledger, landing and warehouse, writes nothing."""
+    cutoff_seq, _ = ledger.head()
+    landed = Landed(deployment, ledger, cutoff_seq)
+    check_periods(periods, deployment.config.first_period, landed.periods("bill_lines"))
+    held = read_held(deployment.warehouse)
+    months = months_version(deployment, compiled)
+    windows = windows_version(months, compiled)
+    digests = landed.period_digests(periods[-1])
+    input_periods = stale_periods(digests, held.digests if held.months_version == months else {})
+    window_periods = held.window_periods if held.windows_version == windows else []
+    base = choose_base(window_periods, min([*input_periods, *periods]))
+    inputs_hash = digest([landed.hash(), deployment.config.timezone, deployment.config.currency, deployment.config.customers_from])
+    code = code_version()
+    reasons = already_released(ledger, periods, inputs_hash, policies.hash, code, cutoff_seq)
+    return RunPlan(
+        run_id=run_id or new_run_id(),
+        periods=periods,
+        input_periods=input_periods,
+        cutoff_seq=cutoff_seq,
+        policy_hash=policies.hash,
+        inputs_hash=inputs_hash,
+        code_version=code,
+        nothing_new=not reasons,
+        reasons=reasons,
+        totals_base=base,
+        extra_window_periods=extra_windows(periods, base),
+        first_landed_period=min(digests, default=None),
+        reach_months=max(USUAL_REACH_MONTHS, getattr(policies, "reach_months", 0)),
+        period_digests={period: digests[period] for period in input_periods},
+        months_version=months,
+        windows_version=windows,
+    )
+
+
+def write_inputs(
+    deployment: Deployment, ledger: Ledger, plan: RunPlan, store_policies: Callable[[duckdb.DuckDBPyConnection], None]
+) -> None:
+    """Write the schemas ``landing``, ``ctl`` and ``policy`` of the warehouse for ``plan``, all or nothing."""
+    landed = Landed(deployment, ledger, plan.cutoff_seq)
+    held = read_held(deployment.warehouse)
+    with warehouse(deployment.warehouse) as con:
+        con.execute("begin")
+        for statement in _STATE.strip().split(";\n"):
+            con.execute(statement)
+        _forget_outdated(con, held, plan)
+        _write_landing(con, landed, plan)
+        _write_control(con, deployment, landed, plan)
+        store_policies(con)
+        con.execute("commit")
+
+
+def _forget_outdated(con: duckdb.DuckDBPyConnection, held: Held, plan: RunPlan) -> None:
+    """Drop what was made by other code or other measures: it is made again as a whole."""
+    for schema in ("landing", "policy", "staging", "intermediate", "marts"):
+        con.execute(f"create schema if not exists {schema}")
+    if held.months_version != plan.months_version:
+        for table in ("int_customer_months", "int_points_months", "int_landed_months"):
+            con.execute(f"drop table if exists intermediate.{table}")
+        con.execute("delete from ctl.applied")
+    if held.windows_version != plan.windows_version:
+        con.execute("drop table if exists intermediate.int_customer_windows")
+    con.execute("delete from ctl.state")
+    con.execute("insert into ctl.state values ('months_version', ?), ('windows_version', ?)", [plan.months_version, plan.windows_version])
+
+
+def _write_landing(con: duckdb.DuckDBPyConnection, landed: Landed, plan: RunPlan) -> None:
+    for entity, contract in landed.contracts.items():
+        select = landed.select(entity, set(plan.input_periods) if contract.by_period else None)
+        con.execute(f'create or replace view landing."{entity}" as {select}')
+
+
+def _write_control(con: duckdb.DuckDBPyConnection, deployment: Deployment, landed: Landed, plan: RunPlan) -> None:
+    changed_from = min([*plan.input_periods, *plan.periods, *plan.extra_window_periods])
+    con.execute(
+        """
+        create or replace table ctl.run as select
+            cast(? as varchar) as run_id, cast(? as bigint) as cutoff_seq, cast(? as varchar) as code_version, cast(? as varchar) as policy_hash,
+            cast(? as varchar) as inputs_hash, cast(? as varchar) as currency, cast(? as varchar) as timezone, cast(? as varchar) as customers_from,
+            cast(? as integer) as totals_base_index, cast(? as integer) as first_changed_index
+        """,
+        [
+            plan.run_id,
+            plan.cutoff_seq,
+            plan.code_version,
+            plan.policy_hash,
+            plan.inputs_hash,
+            deployment.config.currency,
+            deployment.config.timezone,
+            deployment.config.customers_from,
+            period_index(plan.totals_base) if plan.totals_base else None,
+            period_index(changed_from),
+        ],
+    )
+    con.execute("create or replace table ctl.target_periods (period varchar, period_index integer, first_day date, last_day date)")
+    con.executemany(
+        "insert into ctl.target_periods values (?, ?, ?, ?)", [[p, period_index(p), first_day(p), last_day(p)] for p in plan.periods]
+    )
+    con.execute("create or replace table ctl.input_periods (period varchar)")
+    if plan.input_periods:
+        con.executemany("insert into ctl.input_periods values (?)", [[p] for p in plan.input_periods])
+    con.execute("create or replace table ctl.window_months (period varchar, period_index integer, month_index integer)")
+    con.execute(
+        "insert into ctl.window_months select * from (values "
+        + ", ".join(f"({_literal(period)}, {target}, {month})" for period, target, month in window_months(plan))
+        + ")"
+    )
+    con.execute("create or replace table ctl.entities (entity varchar, parts bigint)")
+    con.executemany("insert into ctl.entities values (?, ?)", [[entity, len(parts)] for entity, parts in landed.parts.items()])
+
+
+def record_applied(deployment: Deployment, plan: RunPlan) -> None:
+    """Say that the warehouse now holds what ``plan`` read; called only after dbt has succeeded."""
+    with warehouse(deployment.warehouse) as con:
+        con.execute("begin")
+        for period, made_from in plan.period_digests.items():
+            con.execute("delete from ctl.applied where period = ?", [period])
+            con.execute("insert into ctl.applied values (?, ?, ?)", [period, made_from, plan.cutoff_seq])
+        con.execute("commit")

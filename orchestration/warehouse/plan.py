@@ -1,0 +1,190 @@
+"""What a run is about: the periods it decides, the months it reads again, and whether there is anything to do.
+
+Planning reads the ledger, the landed parts and what the warehouse says it holds; it writes nothing. What a month of the
+warehouse was made from is known by a digest of its parts, so that a run that was killed half way is planned again in full:
+a month counts as applied only after dbt has succeeded.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import uuid
+from dataclasses import asdict, dataclass, field
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any, Protocol
+
+from orchestration.deployment import PROJECT_ROOT, Deployment
+from orchestration.errors import BadInput
+from orchestration.ledger.store import Ledger, canonical_json
+from orchestration.periods import add_months, period_index, periods_between
+
+# Last calendar year reaches at most from December to the January of the year before. Longer windows: `reach_months` of the policies.
+USUAL_REACH_MONTHS = 24
+
+
+class PolicySet(Protocol):
+    """What planning needs of loaded policies (orchestration.policy)."""
+
+    @property
+    def hash(self) -> str: ...
+
+
+@dataclass(frozen=True)
+class RunPlan:
+    """One run. Hashes are SHA-256 in hex; ``period_digests`` holds what each input period will have been made from."""
+
+    run_id: str
+    periods: list[str]
+    input_periods: list[str]
+    cutoff_seq: int
+    policy_hash: str
+    inputs_hash: str
+    code_version: str
+    nothing_new: bool
+    reasons: list[str] = field(default_factory=list)
+    totals_base: str | None = None
+    extra_window_periods: list[str] = field(default_factory=list)
+    first_landed_period: str | None = None
+    reach_months: int = USUAL_REACH_MONTHS
+    period_digests: dict[str, str] = field(default_factory=dict)
+    months_version: str = ""
+    windows_version: str = ""
+
+    def as_json(self) -> dict[str, Any]:
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, content: dict[str, Any]) -> RunPlan:
+        return cls(**content)
+
+
+@dataclass(frozen=True)
+class Held:
+    """What the warehouse says it holds. Empty for a warehouse that is not there yet."""
+
+    digests: dict[str, str] = field(default_factory=dict)
+    months_version: str = ""
+    windows_version: str = ""
+    window_periods: list[str] = field(default_factory=list)
+
+
+def digest(value: Any) -> str:
+    """SHA-256 of the canonical JSON of ``value``."""
+    return hashlib.sha256(canonical_json(value).encode()).hexdigest()
+
+
+def new_run_id() -> str:
+    return uuid.uuid4().hex[:12]
+
+
+def _hash_files(roots: list[Path], suffixes: tuple[str, ...]) -> str:
+    found = hashlib.sha256()
+    for root in roots:
+        for path in sorted(p for p in root.rglob("*") if p.suffix in suffixes and "target" not in p.parts):
+            found.update(path.relative_to(PROJECT_ROOT).as_posix().encode())
+            found.update(path.read_bytes())
+    return found.hexdigest()
+
+
+def code_version() -> str:
+    """Version of what turns landed rows into decisions: ``0.1.0+<12 hex>``, the hex over models, macros and compiler."""
+    roots = [PROJECT_ROOT / "models", PROJECT_ROOT / "dbt_project" / "macros", PROJECT_ROOT / "orchestration" / "policy"]
+    return f"{version('tierhouse')}+{_hash_files(roots, ('.sql', '.py'))[:12]}"
+
+
+def months_code() -> str:
+    """Hash of the SQL that makes customer-months; another hash means that every month is read again."""
+    roots = [
+        PROJECT_ROOT / "models" / "staging",
+        PROJECT_ROOT / "models" / "intermediate" / "periods",
+        PROJECT_ROOT / "dbt_project" / "macros",
+    ]
+    return _hash_files(roots, (".sql",))
+
+
+def windows_code() -> str:
+    """Hash of the SQL that makes windows and carried totals."""
+    return _hash_files([PROJECT_ROOT / "models" / "intermediate" / "customers"], (".sql",))
+
+
+def check_periods(periods: list[str], first_allowed: str, landed: list[str]) -> None:
+    """BadInput unless the periods follow one another and bills have landed for each month up to the last."""
+    if not periods:
+        raise BadInput("no period to run", "--periods", "name at least one, for example 2026-06")
+    if periods != periods_between(periods[0], periods[-1]):
+        raise BadInput(
+            f"the periods {', '.join(periods)} do not follow one another", "--periods", "run them as ranges, one after the other"
+        )
+    if not landed:
+        raise BadInput(
+            "no bill lines have landed, so there is nothing to decide", "--periods", "run `tierhouse ingest` on a deployment with drops"
+        )
+    first = max(first_allowed, landed[0])
+    for period in (periods[0], periods[-1]):
+        if not first <= period <= landed[-1]:
+            raise BadInput(
+                f"the period {period} is out of range: bills have landed for {landed[0]} to {landed[-1]}, first_period is {first_allowed}",
+                "--periods",
+                f"choose from {first} to {landed[-1]}",
+            )
+
+
+def stale_periods(wanted: dict[str, str], held: dict[str, str]) -> list[str]:
+    """Months whose digest is not the one that the warehouse holds, in order."""
+    return sorted(period for period, made_from in wanted.items() if held.get(period) != made_from)
+
+
+def choose_base(window_periods: list[str], changed_from: str) -> str | None:
+    """The newest period with carried totals that no change of this run touches."""
+    return max((period for period in window_periods if period < changed_from), default=None)
+
+
+def window_months(plan: RunPlan) -> list[tuple[str, int, int]]:
+    """(period, its index, month index) for each month that the windows and totals of a period reach; -1 for what is carried."""
+    rows: list[tuple[str, int, int]] = []
+    for period in sorted({*plan.periods, *plan.extra_window_periods}):
+        target = period_index(period)
+        first = period_index(plan.first_landed_period or period)
+        if plan.totals_base is not None:
+            first = max(first, min(target - plan.reach_months + 1, period_index(plan.totals_base) + 1))
+        rows.append((period, target, -1))
+        rows.extend((period, target, month) for month in range(first, target + 1))
+    return rows
+
+
+def already_released(ledger: Ledger, periods: list[str], inputs_hash: str, policy_hash: str, code: str, cutoff: int) -> list[str]:
+    """Why the periods are not all released from these inputs, policies and code; empty if they are."""
+    in_catalog = {release for entry in ledger.entries("catalog", upto=cutoff) for release in entry.payload.get("periods", {}).values()}
+    newest: dict[str, dict[str, Any]] = {}
+    for entry in ledger.entries("release", upto=cutoff):
+        if entry.payload.get("release") in in_catalog:
+            newest[entry.payload["period"]] = entry.payload
+    reasons: list[str] = []
+    for period in periods:
+        payload = newest.get(period)
+        if payload is None:
+            reasons.append(f"{period} is not released")
+        elif payload.get("inputs_hash") != inputs_hash:
+            reasons.append(f"{period}: drops have landed since its release")
+        elif payload.get("policy_hash") != policy_hash:
+            reasons.append(f"{period}: policies differ from those of its release")
+        elif payload.get("code_version") != code:
+            reasons.append(f"{period}: the code differs from that of its release")
+    return reasons
+
+
+def months_version(deployment: Deployment, compiled: dict[str, str]) -> str:
+    """What every customer-month depends on besides its rows."""
+    return digest([months_code(), deployment.config.timezone, compiled.get("bill_line_measures"), compiled.get("points_measures")])
+
+
+def windows_version(months: str, compiled: dict[str, str]) -> str:
+    """What carried totals and the columns of the windows depend on besides the months."""
+    return digest([months, windows_code(), compiled.get("window_metrics"), compiled.get("carried_totals")])
+
+
+def extra_windows(periods: list[str], base: str | None) -> list[str]:
+    """The month before the first target, where a correction has overtaken its totals: else each later run would reach further back."""
+    before = add_months(periods[0], -1)
+    return [before] if base is not None and base < before else []
