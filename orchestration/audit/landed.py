@@ -1,0 +1,222 @@
+"""The landed rows behind a window: each with the drop and the line it came from, as known at a release's cut-off.
+
+Read from the landing alone, not from the warehouse: an explanation compares its own sum with the one in the decision.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from datetime import date, datetime
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+from zoneinfo import ZoneInfo
+
+import duckdb
+
+from orchestration.deployment import Deployment
+from orchestration.errors import Failed
+from orchestration.ingest.parts import landed_parts, superseded_files
+from orchestration.ledger import Ledger
+from orchestration.periods import add_months, first_day
+
+_FOREVER = date(9999, 12, 31)
+
+
+@dataclass(frozen=True)
+class BillRow:
+    """One bill line. ``row`` is the line of the drop as a text editor shows it; ``amount`` is net, in the deployment's currency."""
+
+    source: str
+    file: str
+    row: int
+    document_id: str
+    line_id: str | None
+    period: str
+    charge_type: str
+    amount: Decimal
+    is_credit_note: bool
+
+
+@dataclass(frozen=True)
+class PointsRow:
+    """One month of points of one kind."""
+
+    source: str
+    file: str
+    row: int
+    period: str
+    points_type: str
+    points: int
+
+
+@dataclass(frozen=True)
+class NominationRow:
+    """A nomination or override that asks for a level of this subject in this program."""
+
+    source: str
+    file: str
+    row: int
+    nomination_id: str
+    kind: str
+    level_id: str
+    reason: str
+    requester_id: str
+    approver_id: str | None
+    start_date: date
+    end_date: date
+
+
+@dataclass(frozen=True)
+class _Holding:
+    """From when until when a customer holds a number, both days included, clipped at the next holder's start."""
+
+    customer_id: str
+    start: date
+    end: date
+
+
+class Landing:
+    """Queries on the landing as it was at ``cutoff_seq``. Opens no file but Parquet parts; close with :meth:`close`."""
+
+    def __init__(self, deployment: Deployment, ledger: Ledger, cutoff_seq: int) -> None:
+        self._deployment = deployment
+        self._ledger = ledger
+        self._cutoff = cutoff_seq
+        self._con = duckdb.connect()
+        self._con.execute("set timezone = 'UTC'")
+        landed = ledger.entries("drop_landed", upto=cutoff_seq)
+        self._files: dict[str, str] = {entry.payload["file_id"]: entry.payload["file"] for entry in landed}
+
+    def close(self) -> None:
+        """Free the connection."""
+        self._con.close()
+
+    def __enter__(self) -> Landing:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def _rows(
+        self, entity: str, columns: str, where: str, params: dict[str, Any], periods: set[str] | None = None
+    ) -> list[tuple[Any, ...]]:
+        """Effective rows of an entity: source, file id, row, then ``columns``; only the parts of ``periods`` if given."""
+        parts = [
+            part
+            for part in landed_parts(self._deployment, self._ledger, entity, upto_seq=self._cutoff)
+            if periods is None or part.period is None or part.period in periods
+        ]
+        if not parts:
+            return []
+        missing = [part.path for part in parts if not Path(part.path).exists()]
+        if missing:
+            raise Failed(
+                "a landed file is gone",
+                str(missing[0]),
+                "restore the landing folder from a backup: the release cannot be traced without it",
+            )
+        bind: dict[str, Any] = {**params, "parts": [str(part.path) for part in parts]}
+        superseded = [str(path) for path in superseded_files(self._deployment, self._ledger, entity, upto_seq=self._cutoff)]
+        newest = ""
+        if superseded:
+            bind["superseded"] = superseded
+            newest = "anti join read_parquet($superseded) s on s.file_id = l._file_id and s.row = l._row"
+        return self._con.execute(
+            f"select l._source, l._file_id, l._row, {columns} from read_parquet($parts, union_by_name = true, hive_partitioning = false) l {newest} where {where}",
+            bind,
+        ).fetchall()
+
+    def first_period(self) -> str | None:
+        """The earliest period that has landed bills or points."""
+        parts = landed_parts(self._deployment, self._ledger, upto_seq=self._cutoff)
+        return min((part.period for part in parts if part.period), default=None)
+
+    def _file(self, file_id: str) -> str:
+        return self._files.get(file_id, file_id)
+
+    def _holdings(self, customer_id: str) -> dict[str, list[_Holding]]:
+        """For each number that the customer ever held: all its holders, in order."""
+        rows = self._rows(
+            "lines",
+            "l.line_id, l.customer_id, l.start_date, l.end_date",
+            "l.line_id in (select o.line_id from read_parquet($parts, union_by_name = true, hive_partitioning = false) o where o.customer_id = $customer)",
+            {"customer": customer_id},
+        )
+        by_line: dict[str, list[tuple[date, date, str]]] = {}
+        for _, _, _, line_id, holder, start, end in rows:
+            by_line.setdefault(line_id, []).append((start, end or _FOREVER, holder))
+        found: dict[str, list[_Holding]] = {}
+        for line_id, holders in by_line.items():
+            holders.sort()
+            starts = [start for start, _, _ in holders[1:]] + [None]
+            found[line_id] = [
+                _Holding(holder, start, min(end, date.fromordinal(following.toordinal() - 1)) if following else end)
+                for (start, end, holder), following in zip(holders, starts, strict=True)
+            ]
+        return found
+
+    def bills(self, customer_id: str, periods: list[str]) -> list[BillRow]:
+        """Bill lines of the customer in the periods: those that name the customer, and those of a number while the customer held it."""
+        holdings = self._holdings(customer_id)
+        rows = self._rows(
+            "bill_lines",
+            "l.document_id, l.line_id, l.customer_id, l.bill_period, l.billed_at, l.charge_type, l.net_amount, coalesce(l.is_credit_note, false)",
+            "(l.customer_id = $customer or (l.customer_id is null and list_contains($lines, l.line_id))) and list_contains($periods, l.bill_period)",
+            {"customer": customer_id, "lines": list(holdings), "periods": periods},
+            set(periods),
+        )
+        return sorted(
+            (
+                BillRow(source, self._file(file_id), row, document, line_id, period, charge_type, amount, credit)
+                for source, file_id, row, document, line_id, named, period, billed_at, charge_type, amount, credit in rows
+                if named is not None or holder_of_bill(holdings[line_id], period, billed_at, self._deployment.zone) == customer_id
+            ),
+            key=lambda bill: (bill.period, bill.source, bill.file, bill.row),
+        )
+
+    def points(self, customer_id: str, periods: list[str]) -> list[PointsRow]:
+        """Points of the customer in the periods, every kind."""
+        rows = self._rows(
+            "points",
+            "l.period, l.points_type, l.points",
+            "l.customer_id = $customer and list_contains($periods, l.period)",
+            {"customer": customer_id, "periods": periods},
+            set(periods),
+        )
+        return sorted(
+            (PointsRow(source, self._file(file_id), row, period, kind, points) for source, file_id, row, period, kind, points in rows),
+            key=lambda p: (p.period, p.source, p.file, p.row),
+        )
+
+    def nominations(self, subject_id: str, program_id: str) -> list[NominationRow]:
+        """Nominations and overrides of the subject in the program, whether or not they count."""
+        rows = self._rows(
+            "nominations",
+            "l.nomination_id, l.kind, l.level_id, l.reason, l.requester_id, l.approver_id, l.start_date, l.end_date",
+            "l.subject_id = $subject and l.program_id = $program",
+            {"subject": subject_id, "program": program_id},
+        )
+        return sorted(
+            (NominationRow(source, self._file(file_id), row, *rest) for source, file_id, row, *rest in rows), key=lambda n: n.start_date
+        )
+
+
+def holder_of_bill(holdings: list[_Holding], period: str, billed_at: datetime | None, zone: ZoneInfo) -> str | None:
+    """Who holds a number for a bill of ``period``: the one holder of that month; if it changed hands within it, whoever
+    held it on the local day of ``billed_at`` (UTC, naive), if that day is in the period; else no one."""
+    start, end = first_day(period), date.fromordinal(first_day(add_months(period, 1)).toordinal() - 1)
+    holders = [h for h in holdings if h.start <= end and h.end >= start]
+    if len(holders) == 1:
+        return holders[0].customer_id
+    if not holders or billed_at is None:
+        return None
+    day = billed_at.replace(tzinfo=ZoneInfo("UTC")).astimezone(zone).date()
+    if not start <= day <= end:
+        return None
+    return next((h.customer_id for h in holders if h.start <= day <= h.end), None)
+
+
+def as_dict(row: BillRow | PointsRow | NominationRow) -> dict[str, Any]:
+    """A row for JSON; amounts and dates as text."""
+    return {k: str(v) if isinstance(v, Decimal | date) else v for k, v in asdict(row).items()}
