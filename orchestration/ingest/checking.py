@@ -1,0 +1,277 @@
+"""The one scan of a drop: typed columns and, for every row, a bit for each thing that is wrong with it.
+
+Everything here is SQL text made from contract and mapping; nothing is executed but a look at types.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from zoneinfo import ZoneInfo
+
+import duckdb
+
+from orchestration.errors import BadInput
+from orchestration.ingest.expressions import Expression, literal, quoted
+from orchestration.ingest.mapping import Feed
+from orchestration.ingest.reading import REPLACEMENT
+
+# What is wrong with a row as a whole. A row that cannot be split into its columns has no other reason.
+STRUCTURAL = ("broken_encoding", "truncated_row", "missing_column", "malformed_row")
+DUPLICATE = "duplicate_key"
+_MONTHS = ", ".join(f"'{m:02d}'" for m in range(1, 13))
+
+
+@dataclass
+class Check:
+    """One bit: ``reason`` as the quarantine names it, the contract column it is about, and its predicate."""
+
+    reason: str
+    column: str | None
+    predicate: str | None
+
+
+@dataclass
+class Scan:
+    """SQL select list over a relation of the file's columns, and what its ``_mask`` bits mean."""
+
+    feed: Feed
+    inner: str
+    typed: str
+    outer: str
+    checks: list[Check] = field(default_factory=list)
+
+    def select(self, relation: str, carry: str = "", extra_mask: str = "0") -> str:
+        """The scan over ``relation``; ``carry`` are columns handed through, ``extra_mask`` bits known beforehand."""
+        through = f", {carry}" if carry else ""
+        return (
+            f"select {self.outer.replace('__EXTRA__', extra_mask)}{through} "
+            f"from (select *, {self.typed} from (select {self.inner}{through} from {relation}))"
+        )
+
+    def reasons(self, mask: int) -> list[str]:
+        """Reasons of a mask, each once."""
+        return list(dict.fromkeys(check.reason for bit, check in enumerate(self.checks) if mask >> bit & 1))
+
+    def details(self, mask: int) -> list[str]:
+        """Reasons with the column each is about: ``bad_date: joined_date``."""
+        return [f"{c.reason}: {c.column}" if c.column else c.reason for bit, c in enumerate(self.checks) if mask >> bit & 1]
+
+    def bit(self, reason: str) -> int:
+        """Mask of the row-level reason ``reason``."""
+        return 1 << next(i for i, check in enumerate(self.checks) if check.reason == reason and check.column is None)
+
+
+def build_scan(
+    con: duckdb.DuckDBPyConnection,
+    feed: Feed,
+    relation: str,
+    *,
+    currency: str,
+    zone: str,
+    known: Mapping[str, str],
+    broken: bool,
+    header: list[str],
+    lacking: frozenset[str] = frozenset(),
+    text_cells: bool,
+) -> Scan:
+    """The scan of one file.
+
+    ``relation`` gives the file's columns (only its types are looked at). ``known`` is, per contract column with a
+    reference, the table that lists the values that exist. ``broken``: the text holds U+FFFD. ``lacking`` are columns
+    that the mapping names and the file has not. ``text_cells``: an empty cell is already null.
+    """
+    contract = feed.contract
+    inner: list[str] = []
+    absent: set[str] = set()
+    for name in contract.columns:
+        expression = feed.columns.get(name)
+        missing = expression is not None and bool({c.lower() for c in expression.columns} & lacking)
+        if missing:
+            absent.add(name)
+        inner.append(f"{'null::varchar' if expression is None or missing else expression.sql} as {quoted('r_' + name)}")
+        if expression is not None and expression.failed and not missing:
+            inner.append(f"({' or '.join(expression.failed)}) as {quoted('f_' + name)}")
+    for key, predicate in (("unattributed", feed.unattributed), ("where", feed.where)):
+        inner.append(f"{_predicate(predicate, lacking)} as {quoted('p_' + key)}")
+    if broken:
+        cells = ", ".join(quoted(name) for name in header)
+        inner.append(f"contains(concat_ws(' ', {cells}), {literal(REPLACEMENT)}) as p_broken")
+    types = _types(con, feed, relation, inner)
+
+    typed: list[str] = []
+    checks = [Check(reason, None, None) for reason in STRUCTURAL] + [Check(DUPLICATE, None, None)]
+    if broken:
+        checks[0].predicate = "p_broken"
+    if absent:
+        # One bit says it for the row; the columns are told once, in the file's report.
+        checks[2].predicate = "true"
+    feed_zone = feed.config.timezone or zone
+    for name, column in contract.columns.items():
+        expression = feed.columns.get(name)
+        raw = quoted("r_" + name)
+        kind = types["r_" + name]
+        bare_text = text_cells and expression is not None and expression.column is not None
+        cell = raw if kind != "VARCHAR" or bare_text else f"nullif({raw}, '')"
+        if expression is None or name in absent:
+            typed.append(f"null::{column.sql_type} as {quoted(name)}")
+            if column.required and expression is None:
+                checks.append(Check("missing_value", name, "true"))
+            continue
+        value = quoted(name)
+        typed.append(f"{_typed(column.type, column.sql_type, cell, kind, feed_zone)} as {value}")
+        empty = f"({cell}) is null"
+        failed = quoted("f_" + name) if expression.failed else None
+        if column.type != "text":
+            bad = f"{value} is null and not ({empty})"
+            if failed:
+                bad = f"({bad}) or ({empty} and {failed})"
+            if column.scale is not None:
+                bad = _inexact(bad, cell, value, kind, column.scale)
+            checks.append(Check(column.bad_reason, name, bad))
+        if column.required:
+            checks.append(Check("missing_value", name, f"{empty} and not {failed}" if failed else empty))
+        if column.allowed:
+            checks.append(Check("not_allowed", name, f"{value} not in ({', '.join(literal(v) for v in column.allowed)})"))
+        if column.allowed_currency:
+            checks.append(Check("wrong_currency", name, f"{value} <> {literal(currency)}"))
+        if column.minimum is not None:
+            negative = column.minimum == 0 and column.scale is not None and name.split("_")[-1] == "amount"
+            checks.append(Check("negative_amount" if negative else "out_of_range", name, f"{value} < {column.minimum:g}"))
+        if column.maximum is not None:
+            checks.append(Check("out_of_range", name, f"{value} > {column.maximum:g}"))
+        if column.negative == "credit_or_adjustment":
+            checks.append(Check("negative_amount", name, f"{value} < 0 and not coalesce(is_credit_note, false) and not coalesce(is_adjustment, false)"))
+        if name in known:
+            counted = " and not coalesce(p_unattributed, false)" if feed.unattributed else ""
+            checks.append(Check("unknown_reference", name, f"{value} is not null and not coalesce({value} in (select value from {known[name]}), false){counted}"))
+    if contract.entity == "bill_lines":
+        checks.extend(_bill_checks(feed, absent))
+    typed_period = _period(contract.entity, zone)
+    mask = " | ".join(
+        ["(__EXTRA__)", *(f"(case when {c.predicate} then {1 << bit} else 0 end)" for bit, c in enumerate(checks) if c.predicate is not None)]
+    )
+    columns = [
+        "case when p_unattributed then null else customer_id end as customer_id" if name == "customer_id" and feed.unattributed else quoted(name)
+        for name in contract.columns
+    ]
+    where = "coalesce(not p_where, true)" if feed.where else "false"
+    # A row that cannot be split has that reason alone: what stands in its cells means nothing.
+    unsplit = sum(1 << bit for bit, reason in enumerate(STRUCTURAL) if reason in ("truncated_row", "malformed_row") or (reason == "missing_column"))
+    outer = (
+        f"{', '.join(columns)}, cast(case when {where} then 0 when (__EXTRA__) & {unsplit} <> 0 then (__EXTRA__) else {mask} end as bigint) as _mask, "
+        f"{where} as _other, coalesce(p_unattributed, false) as _unattributed, {typed_period} as _period"
+    )
+    return Scan(feed, ", ".join(inner), ", ".join(typed), outer, checks)
+
+
+def _predicate(predicate: Expression | None, lacking: frozenset[str]) -> str:
+    if predicate is None or {c.lower() for c in predicate.columns} & lacking:
+        return "null::boolean"
+    return f"try_cast({predicate.sql} as boolean)"
+
+
+def _types(con: duckdb.DuckDBPyConnection, feed: Feed, relation: str, inner: list[str]) -> dict[str, str]:
+    try:
+        rows = con.execute(f"describe select {', '.join(inner)} from {relation}").fetchall()
+    except duckdb.Error as err:
+        raise _unbound(con, feed, relation, err) from err
+    return {row[0]: str(row[1]) for row in rows}
+
+
+def _unbound(con: duckdb.DuckDBPyConnection, feed: Feed, relation: str, err: duckdb.Error) -> BadInput:
+    """Find the expression that DuckDB cannot bind."""
+    candidates = {**feed.columns, **({"unattributed": feed.unattributed} if feed.unattributed else {}), **({"where": feed.where} if feed.where else {})}
+    for key, expression in candidates.items():
+        try:
+            con.execute(f"describe select {expression.sql} from {relation}").fetchall()
+        except duckdb.Error as inner:
+            what = str(inner).splitlines()[0]
+            return BadInput(f"the expression does not fit the file: {what}", feed.place(key), "cast the column to the type that the expression needs")
+    return BadInput(f"the mapping does not fit the file: {str(err).splitlines()[0]}", str(feed.mapping_file), "compare it with the file's columns")
+
+
+def _typed(kind: str, sql_type: str, cell: str, source: str, zone: str) -> str:
+    if kind == "timestamp":
+        return _utc(cell, source, zone)
+    if kind == "period":
+        if source in ("DATE", "TIMESTAMP", "TIMESTAMP_NS"):
+            return f"strftime({cell}, '%Y-%m')"
+        text = f"cast({cell} as varchar)"
+        tidy = f"(case when length({text}) = 6 then substr({text}, 1, 4) || '-' || substr({text}, 5, 2) else {text} end)"
+        return (
+            f"(case when length({tidy}) = 7 and {tidy} between '1900-01' and '2199-12' and substr({tidy}, 5, 1) = '-' "
+            f"and substr({tidy}, 6, 2) in ({_MONTHS}) and try_cast(substr({tidy}, 1, 4) as smallint) is not null then {tidy} end)"
+        )
+    if kind == "text":
+        return f"cast({cell} as varchar)"
+    return f"try_cast({cell} as {sql_type})"
+
+
+def _fixed_offset(zone: str) -> timedelta | None:
+    """Offset of a zone that has had one offset only since 2000 and plans no other (so arithmetic can take the place of ICU)."""
+    info = ZoneInfo(zone)
+    offsets = {datetime(year, month, 1, tzinfo=UTC).astimezone(info).utcoffset() for year in range(2000, 2038) for month in range(1, 13)}
+    return offsets.pop() if len(offsets) == 1 else None
+
+
+def _utc(cell: str, source: str, zone: str) -> str:
+    if source == "TIMESTAMP WITH TIME ZONE":
+        return f"timezone('UTC', {cell})"
+    naive = f"try_cast({cell} as timestamp)"
+    if zone == "UTC":
+        local = naive
+    else:
+        offset = _fixed_offset(zone)
+        exact = f"timezone('UTC', timezone({literal(zone)}, {naive}))"
+        if offset is None:
+            local = exact
+        else:
+            seconds = int(offset.total_seconds())
+            local = f"(case when {naive} >= timestamp '2000-01-02' then {naive} - to_seconds({seconds}) else {exact} end)"
+    if source != "VARCHAR":
+        return local
+    # DuckDB's cast already applies an offset that stands in the text (Z, +08, +0800, +08:00).
+    stated = f"(length({cell}) >= 19 and (right({cell}, 1) = 'Z' or substr({cell}, -6, 1) in ('+', '-') or substr({cell}, -5, 1) in ('+', '-') or substr({cell}, -3, 1) in ('+', '-')))"
+    return f"(case when {stated} then {naive} else {local} end)"
+
+
+def _inexact(bad: str, cell: str, value: str, kind: str, scale: int) -> str:
+    """Money is never rounded: a value with more digits than the contract keeps is bad."""
+    if kind == "VARCHAR":
+        return (
+            f"({bad}) or (strpos({cell}, '.') > 0 and length({cell}) - strpos({cell}, '.') > {scale} "
+            f"and coalesce(try_cast({cell} as decimal(38, 18)) <> {value}, true))"
+        )
+    if kind.startswith("DECIMAL") and int(kind.rstrip(")").split(",")[1]) > scale:
+        return f"({bad}) or ({cell} <> {value})"
+    return bad
+
+
+def _bill_checks(feed: Feed, absent: set[str]) -> list[Check]:
+    """Rules of bill lines that concern more than one column."""
+    checks = []
+    if not {"bill_period", "billed_at"} & absent:
+        tests = ["bill_period is null", "billed_at is null"]
+        tests += [f"({quoted('r_' + name)}) is null" for name in ("bill_period", "billed_at") if name in feed.columns]
+        tests += [f"not {quoted('f_' + name)}" for name in ("bill_period", "billed_at") if name in feed.columns and feed.columns[name].failed]
+        checks.append(Check("missing_value", "bill_period", " and ".join(tests)))
+    if not {"customer_id", "line_id"} & absent:
+        checks.append(Check("missing_value", "customer_id", "customer_id is null and line_id is null and not coalesce(p_unattributed, false)"))
+    if "bill_line_id" in feed.columns and "bill_line_id" not in absent:
+        checks.append(Check("missing_value", "bill_line_id", "bill_line_id is null"))
+    return checks
+
+
+def _period(entity: str, zone: str) -> str:
+    """The period that a row counts in, where landing is kept by period."""
+    if entity == "points":
+        return "period"
+    if entity != "bill_lines":
+        return "null::varchar"
+    offset = _fixed_offset(zone)
+    local = (
+        f"billed_at + to_seconds({int(offset.total_seconds())})" if offset is not None else f"timezone({literal(zone)}, timezone('UTC', billed_at))"
+    )
+    return f"coalesce(case when is_credit_note then refers_to_period end, bill_period, strftime({local}, '%Y-%m'))"

@@ -1,0 +1,105 @@
+"""Which periods are closed: all promised files are there, and what the source says of them agrees."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from orchestration.deployment import Deployment
+from orchestration.ingest.mapping import Feed
+from orchestration.ingest.parts import landed
+from orchestration.ingest.totals import ControlTotal
+from orchestration.ledger.store import Ledger
+from orchestration.periods import periods_between
+
+# Stands for every period: a problem with a drop whose period is not known.
+ANY_PERIOD = "*"
+
+
+def open_periods(deployment: Deployment, ledger: Ledger) -> dict[str, list[str]]:
+    """Open periods and why, as last recorded; the key ``*`` holds problems that concern every period."""
+    last = {(e.payload["source"], e.payload["entity"], e.payload["period"]): e.payload for e in ledger.entries("period_status")}
+    found: dict[str, list[str]] = {}
+    for status in last.values():
+        if not status["closed"]:
+            found.setdefault(status["period"], []).extend(status["problems"])
+    return dict(sorted(found.items()))
+
+
+def record_status(deployment: Deployment, ledger: Ledger, feeds: list[Feed], totals: dict[str, list[ControlTotal]]) -> None:
+    """Work out every feed's periods and record those whose state has changed."""
+    drops = [drop for _, drop in landed(ledger)]
+    refused = [entry.payload for entry in ledger.entries("drop_refused")]
+    last = {(e.payload["source"], e.payload["entity"], e.payload["period"]): e.payload for e in ledger.entries("period_status")}
+    named = [drop["name_period"] for drop in drops if drop["name_period"]]
+    newest = max(named, default=None)
+    for feed in feeds:
+        mine = [drop for drop in drops if (drop["source"], drop["entity"]) == (feed.source, feed.entity)]
+        mine_refused = [r for r in refused if (r["source"], r["entity"]) == (feed.source, feed.entity) and (deployment.drops / r["file"]).exists()]
+        found = problems(feed, mine, mine_refused, totals.get(feed.id, []), newest, deployment.config.max_bad_share)
+        for _, _, period in [key for key in last if key[:2] == (feed.source, feed.entity) and key[2] not in found]:
+            found[period] = []
+        for period, texts in sorted(found.items()):
+            payload = {"source": feed.source, "entity": feed.entity, "period": period, "closed": not texts, "problems": texts}
+            if last.get((feed.source, feed.entity, period)) != payload:
+                ledger.append("period_status", payload)
+
+
+def problems(
+    feed: Feed, drops: list[dict[str, Any]], refused: list[dict[str, Any]], totals: list[ControlTotal], newest: str | None, max_bad_share: float
+) -> dict[str, list[str]]:
+    """Problems of one feed by period; an empty list means closed. ``newest``: the last period any source has begun."""
+    found: dict[str, list[str]] = {}
+    here = {Path(drop["file"]).name for drop in drops}
+    replaced = {total.replaces for total in totals if total.replaces and total.file in here}
+    if feed.config.expected:
+        counts: dict[str, int] = {}
+        for drop in drops:
+            if drop["name_period"]:
+                counts[drop["name_period"]] = counts.get(drop["name_period"], 0) + 1
+        wanted = feed.config.expected.files_per_period
+        for period in periods_between(min(counts), max(newest or "", max(counts))) if counts else []:
+            have = counts.get(period, 0)
+            found[period] = [] if have >= wanted else [f"{feed.id}: {have} of {wanted} promised files for {period} are there"]
+    for total in totals:
+        if total.file in replaced:
+            continue
+        drop = next((d for d in reversed(drops) if Path(d["file"]).name == total.file), None)
+        periods = _periods(feed, drop, total.file)
+        for period in periods:
+            found.setdefault(period, [])
+        text = _disagreement(feed, total, drop)
+        if text:
+            for period in periods:
+                found[period].append(text)
+    for drop in drops:
+        rows = drop["rows_in"] - drop["not_for_entity"]
+        if rows and drop["quarantined"] > max_bad_share * rows and Path(drop["file"]).name not in replaced:
+            share = 100 * drop["quarantined"] / rows
+            for period in _periods(feed, drop, drop["file"]):
+                found.setdefault(period, []).append(f"{feed.id}: {share:.1f} % of the rows are bad in {drop['file']} (allowed: {100 * max_bad_share:g} %)")
+    for refusal in refused:
+        for period in [refusal["name_period"]] if refusal["name_period"] else []:
+            found.setdefault(period, []).append(f"{feed.id}: {refusal['file']} was refused: {refusal['message']}")
+    return found
+
+
+def _periods(feed: Feed, drop: dict[str, Any] | None, name: str) -> list[str]:
+    by_name = feed.period_of(Path(name).name)
+    if by_name:
+        return [by_name]
+    return sorted({part["period"] for part in drop["parts"] if part["period"]}) if drop and any(p["period"] for p in drop["parts"]) else [ANY_PERIOD]
+
+
+def _disagreement(feed: Feed, total: ControlTotal, drop: dict[str, Any] | None) -> str | None:
+    from orchestration.ingest.totals import compare
+
+    result = compare(feed, total, drop)
+    if result["agrees"]:
+        return None
+    if drop is None:
+        return f"{feed.id}: {total.file} is announced in {total.stated_in} and not there"
+    return (
+        f"{feed.id}: {total.file} has {result['rows_found']} rows and {result['amount_found']}, its control total says "
+        f"{total.rows} rows and {result['amount_expected']}"
+    )

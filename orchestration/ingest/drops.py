@@ -1,0 +1,233 @@
+"""One drop as a relation DuckDB can scan, whatever its format: columns, row ordinals, line numbers, original text.
+
+Not here: what the columns mean (``checking``), or where rows go (``landing``, ``quarantine``).
+"""
+
+from __future__ import annotations
+
+import bisect
+import json
+import re
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import duckdb
+
+from orchestration.ingest.expressions import literal, quoted
+from orchestration.ingest.mapping import Feed
+from orchestration.ingest.reading import (
+    MAX_TEXT,
+    Reject,
+    TextFile,
+    Unreadable,
+    csv_relation,
+    header_of,
+    lines_relation,
+    read_text,
+    rejects_of,
+    rejects_table,
+    shifts,
+)
+
+# Keys of JSON lines are looked for in so many rows; a key that stands in none of them is looked for in all.
+_JSON_SAMPLE = 2000
+
+
+@dataclass
+class Drop:
+    """An opened drop.
+
+    ``relation`` gives the file's columns as SQL; ``ordinal`` is the SQL for a row's place among the rows of ``relation``
+    when that is scanned into a table (``rowid``, or a carried column ``_ord``). ``text`` is None for Parquet. ``offsets``
+    take ordinals to line numbers; ``tall`` are the lines at which a row of several lines begins, and how many it has.
+    """
+
+    path: Path
+    feed: Feed
+    header: list[str]
+    relation: str
+    text: TextFile | None
+    carry: str = ""
+    rejects: list[Reject] = field(default_factory=list)
+    offsets: list[tuple[int, int]] = field(default_factory=list)
+    tall: dict[int, int] = field(default_factory=dict)
+
+    @property
+    def ordinal(self) -> str:
+        """Column of the scanned table that holds a row's ordinal."""
+        return "_ord" if self.carry else "rowid"
+
+    @property
+    def broken(self) -> bool:
+        """Whether the text holds bytes that were none."""
+        return self.text is not None and self.text.broken
+
+    def line_sql(self, table: str) -> str:
+        """FROM clause that adds ``_line`` to ``table``."""
+        if len(self.offsets) == 1:
+            return f"(select *, {self.ordinal} + {self.offsets[0][1]} as _line from {table})"
+        return f"(select t.*, t._at + o.add_lines as _line from (select *, {self.ordinal} as _at from {table}) t asof join _offsets o on t._at >= o.from_ordinal)"
+
+
+def columns_of(con: duckdb.DuckDBPyConnection, path: Path, feed: Feed, text: TextFile | None) -> list[str]:
+    """The file's columns, from its header, its first rows or its schema."""
+    if feed.config.format == "parquet":
+        try:
+            return [row[0] for row in con.execute(f"describe select * from read_parquet({literal(str(path))}, hive_partitioning = false)").fetchall()]
+        except duckdb.Error as err:
+            raise Unreadable(f"it is no Parquet file: {str(err).splitlines()[0]}") from err
+    assert text is not None
+    if feed.config.format == "csv":
+        return header_of(text, feed.config.delimiter, feed.config.header)
+    names: dict[str, None] = {}
+    readable = False
+    with text.path.open(encoding="utf-8", errors="replace") as file:
+        for number, line in enumerate(file):
+            if number >= _JSON_SAMPLE:
+                break
+            try:
+                row = json.loads(line)
+            except ValueError:
+                continue
+            if isinstance(row, dict):
+                readable = True
+                names.update(dict.fromkeys(row))
+    if not readable and not text.empty:
+        raise Unreadable("its first rows are no JSON objects")
+    return list(names)
+
+
+def survey(con: duckdb.DuckDBPyConnection, path: Path, feed: Feed, sha256: str, scratch: Path) -> tuple[TextFile | None, list[str]]:
+    """Text and columns of a drop; Unreadable if it must be refused whole."""
+    if path.stat().st_size == 0:
+        raise Unreadable("it is empty")
+    text = None
+    if feed.config.format != "parquet":
+        text = read_text(path, sha256, feed.config.encoding, scratch, mend=feed.config.format == "jsonl")
+        if text.empty:
+            raise Unreadable("it is empty")
+    return text, columns_of(con, path, feed, text)
+
+
+def open_drop(con: duckdb.DuckDBPyConnection, path: Path, feed: Feed, text: TextFile | None, header: list[str], asked: Iterable[str]) -> Drop:
+    """Make the relation. ``asked`` are the columns that expressions name (for JSON lines, the keys to take)."""
+    if text is None:
+        return Drop(path, feed, header, f"(select * exclude (file_row_number) from read_parquet({literal(str(path))}, file_row_number = true, hive_partitioning = false))", None)
+    if feed.config.format == "csv":
+        return Drop(path, feed, header, csv_relation(text, feed.config.delimiter, feed.config.header, header), text)
+    con.execute(f"create or replace table _lines as select line from {lines_relation(text)}").fetchall()
+    keys = list(dict.fromkeys([*header, *asked]))
+    known = {name.lower() for name in header}
+    for key in [key for key in keys if key.lower() not in known]:
+        path_text = literal("$." + json.dumps(key, ensure_ascii=False))
+        if con.execute(f"select 1 from _lines where try(json_exists(line, {path_text})) limit 1").fetchall():
+            header.append(key)
+    cut = -1 if text.ends_with_newline else text.lines - 1
+    values = ", ".join(f"j[{i}] as {quoted(key)}" for i, key in enumerate(header, 1))
+    paths = ", ".join(literal("$." + json.dumps(key, ensure_ascii=False)) for key in header)
+    relation = (
+        f"(select {values}, _ord, case when object then 0 when _ord = {cut} then 2 else 8 end as _structural from (select json_extract_string(case when object then line else '{{}}' end, [{paths}]) as j, "
+        f"_ord, object from (select line, rowid as _ord, coalesce(try(json_type(line) = 'OBJECT'), false) as object from _lines where trim(coalesce(line, '')) <> '')))"
+    )
+    return Drop(path, feed, header, relation, text, carry="_ord, _structural")
+
+
+def unpivoted(con: duckdb.DuckDBPyConnection, drop: Drop) -> Drop:
+    """The same drop with months (or kinds) that stand in columns as rows. A file without any of them is Unreadable."""
+    rule = drop.feed.config.unpivot
+    assert rule is not None
+    chosen: dict[str, str] = {}
+    for name in drop.header:
+        if rule.columns is not None:
+            if name in rule.columns:
+                chosen[name] = name
+        elif match := re.search(rule.pattern or "", name):
+            chosen[name] = match.group(1) if match.re.groups else name
+    if not chosen:
+        raise Unreadable(f"none of its columns is one that `unpivot` names (it has: {', '.join(drop.header[:20])})")
+    kept = [name for name in drop.header if name not in chosen]
+    if drop.carry:
+        base = drop.relation
+    else:
+        con.execute(f"create or replace table _wide as select * from {drop.relation}").fetchall()
+        base = "(select *, rowid as _ord, 0 as _structural from _wide)"
+    ids = [*map(quoted, kept), "_ord", "_structural"]
+    cells = [f"cast({quoted(old)} as varchar) as {quoted(new)}" for old, new in chosen.items()]
+    relation = (
+        f"(select * from (select {', '.join([*ids, *cells])} from {base}) "
+        f"unpivot ({quoted(rule.value)} for {quoted(rule.name)} in ({', '.join(quoted(new) for new in chosen.values())})))"
+    )
+    return Drop(drop.path, drop.feed, [*kept, rule.name, rule.value], relation, drop.text, carry="_ord, _structural", rejects=drop.rejects, offsets=drop.offsets)
+
+
+def settle_lines(con: duckdb.DuckDBPyConnection, drop: Drop, accepted: int) -> None:
+    """After the scan: collect the rows that could not be split, and find how ordinals and line numbers go together."""
+    if drop.text is None:
+        drop.offsets = [(0, 1)]
+    elif drop.feed.config.format == "jsonl":
+        drop.rejects = rejects_of(con, drop.text, ["line"], "\x01") if _has_rejects(con) else []
+        drop.rejects = [replace(reject, values=[None] * len(drop.header)) for reject in drop.rejects]
+        drop.offsets = shifts(drop.text, 1, accepted, drop.rejects, [])
+    else:
+        header_lines = 1 if drop.feed.config.header else 0
+        drop.rejects = rejects_of(con, drop.text, drop.header, drop.feed.config.delimiter) if _has_rejects(con) else []
+        tall: list[tuple[int, int]] = []
+        spans = sum(reject.text.count("\n") + 1 for reject in drop.rejects)
+        if accepted + spans + header_lines != drop.text.lines:
+            tall = _tall_rows(con, drop)
+        drop.offsets = shifts(drop.text, header_lines + 1, accepted, drop.rejects, tall)
+        starts = [ordinal for ordinal, _ in drop.offsets]
+        for ordinal, extra in tall:
+            drop.tall[ordinal + drop.offsets[bisect.bisect_right(starts, ordinal) - 1][1]] = extra + 1
+        drop.tall.update({reject.line: reject.text.count("\n") + 1 for reject in drop.rejects})
+    if len(drop.offsets) > 1:
+        con.execute("create or replace table _offsets (from_ordinal bigint, add_lines bigint)").fetchall()
+        con.executemany("insert into _offsets values (?, ?)", drop.offsets)
+
+
+def _has_rejects(con: duckdb.DuckDBPyConnection) -> bool:
+    return bool(con.execute("select 1 from duckdb_tables() where table_name = 'reject_errors'").fetchall())
+
+
+def _tall_rows(con: duckdb.DuckDBPyConnection, drop: Drop) -> list[tuple[int, int]]:
+    """Ordinals of rows with line ends inside quotes, and how many."""
+    assert drop.text is not None
+    relation = csv_relation(drop.text, drop.feed.config.delimiter, drop.feed.config.header, drop.header)
+    cells = " + ".join(f"coalesce(length({quoted(n)}) - length(replace({quoted(n)}, chr(10), '')), 0)" for n in drop.header)
+    con.execute(f"create or replace table _tall as select {cells} as extra from {relation}").fetchall()
+    rows = con.execute("select rowid, extra from _tall where extra > 0 order by rowid").fetchall()
+    for table in ("_tall", "reject_errors", "reject_scans"):
+        con.execute(f"drop table if exists {table}").fetchall()
+    return [(int(ordinal), int(extra)) for ordinal, extra in rows]
+
+
+def rejects_relation(con: duckdb.DuckDBPyConnection, drop: Drop) -> str:
+    """The rows that could not be split, as a relation with the file's columns, ``_line`` and ``_structural`` bits."""
+    rejects_table(con, "_rejects", drop.header, drop.rejects)
+    bits = "case _reason when 'broken_encoding' then 1 when 'truncated_row' then 2 when 'missing_column' then 4 else 8 end"
+    return f"(select *, {bits} as _structural from _rejects)"
+
+
+def original_texts(con: duckdb.DuckDBPyConnection, drop: Drop, spans: Iterable[tuple[int, int]]) -> Iterator[str]:
+    """Original text of the rows at ``(line, lines)``, ascending; for Parquet the row as JSON."""
+    if drop.text is not None:
+        yield from drop.text.texts(spans)
+        return
+    source = f"read_parquet({literal(str(drop.path))}, file_row_number = true, hive_partitioning = false)"
+    batch: list[int] = []
+    for line, _ in spans:
+        batch.append(line - 1)
+        if len(batch) == 10_000:
+            yield from _json_rows(con, source, batch)
+            batch = []
+    if batch:
+        yield from _json_rows(con, source, batch)
+
+
+def _json_rows(con: duckdb.DuckDBPyConnection, source: str, rows: list[int]) -> list[str]:
+    cursor = con.cursor()
+    found = cursor.execute(
+        f"select file_row_number, to_json(struct) from (select file_row_number, t as struct from (select * from {source} where file_row_number in ({', '.join(map(str, rows))})) t) order by 1"
+    ).fetchall()
+    return [re.sub(r',"file_row_number":\d+', "", text)[:MAX_TEXT] for _, text in found]

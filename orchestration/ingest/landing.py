@@ -1,0 +1,212 @@
+"""From the scanned rows of one drop to durable files: vault, parts, quarantine, superseded rows; and the ledger entry.
+
+The order is what makes a killed run harmless: files whose names follow from the drop's bytes first, the ledger entry
+that makes them count last.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import duckdb
+
+from orchestration.deployment import Deployment
+from orchestration.failpoints import failpoint
+from orchestration.ingest.checking import Scan
+from orchestration.ingest.drops import Drop, rejects_relation, settle_lines
+from orchestration.ingest.expressions import literal, quoted
+from orchestration.ingest.files import place, sha256_file
+from orchestration.ingest.mapping import Feed
+from orchestration.ingest.parts import landed_parts
+from orchestration.ingest.quarantine import write_quarantine
+from orchestration.ingest.supersession import referred_periods, supersede
+from orchestration.ingest.vault import keep_personal
+from orchestration.ledger.store import Ledger
+
+_PARQUET = "(format parquet, compression zstd, compression_level 1)"
+
+
+@dataclass(frozen=True)
+class Counts:
+    """Rows of a drop."""
+
+    rows: int
+    good: int
+    other: int
+    unattributed: int
+    amount_all: Decimal
+    amount_good: Decimal
+    amount_bad: Decimal
+
+
+def land(con: duckdb.DuckDBPyConnection, deployment: Deployment, ledger: Ledger, feed: Feed, drop: Drop, scan: Scan, name: str, sha256: str, mapping_name: str) -> dict[str, Any]:
+    """Scan ``drop`` and make everything of it durable; the payload of its ``drop_landed`` entry, already recorded."""
+    file_id = sha256[:16]
+    contract = feed.contract
+    _scan(con, drop, scan)
+    key = _keys(con, feed)
+    _mark_duplicates(con, scan, key)
+    older = [part for part in landed_parts(deployment, ledger, contract.entity) if part.source == feed.source]
+    referred_periods(con, older)
+    counts = _count(con, contract.amount_column)
+    scratch = deployment.scratch
+    if contract.personal:
+        keep_personal(con, deployment.vault, contract, drop.line_sql("_rows"), file_id)
+        failpoint("ingest.vault_written")
+    parts = _write_parts(con, deployment, feed, drop, file_id, key, scratch)
+    supersedes = supersede(con, deployment, ledger, contract.entity, older, parts, key, file_id)
+    failpoint("ingest.landing_written")
+
+    quarantine = None
+    reasons: dict[str, int] = {}
+    bad_rows = counts.rows - counts.good - counts.other
+    if bad_rows:
+        amount = f"cast({quoted(contract.amount_column)} as decimal(18,4))" if contract.amount_column else "cast(null as decimal(18,4))"
+        bad = (
+            f"(select _line as line, _mask as mask, {key} as key, {amount} as amount from {drop.line_sql('_rows')} where _mask <> 0 "
+            f"union all select _line, _mask, {key}, {amount} from _reject_rows where _mask <> 0)"
+        )
+        reasons = write_quarantine(con, drop, scan, bad, scratch / "quarantine.parquet")
+        target = deployment.quarantine / contract.entity / feed.source / f"{file_id}.parquet"
+        place(scratch / "quarantine.parquet", target)
+        quarantine = str(target.relative_to(deployment.data))
+        failpoint("ingest.quarantine_written")
+
+    has_amount = contract.amount_column is not None
+    payload = {
+        "source": feed.source,
+        "entity": contract.entity,
+        "file": name,
+        "file_id": file_id,
+        "sha256": sha256,
+        "bytes": drop.path.stat().st_size,
+        "mapping": mapping_name,
+        "mapping_hash": feed.mapping_hash,
+        "rows_in": counts.rows,
+        "landed": counts.good,
+        "quarantined": bad_rows,
+        "not_for_entity": counts.other,
+        "reasons": reasons,
+        "amount_in": str(counts.amount_all) if has_amount else None,
+        "amount_landed": str(counts.amount_good) if has_amount else None,
+        "amount_quarantined": str(counts.amount_bad) if has_amount else None,
+        "unattributed": counts.unattributed,
+        "parts": parts,
+        "quarantine": quarantine,
+        "supersedes": supersedes,
+        "periods": sorted({p["period"] for p in parts if p["period"]} | set(supersedes["periods"])),
+        "name_period": feed.period_of(Path(name).name),
+    }
+    ledger.append("drop_landed", payload)
+    failpoint("ingest.file_recorded")
+    return payload
+
+
+def _scan(con: duckdb.DuckDBPyConnection, drop: Drop, scan: Scan) -> None:
+    extra = "_structural" if drop.carry else "0"
+    con.execute(f"create or replace table _rows as {scan.select(drop.relation, drop.carry, extra)}").fetchall()
+    # Ordinals are those of the table that was filled straight from the file.
+    source = "_lines" if drop.feed.config.format == "jsonl" else "_wide" if drop.feed.config.unpivot else "_rows"
+    accepted = con.execute(f"select count(*) from {source}").fetchall()[0][0]
+    settle_lines(con, drop, accepted)
+    if drop.rejects:
+        relation = rejects_relation(con, drop)
+        con.execute(f"create or replace table _reject_rows as {scan.select(relation, '_line, _structural', '_structural')}").fetchall()
+    else:
+        con.execute("create or replace table _reject_rows as select *, 0::bigint as _line from _rows limit 0").fetchall()
+
+
+def _keys(con: duckdb.DuckDBPyConnection, feed: Feed) -> str:
+    """SQL for the natural key of a row of ``_rows``.
+
+    Bill lines of a source without line keys get one: document, content, and ordinal among identical rows of the file.
+    """
+    contract = feed.contract
+    if contract.entity == "bill_lines" and "bill_line_id" not in feed.columns:
+        content = ", ".join(f"coalesce(cast({quoted(n)} as varchar), chr(0))" for n in contract.landed)
+        con.execute(
+            f"create or replace table _keyed as select * exclude (_at), document_id || '|' || _content_hash || '|' || "
+            f"row_number() over (partition by document_id, _content_hash, _mask = 0 and not _other order by _at) as _key "
+            f"from (select *, md5(concat_ws(chr(31), {content})) as _content_hash, rowid as _at from _rows) order by _at"
+        ).fetchall()
+        con.execute("drop table _rows").fetchall()
+        con.execute("alter table _keyed rename to _rows").fetchall()
+        con.execute("alter table _reject_rows add column _key varchar").fetchall()
+        return "_key"
+    if len(contract.key) == 1:
+        return quoted(contract.key[0])
+    return "(" + " || '|' || ".join(f"cast({quoted(n)} as varchar)" for n in contract.key) + ")"
+
+
+def _mark_duplicates(con: duckdb.DuckDBPyConnection, scan: Scan, key: str) -> None:
+    """The first row of a key is kept, the later ones are bad."""
+    good, distinct = con.execute(f"select count(*), count(distinct hash({key})) from _rows where _mask = 0 and not _other").fetchall()[0]
+    if good == distinct:
+        return
+    con.execute(
+        f"create or replace table _later as select place from (select rowid as place, row_number() over (partition by {key} order by rowid) as nth "
+        "from _rows where _mask = 0 and not _other) where nth > 1"
+    ).fetchall()
+    con.execute(f"update _rows set _mask = {scan.bit('duplicate_key')} where rowid in (select place from _later)").fetchall()
+
+
+def _count(con: duckdb.DuckDBPyConnection, amount_column: str | None) -> Counts:
+    amount = quoted(amount_column) if amount_column else "null::decimal(18,4)"
+    one = (
+        f"select count(*) as n, count(*) filter (where _mask = 0 and not _other) as good, count(*) filter (where _other) as other, "
+        f"count(*) filter (where _mask = 0 and not _other and _unattributed) as unattributed, "
+        f"coalesce(sum({amount}) filter (where not _other), 0) as a, coalesce(sum({amount}) filter (where _mask = 0 and not _other), 0) as g from "
+    )
+    row = con.execute(
+        f"select sum(n), sum(good), sum(other), sum(unattributed), sum(a)::decimal(38,4), sum(g)::decimal(38,4) "
+        f"from ({one} _rows union all {one} _reject_rows)"
+    ).fetchall()[0]
+    rows, good, other, unattributed, a, g = row
+    return Counts(int(rows), int(good), int(other), int(unattributed), a, g, a - g)
+
+
+def _write_parts(
+    con: duckdb.DuckDBPyConnection, deployment: Deployment, feed: Feed, drop: Drop, file_id: str, key: str, scratch: Path
+) -> list[dict[str, Any]]:
+    """One Parquet file per period (or one in all) with the good rows, put in place; what the ledger says of each."""
+    contract = feed.contract
+    folder = deployment.landing / contract.entity / feed.source / file_id
+    is_bill = contract.entity == "bill_lines"
+    document = "min(document_id), max(document_id)" if is_bill else "null, null"
+    groups = con.execute(
+        f"select {'_period' if contract.by_period else 'null'} as p, count(*), min({key}), max({key}), {document} "
+        "from _rows where _mask = 0 and not _other group by 1 order by 1"
+    ).fetchall()
+    columns = ["_period as bill_period" if is_bill and name == "bill_period" else quoted(name) for name in contract.landed]
+    columns += [
+        f"{literal(feed.source)} as _source",
+        f"{literal(file_id)} as _file_id",
+        "cast(_line as bigint) as _row",
+        f"{key} as _key",
+        f"{'_content_hash' if key == '_key' else 'cast(null as varchar)'} as _content_hash",
+    ]
+    parts = []
+    for period, rows, low, high, low_document, high_document in groups:
+        only = f" and _period = {literal(period)}" if period is not None and len(groups) > 1 else ""
+        made = scratch / f"part_{period or 'all'}.parquet"
+        con.execute(
+            f"copy (select {', '.join(columns)} from {drop.line_sql('_rows')} where _mask = 0 and not _other{only}) to {literal(str(made))} {_PARQUET}"
+        ).fetchall()
+        target = folder / (f"period={period}" if period is not None else "all") / "part.parquet"
+        digest = sha256_file(made)
+        place(made, target)
+        parts.append(
+            {
+                "path": str(target.relative_to(deployment.data)),
+                "period": period,
+                "rows": rows,
+                "sha256": digest,
+                "min_key": low,
+                "max_key": high,
+                **({"min_document": low_document, "max_document": high_document} if is_bill else {}),
+            }
+        )
+    return parts

@@ -1,0 +1,294 @@
+"""Source mappings: YAML files that take a source's drops to the contracts, checked whole before any row is read.
+
+Not here: whether the files hold the columns that a mapping names (a question to each file, see ``run``).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+
+from orchestration.deployment import Deployment, explain_validation, read_yaml
+from orchestration.errors import BadInput
+from orchestration.ingest.contracts import Contract, load_contracts
+from orchestration.ingest.expressions import Expression, Parser, nearest
+from orchestration.ledger.store import canonical_json
+
+
+class _Strict(BaseModel):
+    model_config = ConfigDict(extra="forbid", populate_by_name=True)
+
+
+def _pattern(value: str | None) -> str | None:
+    if value is not None:
+        try:
+            re.compile(value)
+        except re.error as err:
+            raise ValueError(f"{value!r} is no regular expression: {err}") from err
+    return value
+
+
+class Unpivot(_Strict):
+    """Months (or kinds) that stand in columns become rows: ``name`` holds the column's name, ``value`` its value."""
+
+    columns: list[str] | None = Field(None, description="the columns, by name")
+    pattern: str | None = Field(None, description="or a regular expression; its first group is the value of `name`")
+    name: str = Field(description="column that gets the name")
+    value: str = Field(description="column that gets the value; empty cells give no row")
+
+    _check = field_validator("pattern")(_pattern)
+
+    @model_validator(mode="after")
+    def _one_of(self) -> Unpivot:
+        if (self.columns is None) == (self.pattern is None):
+            raise ValueError("give either `columns` or `pattern`")
+        return self
+
+
+class Expected(_Strict):
+    """A promise of the source; a period in which it is not kept is not closed."""
+
+    files_per_period: int = Field(1, ge=1, description="at least so many files per period")
+    period_from_name: str = Field(description="regular expression on the file name with groups year and month")
+
+    @field_validator("period_from_name")
+    @classmethod
+    def _two_groups(cls, value: str) -> str:
+        _pattern(value)
+        if re.compile(value).groups < 2:
+            raise ValueError(f"{value!r} needs two groups, for year and month")
+        return value
+
+
+class ControlColumns(_Strict):
+    """SQL expressions over the columns of a control file."""
+
+    file: str = Field(description="base name of the drop")
+    rows: str = Field(description="its number of data rows")
+    amount: str | None = Field(None, description="sum of its amounts")
+    replaces: str | None = Field(None, description="base name of the drop that this one re-sends")
+
+
+class Control(_Strict):
+    """Control totals: what the source says each drop holds."""
+
+    files: str = Field(description="glob under the drops folder")
+    columns: ControlColumns
+    amount_column: str | None = Field(None, description="contract column that the amount is the sum of")
+    encoding: Literal["utf-8", "gb18030"] | None = Field(None, description="default: the feed's")
+    delimiter: str | None = Field(None, description="default: the feed's, else a comma")
+
+
+class FeedConfig(_Strict):
+    """What one source delivers of one entity."""
+
+    entity: str
+    files: str = Field(description="glob under the drops folder")
+    format: Literal["csv", "parquet", "jsonl"]
+    encoding: Literal["utf-8", "gb18030"] = "utf-8"
+    delimiter: str = Field(",", min_length=1, max_length=1)
+    header: bool = True
+    columns: dict[str, str] = Field(description="contract column: SQL expression over the file's columns")
+    optional_columns: list[str] = Field(default_factory=list, description="columns of the file that may be absent; they are then null")
+    timezone: str | None = Field(None, description="zone of timestamps without one; default: the deployment's")
+    unattributed: str | None = Field(None, description="SQL predicate: rows that belong to no customer; landed and counted, in no decision")
+    where: str | None = Field(None, description="SQL predicate: rows of the file that belong to this entity")
+    unpivot: Unpivot | None = None
+    expected: Expected | None = None
+    control: Control | None = None
+
+    @field_validator("timezone")
+    @classmethod
+    def _zone(cls, value: str | None) -> str | None:
+        if value is not None:
+            try:
+                ZoneInfo(value)
+            except (ZoneInfoNotFoundError, ValueError) as err:
+                raise ValueError(f"{value!r} is no time zone; write an IANA name such as Asia/Shanghai") from err
+        return value
+
+    @field_validator("files")
+    @classmethod
+    def _inside(cls, value: str) -> str:
+        if Path(value).is_absolute() or ".." in Path(value).parts:
+            raise ValueError(f"{value!r} leaves the drops folder")
+        return value
+
+
+class MappingConfig(_Strict):
+    """Keys of a file in ``sources/``."""
+
+    source: str = Field(pattern=r"^[a-z][a-z0-9_]*$")
+    title: str = Field(description="what a person calls the source")
+    feeds: list[FeedConfig]
+
+
+@dataclass(frozen=True)
+class Feed:
+    """One entity of one source, with its expressions checked. ``where_file`` is the mapping file, for messages."""
+
+    source: str
+    config: FeedConfig
+    contract: Contract
+    columns: dict[str, Expression]
+    unattributed: Expression | None
+    where: Expression | None
+    control: dict[str, Expression]
+    mapping_file: Path
+    mapping_text: str
+
+    @property
+    def entity(self) -> str:
+        """Entity that the feed delivers."""
+        return self.contract.entity
+
+    @property
+    def id(self) -> str:
+        """``source__entity``, as assets are named."""
+        return f"{self.source}__{self.entity}"
+
+    @property
+    def mapping_hash(self) -> str:
+        """SHA-256 of what decides how a file of this feed is read (not of its titles, promises or control totals)."""
+        content = self.config.model_dump(exclude={"files", "expected", "control"})
+        return hashlib.sha256(canonical_json(content).encode()).hexdigest()
+
+    def place(self, key: str) -> str:
+        """File, line and key of the mapping, for a message."""
+        return _place(self.mapping_file, self.mapping_text, self.entity, key)
+
+    def period_of(self, name: str) -> str | None:
+        """Period that a drop's name states, if the feed promises files per period."""
+        if self.config.expected is None:
+            return None
+        match = re.search(self.config.expected.period_from_name, name)
+        return f"{int(match.group(1)):04d}-{int(match.group(2)):02d}" if match else None
+
+
+@dataclass(frozen=True)
+class SourceMapping:
+    """A loaded mapping file."""
+
+    source: str
+    title: str
+    path: Path
+    feeds: list[Feed]
+
+
+def _place(path: Path, text: str, entity: str, key: str) -> str:
+    inside = False
+    for number, line in enumerate(text.splitlines(), 1):
+        bare = line.strip().removeprefix("- ").strip()
+        if bare.startswith("entity:"):
+            inside = bare.split(":", 1)[1].strip().strip("\"'") == entity
+        if inside and re.search(rf"(^|[{{,\s]){re.escape(key)}\s*:", line):
+            return f"{path}, line {number}, feed {entity}, key {key}"
+    return f"{path}, feed {entity}, key {key}"
+
+
+def _feed(config: FeedConfig, source: str, path: Path, text: str, parser: Parser, problems: list[BadInput]) -> Feed | None:
+    contracts = load_contracts()
+    contract = contracts.get(config.entity)
+    if contract is None:
+        problems.append(BadInput(f"there is no entity {config.entity!r}", _place(path, text, config.entity, "entity"), nearest(config.entity, contracts)))
+        return None
+
+    def parse(key: str, expression: str | None) -> Expression | None:
+        if expression is None:
+            return None
+        try:
+            return parser.parse(expression, _place(path, text, config.entity, key))
+        except BadInput as err:
+            problems.append(err)
+            return None
+
+    columns: dict[str, Expression] = {}
+    for name, expression in config.columns.items():
+        if name not in contract.columns:
+            problems.append(
+                BadInput(f"{contract.entity} has no column {name!r}", _place(path, text, config.entity, name), nearest(name, contract.columns))
+            )
+        elif parsed := parse(name, expression):
+            columns[name] = parsed
+    missing = [n for n, c in contract.columns.items() if c.required and n not in config.columns]
+    if contract.entity == "bill_lines" and not {"bill_period", "billed_at"} & set(config.columns):
+        missing.append("bill_period (or billed_at)")
+    if missing:
+        problems.append(
+            BadInput(f"required columns are not mapped: {', '.join(missing)}", _place(path, text, config.entity, "columns"), "map each to an expression or a constant")
+        )
+    control = config.control.columns.model_dump(exclude_none=True) if config.control else {}
+    parsed_control = {key: parsed for key, expression in control.items() if (parsed := parse(key, expression))}
+    return Feed(
+        source=source,
+        config=config,
+        contract=contract,
+        columns=columns,
+        unattributed=parse("unattributed", config.unattributed),
+        where=parse("where", config.where),
+        control=parsed_control,
+        mapping_file=path,
+        mapping_text=text,
+    )
+
+
+def load_mappings(deployment: Deployment) -> list[SourceMapping]:
+    """All mappings of the deployment by name; one BadInput with every problem found."""
+    if not deployment.sources.is_dir():
+        raise BadInput("the folder with source mappings is not there", str(deployment.sources), "make it, with one YAML file per source")
+    parser = Parser()
+    problems: list[BadInput] = []
+    mappings: list[SourceMapping] = []
+    names: dict[str, Path] = {}
+    for path in sorted([*deployment.sources.glob("*.yaml"), *deployment.sources.glob("*.yml")]):
+        try:
+            content, text = read_yaml(path)
+            config = MappingConfig.model_validate(content)
+        except ValidationError as err:
+            problems.append(_explain(err, path, text))
+            continue
+        except BadInput as err:
+            problems.append(err)
+            continue
+        if config.source in names:
+            problems.append(BadInput(f"source {config.source!r} is also mapped in {names[config.source].name}", str(path), "give each source one file and one name"))
+        names[config.source] = path
+        feeds = [feed for item in config.feeds if (feed := _feed(item, config.source, path, text, parser, problems))]
+        seen: set[str] = set()
+        for feed in feeds:
+            if feed.entity in seen:
+                problems.append(BadInput(f"entity {feed.entity!r} has two feeds", str(path), "make it two sources: a source has one feed per entity"))
+            seen.add(feed.entity)
+        mappings.append(SourceMapping(config.source, config.title, path, feeds))
+    if problems:
+        raise together(problems)
+    if not mappings:
+        raise BadInput("no source mapping here", str(deployment.sources), "add one YAML file per source; see examples/telecom/sources")
+    return mappings
+
+
+def _explain(err: ValidationError, path: Path, text: str) -> BadInput:
+    """Name the keys of the level at which the problem is, not those of the whole file."""
+    loc = [part for part in err.errors()[0]["loc"][:-1] if isinstance(part, str)]
+    models: dict[str, type[BaseModel]] = {"feeds": FeedConfig, "unpivot": Unpivot, "expected": Expected, "control": Control}
+    model = models.get(loc[-1], MappingConfig) if loc else MappingConfig
+    if loc[-2:] == ["control", "columns"]:
+        model = ControlColumns
+    return explain_validation(err, model, str(path), text)
+
+
+def together(problems: list[BadInput]) -> BadInput:
+    """Several problems as one error that names each."""
+    if len(problems) == 1:
+        return problems[0]
+    return BadInput(
+        f"{len(problems)} problems in the mappings:\n" + "\n".join(f"  - {problem.where}: {problem.what}; {problem.remedy}" for problem in problems),
+        remedy="correct them; nothing was read or landed",
+        details={"problems": [problem.as_json() for problem in problems]},
+    )

@@ -1,0 +1,110 @@
+"""What an ingest did, for people and programs."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+from orchestration.errors import BadInput
+
+
+@dataclass(frozen=True)
+class FileReport:
+    """One newly landed drop. rows_in = landed + quarantined + not_for_entity; ``superseded`` are older rows it replaced."""
+
+    source: str
+    entity: str
+    file: str
+    rows_in: int
+    landed: int
+    quarantined: int
+    superseded: int
+    unattributed: int
+    not_for_entity: int
+    reasons: dict[str, int]
+    periods: list[str]
+
+    @classmethod
+    def of(cls, drop: dict[str, Any]) -> FileReport:
+        """From the payload of a ``drop_landed`` entry."""
+        return cls(
+            source=drop["source"],
+            entity=drop["entity"],
+            file=drop["file"],
+            rows_in=drop["rows_in"],
+            landed=drop["landed"],
+            quarantined=drop["quarantined"],
+            superseded=drop["supersedes"]["rows"],
+            unattributed=drop["unattributed"],
+            not_for_entity=drop["not_for_entity"],
+            reasons=drop["reasons"],
+            periods=drop["periods"],
+        )
+
+
+@dataclass
+class IngestReport:
+    """What one ingest found. ``refused`` are drops that could not be read at all; ``held_periods`` the open ones."""
+
+    files: list[FileReport] = field(default_factory=list)
+    known_files: int = 0
+    refused: list[dict[str, str]] = field(default_factory=list)
+    bad_share: list[str] = field(default_factory=list)
+    held_periods: dict[str, list[str]] = field(default_factory=dict)
+
+    @property
+    def new_files(self) -> int:
+        """Number of drops landed now."""
+        return len(self.files)
+
+    @property
+    def rows_in(self) -> int:
+        """Rows read now."""
+        return sum(file.rows_in for file in self.files)
+
+    @property
+    def landed(self) -> int:
+        """Rows landed now."""
+        return sum(file.landed for file in self.files)
+
+    @property
+    def quarantined(self) -> int:
+        """Rows quarantined now."""
+        return sum(file.quarantined for file in self.files)
+
+    @property
+    def reasons(self) -> dict[str, int]:
+        """Quarantined rows per reason; a row counts under each of its reasons."""
+        total: dict[str, int] = {}
+        for file in self.files:
+            for reason, rows in file.reasons.items():
+                total[reason] = total.get(reason, 0) + rows
+        return dict(sorted(total.items()))
+
+    @property
+    def bad_share_exceeded(self) -> bool:
+        """Whether a drop holds more bad rows than the deployment allows (and no later one replaces it)."""
+        return bool(self.bad_share)
+
+    def error(self) -> BadInput | None:
+        """The error that a command ends with if a drop was refused."""
+        if not self.refused:
+            return None
+        first = self.refused[0]
+        more = f" ({len(self.refused) - 1} more: {', '.join(r['file'] for r in self.refused[1:])})" if len(self.refused) > 1 else ""
+        return BadInput(f"the drop was refused: {first['message']}{more}", first["file"], "have the source send it again, or take it out of the drops folder")
+
+    def as_json(self) -> dict[str, Any]:
+        """Shape under ``--json``."""
+        return {
+            "new_files": self.new_files,
+            "known_files": self.known_files,
+            "rows_in": self.rows_in,
+            "landed": self.landed,
+            "quarantined": self.quarantined,
+            "reasons": self.reasons,
+            "refused": self.refused,
+            "bad_share_exceeded": self.bad_share,
+            "held_periods": self.held_periods,
+            "files": [asdict(file) for file in self.files],
+        }

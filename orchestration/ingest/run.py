@@ -1,0 +1,309 @@
+"""Ingest: find new drops, check every mapping against them, land them in order, then see which periods are closed.
+
+Idempotent: bytes that are landed are known, and nothing happens. Nothing is landed while any mapping is wrong.
+"""
+
+from __future__ import annotations
+
+import os
+import secrets
+import shutil
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import duckdb
+
+from orchestration.deployment import Deployment
+from orchestration.errors import BadInput, Failed
+from orchestration.failpoints import failpoint
+from orchestration.ingest.checking import build_scan
+from orchestration.ingest.closing import open_periods, record_status
+from orchestration.ingest.contracts import load_contracts
+from orchestration.ingest.drops import Drop, columns_of, open_drop, survey, unpivoted
+from orchestration.ingest.expressions import literal, nearest, quoted
+from orchestration.ingest.files import storage_errors
+from orchestration.ingest.landing import land
+from orchestration.ingest.mapping import Feed, SourceMapping, load_mappings, together
+from orchestration.ingest.parts import landed, landed_parts
+from orchestration.ingest.reading import Unreadable, head_of, sha256_of
+from orchestration.ingest.report import FileReport, IngestReport
+from orchestration.ingest.supersession import paths_sql
+from orchestration.ingest.totals import ControlTotal, read_totals, record_totals
+from orchestration.ledger.store import Ledger
+from orchestration.locking import exclusive
+
+MEMORY_LIMIT = os.environ.get("TIERHOUSE_INGEST_MEMORY", "4GB")
+
+
+@dataclass
+class _New:
+    """A drop that is not landed yet. ``lacking``: columns the mapping names and the file has not."""
+
+    feed: Feed
+    path: Path
+    name: str
+    sha256: str
+    header: list[str]
+    lacking: frozenset[str] = frozenset()
+
+
+def ingest(deployment: Deployment, ledger: Ledger, *, sources: list[str] | None = None, say: Callable[[str], None]) -> IngestReport:
+    """Land all new drops (of ``sources``, by default all). BadInput if a mapping is wrong; then nothing was landed.
+
+    A drop that cannot be read at all is refused and recorded, the others land; see :meth:`IngestReport.error`.
+    """
+    with exclusive(deployment, "ingest"), storage_errors(deployment.data):
+        mappings = load_mappings(deployment)
+        if sources:
+            names = [mapping.source for mapping in mappings]
+            for wanted in sources:
+                if wanted not in names:
+                    raise BadInput(f"there is no source {wanted!r}", str(deployment.sources), nearest(wanted, names))
+        if not deployment.drops.is_dir():
+            raise BadInput("the drops folder is not there", str(deployment.drops), "make it and put the sources' files there, or correct `drops:` in tierhouse.yaml")
+        report = IngestReport()
+        with _connection(deployment) as con:
+            new = _find(con, deployment, ledger, mappings, sources, report)
+            totals = {feed.id: read_totals(con, deployment, feed) for mapping in mappings for feed in mapping.feeds if feed.config.control}
+            _check_mappings(con, deployment, ledger, new)
+            _land(con, deployment, ledger, mappings, new, report, say)
+            _close(deployment, ledger, mappings, totals)
+        report.held_periods = open_periods(deployment, ledger)
+        report.bad_share = sorted({problem for problems in report.held_periods.values() for problem in problems if "rows are bad" in problem})
+    return report
+
+
+@contextmanager
+def _connection(deployment: Deployment) -> Iterator[duckdb.DuckDBPyConnection]:
+    """DuckDB in memory that spills to scratch; scratch is emptied before and after."""
+    scratch = deployment.scratch
+    shutil.rmtree(scratch, ignore_errors=True)
+    scratch.mkdir(parents=True, exist_ok=True)
+    con = duckdb.connect(config={"temp_directory": str(scratch / "spill"), "memory_limit": MEMORY_LIMIT, "preserve_insertion_order": True})
+    try:
+        con.execute("set TimeZone = 'UTC'").fetchall()
+        con.execute(f"create macro pseudonym(value) as substr(sha256({literal(_salt(deployment))} || value), 1, 24)").fetchall()
+        yield con
+    finally:
+        con.close()
+        shutil.rmtree(scratch, ignore_errors=True)
+
+
+def _salt(deployment: Deployment) -> str:
+    """What keeps pseudonyms from being guessed by hashing every number: a key that never leaves the data folder."""
+    path = deployment.data / "pseudonym.key"
+    if not path.exists():
+        made = deployment.scratch / "pseudonym.key"
+        made.write_text(secrets.token_hex(32))
+        made.chmod(0o600)
+        made.replace(path)
+    return f"{deployment.name}:{path.read_text().strip()}:"
+
+
+def _find(
+    con: duckdb.DuckDBPyConnection, deployment: Deployment, ledger: Ledger, mappings: list[SourceMapping], sources: list[str] | None, report: IngestReport
+) -> list[_New]:
+    """New drops in the order in which they land: referenced entities first, then by source and file name."""
+    known = {(drop["source"], drop["entity"], drop["sha256"]) for _, drop in landed(ledger)}
+    order = list(load_contracts())
+    feeds = [feed for mapping in mappings if not sources or mapping.source in sources for feed in mapping.feeds]
+    new: list[_New] = []
+    digests: dict[Path, str] = {}
+    for feed in sorted(feeds, key=lambda feed: (order.index(feed.entity), feed.source)):
+        seen: set[str] = set()
+        for path in sorted(deployment.drops.glob(feed.config.files), key=lambda path: str(path.relative_to(deployment.drops))):
+            name = str(path.relative_to(deployment.drops))
+            sha256 = None
+            try:
+                sha256 = digests[path] = digests.get(path) or sha256_of(path)[0]
+                if (feed.source, feed.entity, sha256) in known or sha256 in seen:
+                    report.known_files += 1
+                    continue
+                seen.add(sha256)
+                new.append(_New(feed, path, name, sha256, _peek(con, deployment, path, feed)))
+            except Unreadable as err:
+                _refuse(ledger, feed, name, sha256, str(err), report)
+    return new
+
+
+def _peek(con: duckdb.DuckDBPyConnection, deployment: Deployment, path: Path, feed: Feed) -> list[str]:
+    text = None if feed.config.format == "parquet" else head_of(path, feed.config.encoding, deployment.scratch)
+    if text is None and path.stat().st_size == 0:
+        raise Unreadable("it is empty")
+    return columns_of(con, path, feed, text)
+
+
+def _refuse(ledger: Ledger, feed: Feed, name: str, sha256: str | None, message: str, report: IngestReport) -> None:
+    """Record a refused drop, once for the same bytes and reason."""
+    report.refused.append({"source": feed.source, "entity": feed.entity, "file": name, "message": message})
+    payload = {"source": feed.source, "entity": feed.entity, "file": name, "sha256": sha256, "reason": "unreadable", "message": message, "name_period": feed.period_of(Path(name).name)}
+    if not any(entry.payload == payload for entry in ledger.entries("drop_refused")):
+        ledger.append("drop_refused", payload)
+
+
+def _asked(feed: Feed) -> dict[str, str]:
+    """Columns of the file that the mapping names, and the mapping key that does."""
+    keys = {**feed.columns, **({"unattributed": feed.unattributed} if feed.unattributed else {}), **({"where": feed.where} if feed.where else {})}
+    made = {feed.config.unpivot.name.lower(), feed.config.unpivot.value.lower()} if feed.config.unpivot else set()
+    return {column: key for key, expression in keys.items() for column in expression.columns if column.lower() not in made}
+
+
+def _check_mappings(con: duckdb.DuckDBPyConnection, deployment: Deployment, ledger: Ledger, new: list[_New]) -> None:
+    """Compare each mapping with its files and bind every expression; sets ``lacking`` where single files lack columns.
+
+    A column that no file of a feed has is an error of the mapping. One that some files have is a defect of the others.
+    """
+    proven = {(drop["source"], drop["entity"], drop["mapping_hash"]) for _, drop in landed(ledger) if drop["landed"]}
+    problems: list[BadInput] = []
+    for feed in {item.feed.id: item.feed for item in new}.values():
+        items = [item for item in new if item.feed.id == feed.id]
+        optional = {name.lower() for name in feed.config.optional_columns}
+        asked = _asked(feed)
+        for item in items:
+            has = {name.lower() for name in item.header}
+            item.lacking = frozenset(column.lower() for column in asked if column.lower() not in has)
+        nowhere = frozenset.intersection(*(item.lacking for item in items))
+        if feed.config.format == "jsonl":
+            # A key that is null is often left out: only one that a required column needs must be there.
+            needed = {c.lower() for n, e in feed.columns.items() if feed.contract.columns[n].required for c in e.columns}
+            nowhere &= needed
+        wrong = [column for column in asked if column.lower() in nowhere - optional]
+        if wrong and (feed.source, feed.entity, feed.mapping_hash) not in proven:
+            for column in wrong:
+                problems.append(BadInput(f"{items[0].name} has no column {column!r}", feed.place(asked[column]), nearest(column, items[0].header)))
+            continue
+        fullest = min(items, key=lambda item: len(item.lacking))
+        try:
+            _scan_of(con, deployment, feed, _types_only(con, fullest), fullest, {}, broken=False)
+        except BadInput as err:
+            problems.append(err)
+    if problems:
+        raise together(problems)
+
+
+def _types_only(con: duckdb.DuckDBPyConnection, item: _New) -> Drop:
+    """A relation with the file's columns and no rows."""
+    if item.feed.config.format == "parquet":
+        drop = open_drop(con, item.path, item.feed, None, item.header, ())
+    else:
+        cells = ", ".join(f"null::varchar as {quoted(name)}" for name in item.header)
+        drop = Drop(item.path, item.feed, item.header, f"(select {cells})", None)
+    if item.feed.config.unpivot:
+        rule = item.feed.config.unpivot
+        drop.relation = f"(select *, ''::varchar as {quoted(rule.name)}, ''::varchar as {quoted(rule.value)} from (select * exclude (c) from (select *, 1 as c from {drop.relation})))"
+        taken = {rule.name.lower(), rule.value.lower()} & {name.lower() for name in item.header}
+        if taken:
+            kept = ", ".join(quoted(name) for name in item.header if name.lower() not in taken)
+            drop.relation = f"(select {kept}, ''::varchar as {quoted(rule.name)}, ''::varchar as {quoted(rule.value)} from {open_drop(con, item.path, item.feed, None, item.header, ()).relation if item.feed.config.format == 'parquet' else '(select ' + ', '.join(f'null::varchar as {quoted(n)}' for n in item.header) + ')'})"
+    return drop
+
+
+def _scan_of(con: duckdb.DuckDBPyConnection, deployment: Deployment, feed: Feed, drop: Drop, item: _New, known: dict[str, str], broken: bool):  # type: ignore[no-untyped-def]
+    has = {name.lower() for name in drop.header}
+    if feed.config.unpivot:
+        has |= {feed.config.unpivot.name.lower(), feed.config.unpivot.value.lower()}
+    absent = {column for column in _asked(feed) if column.lower() not in has}
+    soft = {name.lower() for name in feed.config.optional_columns}
+    if feed.config.format == "jsonl":
+        soft |= {c.lower() for n, e in feed.columns.items() if not feed.contract.columns[n].required for c in e.columns}
+    extra = [column for column in absent if column.lower() in soft]
+    relation = drop.relation
+    if extra:
+        relation = f"(select *, {', '.join(f'null::varchar as {quoted(column)}' for column in extra)} from {relation})"
+    return build_scan(
+        con,
+        feed,
+        relation,
+        currency=deployment.config.currency,
+        zone=deployment.config.timezone,
+        known=known,
+        broken=broken,
+        header=drop.header,
+        lacking=frozenset(column.lower() for column in absent if column not in extra),
+        text_cells=feed.config.format == "csv",
+    ), relation
+
+
+class _Known:
+    """Values that references may point to: landed ones and those of this ingest, each read once."""
+
+    def __init__(self, con: duckdb.DuckDBPyConnection, deployment: Deployment, ledger: Ledger, mappings: list[SourceMapping]) -> None:
+        self._con, self._deployment, self._ledger = con, deployment, ledger
+        self._mapped = {feed.entity for mapping in mappings for feed in mapping.feeds}
+        self._seen: dict[str, set[Path]] = {}
+
+    def of(self, feed: Feed) -> dict[str, str]:
+        """Contract column → table with one column ``value``. Entities that no source delivers are not checked."""
+        found = {}
+        for name, column in feed.contract.columns.items():
+            if column.references is None or name not in feed.columns:
+                continue
+            entity, _, target = column.references.partition(".")
+            if entity not in self._mapped or (entity == "customers" and self._deployment.config.customers_from == "bill_lines"):
+                continue
+            found[name] = self._table(entity, target)
+        return found
+
+    def _table(self, entity: str, column: str) -> str:
+        table = quoted(f"_known_{entity}_{column}")
+        seen = self._seen.setdefault(table, set())
+        if not seen:
+            self._con.execute(f"create table if not exists {table} (value varchar)").fetchall()
+        fresh = [part.path for part in landed_parts(self._deployment, self._ledger, entity) if part.path not in seen]
+        if fresh:
+            self._con.execute(
+                f"insert into {table} select distinct {quoted(column)} from read_parquet({paths_sql([str(p) for p in fresh])}, hive_partitioning = false) "
+                f"where {quoted(column)} not in (select value from {table})"
+            ).fetchall()
+            seen.update(fresh)
+        return table
+
+
+def _land(
+    con: duckdb.DuckDBPyConnection, deployment: Deployment, ledger: Ledger, mappings: list[SourceMapping], new: list[_New], report: IngestReport, say: Callable[[str], None]
+) -> None:
+    known = _Known(con, deployment, ledger, mappings)
+    for number, item in enumerate(new, 1):
+        feed = item.feed
+        try:
+            text, header = survey(con, item.path, feed, item.sha256, deployment.scratch)
+            drop = open_drop(con, item.path, feed, text, header, _asked(feed))
+            if feed.config.unpivot:
+                drop = unpivoted(con, drop)
+        except Unreadable as err:
+            _refuse(ledger, feed, item.name, item.sha256, str(err), report)
+            continue
+        try:
+            scan, drop.relation = _scan_of(con, deployment, feed, drop, item, known.of(feed), drop.broken)
+            mapping = f"{feed.mapping_file.name}"
+            payload = land(con, deployment, ledger, feed, drop, scan, item.name, item.sha256, mapping)
+        except duckdb.InvalidInputException as err:
+            # The reader itself gave up: the file is no CSV, or no Parquet, after all.
+            _refuse(ledger, feed, item.name, item.sha256, f"it cannot be read as {feed.config.format}: {str(err).splitlines()[0]}", report)
+            continue
+        finally:
+            _clean(con, deployment)
+        report.files.append(FileReport.of(payload))
+        bad = f", {payload['quarantined']:,} to quarantine" if payload["quarantined"] else ""
+        say(f"[{number}/{len(new)}] {item.name}: {payload['landed']:,} rows landed as {feed.entity}{bad}")
+
+
+def _clean(con: duckdb.DuckDBPyConnection, deployment: Deployment) -> None:
+    """Drop the tables and scratch files of one drop."""
+    tables = con.execute("select table_name from duckdb_tables() where not starts_with(table_name, '_known_') and database_name = current_database()").fetchall()
+    for (table,) in tables:
+        con.execute(f"drop table if exists {quoted(table)}").fetchall()
+    for path in deployment.scratch.iterdir():
+        if path.is_file():
+            path.unlink()
+
+
+def _close(deployment: Deployment, ledger: Ledger, mappings: list[SourceMapping], totals: dict[str, list[ControlTotal]]) -> None:
+    for mapping in mappings:
+        for feed in mapping.feeds:
+            if feed.id in totals:
+                record_totals(ledger, feed, totals[feed.id])
+    failpoint("ingest.totals_recorded")
+    record_status(deployment, ledger, [feed for mapping in mappings for feed in mapping.feeds], totals)

@@ -1,0 +1,109 @@
+"""Control totals: what a source says its drops hold, compared with what was found in them."""
+
+from __future__ import annotations
+
+import fnmatch
+from dataclasses import dataclass
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import duckdb
+
+from orchestration.deployment import Deployment
+from orchestration.errors import BadInput
+from orchestration.ingest.expressions import nearest
+from orchestration.ingest.mapping import Feed
+from orchestration.ingest.parts import landed
+from orchestration.ingest.reading import Unreadable, csv_relation, header_of, read_text, rejects_of, sha256_of
+from orchestration.ledger.store import Ledger
+
+
+@dataclass(frozen=True)
+class ControlTotal:
+    """One row of a control file: base name of the drop, data rows, sum of amounts, and the drop it re-sends."""
+
+    file: str
+    rows: int
+    amount: Decimal | None
+    replaces: str | None
+    stated_in: str
+
+
+def read_totals(con: duckdb.DuckDBPyConnection, deployment: Deployment, feed: Feed) -> list[ControlTotal]:
+    """Control totals of a feed's drops, in the order of the control files; a later one of a drop counts."""
+    control = feed.config.control
+    assert control is not None
+    found: dict[str, ControlTotal] = {}
+    for path in sorted(deployment.drops.glob(control.files)):
+        name = str(path.relative_to(deployment.drops))
+        for total in _read(con, deployment, feed, path, name):
+            if fnmatch.fnmatch(total.file, Path(feed.config.files).name):
+                found[total.file] = total
+    return list(found.values())
+
+
+def _read(con: duckdb.DuckDBPyConnection, deployment: Deployment, feed: Feed, path: Path, name: str) -> list[ControlTotal]:
+    control = feed.config.control
+    assert control is not None
+    delimiter = control.delimiter or (feed.config.delimiter if feed.config.format == "csv" else ",")
+    remedy = "have the source send the control file again, or take it out of the drops folder"
+    try:
+        text = read_text(path, sha256_of(path)[0], control.encoding or feed.config.encoding, deployment.scratch)
+        if text.empty:
+            raise Unreadable("it is empty")
+        header = header_of(text, delimiter, True)
+    except Unreadable as err:
+        raise BadInput(f"the control file cannot be read: {err}", name, remedy) from err
+    has = {column.lower() for column in header}
+    for key, expression in feed.control.items():
+        for column in expression.columns:
+            if column.lower() not in has:
+                raise BadInput(f"{name} has no column {column!r}", feed.place(key), nearest(column, header))
+    picked = [feed.control[key].sql if key in feed.control else "null" for key in ("file", "rows", "amount", "replaces")]
+    con.execute(f"create or replace table _control as select {', '.join(picked)} from {csv_relation(text, delimiter, True, header)}").fetchall()
+    rejected = rejects_of(con, text, header, delimiter)
+    rows = con.execute("select * from _control").fetchall()
+    con.execute("drop table _control").fetchall()
+    if rejected:
+        raise BadInput("the row has not as many values as the header", f"{name}, line {rejected[0].line}", remedy)
+    totals = []
+    for number, (file, count, amount, replaces) in enumerate(rows, 2):
+        try:
+            totals.append(
+                ControlTotal(Path(str(file)).name, int(str(count)), Decimal(str(amount).replace(",", "")) if amount not in (None, "") else None, replaces or None, name)
+            )
+        except (ValueError, ArithmeticError) as err:
+            raise BadInput(f"rows {count!r} or amount {amount!r} is no number", f"{name}, line {number}", remedy) from err
+    return totals
+
+
+def record_totals(ledger: Ledger, feed: Feed, totals: list[ControlTotal]) -> None:
+    """Compare each total with the landed drop of that name; record what is new or has changed."""
+    drops = {Path(drop["file"]).name: drop for _, drop in landed(ledger) if drop["source"] == feed.source and drop["entity"] == feed.entity}
+    last: dict[str, dict[str, Any]] = {
+        entry.payload["file"]: entry.payload for entry in ledger.entries("control_total") if (entry.payload["source"], entry.payload["entity"]) == (feed.source, feed.entity)
+    }
+    for total in totals:
+        drop = drops.get(total.file)
+        payload = compare(feed, total, drop)
+        if last.get(total.file) != payload:
+            ledger.append("control_total", payload)
+
+
+def compare(feed: Feed, total: ControlTotal, drop: dict[str, Any] | None) -> dict[str, Any]:
+    """Payload of a ``control_total`` entry. Rows and amounts are those of all data rows, bad ones too."""
+    found_rows = drop["rows_in"] if drop else None
+    found_amount = Decimal(drop["amount_in"]) if drop and drop["amount_in"] is not None else None
+    agrees = drop is not None and found_rows == total.rows and (total.amount is None or found_amount is None or found_amount == total.amount)
+    return {
+        "source": feed.source,
+        "entity": feed.entity,
+        "file": total.file,
+        "rows_expected": total.rows,
+        "rows_found": found_rows,
+        "amount_expected": None if total.amount is None else str(total.amount),
+        "amount_found": None if found_amount is None else str(found_amount),
+        "replaces": total.replaces,
+        "agrees": agrees,
+    }
