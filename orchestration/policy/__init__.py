@@ -1,0 +1,19 @@
+"""Policies as data: seeds read and typed, proven, compiled to static SQL.
+
+Reads no landing and no warehouse rows; decides nothing itself.
+"""
+
+from orchestration.policy.compile import compile_policies
+from orchestration.policy.load import load_policies, load_policy_files, write_policy_files
+from orchestration.policy.model import Policies, Program
+from orchestration.policy.store import store_policies
+
+__all__ = [
+    "Policies",
+    "Program",
+    "compile_policies",
+    "load_policies",
+    "load_policy_files",
+    "store_policies",
+    "write_policy_files",
+]

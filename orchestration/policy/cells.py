@@ -1,0 +1,197 @@
+"""Typed values from the cells of a seed, as spreadsheets save them.
+
+What a spreadsheet does to a value is undone only where one reading is possible; anything else is refused with what to write
+instead. Nothing here knows seeds or programs.
+"""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from datetime import date
+from decimal import Decimal
+
+ID = re.compile(r"[a-z][a-z0-9_]{0,62}")
+WINDOW = re.compile(r"(previous_)?(\d+)m|ytd|last_year|total")
+MAX_WINDOW_MONTHS = 60
+MONEY_SCALE = 4
+NULL_WORD = "(null)"
+SPEND_WORD = "(spend)"
+
+_PLAIN = re.compile(r"[+-]?\d+(\.\d+)?")
+_GROUPED = re.compile(r"[+-]?\d{1,3}(,\d{3})+\.\d+|[+-]?\d{1,3}(,\d{3}){2,}")
+_PERIOD = re.compile(r"\d{4}-(0[1-9]|1[0-2])")
+_SPREADSHEET_ERROR = re.compile(r"#(REF!|N/A|VALUE!|NAME\?|DIV/0!|NUM!|NULL!)|#{3,}")
+_INVISIBLE = dict.fromkeys(map(ord, "\ufeff\u200b\u200c\u200d\u2060\u00ad"))
+
+
+class CellProblem(ValueError):
+    """A cell that cannot be read: what is wrong, and what to write."""
+
+    def __init__(self, what: str, remedy: str) -> None:
+        super().__init__(what)
+        self.what = what
+        self.remedy = remedy
+
+
+def tidy(raw: str) -> str:
+    """The cell without the blanks and invisible characters around it; control characters and spreadsheet errors are refused."""
+    text = raw.translate(_INVISIBLE).replace("\u00a0", " ").strip().strip("\u3000").strip()
+    if any(unicodedata.category(c) == "Cc" for c in text):
+        raise CellProblem("holds a line break or another control character", "write the text in one line")
+    if _SPREADSHEET_ERROR.fullmatch(text):
+        raise CellProblem(f"{text!r} is a spreadsheet's error, not a value", "mend the formula or write the value itself")
+    return text
+
+
+def _narrow(text: str) -> str:
+    """Full-width digits and signs to their ASCII forms."""
+    return unicodedata.normalize("NFKC", text).replace("\u2212", "-").replace(" ", "")
+
+
+def parse_decimal(text: str, scale: int = MONEY_SCALE) -> Decimal:
+    """A decimal number with at most ``scale`` places; ``1,000.00`` and full-width digits are read."""
+    shown = repr(text)
+    plain = _narrow(text)
+    if _GROUPED.fullmatch(plain):
+        plain = plain.replace(",", "")
+    if not _PLAIN.fullmatch(plain):
+        if re.fullmatch(r"[+-]?\d+,\d+", plain):
+            raise CellProblem(
+                f"{shown} may be a decimal comma or a thousands separator",
+                f"write {plain.replace(',', '')} or {plain.replace(',', '.')}, without a separator",
+            )
+        if re.search(r"\d[eE][+-]?\d", plain):
+            raise CellProblem(f"{shown} is in scientific notation, as a spreadsheet shortens numbers", "write all digits of the number")
+        if plain.endswith("%"):
+            raise CellProblem(f"{shown} holds a percent sign", "write the number alone, in the unit that the attribute states")
+        if re.fullmatch(r"\d{1,4}[-/.]\d{1,2}([-/.]\d{1,4})?|\d{1,2}-[A-Za-z]{3}|[A-Za-z]{3}-\d{2}|\d+月\d+日", plain):
+            raise CellProblem(
+                f"{shown} looks like a date that a spreadsheet made of a number", "format the column as text and write the number"
+            )
+        if re.fullmatch(r"\D{1,3}[\d.,]+|[\d.,]+\D{1,3}", plain):
+            raise CellProblem(f"{shown} holds a unit or currency sign", "write the number alone")
+        raise CellProblem(f"{shown} is not a number", "write digits with a point before decimals, for example 300 or 79.995")
+    value = Decimal(plain)
+    exponent = value.normalize().as_tuple().exponent
+    if isinstance(exponent, int) and -exponent > scale:
+        raise CellProblem(f"{shown} has more than {scale} decimal places", f"round it to {scale} places: amounts are kept with {scale}")
+    if abs(value) >= Decimal(10) ** (18 - MONEY_SCALE):
+        raise CellProblem(f"{shown} is too large", "amounts have at most 14 digits before the point")
+    return value.normalize() + 0 if value else Decimal(0)
+
+
+def parse_integer(text: str) -> int:
+    """A whole number; ``15,000.00`` is one."""
+    value = parse_decimal(text)
+    if value != value.to_integral_value():
+        raise CellProblem(f"{text!r} is not a whole number", "write a number without decimals")
+    return int(value)
+
+
+def parse_boolean(text: str) -> bool:
+    """true or false, as people and spreadsheets write them."""
+    word = _narrow(text).lower()
+    if word in {"true", "yes", "1"}:
+        return True
+    if word in {"false", "no", "0"}:
+        return False
+    raise CellProblem(f"{text!r} is neither true nor false", "write true or false")
+
+
+def parse_period(text: str) -> str:
+    """A calendar month ``2026-06``. What a spreadsheet makes of one is refused with the month it probably was."""
+    plain = _narrow(text)
+    if _PERIOD.fullmatch(plain):
+        return plain
+    if re.fullmatch(r"[1-9]\d{4}(\.0+)?", plain):
+        when = date.fromordinal(date(1899, 12, 30).toordinal() + int(float(plain)))
+        raise CellProblem(f"{text!r} looks like a spreadsheet's day number", f"write the month as YYYY-MM; perhaps {when:%Y-%m}")
+    if found := re.fullmatch(r"(\d{4})[-/.年](\d{1,2})([-/.月]\d{0,2}日?)?", plain):
+        month = int(found[2])
+        hint = f"; perhaps {found[1]}-{month:02d}" if 1 <= month <= 12 else ""
+        raise CellProblem(f"{text!r} is not a period", f"format the column as text and write the month as YYYY-MM{hint}")
+    raise CellProblem(f"{text!r} is not a period", "write a calendar month as YYYY-MM, for example 2026-06")
+
+
+def parse_date(text: str) -> date:
+    """A day ``2026-06-30``. Other orders of day and month are refused: they cannot be told apart."""
+    plain = _narrow(text)
+    if re.fullmatch(r"\d{4}-\d{2}-\d{2}", plain):
+        try:
+            return date.fromisoformat(plain)
+        except ValueError as err:
+            raise CellProblem(f"{text!r} is no day of the calendar", "write a day that exists, as YYYY-MM-DD") from err
+    if re.fullmatch(r"[1-9]\d{4}(\.0+)?", plain):
+        when = date.fromordinal(date(1899, 12, 30).toordinal() + int(float(plain)))
+        raise CellProblem(f"{text!r} looks like a spreadsheet's day number", f"write the day as YYYY-MM-DD; perhaps {when.isoformat()}")
+    raise CellProblem(f"{text!r} is not a date", "format the column as text and write the day as YYYY-MM-DD, for example 2026-06-30")
+
+
+def parse_id(text: str) -> str:
+    """A lower-case identifier."""
+    if ID.fullmatch(text):
+        return text
+    guess = re.sub(r"[^a-z0-9]+", "_", _narrow(text).lower()).strip("_")
+    hint = f", for example {guess}" if ID.fullmatch(guess) else ""
+    raise CellProblem(f"{text!r} is not a name", f"write lower-case letters, digits and underscores, beginning with a letter{hint}")
+
+
+def parse_list(text: str) -> tuple[str, ...]:
+    """Values joined by ``|``, in order; an empty or repeated one is refused."""
+    parts = tuple(part.strip() for part in text.split("|"))
+    if any(not part for part in parts):
+        raise CellProblem(f"{text!r} holds an empty value", "join values with one | and nothing at the ends")
+    twice = sorted({part for part in parts if parts.count(part) > 1})
+    if twice:
+        raise CellProblem(f"{text!r} names {twice[0]!r} twice", "name each value once")
+    return parts
+
+
+def parse_window(text: str) -> str:
+    """A window of metrics: ``6m``, ``previous_6m``, ``ytd``, ``last_year``, ``total``."""
+    plain = _narrow(text).lower()
+    found = WINDOW.fullmatch(plain)
+    if not found:
+        raise CellProblem(f"{text!r} is no window", "write 6m, previous_6m, ytd, last_year or total")
+    if found[2] is not None:
+        months = int(found[2])
+        if months < 1:
+            raise CellProblem("a window of 0 months holds nothing", "write at least 1m")
+        if months > MAX_WINDOW_MONTHS:
+            raise CellProblem(f"a window of {months} months is too long", f"write at most {MAX_WINDOW_MONTHS}m, or total")
+        return f"{found[1] or ''}{months}m"
+    return plain
+
+
+_OPERATORS = {
+    "=": "=",
+    "==": "=",
+    "!=": "!=",
+    "<>": "!=",
+    "≠": "!=",
+    "<": "<",
+    "<=": "<=",
+    "≤": "<=",
+    "=<": "<=",
+    ">": ">",
+    ">=": ">=",
+    "≥": ">=",
+    "=>": ">=",
+    "in": "in",
+    "not in": "not in",
+    "in range": "in range",
+    "is null": "is null",
+    "is not null": "is not null",
+}
+OPERATORS = tuple(dict.fromkeys(_OPERATORS.values()))
+
+
+def parse_operator(text: str) -> str:
+    """One of :data:`OPERATORS`; spellings with one meaning (``≥``, ``<>``, ``not_in``) are read."""
+    word = re.sub(r"[\s_]+", " ", unicodedata.normalize("NFKC", text).replace("≠", "≠").lower()).strip()
+    if word not in _OPERATORS:
+        word = _OPERATORS.get(text.strip(), word)
+    if word not in _OPERATORS:
+        raise CellProblem(f"{text!r} is no operator", f"write one of {', '.join(OPERATORS)}")
+    return _OPERATORS[word]

@@ -1,0 +1,201 @@
+"""Policies as typed values: what rules, attributes, metrics and programs are, whatever file they came from."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from datetime import date
+from decimal import Decimal
+from typing import Any
+
+from orchestration.policy.reader import Row, Seed
+
+Value = str | int | Decimal | bool | date
+NUMERIC = frozenset({"decimal", "integer"})
+ORDERED = NUMERIC | {"date", "level"}
+
+
+@dataclass(frozen=True)
+class Measure:
+    """Something added up per subject and month. ``filter_values`` are resolved: no ``(spend)`` is left."""
+
+    measure_id: str
+    entity: str
+    aggregation: str
+    column_name: str | None
+    filter_column: str | None
+    filter_values: tuple[str, ...]
+    type: str
+    row: Row
+
+
+@dataclass(frozen=True)
+class Metric:
+    """A measure over a window."""
+
+    metric_id: str
+    measure: Measure
+    window: str
+    aggregation: str
+    row: Row
+
+    @property
+    def is_service(self) -> bool:
+        """Whether it counts months in service, which the warehouse keeps apart from bills."""
+        return self.measure.measure_id == "is_in_service"
+
+
+@dataclass(frozen=True)
+class Attribute:
+    """What a condition compares. ``metric`` and ``months`` as the kind asks for; see seeds/schema.yaml."""
+
+    attribute_id: str
+    subject_type: str
+    kind: str
+    type: str
+    unit: str
+    metric: Metric | None
+    months: Metric | None
+    column_name: str | None
+    entity: str | None
+    allowed_values: tuple[str, ...]
+    minimum: Decimal | None
+    maximum: Decimal | None
+    may_be_null: bool
+    row: Row
+
+    @property
+    def needs(self) -> frozenset[str]:
+        """Entities without which it cannot be evaluated."""
+        found = {self.entity} if self.entity else set()
+        for metric in (self.metric, self.months):
+            if metric and metric.measure.aggregation != "flag":
+                found.add(metric.measure.entity)
+        return frozenset(found)
+
+
+@dataclass(frozen=True)
+class Condition:
+    """One comparison. ``values``: one for a comparison, several for a list, two for a range (low included, high not)."""
+
+    attribute: Attribute
+    operator: str
+    values: tuple[Value, ...]
+    with_null: bool
+    row: Row
+
+    @property
+    def shown(self) -> str:
+        """``spend_avg_6m >= 300``"""
+        texts = [text_of(v) for v in self.values] + (["(null)"] if self.with_null else [])
+        joined = (".." if self.operator == "in range" else "|").join(texts)
+        return f"{self.attribute.attribute_id} {self.operator} {joined}".strip()
+
+
+@dataclass(frozen=True)
+class Rule:
+    """Conditions joined by AND, and the level they give."""
+
+    rule_id: str
+    order: int
+    level_id: str
+    conditions: tuple[Condition, ...]
+    row: Row
+
+
+@dataclass(frozen=True)
+class Level:
+    """A level of a program; a higher rank is better."""
+
+    level_id: str
+    rank: int
+    row: Row
+
+
+@dataclass(frozen=True)
+class Version:
+    """The rules of a program for a range of periods, in order."""
+
+    program_id: str
+    version: str
+    valid_from: str
+    valid_to: str | None
+    rules: tuple[Rule, ...]
+    policy_hash: str
+    row: Row
+
+    def covers(self, period: str) -> bool:
+        """Whether it holds for ``period``."""
+        return self.valid_from <= period and (self.valid_to is None or period <= self.valid_to)
+
+    @property
+    def attributes(self) -> tuple[Attribute, ...]:
+        """The attributes that its conditions use, in order of first use."""
+        return tuple({c.attribute.attribute_id: c.attribute for r in self.rules for c in r.conditions}.values())
+
+
+@dataclass(frozen=True)
+class Program:
+    """A grading scheme. ``levels`` from the lowest rank up; ``versions`` by their first period."""
+
+    program_id: str
+    subject_type: str
+    method: str
+    hit_policy: str
+    monotone_in: Attribute | None
+    enabled: bool
+    levels: tuple[Level, ...]
+    versions: tuple[Version, ...]
+    row: Row
+
+    def level(self, level_id: str) -> Level:
+        """The level of that id."""
+        return next(level for level in self.levels if level.level_id == level_id)
+
+    def version_for(self, period: str) -> Version | None:
+        """The version that holds for ``period``."""
+        return next((v for v in self.versions if v.covers(period)), None)
+
+
+@dataclass(frozen=True)
+class Policies:
+    """All policies of a deployment, as read and checked."""
+
+    seeds: Mapping[str, Seed]
+    measures: Mapping[str, Measure]
+    metrics: Mapping[str, Metric]
+    attributes: Mapping[str, Attribute]
+    programs: Mapping[str, Program]
+    spend_charge_types: tuple[str, ...]
+    hash: str
+
+    def enabled(self) -> Iterator[Program]:
+        """The programs that are run, in the order of the seed."""
+        return (program for program in self.programs.values() if program.enabled)
+
+
+def text_of(value: Any) -> str:
+    """A value as the seeds write it."""
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, Decimal):
+        return format(value, "f")
+    return value.isoformat() if isinstance(value, date) else str(value)
+
+
+def canonical_hash(content: Any) -> str:
+    """SHA-256 of one JSON text for one content; numbers are written without trailing zeros, sets must come sorted."""
+
+    def plain(value: Any) -> Any:
+        if isinstance(value, bool) or value is None or isinstance(value, int | str):
+            return value
+        if isinstance(value, Mapping):
+            return {str(k): plain(v) for k, v in value.items()}
+        if isinstance(value, list | tuple):
+            return [plain(v) for v in value]
+        return text_of(value.normalize() + 0 if isinstance(value, Decimal) else value)
+
+    body = json.dumps(plain(content), sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+    return hashlib.sha256(body.encode()).hexdigest()
