@@ -24,9 +24,7 @@ __all__ = ["RunPlan", "applied", "build", "code_version", "dbt_args", "dbt_env",
 
 def plan_run(deployment: Deployment, ledger: Ledger, periods: list[str], policies: Policies, *, run_id: str | None = None) -> RunPlan:
     """What a run over ``periods`` would do now. Writes nothing; BadInput for periods without bills."""
-    from orchestration.policy import compile_policies
-
-    return inputs.plan_run(deployment, ledger, periods, policies, compile_policies(policies, periods), run_id=run_id)
+    return inputs.plan_run(deployment, ledger, periods, policies, _compile(deployment, policies, periods), run_id=run_id)
 
 
 def prepare(
@@ -39,9 +37,9 @@ def prepare(
     run_id: str | None = None,
 ) -> RunPlan:
     """Plan the run and, unless there is nothing new, write what dbt reads into the warehouse (which is closed again)."""
-    from orchestration.policy import compile_policies, store_policies
+    from orchestration.policy import store_policies
 
-    compiled = compile_policies(policies, periods)
+    compiled = _compile(deployment, policies, periods)
     plan = inputs.plan_run(deployment, ledger, periods, policies, compiled, run_id=run_id)
     if plan.nothing_new:
         say(f"nothing new for {_span(periods)}: released from these drops, policies and code already")
@@ -78,6 +76,15 @@ def finish(deployment: Deployment, ledger: Ledger, plan: RunPlan, *, ok: bool, m
 def applied(deployment: Deployment, plan: RunPlan) -> None:
     """Say in the warehouse that it holds the months that ``plan`` read."""
     inputs.record_applied(deployment, plan)
+
+
+def _compile(deployment: Deployment, policies: Policies, periods: list[str]) -> dict[str, str]:
+    """The fragments; a program that needs an entity which no source of the deployment delivers is not evaluated."""
+    from orchestration.ingest import load_mappings
+    from orchestration.policy import compile_policies
+
+    delivered = {feed.entity for mapping in load_mappings(deployment) for feed in mapping.feeds}
+    return compile_policies(policies, periods, set(inputs.load_contracts()) - delivered)
 
 
 def _span(periods: list[str]) -> str:

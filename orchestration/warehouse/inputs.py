@@ -1,6 +1,6 @@
 """What dbt reads: views over exactly the landed parts of a cut-off, the tables of the run's control, and policies.
 
-One transaction writes them all, so that a killed run leaves either the inputs of the run before or those of this one.
+Every run writes them anew before dbt starts, so a run that is killed here leaves nothing that a later one would read.
 """
 
 from __future__ import annotations
@@ -84,7 +84,8 @@ def _scan(parts: list[Part], columns: str) -> str:
 def relation(contract: Contract, parts: list[Part], superseded: dict[str, list[Path]]) -> str:
     """SELECT of an entity's effective rows. ``superseded``: file id → the lists that name rows of it.
 
-    Only files of which rows were replaced meet the lists; all others are read without a join.
+    Only files of which rows were replaced meet the lists; all others are read without a join. A row is known by its key:
+    a line of a drop may hold several rows.
     """
     types = {name: contract.columns[name].sql_type for name in contract.landed} | LINEAGE
     columns = ", ".join(f'"{name}"' for name in types)
@@ -96,10 +97,10 @@ def relation(contract: Contract, parts: list[Part], superseded: dict[str, list[P
     selects = [_scan(untouched, columns)] if untouched else []
     if touched:
         lists = sorted({str(path) for part in touched for path in superseded[part.file_id]})
-        replaced = f"select file_id, row from read_parquet([{', '.join(map(_literal, lists))}], hive_partitioning = false)"
+        replaced = f"select file_id, key from read_parquet([{', '.join(map(_literal, lists))}], hive_partitioning = false)"
         selects.append(
             f"select {columns} from ({_scan(touched, columns)}) as landed "
-            f"where not exists (select 1 from ({replaced}) as replaced where replaced.file_id = landed._file_id and replaced.row = landed._row)"
+            f"where not exists (select 1 from ({replaced}) as replaced where replaced.file_id = landed._file_id and replaced.key = landed._key)"
         )
     return " union all ".join(selects)
 
@@ -267,7 +268,7 @@ def plan_run(
 def write_inputs(
     deployment: Deployment, ledger: Ledger, plan: RunPlan, store_policies: Callable[[duckdb.DuckDBPyConnection], None]
 ) -> None:
-    """Write the schemas ``landing``, ``ctl`` and ``policy`` of the warehouse for ``plan``, all or nothing."""
+    """Write the schemas ``landing``, ``ctl`` and ``policy`` of the warehouse for ``plan``."""
     landed = Landed(deployment, ledger, plan.cutoff_seq)
     held = read_held(deployment.warehouse)
     with warehouse(deployment.warehouse) as con:
@@ -277,8 +278,8 @@ def write_inputs(
         _forget_outdated(con, held, plan)
         _write_landing(con, landed, plan)
         _write_control(con, deployment, landed, plan)
-        store_policies(con)
         con.execute("commit")
+        store_policies(con)
 
 
 def _forget_outdated(con: duckdb.DuckDBPyConnection, held: Held, plan: RunPlan) -> None:
