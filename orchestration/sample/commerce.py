@@ -45,8 +45,9 @@ class Rewards:
                 "customer_id": world.ids(who),
                 "month": labels(np.zeros(len(who), dtype=np.int64), [world.period(month)]),
                 "base": base,
-                "bonus": bonus,
-                "redeemed": redeemed,
+                # An empty cell is no movement: it gives no row.
+                "bonus": _where(bonus > 0, bonus),
+                "redeemed": _where(redeemed > 0, redeemed),
             }
         )
         self.drops.write("points", f"rewards/points_{world.period(month)}", frame, REWARDS, month=month, even_if_empty=True)
@@ -60,8 +61,7 @@ class Rewards:
         who = np.flatnonzero((world.join_month < 0) & (world.segment != IOT))
         columns: dict[str, pl.Series] = {"customer_id": world.ids(who)}
         for month in range(-12, 0):
-            here = pl.Series(world.join_month[who] <= month)
-            columns[f"M{world.period(month)}"] = pl.select(pl.when(here).then(pl.Series(self._base(month)[who]))).to_series()
+            columns[f"M{world.period(month)}"] = _where(world.join_month[who] <= month, self._base(month)[who])
         frame = pl.DataFrame(columns)
         self.drops.write("points", f"rewards_history/base_points_to_{world.period(-1)}", frame, REWARDS, month=-1)
 
@@ -237,6 +237,11 @@ class Finance:
         return pl.DataFrame(
             {"customer": world.ids(who), "day": _days(np.full(len(who), world.month_end(month))), "grade": labels(grade, GRADES)}
         )
+
+
+def _where(known: np.ndarray, values: np.ndarray) -> pl.Series:
+    """The values, null where they are not known."""
+    return pl.select(pl.when(pl.Series(known)).then(pl.Series(values))).to_series()
 
 
 def _days(values: np.ndarray) -> pl.Series:
