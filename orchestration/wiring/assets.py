@@ -4,8 +4,6 @@ Each step calls one function of the domain and reports what it returned; the gat
 is in ``checks``.
 """
 
-from __future__ import annotations
-
 import contextlib
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
@@ -24,12 +22,11 @@ from orchestration.wiring.dbt import environment, failed_nodes, profile_environm
 from orchestration.wiring.metadata import feed_metadata, level_counts, level_metadata, markdown_table, row_counts
 from orchestration.wiring.partitions import BACKFILL_POLICY, monthly_partitions
 from orchestration.wiring.resources import RESOURCE_KEY, Run, the_run
-from orchestration.wiring.translator import POLICY_KEY, LayerTranslator
+from orchestration.wiring.translator import DECISIONS_KEY, PLAN_KEY, POLICY_KEY, LayerTranslator
 
 # A failing disk or share is often back within the minute; bad input never is, and is not retried (see Run.stage).
 RETRY = dg.RetryPolicy(max_retries=2, delay=5, backoff=dg.Backoff.EXPONENTIAL, jitter=dg.Jitter.PLUS_MINUS)
 
-PLAN_KEY = dg.AssetKey("plan")
 RELEASE_KEY = dg.AssetKey("release")
 
 
@@ -47,8 +44,8 @@ def raw_assets(deployment: Deployment) -> dg.AssetsDefinition | None:
             raw_key(mapping.source, feed.entity),
             group_name="raw",
             description=f"{mapping.title}: {feed.entity} as delivered, landed or quarantined row by row.",
-            metadata={"drops": feed.files, "source": mapping.source, "entity": feed.entity},
-            kinds={feed.format},
+            metadata={"drops": feed.config.files, "source": mapping.source, "entity": feed.entity},
+            kinds={feed.config.format},
         )
         for mapping, feed in feeds
     ]
@@ -154,7 +151,7 @@ def landing_assets(deployment: Deployment) -> dg.AssetsDefinition:
 def model_assets(deployment: Deployment, project: DbtProject, manifest: Mapping[str, Any]) -> dg.AssetsDefinition:
     """Every dbt model, in one invocation over the run's months; a failed dbt test fails the step."""
 
-    @dbt_assets(
+    @dbt_assets(  # type: ignore[untyped-decorator]
         manifest=manifest,
         project=project,
         name="models",
@@ -180,7 +177,8 @@ def model_assets(deployment: Deployment, project: DbtProject, manifest: Mapping[
                 remedy = "nothing was released; correct the model, the data or the test named, then run the same command again"
                 raise Failed(f"dbt failed: {problem}", str(invocation.target_path / "dbt.log"), remedy)
 
-    return models
+    made: dg.AssetsDefinition = models
+    return made
 
 
 def release_asset(deployment: Deployment, marts: Sequence[dg.AssetKey]) -> dg.AssetsDefinition:
@@ -276,17 +274,16 @@ def _follow(stream: Iterator[Any], run: Run) -> Iterator[Any]:
 
 def _with_counts(events: Sequence[Any], run: Run, periods: Sequence[str]) -> Iterator[Any]:
     """dbt's events with row counts and the level chart, read once dbt has let go of the warehouse."""
-    names = {event.output_name: tuple(event.output_name.split("__", 1)) for event in events if isinstance(event, dg.Output)}
-    counts = row_counts(run.deployment.warehouse, [(n[0], n[1]) for n in names.values() if len(n) == 2])
+    names = {event.output_name: event.output_name.partition("__")[::2] for event in events if isinstance(event, dg.Output)}
+    counts = row_counts(run.deployment.warehouse, names.values())
     for event in events:
         if not isinstance(event, dg.Output):
             yield event
             continue
         extra: dict[str, Any] = {}
-        count = counts.get(names[event.output_name])  # type: ignore[call-overload]
-        if count is not None:
-            extra["dagster/row_count"] = count
-        if names[event.output_name] == ("marts", "fct_decisions"):
+        if names[event.output_name] in counts:
+            extra["dagster/row_count"] = counts[names[event.output_name]]
+        if names[event.output_name] == tuple(DECISIONS_KEY.path):
             extra.update(_levels(run, periods))
         yield dg.Output(event.value, event.output_name, metadata={**event.metadata, **extra}, data_version=event.data_version)
 

@@ -3,8 +3,6 @@
 The checks themselves, and the record that the release asks for, are the domain's (``orchestration.gate``).
 """
 
-from __future__ import annotations
-
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
@@ -15,8 +13,8 @@ from orchestration.deployment import Deployment
 from orchestration.gate import GateResult, check_ids, run_gate
 from orchestration.wiring.metadata import markdown_table
 from orchestration.wiring.resources import RESOURCE_KEY, the_run
+from orchestration.wiring.translator import DECISIONS_KEY
 
-DECISIONS_KEY = dg.AssetKey(["marts", "fct_decisions"])
 WHOLE_GATE = "gate"
 
 
@@ -54,7 +52,7 @@ def gate_checks(deployment: Deployment) -> dg.AssetChecksDefinition:
 def check_results(gates: Sequence[GateResult], declared: set[str]) -> Iterator[dg.AssetCheckResult]:
     """Results for all ``declared`` checks over the periods of a run, in period order.
 
-    A check that a suite lists but no gate reported has not passed. One that was reported without being declared (a
+    A check that a suite lists but no gate reported has not passed. A failed check of severity ``warning`` holds nothing. One that was reported without being declared (a
     suite changed since the definitions were loaded) counts in the verdict ``gate``.
     """
     first_is_held = bool(gates) and not gates[0].passed
@@ -72,11 +70,10 @@ def check_results(gates: Sequence[GateResult], declared: set[str]) -> Iterator[d
         },
     )
     for name in sorted(declared - {WHOLE_GATE}):
-        found = [(gate.period, check) for gate in gates for check in gate.checks if check_name(check["suite"], check["check"]) == name]
-        failing = [period for period, check in found if not check["passed"]]
-        blocks = not found or (bool(gates) and gates[0].period in failing)
+        found = [(gate, check) for gate in gates for check in gate.checks if check_name(check["suite"], check["check"]) == name]
+        blocks = not found or any(check in gate.failed_checks for gate, check in found if gate is gates[0])
         yield dg.AssetCheckResult(
-            passed=bool(found) and not failing,
+            passed=bool(found) and all(check["passed"] for _, check in found),
             check_name=name,
             asset_key=DECISIONS_KEY,
             severity=dg.AssetCheckSeverity.ERROR if blocks else dg.AssetCheckSeverity.WARN,
@@ -86,35 +83,18 @@ def check_results(gates: Sequence[GateResult], declared: set[str]) -> Iterator[d
         )
 
 
-def _check_table(found: Sequence[tuple[str, Mapping[str, Any]]]) -> str:
-    return markdown_table(
-        ["period", "passed", "observed", "expected", "failing rows", "failing keys"],
-        [
-            (
-                period,
-                "yes" if c["passed"] else "no",
-                c.get("observed"),
-                c.get("expected"),
-                c.get("failing_rows"),
-                c.get("failing_keys_file"),
-            )
-            for period, c in found
-        ],
-    )
+_HEADER = ["period", "check", "passed", "observed", "expected", "failing rows", "failing keys"]
+
+
+def _row(gate: GateResult, check: Mapping[str, Any]) -> list[Any]:
+    shown = [check["observed"], check["expected"], check["failing_rows"], check["failing_keys_file"]]
+    return [gate.period, f"{check['suite']}: {check['check']}", "yes" if check["passed"] else "no", *shown]
+
+
+def _check_table(found: Sequence[tuple[GateResult, Mapping[str, Any]]]) -> str:
+    return markdown_table(_HEADER, [_row(gate, check) for gate, check in found])
 
 
 def _failed_table(gates: Sequence[GateResult]) -> str:
-    rows = [
-        (
-            gate.period,
-            f"{c['suite']}: {c['check']}",
-            c.get("observed"),
-            c.get("expected"),
-            c.get("failing_rows"),
-            c.get("failing_keys_file"),
-        )
-        for gate in gates
-        for c in gate.checks
-        if not c["passed"]
-    ]
-    return markdown_table(["period", "check", "observed", "expected", "failing rows", "failing keys"], rows) if rows else "None."
+    rows = [_row(gate, check) for gate in gates for check in gate.checks if not check["passed"]]
+    return markdown_table(_HEADER, rows) if rows else "None."

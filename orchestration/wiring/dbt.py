@@ -17,13 +17,14 @@ from filelock import FileLock
 from packaging.version import Version
 
 from orchestration.deployment import PROJECT_ROOT, Deployment
+from orchestration.errors import Failed
 from orchestration.warehouse import dbt_env
 
 PROJECT_DIR = PROJECT_ROOT / "dbt_project"
 _PARSED = ("dbt_project/*.yml", "dbt_project/macros/**/*.sql", "dbt_project/tests/**/*.sql", "models/**/*.sql", "models/**/*.yml")
 
 
-class QuickDbtCli(DbtCliResource):
+class QuickDbtCli(DbtCliResource):  # type: ignore[misc] # dagster-dbt is not typed for mypy
     """DbtCliResource without what it does before every call: ``dbt --version`` and an adapter of its own (5 s together).
 
     Both overrides are of private members; should they be renamed, runs get slower, not wrong. The version comes from
@@ -64,7 +65,9 @@ def load_manifest(deployment: Deployment, project: DbtProject) -> Mapping[str, A
     with FileLock(path.with_suffix(".lock")):
         if manifest_is_stale(path):
             with environment(profile_environment(deployment)):
-                project.preparer.prepare(project)
+                parse = dbt_resource(project).cli(["parse", "--quiet"], target_path=path.parent, raise_on_error=False).wait()
+            if not parse.is_successful():
+                raise Failed(f"dbt cannot parse the project: {parse.get_error()}", str(path.parent / "dbt.log"), "correct the file named")
         manifest: Mapping[str, Any] = json.loads(path.read_text(encoding="utf-8"))
     return manifest
 

@@ -4,8 +4,6 @@ A step's failure is posted from the run itself. The sensor (it needs the Dagster
 do so: killed, or failed before their first step. Messages of errors are left out: they may quote a row.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any

@@ -103,8 +103,7 @@ def visible_releases(deployment: Deployment, periods: Sequence[str]) -> dict[str
     """Period → release id in the current catalog, for each of ``periods``."""
     from orchestration.release import current_catalog
 
-    catalog = current_catalog(deployment)
-    known: dict[str, str] = (catalog or {}).get("periods", {})
+    known = current_catalog(deployment).periods
     return {period: known.get(period) for period in periods}
 
 
@@ -135,9 +134,9 @@ def project_instance() -> dg.DagsterInstance:
         "telemetry": {"enabled": False},
     }
     for key, path in (("storage", ("sqlite", "base_dir")), ("local_artifact_storage", ("config", "base_dir"))):
-        section = (settings or {}).get(key)
-        inner = section.get(path[0]) if isinstance(section, dict) else None
-        if isinstance(inner, dict) and isinstance(inner.get(path[1]), str):
+        section = (settings or {}).get(key) or {}
+        inner = section.get(path[0]) or {}
+        if isinstance(inner.get(path[1]), str):
             folder = home / inner[path[1]]
             folder.mkdir(parents=True, exist_ok=True)
             overrides[key] = {**section, path[0]: {**inner, path[1]: str(folder)}}
@@ -164,7 +163,7 @@ class _AppendingHandler(logging.Handler):
 def _file_logger(path: Path) -> dg.LoggerDefinition:
     import dagster as dg
 
-    @dg.logger(description="Dagster's events of a run, in a file beside the deployment's data.")
+    @dg.logger(config_schema=None, description="Dagster's events of a run, in a file beside the deployment's data.")
     def to_file(_context: dg.InitLoggerContext) -> logging.Logger:
         logger = logging.Logger("tierhouse.dagster", level=logging.DEBUG)
         logger.addHandler(_AppendingHandler(path))
@@ -206,7 +205,7 @@ def _execute(run: Run, periods: list[str], instance: dg.DagsterInstance | None) 
         return outcome
     held = [period.period for period in outcome.periods if period.status == "held"]
     if isinstance(run.error, Held) or (held and run.error is None):
-        failed = sorted({check["check"] for gate in run.gates for check in gate.checks if not check["passed"]})
+        failed = sorted({check["check"] for gate in run.gates for check in gate.failed_checks})
         outcome.error = (
             run.error
             if isinstance(run.error, Held)

@@ -1,7 +1,5 @@
 """When months run by themselves: each closed month once, at the configured time in the deployment's zone."""
 
-from __future__ import annotations
-
 import dagster as dg
 
 from orchestration.deployment import Deployment

@@ -1,7 +1,5 @@
 """What starts by itself when something arrives: new drops are landed soon after they are complete."""
 
-from __future__ import annotations
-
 import hashlib
 import json
 import time
@@ -24,8 +22,8 @@ def list_drops(deployment: Deployment) -> Listing:
     patterns: set[str] = set()
     for mapping in load_mappings(deployment):
         for feed in mapping.feeds:
-            patterns.add(feed.files)
-            control = getattr(feed, "control", None)
+            patterns.add(feed.config.files)
+            control = feed.config.control
             if control is not None:
                 patterns.add(control.files)
     found: Listing = {}

@@ -9,9 +9,11 @@ import dagster as dg
 from dagster_dbt import DagsterDbtTranslator, DagsterDbtTranslatorSettings
 
 POLICY_KEY = dg.AssetKey("policy")
+PLAN_KEY = dg.AssetKey("plan")
+DECISIONS_KEY = dg.AssetKey(["marts", "fct_decisions"])
 
 
-class LayerTranslator(DagsterDbtTranslator):
+class LayerTranslator(DagsterDbtTranslator):  # type: ignore[misc] # dagster-dbt is not typed for mypy
     """Groups by the first folder under ``models/`` (the default puts every node into one group)."""
 
     def __init__(self) -> None:
@@ -35,7 +37,7 @@ def source_key(source: str, table: str) -> dg.AssetKey:
     """``landing.bill_lines`` → landing/bill_lines; what else the plan writes → plan; ``policy.*`` → policy."""
     if source == "landing":
         return dg.AssetKey(["landing", table])
-    return POLICY_KEY if source == "policy" else dg.AssetKey("plan")
+    return POLICY_KEY if source == "policy" else PLAN_KEY
 
 
 def layer_of(props: Mapping[str, Any]) -> str:
