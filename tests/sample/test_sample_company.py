@@ -23,7 +23,7 @@ from orchestration.errors import BadInput
 from orchestration.sample import ENTITIES, ensure_sample, write_sample
 from orchestration.sample.command import sample_command
 
-CUSTOMERS, MONTHS, SEED = 3_000, 8, 11
+CUSTOMERS, MONTHS, SEED = 2_000, 8, 11
 TRUNCATED = {"truncated_last_line", "control_total"}
 
 
