@@ -1,0 +1,149 @@
+"""Deliveries: for each channel one file of the catalog that readers see, with a manifest, recorded in the ledger.
+
+Feeds are made from released Parquet only, so that no channel ever sees a candidate. A delivery has an idempotency key
+(channel, contract, catalog): doing it again after a crash writes the same bytes and records it once.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import duckdb
+
+from orchestration.channels.contract import Contract, load_contracts
+from orchestration.channels.feed import feed_sql, make_subjects
+from orchestration.deployment import Deployment
+from orchestration.errors import Failed
+from orchestration.failpoints import failpoint
+from orchestration.gate.candidate import literal, rows_of
+from orchestration.ingest.files import place, sha256_file, storage_errors
+from orchestration.ledger.store import Entry, Ledger
+from orchestration.locking import exclusive
+from orchestration.release.catalog import Catalog, recorded_catalog
+from orchestration.release.recovery import recover
+
+Say = Callable[[str], None]
+# Feeds may hold personal columns: not for everyone on the machine.
+FEED_MODE = 0o440
+
+
+@dataclass(frozen=True)
+class Delivery:
+    """One catalog sent to one channel. ``path`` is relative to the data folder."""
+
+    channel: str
+    version: int
+    catalog: int
+    as_of_period: str
+    release: str
+    mode: str
+    rows: int
+    path: str
+    sha256: str
+    stale_after_at: str
+    contract_hash: str
+    idempotency_key: str
+
+    def as_json(self) -> dict[str, Any]:
+        return asdict(self)
+
+
+def pending(deployment: Deployment, ledger: Ledger) -> list[str]:
+    """Channels that have not got the catalog that readers see. Writes nothing."""
+    return [contract.channel_id for contract in _outstanding(load_contracts(deployment), ledger)]
+
+
+def _outstanding(contracts: Sequence[Contract], ledger: Ledger) -> list[Contract]:
+    catalog = recorded_catalog(ledger.last("catalog"))
+    if not catalog.periods:
+        return []
+    sent = {entry.payload["channel"]: entry.payload["idempotency_key"] for entry in ledger.entries("delivery")}
+    return [contract for contract in contracts if sent.get(contract.channel_id) != _key(contract, catalog)]
+
+
+def _key(contract: Contract, catalog: Catalog) -> str:
+    return f"{contract.channel_id}:{contract.version}:{contract.hash[:12]}:{catalog.catalog}"
+
+
+def deliver(deployment: Deployment, ledger: Ledger, *, say: Say, contracts: Sequence[Contract] | None = None) -> list[Delivery]:
+    """Send the standing catalog to every channel that has not got it; return what was sent.
+
+    Raises BadInput for a contract that names what does not exist, Failed when a file cannot be written; channels
+    before it keep their delivery.
+    """
+    with exclusive(deployment, "deliver"):
+        recover(deployment, ledger, say)
+        entry = ledger.last("catalog")
+        catalog = recorded_catalog(entry)
+        period = catalog.newest_period
+        if entry is None or period is None:
+            return []
+        done = []
+        for contract in _outstanding(load_contracts(deployment) if contracts is None else contracts, ledger):
+            delivery = _deliver_one(deployment, ledger, contract, catalog, entry, period)
+            say(f"channel {delivery.channel}: {delivery.rows:,} rows of {delivery.as_of_period}, catalog {delivery.catalog}")
+            done.append(delivery)
+        return done
+
+
+def _deliver_one(deployment: Deployment, ledger: Ledger, contract: Contract, catalog: Catalog, entry: Entry, period: str) -> Delivery:
+    release = catalog.periods[period]
+    # From the catalog's time and not from now: the same delivery made again is the same file.
+    stale = datetime.fromisoformat(entry.at) + timedelta(hours=contract.staleness_hours)
+    stale_after_at = stale.strftime("%Y-%m-%dT%H:%M:%SZ")
+    name = f"{contract.channel_id}_{catalog.catalog}"
+    scratch = deployment.scratch / f"channel-{name}"
+    target = deployment.channels / contract.channel_id / f"{name}.csv"
+    try:
+        with storage_errors(deployment.data):
+            shutil.rmtree(scratch, ignore_errors=True)
+            scratch.mkdir(parents=True)
+            rows = write_feed(deployment, contract, deployment.releases / release, catalog.catalog, stale_after_at, scratch / target.name)
+            delivery = Delivery(
+                channel=contract.channel_id,
+                version=contract.version,
+                catalog=catalog.catalog,
+                as_of_period=period,
+                release=release,
+                mode=contract.mode,
+                rows=rows,
+                path=str(target.relative_to(deployment.data)),
+                sha256=sha256_file(scratch / target.name),
+                stale_after_at=stale_after_at,
+                contract_hash=contract.hash,
+                idempotency_key=_key(contract, catalog),
+            )
+            (scratch / target.name).chmod(FEED_MODE)
+            place(scratch / target.name, target)
+            # The manifest last: whoever waits for it finds the feed whole.
+            manifest = {**delivery.as_json(), "file": target.name, "columns": [column.name for column in contract.columns]}
+            (scratch / f"{name}.manifest.json").write_text(json.dumps(manifest, ensure_ascii=False, indent=2) + "\n", encoding="utf-8")
+            place(scratch / f"{name}.manifest.json", target.with_suffix(".manifest.json"))
+    except duckdb.Error as err:
+        # DuckDB quotes values in its messages, and values may be personal.
+        raise Failed(
+            f"the feed cannot be written ({type(err).__name__})", f"channel {contract.channel_id}", f"check {release} and the vault"
+        ) from err
+    finally:
+        shutil.rmtree(scratch, ignore_errors=True)
+    failpoint("channels.file_written")
+    ledger.append("delivery", delivery.as_json())
+    failpoint("channels.recorded")
+    return delivery
+
+
+def write_feed(deployment: Deployment, contract: Contract, release: Path, catalog: int, stale_after_at: str, target: Path) -> int:
+    """Write the CSV of one contract from a release; return the number of rows."""
+    con = duckdb.connect(config={"temp_directory": str(deployment.scratch)})
+    try:
+        columns = make_subjects(con, release, contract.program_id)
+        query = feed_sql(con, contract, columns, catalog, stale_after_at, deployment.vault)
+        return int(rows_of(con, f"copy ({query}) to {literal(str(target))} (format csv, header true)")[0][0])
+    finally:
+        con.close()

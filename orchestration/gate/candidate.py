@@ -1,0 +1,114 @@
+"""The candidate of a period, and the canonical hash that says whether two sets of rows are equal.
+
+A candidate is the rows of every relation in the warehouse's schema ``marts``: those of the period where there is a
+column ``period``, all of them otherwise. No Great Expectations here: the release reads candidates too.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from orchestration.ledger.store import canonical_json
+
+MARTS = "marts"
+# Columns that say which run wrote a row, not what was decided.
+RUN_COLUMNS = frozenset({"run_id", "computed_at", "loaded_at"})
+_DIGITS = 15  # hex digits per summed piece: 60 bits fit a BIGINT, and the sum of 2^60 such rows a HUGEINT
+
+
+class Connection(Protocol):
+    """What is used of a DuckDB connection."""
+
+    def execute(self, query: str, parameters: Any = ...) -> Any: ...
+
+    def fetchall(self) -> list[tuple[Any, ...]]: ...
+
+
+class Plan(Protocol):
+    """What the gate and the release need of a run's plan (orchestration.warehouse.RunPlan)."""
+
+    @property
+    def run_id(self) -> str: ...
+    @property
+    def periods(self) -> list[str]: ...
+    @property
+    def cutoff_seq(self) -> int: ...
+    @property
+    def policy_hash(self) -> str: ...
+    @property
+    def inputs_hash(self) -> str: ...
+    @property
+    def code_version(self) -> str: ...
+
+
+@dataclass(frozen=True)
+class Mart:
+    """A relation of the candidate. ``columns``: name → DuckDB type, in the relation's order."""
+
+    name: str
+    columns: Mapping[str, str]
+
+    @property
+    def by_period(self) -> bool:
+        return "period" in self.columns
+
+
+def quoted(name: str) -> str:
+    """A DuckDB identifier."""
+    return '"' + name.replace('"', '""') + '"'
+
+
+def literal(value: str) -> str:
+    """A DuckDB text literal."""
+    return "'" + value.replace("'", "''") + "'"
+
+
+def rows_of(con: Connection, query: str) -> list[tuple[Any, ...]]:
+    """All rows of a query."""
+    con.execute(query)
+    return con.fetchall()
+
+
+def marts_of(con: Connection, catalog: str) -> list[Mart]:
+    """The relations of schema ``marts`` of an attached warehouse, by name."""
+    found: dict[str, dict[str, str]] = {}
+    for table, column, kind in rows_of(
+        con,
+        f"""select table_name, column_name, data_type from duckdb_columns()
+            where database_name = {literal(catalog)} and schema_name = {literal(MARTS)} order by table_name, column_index""",
+    ):
+        found.setdefault(table, {})[column] = kind
+    return [Mart(name, columns) for name, columns in sorted(found.items())]
+
+
+def select_period(mart: Mart, relation: str, period: str) -> str:
+    """SELECT of the candidate's rows of one mart."""
+    return f"select * from {relation}" + (f" where period = {literal(period)}" if mart.by_period else "")
+
+
+def canonical_hash(con: Connection, relation: str, columns: Mapping[str, str]) -> tuple[int, str]:
+    """Number of rows and hash of a relation's business columns, whatever the order of rows or columns.
+
+    A row is its values as text in the order of the columns' names, texts with their length so that no two rows look
+    alike, null apart from the empty text. Its SHA-256 is cut into pieces that are summed over the rows: a sum does not
+    depend on order, and counts a row that stands twice. DuckDB's own hash() may change between versions; this does not.
+    """
+    business = sorted(name for name in columns if name not in RUN_COLUMNS and not name.startswith("_"))
+    parts = [
+        f"coalesce(strlen({quoted(name)}) || ':' || {quoted(name)}, '~')"
+        if columns[name] == "VARCHAR"
+        else f"coalesce(cast({quoted(name)} as varchar), '~')"
+        for name in business
+    ]
+    sums = ", ".join(f"sum(cast('0x' || h[{1 + i * _DIGITS}:{(i + 1) * _DIGITS}] as bigint))" for i in range(4))
+    row = rows_of(con, f"select count(*), {sums} from (select sha256(concat_ws('|', {', '.join(parts)})) as h from {relation})")[0]
+    digest = hashlib.sha256(canonical_json({"columns": business, "rows": row[0], "sums": [str(value) for value in row[1:]]}).encode())
+    return int(row[0]), digest.hexdigest()
+
+
+def combined_hash(hashes: Mapping[str, str]) -> str:
+    """One hash over the hashes of several relations."""
+    return hashlib.sha256(canonical_json(dict(hashes)).encode()).hexdigest()

@@ -1,0 +1,39 @@
+"""What the gate asks of the drops, as small tables: what keeps a period open, and whether every row is accounted for.
+
+Everything comes from what the ingest recorded; no drop is read again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from orchestration.deployment import Deployment
+from orchestration.gate.candidate import Connection
+from orchestration.ingest import balance
+from orchestration.ledger.store import Ledger
+
+# A problem under this key concerns every period (orchestration.ingest.closing).
+EVERY_PERIOD = "*"
+# The ingest's words for a file over max_bad_share; the only problem of a period that is about rows, not about files.
+BAD_SHARE = "of the rows are bad"
+
+
+def make_drop_tables(
+    con: Connection, deployment: Deployment, ledger: Ledger, period: str, problems: Mapping[str, list[Any]], upto_seq: int
+) -> None:
+    """Make ``drops.problems`` (period, problem, is_bad_share) and ``drops.balance``; ``problems``: ingest.open_periods."""
+    con.execute("create schema drops")
+    con.execute("create table drops.problems (period varchar, problem varchar, is_bad_share boolean)")
+    for key in (EVERY_PERIOD, period):
+        for problem in problems.get(key, []):
+            con.execute("insert into drops.problems values (?, ?, ?)", [key, str(problem), BAD_SHARE in str(problem)])
+    con.execute(
+        """create table drops.balance (
+            source varchar, entity varchar, file varchar, rows_in bigint, landed bigint, quarantined bigint,
+            superseded bigint, agrees boolean)"""
+    )
+    columns = ("source", "entity", "file", "rows_in", "landed", "quarantined", "superseded", "agrees")
+    wrong = [row for row in balance(ledger, upto_seq) if not row["agrees"]]
+    for row in wrong:
+        con.execute("insert into drops.balance values (?, ?, ?, ?, ?, ?, ?, ?)", [row[name] for name in columns])

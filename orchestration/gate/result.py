@@ -1,0 +1,32 @@
+"""What a gate found for one period."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+
+@dataclass(frozen=True)
+class GateResult:
+    """The verdict on one candidate.
+
+    ``checks``: {suite, check, passed, severity, observed, expected, failing_rows, failing_keys_file (relative to the
+    data folder, or null)}. ``path``: results.json. ``tables``: mart → {rows, hash}.
+    """
+
+    run_id: str
+    period: str
+    passed: bool
+    checks: list[dict[str, Any]]
+    candidate_hash: str
+    path: Path
+    tables: dict[str, dict[str, Any]]
+
+    @property
+    def failed_checks(self) -> list[dict[str, Any]]:
+        """Checks that hold the release (warnings do not)."""
+        return [check for check in self.checks if not check["passed"] and check["severity"] != "warning"]
+
+    def as_json(self) -> dict[str, Any]:
+        return {**asdict(self), "path": str(self.path)}

@@ -1,0 +1,247 @@
+"""The gate of one period: make the candidate's views, let every suite look at them, write what failed, record the verdict.
+
+The verdict is recorded whatever happens: a gate that crashes records that it did, so that no earlier verdict speaks for
+the candidate. Only the release reads the record; nothing here publishes.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from orchestration.deployment import Deployment
+from orchestration.errors import Failed, TierhouseError
+from orchestration.failpoints import failpoint
+from orchestration.gate.candidate import Connection, Plan, canonical_hash, combined_hash, literal, marts_of, quoted, rows_of, select_period
+from orchestration.gate.drops import make_drop_tables
+from orchestration.gate.result import GateResult
+from orchestration.gate.suites import Check, Expectation, Suite, load_suites
+from orchestration.ingest.files import place, storage_errors
+from orchestration.ledger.store import Ledger
+from orchestration.periods import add_months
+from orchestration.release.catalog import read_pointer
+
+Say = Callable[[str], None]
+WAREHOUSE = "warehouse"
+# Relations beside the marts that suites may look at, where the warehouse has them.
+VISIBLE_SCHEMAS = ("intermediate", "policy", "ctl", "landing")
+NONE = [Expectation(type="expect_table_row_count_to_equal", kwargs={"value": 0})]
+
+
+def open_problems(deployment: Deployment, ledger: Ledger) -> Mapping[str, list[Any]]:
+    """Periods that are not closed, and why."""
+    from orchestration.ingest import open_periods
+
+    return open_periods(deployment, ledger)
+
+
+def run_gate(
+    deployment: Deployment,
+    ledger: Ledger,
+    plan: Plan,
+    period: str,
+    *,
+    say: Say,
+    problems: Mapping[str, list[Any]] | None = None,
+) -> GateResult:
+    """Check the candidate of ``period`` and record the verdict in the ledger.
+
+    ``problems`` defaults to what the ingest says keeps periods open. Raises Failed when the gate itself cannot be
+    carried out (recorded as a verdict that nothing passes), BadInput for a suite that cannot be read.
+    """
+    from orchestration.gate.validation import session
+
+    folder = deployment.gates / period / plan.run_id
+    relative = folder.relative_to(deployment.data)
+    try:
+        suites = load_suites(deployment)
+        problems = open_problems(deployment, ledger) if problems is None else problems
+        with storage_errors(folder):
+            folder.mkdir(parents=True, exist_ok=True)
+        with session() as gx, storage_errors(folder):
+            tables = make_candidate(gx.con, deployment, plan, period)
+            candidate_hash = combined_hash({name: table["hash"] for name, table in tables.items()})
+            make_drop_tables(gx.con, deployment, ledger, period, problems, plan.cutoff_seq)
+            make_build_table(gx.con, ledger, plan)
+            checks: list[dict[str, Any]] = []
+            gx.con.execute("create schema gate")
+            for suite in suites:
+                checks.extend(run_suite(gx, suite, deployment, folder))
+        result = GateResult(
+            run_id=plan.run_id,
+            period=period,
+            passed=all(check["passed"] or check["severity"] == "warning" for check in checks),
+            checks=checks,
+            candidate_hash=candidate_hash,
+            path=folder / "results.json",
+            tables=tables,
+        )
+        with storage_errors(folder):
+            write_results(deployment, result)
+        failpoint("gate.results_written")
+    except Exception as err:
+        ledger.append(
+            "gate",
+            {
+                "run_id": plan.run_id,
+                "period": period,
+                "candidate_hash": None,
+                "passed": False,
+                "crashed": str(err),
+                "checks": [],
+                "path": None,
+            },
+        )
+        if isinstance(err, TierhouseError):
+            raise
+        raise Failed(f"the gate could not be carried out: {err}", f"period {period}", "see the message; nothing was released") from err
+    ledger.append(
+        "gate",
+        {
+            "run_id": plan.run_id,
+            "period": period,
+            "candidate_hash": result.candidate_hash,
+            "passed": result.passed,
+            "checks": [
+                {key: check[key] for key in ("suite", "check", "severity", "passed", "observed", "failing_rows")} for check in result.checks
+            ],
+            "path": str(relative / "results.json"),
+        },
+    )
+    failpoint("gate.recorded")
+    say(summary(result))
+    return result
+
+
+def write_results(deployment: Deployment, result: GateResult) -> None:
+    """``results.json``, whole or not at all."""
+    deployment.scratch.mkdir(parents=True, exist_ok=True)
+    temporary = deployment.scratch / f"gate-{result.run_id}-{result.period}.json"
+    temporary.write_text(json.dumps(result.as_json(), ensure_ascii=False, indent=2) + "\n", encoding="utf-8")
+    place(temporary, result.path)
+
+
+def summary(result: GateResult) -> str:
+    """One text for a person: passed, or which checks hold the release and where their keys are."""
+    lines = [f"gate {result.period}: {sum(check['passed'] for check in result.checks)} of {len(result.checks)} checks passed"]
+    for check in result.checks:
+        if not check["passed"]:
+            verb = "warning" if check["severity"] == "warning" else "HELD"
+            lines.append(
+                f"  {verb} {check['check']}: {check['observed']} (expected: {check['expected']}); keys in {check['failing_keys_file']}"
+            )
+    return "\n".join(lines)
+
+
+def make_candidate(con: Connection, deployment: Deployment, plan: Plan, period: str) -> dict[str, dict[str, Any]]:
+    """Attach the warehouse read-only and make schemas ``candidate`` and ``previous``; return mart → {rows, hash}.
+
+    ``previous`` holds the period before: the candidate of the same run where the run has it (it is released before this
+    one or not at all), else the release that the catalog names; without either its relations are there and empty.
+    """
+    if not deployment.warehouse.is_file():
+        raise Failed("there is no warehouse", str(deployment.warehouse), "run `tierhouse run` from the start")
+    con.execute(f"attach {literal(str(deployment.warehouse))} as {WAREHOUSE} (read_only)")
+    con.execute("create schema candidate")
+    con.execute("create schema previous")
+    con.execute(
+        f"create table candidate.this_period as select {literal(period)} as period, {literal(add_months(period, -1))} as previous_period"
+    )
+    marts = marts_of(con, WAREHOUSE)
+    if not marts:
+        raise Failed("the warehouse holds no marts", str(deployment.warehouse), "build it: `tierhouse run`")
+    before = previous_source(deployment, plan, period)
+    tables: dict[str, dict[str, Any]] = {}
+    for mart in marts:
+        stored = f"{WAREHOUSE}.marts.{quoted(mart.name)}"
+        # Kept as a table: marts may be views over the whole warehouse, and every check would compute them again.
+        con.execute(f"create table candidate.{quoted(mart.name)} as {select_period(mart, stored, period)}")
+        rows, digest = canonical_hash(con, f"candidate.{quoted(mart.name)}", mart.columns)
+        tables[mart.name] = {"rows": rows, "hash": digest}
+        released = before / f"{mart.name}.parquet" if isinstance(before, Path) else None
+        if released is not None and released.is_file():
+            con.execute(f"create view previous.{quoted(mart.name)} as select * from read_parquet({literal(str(released))})")
+        elif before == "candidate" and mart.by_period:
+            con.execute(f"create view previous.{quoted(mart.name)} as {select_period(mart, stored, add_months(period, -1))}")
+        else:
+            con.execute(f"create view previous.{quoted(mart.name)} as select * from {stored} where false")
+    for schema in VISIBLE_SCHEMAS:
+        con.execute(f"create schema {schema}")
+        for (name,) in rows_of(
+            con, f"select distinct table_name from duckdb_columns() where database_name = '{WAREHOUSE}' and schema_name = {literal(schema)}"
+        ):
+            con.execute(f"create view {schema}.{quoted(name)} as select * from {WAREHOUSE}.{schema}.{quoted(name)}")
+    return tables
+
+
+def previous_source(deployment: Deployment, plan: Plan, period: str) -> Path | str | None:
+    """Where the rows of the period before are: a release folder, ``"candidate"``, or nowhere."""
+    before = add_months(period, -1)
+    if before in plan.periods:
+        return "candidate"
+    release = read_pointer(deployment).periods.get(before)
+    return deployment.releases / release if release else None
+
+
+def make_build_table(con: Connection, ledger: Ledger, plan: Plan) -> None:
+    """``candidate.build``: how dbt ended for this run; empty if it never did."""
+    con.execute("create table candidate.build (run_id varchar, ok boolean, message varchar)")
+    for entry in ledger.entries("build"):
+        if entry.payload.get("run_id") == plan.run_id:
+            con.execute("delete from candidate.build")
+            con.execute(
+                "insert into candidate.build values (?, ?, ?)",
+                [plan.run_id, bool(entry.payload.get("ok")), str(entry.payload.get("message") or "")],
+            )
+
+
+def run_suite(gx: Any, suite: Suite, deployment: Deployment, folder: Path) -> list[dict[str, Any]]:
+    """All checks of a suite, relation by relation so that GX computes their metrics together."""
+    for relation in suite.relations:
+        gx.con.execute(f"create or replace table gate.{relation.name} as {relation.sql}")
+    verdicts: dict[str, list[Any]] = {}
+    by_relation: dict[str, list[Check]] = {}
+    for check in suite.checks:
+        if check.none_of is not None:
+            gx.con.execute(f"create table gate.{check.check} as {check.none_of}")
+            verdicts[check.check] = gx.validate(f"gate.{check.check}", NONE)
+        else:
+            by_relation.setdefault(str(check.relation), []).append(check)
+    for relation_name, together in by_relation.items():
+        found = gx.validate(relation_name, [item for check in together for item in check.expectations])
+        for check in together:
+            verdicts[check.check], found = found[: len(check.expectations)], found[len(check.expectations) :]
+    return [check_result(gx.con, suite, check, verdicts[check.check], deployment, folder) for check in suite.checks]
+
+
+def check_result(
+    con: Connection, suite: Suite, check: Check, verdicts: Sequence[Any], deployment: Deployment, folder: Path
+) -> dict[str, Any]:
+    """Verdict of one check, with all failing keys written to ``<check>.csv`` when it failed."""
+    errors = [verdict.error for verdict in verdicts if verdict.error]
+    if errors:
+        raise Failed(f"check {check.check} could not be evaluated: {errors[0]}", f"expectations/{suite.suite}.yaml", "correct the suite")
+    passed = all(verdict.success for verdict in verdicts)
+    keys_file: Path | None = None
+    failing_rows = 0
+    if not passed:
+        keys_file = folder / f"{check.check}.csv"
+        query = f"select * from gate.{check.check}" if check.none_of is not None else str(check.failing)
+        con.execute(f"copy ({query}) to {literal(str(keys_file))} (format csv, header true)")
+        failing_rows = int(rows_of(con, f"select count(*) from ({query})")[0][0])
+    observed = "as expected" if passed else f"{failing_rows} failing rows"
+    if check.observe is not None:
+        seen = rows_of(con, check.observe)
+        observed = str(seen[0][0]) if seen and seen[0][0] is not None else observed
+    return {
+        "suite": suite.suite,
+        "check": check.check,
+        "severity": check.severity,
+        "passed": passed,
+        "observed": observed,
+        "expected": check.expected,
+        "failing_rows": failing_rows,
+        "failing_keys_file": str(keys_file.relative_to(deployment.data)) if keys_file else None,
+    }

@@ -1,0 +1,18 @@
+"""Release: immutable revisions of periods, the catalog that names them, recovery after a crash, rollback."""
+
+from orchestration.release.catalog import Catalog, current_catalog
+from orchestration.release.history import list_catalogs, list_releases, rollback
+from orchestration.release.publish import PeriodReport, ReleaseReport, release
+from orchestration.release.recovery import recover
+
+__all__ = [
+    "Catalog",
+    "PeriodReport",
+    "ReleaseReport",
+    "current_catalog",
+    "list_catalogs",
+    "list_releases",
+    "recover",
+    "release",
+    "rollback",
+]

@@ -1,0 +1,84 @@
+"""The catalog: which revision of each period readers see. One pointer file names it and is replaced in one step.
+
+The ledger's last ``catalog`` entry is the truth; ``catalogs/current.json`` follows it, and is put right by ``recover``
+if a run was killed between the two. A rollback is a new catalog with an old one's revisions, so numbers only grow.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from dataclasses import dataclass, field
+from typing import Any
+
+from orchestration.deployment import Deployment
+from orchestration.errors import Failed
+from orchestration.failpoints import failpoint
+from orchestration.ingest.files import place, storage_errors
+from orchestration.ledger.store import Entry, Ledger
+
+POINTER = "current.json"
+
+
+@dataclass(frozen=True)
+class Catalog:
+    """Number and map period → release id. Number 0: nothing was ever published."""
+
+    catalog: int = 0
+    periods: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def newest_period(self) -> str | None:
+        return max(self.periods, default=None)
+
+    def as_json(self) -> dict[str, Any]:
+        return {"catalog": self.catalog, "periods": dict(sorted(self.periods.items()))}
+
+
+def current_catalog(deployment: Deployment) -> dict[str, Any] | None:
+    """What the pointer says: {catalog, periods}; None before the first release."""
+    catalog = read_pointer(deployment)
+    return catalog.as_json() if catalog.catalog else None
+
+
+def read_pointer(deployment: Deployment) -> Catalog:
+    """The catalog that readers see now; Failed if the pointer is there and cannot be read."""
+    pointer = deployment.catalogs / POINTER
+    try:
+        content = json.loads(pointer.read_text(encoding="utf-8"))
+        return Catalog(int(content["catalog"]), dict(content["periods"]))
+    except FileNotFoundError:
+        return Catalog()
+    except (OSError, ValueError, KeyError, TypeError) as err:
+        raise Failed(
+            f"the catalog's pointer cannot be read: {err}",
+            str(pointer),
+            "run any command that writes, e.g. `tierhouse run`: it puts the pointer right from the ledger",
+        ) from err
+
+
+def recorded_catalog(entry: Entry | None) -> Catalog:
+    """The catalog of a ``catalog`` entry; number 0 for none."""
+    return Catalog(int(entry.payload["catalog"]), dict(entry.payload["periods"])) if entry else Catalog()
+
+
+def publish_catalog(deployment: Deployment, ledger: Ledger, periods: dict[str, str], cause: dict[str, Any]) -> Catalog:
+    """Record the next catalog and move the pointer to it. ``cause``: {kind: run | recovery | rollback, …}."""
+    before = recorded_catalog(ledger.last("catalog"))
+    catalog = Catalog(before.catalog + 1, dict(sorted(periods.items())))
+    changed = sorted(p for p in {*before.periods, *periods} if before.periods.get(p) != periods.get(p))
+    ledger.append("catalog", {**catalog.as_json(), "previous": before.catalog, "changed": changed, "cause": cause})
+    failpoint("catalog.recorded")
+    move_pointer(deployment, catalog)
+    failpoint("catalog.pointer_moved")
+    return catalog
+
+
+def move_pointer(deployment: Deployment, catalog: Catalog) -> None:
+    """Replace the pointer; a reader sees the old one or the new one."""
+    with storage_errors(deployment.catalogs):
+        deployment.catalogs.mkdir(parents=True, exist_ok=True)
+        # Beside the pointer, not in scratch: the replacement is atomic only on one file system.
+        temporary = deployment.catalogs / f".{POINTER}.{os.getpid()}"
+        temporary.write_text(json.dumps(catalog.as_json(), indent=2) + "\n", encoding="utf-8")
+        place(temporary, deployment.catalogs / POINTER)

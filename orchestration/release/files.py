@@ -1,0 +1,98 @@
+"""The files of one release, written into a folder in scratch: Parquet and a DuckDB file of the marts, policies, compiled SQL.
+
+Nothing here decides whether they may be released or makes them visible.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+import duckdb
+
+from orchestration.deployment import Deployment
+from orchestration.errors import Failed
+from orchestration.gate.candidate import Mart, canonical_hash, literal, marts_of, quoted, rows_of, select_period
+from orchestration.ingest.files import sha256_file, sync_folder
+
+WAREHOUSE = "warehouse"
+BI_FILE = "tierhouse.duckdb"
+# DuckDB 1.5 cannot read the default format of 2.0.
+STORAGE_VERSION = "v1.5.0"
+# Order of rows within a file, so that looking up one subject reads few row groups.
+SORT_COLUMNS = ("program_id", "subject_type", "subject_id", "customer_id", "category_id", "tag_id", "level_rank", "level_id", "period")
+READ_ONLY = 0o444
+
+
+def open_warehouse(deployment: Deployment) -> duckdb.DuckDBPyConnection:
+    """An in-memory database with the warehouse attached read-only as ``warehouse`` (the name that dbt's views use)."""
+    if not deployment.warehouse.is_file():
+        raise Failed("there is no warehouse", str(deployment.warehouse), "run `tierhouse run` from the start")
+    con = duckdb.connect(config={"temp_directory": str(deployment.scratch)})
+    try:
+        con.execute(f"attach {literal(str(deployment.warehouse))} as {WAREHOUSE} (read_only)")
+    except duckdb.Error:
+        con.close()
+        raise
+    return con
+
+
+def write_marts(con: duckdb.DuckDBPyConnection, folder: Path, period: str) -> dict[str, dict[str, Any]]:
+    """One Parquet file a mart and the BI file; return mart → {file, rows, hash}, hashed from what was written."""
+    tables: dict[str, dict[str, Any]] = {}
+    bi_file = folder / BI_FILE
+    con.execute(f"attach {literal(str(bi_file))} as bi (storage_version {literal(STORAGE_VERSION)})")
+    try:
+        for mart in marts_of(con, WAREHOUSE):
+            file = folder / f"{mart.name}.parquet"
+            rows, digest = _write_mart(con, mart, file, period)
+            tables[mart.name] = {"file": file.name, "rows": rows, "hash": digest}
+            con.execute(f"create table bi.{quoted(mart.name)} as select * from read_parquet({literal(str(file))})")
+        con.execute("checkpoint bi")
+    finally:
+        con.execute("detach bi")
+    return tables
+
+
+def _write_mart(con: duckdb.DuckDBPyConnection, mart: Mart, file: Path, period: str) -> tuple[int, str]:
+    order = [quoted(column) for column in SORT_COLUMNS if column in mart.columns]
+    query = select_period(mart, f"{WAREHOUSE}.marts.{quoted(mart.name)}", period)
+    ordered = f" order by {', '.join(order)}" if order else ""
+    con.execute(f"copy ({query}{ordered}) to {literal(str(file))} (format parquet, compression zstd)")
+    return canonical_hash(con, f"read_parquet({literal(str(file))})", mart.columns)
+
+
+def write_policies(con: duckdb.DuckDBPyConnection, folder: Path) -> None:
+    """``policy/<seed>.csv``, the policies as this run used them, and ``compiled.sql``, what was made of them."""
+    (folder / "policy").mkdir()
+    tables = rows_of(
+        con, f"select distinct table_name from duckdb_columns() where database_name = '{WAREHOUSE}' and schema_name = 'policy'"
+    )
+    for (table,) in sorted(tables):
+        target = folder / "policy" / f"{table}.csv"
+        con.execute(f"copy {WAREHOUSE}.policy.{quoted(table)} to {literal(str(target))} (format csv, header true)")
+    compiled = []
+    if rows_of(
+        con, f"select 1 from duckdb_tables() where database_name = '{WAREHOUSE}' and schema_name = 'ctl' and table_name = 'compiled_sql'"
+    ):
+        compiled = rows_of(con, f"select name, sql from {WAREHOUSE}.ctl.compiled_sql order by name")
+    (folder / "compiled.sql").write_text("".join(f"-- {name}\n{sql}\n\n" for name, sql in compiled), encoding="utf-8")
+
+
+def seal(folder: Path) -> dict[str, dict[str, Any]]:
+    """Make every file read-only and durable; return relative path → {sha256, bytes}."""
+    files: dict[str, dict[str, Any]] = {}
+    for path in sorted(p for p in folder.rglob("*") if p.is_file()):
+        seal_file(path)
+        files[path.relative_to(folder).as_posix()] = {"sha256": sha256_file(path), "bytes": path.stat().st_size}
+    for inner in [p for p in folder.rglob("*") if p.is_dir()]:
+        sync_folder(inner)
+    return files
+
+
+def seal_file(path: Path) -> None:
+    """Read-only, and on the disk."""
+    with path.open("rb") as handle:
+        os.fsync(handle.fileno())
+    path.chmod(READ_ONLY)

@@ -1,0 +1,82 @@
+"""Lists of what was published, and the way back."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from orchestration.deployment import Deployment
+from orchestration.errors import BadInput, Failed
+from orchestration.ledger.store import Entry, Ledger
+from orchestration.locking import exclusive
+from orchestration.release.catalog import publish_catalog, recorded_catalog
+from orchestration.release.recovery import recover
+
+Say = Callable[[str], None]
+
+
+def list_releases(deployment: Deployment, ledger: Ledger) -> list[dict[str, Any]]:
+    """All releases in the order made: {release, period, revision, at, visible, cutoff_seq, manifest_hash, rows, …}."""
+    visible = set(recorded_catalog(ledger.last("catalog")).periods.values())
+    return [{**e.payload, "at": e.at, "seq": e.seq, "visible": e.payload["release"] in visible} for e in ledger.entries("release")]
+
+
+def list_catalogs(ledger: Ledger) -> list[dict[str, Any]]:
+    """All catalogs in the order published: {catalog, at, periods, previous, changed, cause}."""
+    return [{**e.payload, "at": e.at, "seq": e.seq} for e in ledger.entries("catalog")]
+
+
+def rollback(deployment: Deployment, ledger: Ledger, to_catalog: int | None, reason: str, requested_by: str, *, say: Say) -> dict[str, Any]:
+    """Let readers see an earlier catalog again (default: the one before the standing one) and tell the channels.
+
+    The way back is a new catalog with the earlier one's revisions; nothing is deleted. Raises BadInput for a catalog
+    that does not exist or stands already, or without a reason and a requester.
+    """
+    from orchestration.channels import deliver
+
+    if not reason.strip() or not requested_by.strip():
+        raise BadInput("a rollback needs a reason and a requester", "rollback", "add --reason TEXT and --by NAME")
+    with exclusive(deployment, "rollback"):
+        recover(deployment, ledger, say)
+        entries = {int(e.payload["catalog"]): e for e in ledger.entries("catalog")}
+        if not entries:
+            raise BadInput("nothing was published yet, so there is nothing to go back to", "rollback", "list releases: tierhouse releases")
+        standing = max(entries)
+        target = _origin(entries, standing) - 1 if to_catalog is None else to_catalog
+        if target not in entries:
+            known = f"{min(entries)} to {max(entries)}"
+            what = f"there is no catalog before {standing}" if to_catalog is None else f"there is no catalog {target}"
+            raise BadInput(what, "rollback", f"catalogs {known} exist; list them: tierhouse releases")
+        periods = dict(entries[target].payload["periods"])
+        if periods == entries[standing].payload["periods"]:
+            raise BadInput(f"catalog {target} stands already (as catalog {standing})", "rollback", "name another: tierhouse releases")
+        for name in periods.values():
+            if not (deployment.releases / name / "manifest.json").is_file():
+                raise Failed(
+                    f"release {name} is not there any more",
+                    str(deployment.releases / name),
+                    "restore it from a backup, or name a catalog without it",
+                )
+        catalog = publish_catalog(
+            deployment,
+            ledger,
+            periods,
+            {"kind": "rollback", "to": target, "from": standing, "reason": reason.strip(), "requested_by": requested_by.strip()},
+        )
+        say(f"catalog {catalog.catalog}: back to what catalog {target} showed")
+        deliveries = deliver(deployment, ledger, say=say)
+    return {
+        "catalog": target,
+        "new_catalog": catalog.catalog,
+        "from_catalog": standing,
+        "periods": catalog.periods,
+        "reason": reason.strip(),
+        "requested_by": requested_by.strip(),
+        "deliveries": [delivery.as_json() for delivery in deliveries],
+    }
+
+
+def _origin(entries: dict[int, Entry], number: int) -> int:
+    """The catalog whose content ``number`` shows, through any rollbacks."""
+    cause = entries[number].payload["cause"]
+    return _origin(entries, int(cause["to"])) if cause["kind"] == "rollback" else number

@@ -1,0 +1,205 @@
+"""Release: from a candidate that passed its gate to an immutable folder, a ledger entry and a new catalog.
+
+For each period: write everything in scratch, sync it, move the folder into ``releases/`` in one step, record it. After
+the last period: one ``catalog`` entry and one move of the pointer. A crash between any two steps leaves the old catalog
+standing; ``recover`` takes away or finishes what it left.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Literal
+
+import duckdb
+
+from orchestration.deployment import Deployment
+from orchestration.errors import Failed, Held
+from orchestration.failpoints import failpoint
+from orchestration.gate.candidate import Plan, combined_hash
+from orchestration.ingest.files import sha256_file, storage_errors, sync_folder
+from orchestration.ledger.store import Ledger
+from orchestration.locking import exclusive
+from orchestration.release.catalog import publish_catalog, recorded_catalog
+from orchestration.release.files import open_warehouse, seal, seal_file, write_marts, write_policies
+from orchestration.release.record import build_problem, gate_problem, held_before, last_gate, release_entries
+from orchestration.release.recovery import recover
+
+Say = Callable[[str], None]
+Status = Literal["released", "unchanged", "held"]
+MANIFEST = "manifest.json"
+
+
+@dataclass(frozen=True)
+class PeriodReport:
+    """What became of one period. ``release``: the id that readers see; for a held period what they saw before, or null."""
+
+    period: str
+    status: Status
+    release: str | None
+    why: str = ""
+
+
+@dataclass
+class ReleaseReport:
+    """What became of a run's periods. ``catalog``: the number that readers see now; ``moved``: whether this run moved it."""
+
+    periods: list[PeriodReport] = field(default_factory=list)
+    catalog: int = 0
+    moved: bool = False
+
+    def as_json(self) -> dict[str, Any]:
+        return asdict(self)
+
+
+def release(deployment: Deployment, ledger: Ledger, plan: Plan, *, say: Say) -> ReleaseReport:
+    """Release the plan's periods in order, up to the first that is held; then move the pointer once.
+
+    Raises Held, after releasing what may be, with the report in ``details``; Failed for a full disk or a folder that
+    cannot be written, with nothing half done.
+    """
+    with exclusive(deployment, "release"):
+        recover(deployment, ledger, say)
+        standing = recorded_catalog(ledger.last("catalog"))
+        periods = dict(standing.periods)
+        report = ReleaseReport(catalog=standing.catalog)
+        held: PeriodReport | None = None
+        done: set[str] = set()
+        try:
+            for period in sorted(plan.periods):
+                if held is None:
+                    outcome = release_period(deployment, ledger, plan, period, done, periods.get(period), say)
+                else:
+                    outcome = PeriodReport(period, "held", periods.get(period), f"{held.period} is held, and with it what comes after")
+                report.periods.append(outcome)
+                if outcome.status == "held":
+                    held = held or outcome
+                    say(f"release {period}: HELD, {outcome.why}")
+                    continue
+                done.add(period)
+                assert outcome.release is not None
+                periods[period] = outcome.release
+                say(f"release {period}: {outcome.release}" + (" (unchanged)" if outcome.status == "unchanged" else ""))
+        finally:
+            # What is recorded becomes visible even when a later period could not be written.
+            if periods != standing.periods:
+                catalog = publish_catalog(deployment, ledger, periods, {"kind": "run", "run_id": plan.run_id})
+                report.catalog, report.moved = catalog.catalog, True
+                say(f"catalog {catalog.catalog}: {len(periods)} periods, newest {catalog.newest_period}")
+        if held is not None:
+            raise Held(
+                f"release of {held.period} is held: {held.why}",
+                str(deployment.gates / held.period / plan.run_id),
+                "look at the failing keys there, correct the data or the policy, and run again; docs/runbooks/held-release.md",
+                {"report": report.as_json()},
+            )
+        return report
+
+
+def release_period(
+    deployment: Deployment, ledger: Ledger, plan: Plan, period: str, done: set[str], visible: str | None, say: Say
+) -> PeriodReport:
+    """Release one period if its gate passed for exactly this candidate. ``visible``: the release that readers see."""
+    problem = build_problem(ledger, plan.run_id) or gate_problem(ledger, plan.run_id, period)
+    if problem:
+        return PeriodReport(period, "held", visible, problem)
+    earlier = held_before(ledger, period, done)
+    if earlier:
+        return PeriodReport(period, "held", visible, f"{earlier} is held, and with it what comes after")
+    gate = last_gate(ledger, period, plan.run_id)
+    assert gate is not None
+    approved_hash = gate.payload["candidate_hash"]
+    revisions = release_entries(ledger, period)
+    # The newest first; an older one can only be equal after a rollback.
+    for payload in reversed(revisions):
+        if payload["candidate_hash"] == approved_hash:
+            return PeriodReport(period, "unchanged" if payload["release"] == visible else "released", payload["release"])
+    name = f"{period}.r{len(revisions) + 1}"
+    scratch = deployment.scratch / f"release-{name}"
+    try:
+        with storage_errors(deployment.data):
+            return _write(deployment, ledger, plan, period, name, scratch, visible)
+    except duckdb.Error as err:
+        raise Failed(f"the release cannot be written: {err}", str(scratch), "see the message; nothing was released") from err
+    finally:
+        shutil.rmtree(scratch, ignore_errors=True)
+
+
+def _write(deployment: Deployment, ledger: Ledger, plan: Plan, period: str, name: str, scratch: Path, visible: str | None) -> PeriodReport:
+    gate = last_gate(ledger, period, plan.run_id)
+    assert gate is not None
+    shutil.rmtree(scratch, ignore_errors=True)
+    scratch.mkdir(parents=True)
+    con = open_warehouse(deployment)
+    try:
+        tables = write_marts(con, scratch, period)
+        candidate_hash = combined_hash({mart: table["hash"] for mart, table in tables.items()})
+        if candidate_hash != gate.payload["candidate_hash"]:
+            return PeriodReport(period, "held", visible, "the gate looked at other rows than the candidate holds now")
+        write_policies(con, scratch)
+    finally:
+        con.close()
+    files = seal(scratch)
+    failpoint("release.files_written")
+    revisions = release_entries(ledger, period)
+    everything = release_entries(ledger)
+    manifest = {
+        "release": name,
+        "period": period,
+        "revision": len(revisions) + 1,
+        "deployment": deployment.name,
+        "made_at": datetime.now(UTC).isoformat(timespec="milliseconds"),
+        "run_id": plan.run_id,
+        "code_version": plan.code_version,
+        "cutoff_seq": plan.cutoff_seq,
+        "candidate_hash": candidate_hash,
+        "policy_hash": plan.policy_hash,
+        "inputs_hash": plan.inputs_hash,
+        "previous": revisions[-1]["release"] if revisions else None,
+        "chain": everything[-1]["manifest_hash"] if everything else None,
+        "tables": tables,
+        "files": files,
+        "gate": {"seq": gate.seq, "hash": gate.hash, "passed": True, "checks": gate.payload["checks"]},
+        "inputs": inputs(ledger, plan.cutoff_seq),
+    }
+    (scratch / MANIFEST).write_text(json.dumps(manifest, ensure_ascii=False, indent=1) + "\n", encoding="utf-8")
+    seal_file(scratch / MANIFEST)
+    sync_folder(scratch)
+    failpoint("release.manifest_written")
+    target = deployment.releases / name
+    deployment.releases.mkdir(parents=True, exist_ok=True)
+    scratch.rename(target)
+    sync_folder(deployment.releases)
+    failpoint("release.moved")
+    ledger.append(
+        "release",
+        {
+            **{key: manifest[key] for key in ("release", "period", "revision", "run_id", "code_version", "cutoff_seq", "candidate_hash")},
+            **{key: manifest[key] for key in ("policy_hash", "inputs_hash", "previous", "chain")},
+            "manifest_hash": sha256_file(target / MANIFEST),
+            "rows": {mart: table["rows"] for mart, table in tables.items()},
+            "path": str(target.relative_to(deployment.data)),
+        },
+    )
+    failpoint("release.recorded")
+    return PeriodReport(period, "released", name)
+
+
+def inputs(ledger: Ledger, cutoff_seq: int) -> list[dict[str, Any]]:
+    """Every drop known at the cut-off with the landing parts that it became: what a recomputation reads."""
+    return [
+        {
+            "seq": entry.seq,
+            "source": entry.payload["source"],
+            "entity": entry.payload["entity"],
+            "file": entry.payload["file"],
+            "file_id": entry.payload["file_id"],
+            "sha256": entry.payload["sha256"],
+            "parts": entry.payload.get("parts", []),
+        }
+        for entry in ledger.entries("drop_landed", upto=cutoff_seq)
+    ]

@@ -1,0 +1,64 @@
+"""What the ledger says about releases: revisions, the gate's verdicts, and why a period may not be released."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from orchestration.errors import BadInput
+from orchestration.ledger.store import Entry, Ledger
+
+
+def release_entries(ledger: Ledger, period: str | None = None) -> list[dict[str, Any]]:
+    """Payloads of ``release`` in order, of one period or all."""
+    return [e.payload for e in ledger.entries("release") if period is None or e.payload["period"] == period]
+
+
+def release_payload(ledger: Ledger, release: str) -> dict[str, Any]:
+    """The record of one release; BadInput for one that does not exist."""
+    for payload in release_entries(ledger):
+        if payload["release"] == release:
+            return payload
+    raise BadInput(f"there is no release {release!r}", "release", "list them: tierhouse releases")
+
+
+def last_gate(ledger: Ledger, period: str, run_id: str | None = None) -> Entry | None:
+    """The newest verdict on a period, of one run or of any."""
+    found = [e for e in ledger.entries("gate") if e.payload["period"] == period and run_id in (None, e.payload["run_id"])]
+    return found[-1] if found else None
+
+
+def build_problem(ledger: Ledger, run_id: str) -> str | None:
+    """Why dbt's part of the run does not count, or None."""
+    found = [e.payload for e in ledger.entries("build") if e.payload.get("run_id") == run_id]
+    if not found:
+        return "dbt has not ended in this run"
+    if not found[-1].get("ok"):
+        return f"dbt failed in this run: {found[-1].get('message') or 'see its log'}"
+    return None
+
+
+def gate_problem(ledger: Ledger, run_id: str, period: str) -> str | None:
+    """Why the gate does not let this run's candidate of the period pass, or None."""
+    entry = last_gate(ledger, period, run_id)
+    if entry is None:
+        return "the gate has not looked at this run's candidate"
+    if entry.payload.get("crashed"):
+        return f"the gate crashed: {entry.payload['crashed']}"
+    if not entry.payload["passed"]:
+        failed = [c["check"] for c in entry.payload["checks"] if not c["passed"] and c["severity"] != "warning"]
+        return f"the gate failed: {', '.join(failed)}"
+    return None
+
+
+def held_before(ledger: Ledger, period: str, done: set[str]) -> str | None:
+    """An earlier period that is held: its newest verdict failed and nothing of it was released since.
+
+    ``done``: periods that this run released or found unchanged.
+    """
+    newest: dict[str, Entry] = {}
+    for entry in ledger.entries("gate", "release"):
+        newest[entry.payload["period"]] = entry
+    for other in sorted(newest):
+        if other < period and other not in done and newest[other].kind == "gate" and not newest[other].payload["passed"]:
+            return other
+    return None
