@@ -24,6 +24,8 @@ from orchestration.ledger import Ledger
 from orchestration.periods import add_months, periods_between
 from orchestration.policy.load import load_policy_files
 from orchestration.policy.model import Level, Metric, Program, Version
+from orchestration.policy.reader import Row
+from orchestration.release import current_catalog
 
 
 @dataclass(frozen=True)
@@ -70,8 +72,8 @@ class Explanation:
     decision: dict[str, Any]
     release: dict[str, Any]
     program: Program
-    version: Version
-    spend_charge_types: tuple[str, ...]
+    version: Version | None
+    charge_types: dict[str, Row]
     rules: list[RuleVerdict]
     windows: list[Window]
     bills: list[BillRow]
@@ -98,11 +100,12 @@ class Explanation:
 
     def counts(self, bill: BillRow) -> bool:
         """Whether a bill line counts as spend."""
-        return bill.charge_type in self.spend_charge_types
+        known = self.charge_types.get(bill.charge_type)
+        return bool(known and known["counts_as_spend"])
 
     def as_json(self) -> dict[str, Any]:
         """The explanation for machines. Amounts are text, so that no digit is lost."""
-        program, version = self.program, self.version.row
+        program, version = self.program, self.version
         above = self.above
         return {
             "customer_id": self.customer_id,
@@ -117,8 +120,7 @@ class Explanation:
             "decision": {k: _plain(v) for k, v in self.decision.items() if k not in ("evidence", "steps")},
             "evidence": {k: _plain(v) for k, v in read_evidence(self.decision).items()},
             "steps": self.steps,
-            "policy": {name: None if value is None else str(value) for name, value in version.values.items()}
-            | {"policy_hash": self.version.policy_hash},
+            "policy": _version(version),
             "matched_rule": self.matched.as_json() if self.matched else None,
             "level_above": _level(program, above[0].rule.level_id) if above else None,
             "rules_of_level_above": [v.as_json() for v in above],
@@ -126,7 +128,7 @@ class Explanation:
             "windows": [w.as_json() for w in self.windows],
             "bills": [{**as_dict(b), "counts_as_spend": self.counts(b)} for b in self.bills],
             "points": [as_dict(p) for p in self.points],
-            "nominations": [as_dict(n) for n in self.nominations],
+            "nominations": [{**as_dict(n), "standing": n.standing(self.period)} for n in self.nominations],
             "release": self.release,
             "deliveries": self.deliveries,
         }
@@ -147,20 +149,19 @@ def explain(
     if program is None:
         raise BadInput(f"there is no program {program_id!r}", "--program", f"known: {', '.join(policies.programs)}")
     version = program.version_for(period)
-    if version is None:
-        raise Failed(f"no policy version of {program_id} holds for {period}", str(folder), "run `tierhouse policy check`")
     decision = _decision(deployment, folder, customer_id, program_id, period)
     evidence = read_evidence(decision)
-    rules = [judge_rule(rule, program, evidence) for rule in version.rules] if decision["status"] == "decided" else []
+    rules = [judge_rule(rule, program, evidence) for rule in version.rules] if version and decision["status"] == "decided" else []
     _same_rule(program, rules, decision, found["release"])
-    metrics = [metric for a in version.attributes for metric in (a.metric, a.months) if metric and metric.metric_id in evidence]
-    metrics = list({metric.metric_id: metric for metric in metrics}.values())
+    recorded = _recorded_metrics(version, evidence)
+    metrics = [metric for metric, _ in recorded]
+    grades_nominees = version is not None and any(attribute.kind == "nomination" for attribute in version.attributes)
     with Landing(deployment, ledger, found["cutoff_seq"]) as landing:
         spans = {m.metric_id: window_periods(m.window, period, landing.first_period()) for m in metrics}
         bills = landing.bills(customer_id, _union(spans[m.metric_id] for m in metrics if m.measure.entity == "bill_lines"))
         points = landing.points(customer_id, _union(spans[m.metric_id] for m in metrics if m.measure.entity == "points"))
-        nominations = landing.nominations(customer_id, program_id) if any(a.kind == "nomination" for a in version.attributes) else []
-    windows = [_window(m, spans[m.metric_id], evidence[m.metric_id], bills, points, policies.spend_charge_types) for m in metrics]
+        nominations = landing.nominations(customer_id, program_id) if grades_nominees else []
+    windows = [_window(m, spans[m.metric_id], value, bills, points, policies.spend_charge_types) for m, value in recorded]
     for window in windows:
         if not window.agrees:
             raise Mismatch(
@@ -175,7 +176,7 @@ def explain(
         release=found,
         program=program,
         version=version,
-        spend_charge_types=policies.spend_charge_types,
+        charge_types={row["charge_type"]: row for row in policies.seeds["charge_types"]},
         rules=rules,
         windows=windows,
         bills=bills,
@@ -207,8 +208,6 @@ def _union(spans: Iterable[list[str]]) -> list[str]:
 
 def _release(deployment: Deployment, ledger: Ledger, period: str, release: str | None) -> dict[str, Any]:
     """Which release to explain, and where it stands: id, catalog, times, cut-off, hashes."""
-    from orchestration.release import current_catalog
-
     catalog = current_catalog(deployment)
     known = {entry.payload["release"]: entry for entry in ledger.entries("release")}
     if release is None:
@@ -275,8 +274,6 @@ def _decision(deployment: Deployment, folder: Path, customer_id: str, program_id
 
 
 def _periods_with(con: duckdb.DuckDBPyConnection, deployment: Deployment, customer_id: str, program_id: str) -> list[str]:
-    from orchestration.release import current_catalog
-
     catalog = current_catalog(deployment) or {"periods": {}}
     files = [str(deployment.releases / release / "fct_decisions.parquet") for release in catalog["periods"].values()]
     rows = con.execute(
@@ -288,6 +285,20 @@ def _periods_with(con: duckdb.DuckDBPyConnection, deployment: Deployment, custom
 def read_evidence(decision: dict[str, Any]) -> dict[str, Any]:
     """The values that the decision rests on; every number a Decimal."""
     return dict(json.loads(decision["evidence"] or "{}", parse_float=Decimal, parse_int=Decimal))
+
+
+def _recorded_metrics(version: Version | None, evidence: dict[str, Any]) -> list[tuple[Metric, Decimal | None]]:
+    """The metrics that the program's conditions rest on, with the values that the decision recorded."""
+    found: dict[str, tuple[Metric, Decimal | None]] = {}
+    for attribute in version.attributes if version else ():
+        if attribute.kind == "metric":
+            pairs = [(attribute.metric, attribute.attribute_id)]
+        else:
+            pairs = [(metric, metric.metric_id) for metric in (attribute.metric, attribute.months) if metric]
+        for metric, key in pairs:
+            if metric and key in evidence:
+                found[metric.metric_id] = (metric, None if evidence[key] is None else Decimal(evidence[key]))
+    return list(found.values())
 
 
 def _same_rule(program: Program, rules: list[RuleVerdict], decision: dict[str, Any], release: str) -> None:
@@ -334,15 +345,22 @@ def _level(program: Program, level_id: str | None) -> dict[str, Any] | None:
     return {"level_id": level.level_id, "rank": level.rank, "name_en": level.row["name_en"], "name_zh": level.row["name_zh"]}
 
 
+def _version(version: Version | None) -> dict[str, str | None] | None:
+    """Validity, author and approver of a policy version."""
+    if version is None:
+        return None
+    return {name: None if value is None else str(value) for name, value in version.row.values.items()} | {
+        "policy_hash": version.policy_hash
+    }
+
+
 def _plain(value: Any) -> Any:
     return f"{value:f}" if isinstance(value, Decimal) else value
 
 
 def _deliveries(ledger: Ledger, release: str, period: str) -> list[dict[str, Any]]:
     """Deliveries as of this period whose catalog held this release."""
-    catalogs = {
-        entry.payload["catalog"]: entry.payload["periods"] for entry in ledger.entries("catalog", "rollback") if "periods" in entry.payload
-    }
+    catalogs = {entry.payload["catalog"]: entry.payload["periods"] for entry in ledger.entries("catalog")}
     return [
         {key: entry.payload[key] for key in ("channel", "catalog", "as_of_period", "path", "sha256")} | {"at": entry.at}
         for entry in ledger.entries("delivery")

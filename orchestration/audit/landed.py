@@ -66,9 +66,19 @@ class NominationRow:
     start_date: date
     end_date: date
 
+    def standing(self, period: str) -> str:
+        """Whether it counts in ``period``: ``counts``, or the first reason why not."""
+        if self.kind != "nominate":
+            return "other_kind"
+        if self.approver_id is None:
+            return "not_approved"
+        if self.approver_id == self.requester_id:
+            return "self_approved"
+        return "counts" if self.start_date <= last_day(period) and self.end_date >= first_day(period) else "not_in_force"
+
 
 @dataclass(frozen=True)
-class _Holding:
+class Holding:
     """From when until when a customer holds a number, both days included, clipped at the next holder's start."""
 
     customer_id: str
@@ -135,7 +145,7 @@ class Landing:
     def _file(self, file_id: str) -> str:
         return self._files.get(file_id, file_id)
 
-    def _holdings(self, customer_id: str) -> dict[str, list[_Holding]]:
+    def _holdings(self, customer_id: str) -> dict[str, list[Holding]]:
         """For each number that the customer ever held: all its holders, in order."""
         rows = self._rows(
             "lines",
@@ -146,12 +156,12 @@ class Landing:
         by_line: dict[str, list[tuple[date, date, str]]] = {}
         for _, _, _, line_id, holder, start, end in rows:
             by_line.setdefault(line_id, []).append((start, end or _FOREVER, holder))
-        found: dict[str, list[_Holding]] = {}
+        found: dict[str, list[Holding]] = {}
         for line_id, holders in by_line.items():
             holders.sort()
             starts = [start for start, _, _ in holders[1:]] + [None]
             found[line_id] = [
-                _Holding(holder, start, min(end, date.fromordinal(following.toordinal() - 1)) if following else end)
+                Holding(holder, start, min(end, date.fromordinal(following.toordinal() - 1)) if following else end)
                 for (start, end, holder), following in zip(holders, starts, strict=True)
             ]
         return found
@@ -202,10 +212,15 @@ class Landing:
         )
 
 
-def holder_of_bill(holdings: list[_Holding], period: str, billed_at: datetime | None, zone: ZoneInfo) -> str | None:
+def last_day(period: str) -> date:
+    """Last day of the period."""
+    return date.fromordinal(first_day(add_months(period, 1)).toordinal() - 1)
+
+
+def holder_of_bill(holdings: list[Holding], period: str, billed_at: datetime | None, zone: ZoneInfo) -> str | None:
     """Who holds a number for a bill of ``period``: the one holder of that month; if it changed hands within it, whoever
     held it on the local day of ``billed_at`` (UTC, naive), if that day is in the period; else no one."""
-    start, end = first_day(period), date.fromordinal(first_day(add_months(period, 1)).toordinal() - 1)
+    start, end = first_day(period), last_day(period)
     holders = [h for h in holdings if h.start <= end and h.end >= start]
     if len(holders) == 1:
         return holders[0].customer_id

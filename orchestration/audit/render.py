@@ -11,6 +11,7 @@ from orchestration.audit.landed import BillRow
 from orchestration.audit.rules import RuleVerdict, Verdict
 from orchestration.audit.texts import TEXTS, Lang, text
 from orchestration.policy.model import Condition, Value, text_of
+from orchestration.policy.reader import Row
 
 # More lines than a screen takes; all of them are in the JSON.
 MAX_ROWS = 120
@@ -22,7 +23,7 @@ def render(explanation: Explanation, lang: Lang = "en") -> str:
         _head(explanation, lang),
         _why(explanation, lang),
         _above(explanation, lang),
-        *(_window(window, explanation.unit, lang) for window in explanation.windows),
+        *(_window(window, explanation.unit, lang) for window in _in_order(explanation)),
         _bills(explanation, lang),
         _points(explanation, lang),
         _nominations(explanation, lang),
@@ -34,6 +35,13 @@ def render(explanation: Explanation, lang: Lang = "en") -> str:
     return "\n\n".join("\n".join(section) for section in sections if section)
 
 
+def _in_order(explanation: Explanation) -> list[Window]:
+    """The windows that the matched rule looks at first."""
+    attributes = [v.condition.attribute for v in explanation.matched.conditions] if explanation.matched else []
+    decisive = {metric.metric_id for a in attributes for metric in (a.metric, a.months) if metric}
+    return sorted(explanation.windows, key=lambda w: w.metric.metric_id not in decisive)
+
+
 def amount(value: Decimal) -> str:
     """All digits that matter, with separators: ``1,930`` and ``79.995``, at least two places if any."""
     plain = value.normalize()
@@ -43,7 +51,11 @@ def amount(value: Decimal) -> str:
 
 def _name(item: Any, lang: Lang) -> str:
     """The name of a level, attribute, metric or program."""
-    return str(item.row[f"name_{lang}"])
+    return _row_name(item.row, lang)
+
+
+def _row_name(row: Row, lang: Lang) -> str:
+    return str(row[f"name_{lang}"])
 
 
 def _level(explanation: Explanation, level_id: str | None, lang: Lang) -> str:
@@ -65,7 +77,7 @@ def _head(e: Explanation, lang: Lang) -> list[str]:
             program=_name(e.program, lang),
             period=e.period,
         ),
-        text(lang, "released", release=e.release["release"], at=e.release["released_at"][:19], cutoff=e.release["cutoff_seq"]),
+        text(lang, "released", release=e.release["release"], at=_time(e.release["released_at"]), cutoff=e.release["cutoff_seq"]),
     ]
     return lines if e.release["is_visible"] else [*lines, text(lang, "not_visible")]
 
@@ -144,20 +156,25 @@ def _value(value: Value | None, lang: Lang) -> str:
     return amount(Decimal(value)) if isinstance(value, int | Decimal) else text_of(value)
 
 
-def _unit(unit: str, currency: str) -> str:
-    return unit.replace("currency", currency)
+def _unit(unit: str, currency: str, lang: Lang) -> str:
+    return text(lang, f"unit_{unit}") if f"unit_{unit}" in TEXTS else unit.replace("currency", currency)
+
+
+def _time(at: str) -> str:
+    """``2026-07-03 06:12:40``"""
+    return at[:19].replace("T", " ")
 
 
 def _window(w: Window, currency: str, lang: Lang) -> list[str]:
     value = text(lang, "nothing") if w.value is None else amount(w.value)
     if w.traced is None:
-        return [text(lang, "window_untraced", name=_name(w.metric, lang), value=value, unit=_unit(w.metric.row["unit"], currency))]
+        return [text(lang, "window_untraced", name=_name(w.metric, lang), value=value, unit=_unit(w.metric.row["unit"], currency, lang))]
     head = text(
         lang,
         "window",
         name=_name(w.metric, lang),
         value=value,
-        unit=_unit(w.metric.row["unit"], currency),
+        unit=_unit(w.metric.row["unit"], currency, lang),
         first=w.periods[0],
         last=w.periods[-1],
     )
@@ -173,7 +190,9 @@ def _bills(e: Explanation, lang: Lang) -> list[str]:
         return []
 
     def kind(bill: BillRow) -> str:
-        return bill.charge_type + (f" ({text(lang, 'credit_note')})" if bill.is_credit_note else "")
+        known = e.charge_types.get(bill.charge_type)
+        shown = _row_name(known, lang) if known else bill.charge_type
+        return shown + (f" ({text(lang, 'credit_note')})" if bill.is_credit_note else "")
 
     rows = [
         [b.period, amount(b.amount), text(lang, "yes" if e.counts(b) else "no").strip(), kind(b), b.document_id, b.file, str(b.row)]
@@ -218,6 +237,7 @@ def _nominations(e: Explanation, lang: Lang) -> list[str]:
             end=n.end_date,
             file=n.file,
             row=n.row,
+            counts=text(lang, f"nomination_{n.standing(e.period)}"),
         )
         lines.append("  " + line)
     return lines
@@ -227,9 +247,12 @@ def _steps(e: Explanation, lang: Lang) -> list[str]:
     lines = [text(lang, "steps")]
     for step in e.steps:
         name = text(lang, f"step_{step['step']}") if f"step_{step['step']}" in TEXTS else step["step"]
-        lines.append(
-            "  " + text(lang, "step", step=name, before=_level(e, step["from"], lang), after=_level(e, step["to"], lang), why=step["why"])
-        )
+        why = text(lang, f"why_{step['why']}") if f"why_{step['why']}" in TEXTS else step["why"]
+        if step["to"] is None and step["from"] is None:
+            lines.append("  " + text(lang, "step_only", step=name, why=why))
+        else:
+            before, after = _level(e, step["from"], lang), _level(e, step["to"], lang)
+            lines.append("  " + text(lang, "step", step=name, before=before, after=after, why=why))
     return lines if e.steps else [*lines, "  " + text(lang, "step_none")]
 
 
@@ -244,6 +267,8 @@ def _movement(e: Explanation, lang: Lang) -> list[str]:
 
 
 def _policy(e: Explanation, lang: Lang) -> list[str]:
+    if e.version is None:
+        return [text(lang, "policy"), "  " + text(lang, "policy_none")]
     v = e.version.row
     end = text(lang, "policy_end", end=v["valid_to_period"]) if v["valid_to_period"] else ""
     version = text(
@@ -266,7 +291,10 @@ def _deliveries(e: Explanation, lang: Lang) -> list[str]:
         return [*lines, "  " + text(lang, "deliveries_none")]
     return [
         *lines,
-        *("  " + text(lang, "delivery", channel=d["channel"], catalog=d["catalog"], at=d["at"][:19], path=d["path"]) for d in e.deliveries),
+        *(
+            "  " + text(lang, "delivery", channel=d["channel"], catalog=d["catalog"], at=_time(d["at"]), path=d["path"])
+            for d in e.deliveries
+        ),
     ]
 
 

@@ -1,0 +1,183 @@
+"""Explain tells what was released, from the rows that it rests on, and refuses to tell anything else."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from decimal import Decimal
+from pathlib import Path
+
+import pytest
+
+from orchestration.audit import Explanation, explain, render
+from orchestration.deployment import load_deployment
+from orchestration.errors import BadInput, Failed, Mismatch
+from orchestration.ingest import ingest
+from orchestration.ledger import Ledger
+from tests.audit.small_release import PERIOD, RELEASE, SPEND, SmallRelease, decision, make
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("audit") / "small"
+    make(folder)
+    return folder
+
+
+@pytest.fixture
+def small(made: Path, tmp_path: Path) -> SmallRelease:
+    """A copy of its own, so that a test may change it."""
+    deployment = load_deployment(shutil.copytree(made, tmp_path / "small"))
+    return SmallRelease(deployment, Ledger(deployment.ledger))
+
+
+def _explain(small: SmallRelease, customer: str = "A", program: str = "six_star", period: str = PERIOD) -> Explanation:
+    return explain(small.deployment, small.ledger, customer, program, period)
+
+
+def test_bills_behind_the_window_are_listed_with_the_line_they_stand_on(small: SmallRelease) -> None:
+    found = _explain(small)
+    assert [(b.period, b.charge_type, b.amount, b.file, b.row) for b in found.bills] == [
+        ("2026-02", "voice", Decimal("50.0000"), "bills_1.csv", 3),
+        ("2026-03", "data", Decimal("100.0000"), "bills_1.csv", 4),
+        ("2026-03", "device_instalment", Decimal("500.0000"), "bills_1.csv", 5),
+        ("2026-05", "data", Decimal("-20.0000"), "bills_1.csv", 8),
+        ("2026-05", "voice", Decimal("90.0050"), "bills_2.csv", 2),
+        ("2026-06", "credit_me", Decimal("1.0000"), "bills_1.csv", 7),
+    ]
+    for bill in found.bills:
+        line = (small.deployment.drops / bill.file).read_text().splitlines()[bill.row - 1]
+        assert bill.charge_type in line
+        assert f"{bill.amount.normalize():f}" in line
+
+
+def test_window_value_is_the_sum_of_the_bills_that_count(small: SmallRelease) -> None:
+    spend = next(w for w in _explain(small).windows if w.metric.metric_id == "spend_6m_amount")
+    assert (spend.value, spend.traced, spend.periods[0], spend.periods[-1]) == (Decimal(SPEND), Decimal(SPEND), "2026-01", "2026-06")
+    assert {period: amount for period, amount, _ in spend.by_period}["2026-05"] == Decimal("70.0050")
+
+
+def test_points_of_last_year_are_listed_and_bonus_points_do_not_count(small: SmallRelease) -> None:
+    found = _explain(small)
+    points = next(w for w in found.windows if w.metric.metric_id == "base_points_last_year")
+    assert (points.traced, len(found.points)) == (Decimal(2000), 3)
+
+
+def test_matched_rule_and_what_is_missing_to_the_level_above(small: SmallRelease) -> None:
+    found = _explain(small)
+    matched = found.matched
+    assert matched is not None
+    [condition] = matched.conditions
+    assert (condition.holds, condition.found, condition.months, condition.bar) == (True, Decimal(SPEND), 5, Decimal(200))
+    [above] = found.above
+    assert above.rule.level_id == "star_3"
+    assert above.conditions[0].missing == Decimal("179.9950") == Decimal(str(found.decision["missing_amount"]))
+
+
+def test_a_nomination_approved_by_its_requester_is_shown_and_does_not_count(small: SmallRelease) -> None:
+    found = _explain(small)
+    assert [(n.nomination_id, n.requester_id, n.approver_id) for n in found.nominations] == [("N1", "s1", "s1")]
+    assert not next(v for v in found.rules if v.rule.rule_id == "star_6_nominated").holds
+
+
+def test_rows_that_came_after_the_release_are_not_shown(small: SmallRelease) -> None:
+    text = "key,bill,number,month,day,charge,amount,kind,refers\nk5,b4,n1,2026-05,2026-05-20 08:00:00,voice,1.00,,\n"
+    (small.deployment.drops / "bills_3.csv").write_text(text)
+    ingest(small.deployment, small.ledger, say=lambda _: None)
+    assert "bills_3.csv" not in {bill.file for bill in _explain(small).bills}
+
+
+def test_deliveries_of_the_release_are_named(small: SmallRelease) -> None:
+    assert [d["channel"] for d in _explain(small).deliveries] == ["hotline"]
+
+
+def test_json_holds_everything_that_the_text_says(small: SmallRelease) -> None:
+    value = json.loads(json.dumps(_explain(small).as_json()))
+    assert value["level"]["level_id"] == "star_2"
+    assert value["matched_rule"]["conditions"][0]["compared_with"] == "200"
+    assert value["bills"][0] == {
+        "source": "billing",
+        "file": "bills_1.csv",
+        "row": 3,
+        "document_id": "b2",
+        "line_id": "n1",
+        "period": "2026-02",
+        "charge_type": "voice",
+        "amount": "50.0000",
+        "is_credit_note": False,
+        "counts_as_spend": True,
+    }
+    assert value["policy"]["approver"] == "head.of.customer.value"
+    assert value["release"]["release"] == RELEASE
+
+
+@pytest.mark.parametrize(
+    ("lang", "phrases"),
+    [
+        (
+            "en",
+            [
+                "Customer A: Two stars in Six-star rating, 2026-06",
+                "220.005 over 5 months",
+                "40 × 5 = 200",
+                "missing 179.995",
+                "Rose from One star",
+            ],
+        ),
+        ("zh", ["客户 A", "二星", "220.005", "40 × 5 = 200", "尚差 179.995", "由一星上升"]),
+    ],
+)
+def test_text_says_why_in_both_languages(small: SmallRelease, lang: str, phrases: list[str]) -> None:
+    text = render(_explain(small), "zh" if lang == "zh" else "en")
+    assert [phrase for phrase in phrases if phrase not in text] == []
+
+
+def test_a_leaver_is_explained_without_a_rule(small: SmallRelease) -> None:
+    steps = '[{"step":"scope","from":null,"to":null,"why":"left"}]'
+    gone = dict.fromkeys(("level_id", "level_rank", "qualified_level_id", "qualified_level_rank", "matched_rule_id", "policy_version"))
+    small.write_decisions({**gone, "status": "out_of_scope", "status_reason": "left", "movement": "left", "steps": steps, "evidence": {}})
+    found = _explain(small)
+    assert (found.matched, found.above, found.bills) == (None, [], [])
+    assert "out of scope" in render(found, "en")
+    assert "不在评级范围" in render(found, "zh")
+
+
+def test_a_decision_that_its_bills_do_not_give_is_a_mismatch(small: SmallRelease) -> None:
+    evidence = json.loads(decision()["evidence"]) | {"spend_6m_amount": "221.0050"}
+    small.write_decisions({"evidence": evidence})
+    with pytest.raises(Mismatch, match=r"220\.0050.*221\.0050"):
+        _explain(small)
+
+
+def test_a_decision_that_its_policy_does_not_give_is_a_mismatch(small: SmallRelease) -> None:
+    small.write_decisions({"matched_rule_id": "star_3_spend", "level_id": "star_3"})
+    with pytest.raises(Mismatch, match="star_2_spend"):
+        _explain(small)
+
+
+def test_evidence_that_is_not_whole_is_an_error(small: SmallRelease) -> None:
+    small.write_decisions({"evidence": {"brand": "easyown"}})
+    with pytest.raises(Failed, match="evidence lacks"):
+        _explain(small)
+
+
+@pytest.mark.parametrize(
+    ("customer", "program", "period", "what"),
+    [
+        ("nobody", "six_star", PERIOD, "no customer 'nobody'"),
+        ("A", "seven_star", PERIOD, "no program 'seven_star'"),
+        ("A", "six_star", "2026-07", "2026-07 is not released; released are 2026-06"),
+    ],
+)
+def test_an_unknown_customer_program_or_period_is_bad_input_with_a_remedy(
+    small: SmallRelease, customer: str, program: str, period: str, what: str
+) -> None:
+    with pytest.raises(BadInput, match=what) as err:
+        _explain(small, customer, program, period)
+    assert err.value.remedy
+
+
+def test_a_landed_part_that_is_gone_is_an_error_that_names_it(small: SmallRelease) -> None:
+    next((small.deployment.landing / "bill_lines").rglob("*.parquet")).unlink()
+    with pytest.raises(Failed, match="landed file is gone"):
+        _explain(small)
