@@ -80,11 +80,11 @@ def applied(deployment: Deployment, plan: RunPlan) -> None:
 
 def _compile(deployment: Deployment, policies: Policies, periods: list[str]) -> dict[str, str]:
     """The fragments; a program that needs an entity which no source of the deployment delivers is not evaluated."""
-    from orchestration.ingest import load_mappings
+    from orchestration.ingest import load_contracts, load_mappings
     from orchestration.policy import compile_policies
 
     delivered = {feed.entity for mapping in load_mappings(deployment) for feed in mapping.feeds}
-    return compile_policies(policies, periods, set(inputs.load_contracts()) - delivered)
+    return compile_policies(policies, periods, set(load_contracts()) - delivered)
 
 
 def _span(periods: list[str]) -> str:
