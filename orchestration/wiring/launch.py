@@ -103,7 +103,7 @@ def visible_releases(deployment: Deployment, periods: Sequence[str]) -> dict[str
     """Period → release id in the current catalog, for each of ``periods``."""
     from orchestration.release import current_catalog
 
-    known = current_catalog(deployment).periods
+    known: dict[str, str] = (current_catalog(deployment) or {}).get("periods", {})
     return {period: known.get(period) for period in periods}
 
 
