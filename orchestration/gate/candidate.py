@@ -7,9 +7,11 @@ column ``period``, all of them otherwise. No Great Expectations here: the releas
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
+
+import duckdb
 
 from orchestration.ledger.store import canonical_json
 
@@ -89,6 +91,11 @@ def select_period(mart: Mart, relation: str, period: str) -> str:
     return f"select * from {relation}" + (f" where period = {literal(period)}" if mart.by_period else "")
 
 
+def business_columns(columns: Iterable[str]) -> list[str]:
+    """The columns that say what was decided, by name: all but those about the run."""
+    return sorted(name for name in columns if name not in RUN_COLUMNS and not name.startswith("_"))
+
+
 def canonical_hash(con: Connection, relation: str, columns: Mapping[str, str]) -> tuple[int, str]:
     """Number of rows and hash of a relation's business columns, whatever the order of rows or columns.
 
@@ -96,10 +103,10 @@ def canonical_hash(con: Connection, relation: str, columns: Mapping[str, str]) -
     alike, null apart from the empty text. Its SHA-256 is cut into pieces that are summed over the rows: a sum does not
     depend on order, and counts a row that stands twice. DuckDB's own hash() may change between versions; this does not.
     """
-    business = sorted(name for name in columns if name not in RUN_COLUMNS and not name.startswith("_"))
+    business = business_columns(columns)
     parts = [
         f"coalesce(strlen({quoted(name)}) || ':' || {quoted(name)}, '~')"
-        if columns[name] == "VARCHAR"
+        if columns[name] in ("VARCHAR", "JSON")
         else f"coalesce(cast({quoted(name)} as varchar), '~')"
         for name in business
     ]
@@ -107,6 +114,18 @@ def canonical_hash(con: Connection, relation: str, columns: Mapping[str, str]) -
     row = rows_of(con, f"select count(*), {sums} from (select sha256(concat_ws('|', {', '.join(parts)})) as h from {relation})")[0]
     digest = hashlib.sha256(canonical_json({"columns": business, "rows": row[0], "sums": [str(value) for value in row[1:]]}).encode())
     return int(row[0]), digest.hexdigest()
+
+
+def fingerprint(con: Connection, relation: str, columns: Mapping[str, str]) -> tuple[int, str]:
+    """Number of rows and a quick hash of a relation, whatever the order of its rows.
+
+    Made of DuckDB's own hash, which may differ between its versions: it ties a gate's verdict to the rows that are
+    then released, minutes later, and is compared with nothing older. What is kept is :func:`canonical_hash`.
+    """
+    business = ", ".join(quoted(name) for name in business_columns(columns))
+    rows, first, second = rows_of(con, f"select count(*), sum(hash({business})), sum(hash({business}, 1)) from {relation}")[0]
+    text = canonical_json([duckdb.__version__, dict(sorted(columns.items())), rows, str(first), str(second)])
+    return int(rows), hashlib.sha256(text.encode()).hexdigest()
 
 
 def combined_hash(hashes: Mapping[str, str]) -> str:

@@ -12,7 +12,8 @@ class GateResult:
     """The verdict on one candidate.
 
     ``checks``: {suite, check, passed, severity, observed, expected, failing_rows, failing_keys_file (relative to the
-    data folder, or null)}. ``path``: results.json. ``tables``: mart → {rows, hash}.
+    data folder, or null)}. ``path``: results.json. ``tables``: mart → {rows, hash}; ``candidate_hash`` combines those hashes (quick
+    ones, see ``gate.candidate.fingerprint``).
     """
 
     run_id: str

@@ -14,10 +14,11 @@ from typing import Any
 from orchestration.deployment import Deployment
 from orchestration.errors import Failed, TierhouseError
 from orchestration.failpoints import failpoint
-from orchestration.gate.candidate import Connection, Plan, canonical_hash, combined_hash, literal, marts_of, quoted, rows_of, select_period
+from orchestration.gate.candidate import Connection, Plan, combined_hash, fingerprint, literal, marts_of, quoted, rows_of, select_period
 from orchestration.gate.drops import make_drop_tables
 from orchestration.gate.result import GateResult
 from orchestration.gate.suites import Check, Expectation, Suite, load_suites
+from orchestration.gate.validation import Session, Verdict, session
 from orchestration.ingest.files import place, storage_errors
 from orchestration.ledger.store import Ledger
 from orchestration.periods import add_months
@@ -27,7 +28,6 @@ Say = Callable[[str], None]
 WAREHOUSE = "warehouse"
 # Relations beside the marts that suites may look at, where the warehouse has them.
 VISIBLE_SCHEMAS = ("intermediate", "policy", "ctl", "landing")
-NONE = [Expectation(type="expect_table_row_count_to_equal", kwargs={"value": 0})]
 
 
 def open_problems(deployment: Deployment, ledger: Ledger) -> Mapping[str, list[Any]]:
@@ -51,8 +51,6 @@ def run_gate(
     ``problems`` defaults to what the ingest says keeps periods open. Raises Failed when the gate itself cannot be
     carried out (recorded as a verdict that nothing passes), BadInput for a suite that cannot be read.
     """
-    from orchestration.gate.validation import session
-
     folder = deployment.gates / period / plan.run_id
     relative = folder.relative_to(deployment.data)
     try:
@@ -156,9 +154,8 @@ def make_candidate(con: Connection, deployment: Deployment, plan: Plan, period: 
     tables: dict[str, dict[str, Any]] = {}
     for mart in marts:
         stored = f"{WAREHOUSE}.marts.{quoted(mart.name)}"
-        # Kept as a table: marts may be views over the whole warehouse, and every check would compute them again.
-        con.execute(f"create table candidate.{quoted(mart.name)} as {select_period(mart, stored, period)}")
-        rows, digest = canonical_hash(con, f"candidate.{quoted(mart.name)}", mart.columns)
+        con.execute(f"create view candidate.{quoted(mart.name)} as {select_period(mart, stored, period)}")
+        rows, digest = fingerprint(con, f"candidate.{quoted(mart.name)}", mart.columns)
         tables[mart.name] = {"rows": rows, "hash": digest}
         released = before / f"{mart.name}.parquet" if isinstance(before, Path) else None
         if released is not None and released.is_file():
@@ -197,27 +194,37 @@ def make_build_table(con: Connection, ledger: Ledger, plan: Plan) -> None:
             )
 
 
-def run_suite(gx: Any, suite: Suite, deployment: Deployment, folder: Path) -> list[dict[str, Any]]:
+def run_suite(gx: Session, suite: Suite, deployment: Deployment, folder: Path) -> list[dict[str, Any]]:
     """All checks of a suite, relation by relation so that GX computes their metrics together."""
     for relation in suite.relations:
         gx.con.execute(f"create or replace table gate.{relation.name} as {relation.sql}")
-    verdicts: dict[str, list[Any]] = {}
-    by_relation: dict[str, list[Check]] = {}
+    by_relation: dict[str, list[tuple[Check, list[Expectation]]]] = {}
+    counted = [check for check in suite.checks if check.none_of is not None]
+    for check in counted:
+        gx.con.execute(f"create table gate.{check.check} as {check.none_of}")
+    if counted:
+        # One row, one column a check: so that GX looks at all of them in one query.
+        counts = ", ".join(f"(select count(*) from gate.{check.check}) as {check.check}" for check in counted)
+        gx.con.execute(f"create table gate.{suite.suite}_failing_rows as select {counts}")
+        by_relation[f"gate.{suite.suite}_failing_rows"] = [(check, [none_in(check.check)]) for check in counted]
     for check in suite.checks:
-        if check.none_of is not None:
-            gx.con.execute(f"create table gate.{check.check} as {check.none_of}")
-            verdicts[check.check] = gx.validate(f"gate.{check.check}", NONE)
-        else:
-            by_relation.setdefault(str(check.relation), []).append(check)
-    for relation_name, together in by_relation.items():
-        found = gx.validate(relation_name, [item for check in together for item in check.expectations])
-        for check in together:
-            verdicts[check.check], found = found[: len(check.expectations)], found[len(check.expectations) :]
+        if check.relation is not None:
+            by_relation.setdefault(check.relation, []).append((check, check.expectations))
+    verdicts: dict[str, list[Verdict]] = {}
+    for name, together in by_relation.items():
+        found = gx.validate(name, [item for _, expectations in together for item in expectations])
+        for check, expectations in together:
+            verdicts[check.check], found = found[: len(expectations)], found[len(expectations) :]
     return [check_result(gx.con, suite, check, verdicts[check.check], deployment, folder) for check in suite.checks]
 
 
+def none_in(column: str) -> Expectation:
+    """A count of failing rows is zero."""
+    return Expectation(type="expect_column_values_to_be_between", kwargs={"column": column, "min_value": 0, "max_value": 0})
+
+
 def check_result(
-    con: Connection, suite: Suite, check: Check, verdicts: Sequence[Any], deployment: Deployment, folder: Path
+    con: Connection, suite: Suite, check: Check, verdicts: Sequence[Verdict], deployment: Deployment, folder: Path
 ) -> dict[str, Any]:
     """Verdict of one check, with all failing keys written to ``<check>.csv`` when it failed."""
     errors = [verdict.error for verdict in verdicts if verdict.error]

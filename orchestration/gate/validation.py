@@ -6,12 +6,13 @@ progress bars are off, and results carry counts only (failing keys are listed by
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
+import threading
 import uuid
 import warnings
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -34,21 +35,47 @@ class Verdict:
 
 
 class Session:
-    """A GX context over one in-memory DuckDB database; ``con`` is the same database for our own SQL."""
+    """A GX context over one in-memory DuckDB database; ``con`` is the same database for our own SQL.
 
-    def __init__(self, source: DuckDBDatasource, con: Connection) -> None:
-        self._source = source
-        self._engine = source.get_execution_engine()
+    GX is imported in a thread from the start on, while the caller makes the candidate in ``con``: it takes seconds.
+    """
+
+    def __init__(self, url: str, con: Connection) -> None:
         self.con = con
+        self._url = url
+        self._source: DuckDBDatasource | None = None
+        self._importing = threading.Thread(target=_import_quietly, name="import great_expectations", daemon=True)
+        self._importing.start()
+
+    def _open(self) -> DuckDBDatasource:
+        if self._source is None:
+            self._importing.join()
+            import great_expectations as gx
+            from great_expectations.data_context.types.base import ProgressBarsConfig
+
+            from orchestration.gate.duckdb_datasource import DuckDBDatasource  # noqa: F401  (registers add_duckdb)
+
+            context = gx.get_context(mode="ephemeral")
+            context.variables.progress_bars = ProgressBarsConfig(globally=False)
+            self._source = context.data_sources.add_duckdb(name="warehouse", connection_string=self._url)
+        return self._source
+
+    def close(self) -> None:
+        """Close GX's connections."""
+        self._importing.join()
+        if self._source is not None:
+            self._source.get_execution_engine().release()
+            self._source.get_engine().dispose()
 
     def validate(self, relation: str, expectations: Sequence[Expectation]) -> list[Verdict]:
         """Verdicts in the order of the expectations. ``relation``: schema.table in the session's database."""
+        source = self._open()
         import great_expectations as gx
         from great_expectations.expectations.expectation_configuration import ExpectationConfiguration
 
-        self._engine.end_transaction()
+        source.get_execution_engine().end_transaction()
         schema, table = relation.split(".")
-        asset = self._source.add_table_asset(f"{relation}#{uuid.uuid4().hex[:8]}", table_name=table, schema_name=schema)
+        asset = source.add_table_asset(f"{relation}#{uuid.uuid4().hex[:8]}", table_name=table, schema_name=schema)
         batch = asset.add_batch_definition_whole_table("whole").get_batch()
         suite = gx.ExpectationSuite(
             name=relation,
@@ -82,28 +109,35 @@ def _error_of(info: Any) -> str | None:
     return "; ".join(messages) or None
 
 
-@contextmanager
-def session() -> Iterator[Session]:
-    """Open a session; closing it closes every database attached to it."""
+def _import_quietly() -> None:
+    """Import GX with its warnings off. Fails in silence: whoever needs it imports it again and gets the error."""
     os.environ.setdefault("GX_ANALYTICS_ENABLED", "false")
-    with warnings.catch_warnings():
+    with contextlib.suppress(Exception), warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        import great_expectations as gx
-        from great_expectations.data_context.types.base import ProgressBarsConfig
+        import great_expectations.expectations.expectation_configuration  # noqa: F401
 
-        from orchestration.gate.duckdb_datasource import DuckDBDatasource  # noqa: F401  (registers add_duckdb)
+        import orchestration.gate.duckdb_datasource  # noqa: F401
 
         logging.getLogger("great_expectations").setLevel(logging.ERROR)
-        context = gx.get_context(mode="ephemeral")
-        context.variables.progress_bars = ProgressBarsConfig(globally=False)
-        source = context.data_sources.add_duckdb(name="warehouse", connection_string=f"duckdb:///:memory:gate_{uuid.uuid4().hex[:8]}")
-        engine = source.get_execution_engine()
-        with engine.get_connection() as kept:
-            # A DuckDB connection of its own to the same database, so that our statements and GX's transactions do not meet.
-            con = kept.connection.dbapi_connection.cursor().cursor()
-        try:
-            yield Session(source, con)
-        finally:
-            con.close()
-            engine.release()
-            source.get_engine().dispose()
+
+
+@contextlib.contextmanager
+def session() -> Iterator[Session]:
+    """Open a session; closing it closes every database attached to it."""
+    import duckdb_engine  # noqa: F401  (the dialect)
+    import sqlalchemy as sa
+
+    # Through the dialect, because DuckDB refuses a second connection to a database with another configuration.
+    url = f"duckdb:///:memory:gate_{uuid.uuid4().hex[:8]}"
+    engine = sa.create_engine(url)
+    raw = engine.raw_connection()
+    dialect_cursor: Any = raw.cursor()
+    con = dialect_cursor.cursor()
+    opened = Session(url, con)
+    try:
+        yield opened
+    finally:
+        opened.close()
+        con.close()
+        raw.close()
+        engine.dispose()

@@ -13,7 +13,7 @@ import duckdb
 
 from orchestration.deployment import Deployment
 from orchestration.errors import Failed
-from orchestration.gate.candidate import Mart, canonical_hash, literal, marts_of, quoted, rows_of, select_period
+from orchestration.gate.candidate import Mart, canonical_hash, fingerprint, literal, marts_of, quoted, rows_of, select_period
 from orchestration.ingest.files import sha256_file, sync_folder
 
 WAREHOUSE = "warehouse"
@@ -39,15 +39,14 @@ def open_warehouse(deployment: Deployment) -> duckdb.DuckDBPyConnection:
 
 
 def write_marts(con: duckdb.DuckDBPyConnection, folder: Path, period: str) -> dict[str, dict[str, Any]]:
-    """One Parquet file a mart and the BI file; return mart → {file, rows, hash}, hashed from what was written."""
+    """One Parquet file a mart and the BI file; return mart → {file, rows, hash, fingerprint}, of what was written."""
     tables: dict[str, dict[str, Any]] = {}
     bi_file = folder / BI_FILE
     con.execute(f"attach {literal(str(bi_file))} as bi (storage_version {literal(STORAGE_VERSION)})")
     try:
         for mart in marts_of(con, WAREHOUSE):
             file = folder / f"{mart.name}.parquet"
-            rows, digest = _write_mart(con, mart, file, period)
-            tables[mart.name] = {"file": file.name, "rows": rows, "hash": digest}
+            tables[mart.name] = {"file": file.name, **_write_mart(con, mart, file, period)}
             con.execute(f"create table bi.{quoted(mart.name)} as select * from read_parquet({literal(str(file))})")
         con.execute("checkpoint bi")
     finally:
@@ -55,12 +54,14 @@ def write_marts(con: duckdb.DuckDBPyConnection, folder: Path, period: str) -> di
     return tables
 
 
-def _write_mart(con: duckdb.DuckDBPyConnection, mart: Mart, file: Path, period: str) -> tuple[int, str]:
+def _write_mart(con: duckdb.DuckDBPyConnection, mart: Mart, file: Path, period: str) -> dict[str, Any]:
     order = [quoted(column) for column in SORT_COLUMNS if column in mart.columns]
     query = select_period(mart, f"{WAREHOUSE}.marts.{quoted(mart.name)}", period)
     ordered = f" order by {', '.join(order)}" if order else ""
     con.execute(f"copy ({query}{ordered}) to {literal(str(file))} (format parquet, compression zstd)")
-    return canonical_hash(con, f"read_parquet({literal(str(file))})", mart.columns)
+    written = f"read_parquet({literal(str(file))})"
+    rows, digest = canonical_hash(con, written, mart.columns)
+    return {"rows": rows, "hash": digest, "fingerprint": fingerprint(con, written, mart.columns)[1]}
 
 
 def write_policies(con: duckdb.DuckDBPyConnection, folder: Path) -> None:

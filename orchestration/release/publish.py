@@ -110,14 +110,7 @@ def release_period(
     earlier = held_before(ledger, period, done)
     if earlier:
         return PeriodReport(period, "held", visible, f"{earlier} is held, and with it what comes after")
-    gate = last_gate(ledger, period, plan.run_id)
-    assert gate is not None
-    approved_hash = gate.payload["candidate_hash"]
     revisions = release_entries(ledger, period)
-    # The newest first; an older one can only be equal after a rollback.
-    for payload in reversed(revisions):
-        if payload["candidate_hash"] == approved_hash:
-            return PeriodReport(period, "unchanged" if payload["release"] == visible else "released", payload["release"])
     name = f"{period}.r{len(revisions) + 1}"
     scratch = deployment.scratch / f"release-{name}"
     try:
@@ -137,9 +130,14 @@ def _write(deployment: Deployment, ledger: Ledger, plan: Plan, period: str, name
     con = open_warehouse(deployment)
     try:
         tables = write_marts(con, scratch, period)
-        candidate_hash = combined_hash({mart: table["hash"] for mart, table in tables.items()})
+        candidate_hash = combined_hash({mart: table.pop("fingerprint") for mart, table in tables.items()})
         if candidate_hash != gate.payload["candidate_hash"]:
             return PeriodReport(period, "held", visible, "the gate looked at other rows than the candidate holds now")
+        content_hash = combined_hash({mart: table["hash"] for mart, table in tables.items()})
+        # The newest first; an older one can only be equal after a rollback.
+        for payload in reversed(release_entries(ledger, period)):
+            if payload["content_hash"] == content_hash:
+                return PeriodReport(period, "unchanged" if payload["release"] == visible else "released", payload["release"])
         write_policies(con, scratch)
     finally:
         con.close()
@@ -156,14 +154,14 @@ def _write(deployment: Deployment, ledger: Ledger, plan: Plan, period: str, name
         "run_id": plan.run_id,
         "code_version": plan.code_version,
         "cutoff_seq": plan.cutoff_seq,
-        "candidate_hash": candidate_hash,
+        "content_hash": content_hash,
         "policy_hash": plan.policy_hash,
         "inputs_hash": plan.inputs_hash,
         "previous": revisions[-1]["release"] if revisions else None,
         "chain": everything[-1]["manifest_hash"] if everything else None,
         "tables": tables,
         "files": files,
-        "gate": {"seq": gate.seq, "hash": gate.hash, "passed": True, "checks": gate.payload["checks"]},
+        "gate": {"seq": gate.seq, "hash": gate.hash, "passed": True, "candidate_hash": candidate_hash, "checks": gate.payload["checks"]},
         "inputs": inputs(ledger, plan.cutoff_seq),
     }
     (scratch / MANIFEST).write_text(json.dumps(manifest, ensure_ascii=False, indent=1) + "\n", encoding="utf-8")
@@ -178,7 +176,7 @@ def _write(deployment: Deployment, ledger: Ledger, plan: Plan, period: str, name
     ledger.append(
         "release",
         {
-            **{key: manifest[key] for key in ("release", "period", "revision", "run_id", "code_version", "cutoff_seq", "candidate_hash")},
+            **{key: manifest[key] for key in ("release", "period", "revision", "run_id", "code_version", "cutoff_seq", "content_hash")},
             **{key: manifest[key] for key in ("policy_hash", "inputs_hash", "previous", "chain")},
             "manifest_hash": sha256_file(target / MANIFEST),
             "rows": {mart: table["rows"] for mart, table in tables.items()},
