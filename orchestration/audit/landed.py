@@ -131,7 +131,7 @@ class Landing:
         newest = ""
         if superseded:
             bind["superseded"] = superseded
-            newest = "anti join read_parquet($superseded) s on s.file_id = l._file_id and s.row = l._row"
+            newest = "anti join read_parquet($superseded) s on s.file_id = l._file_id and s.key = l._key"
         return self._con.execute(
             f"select l._source, l._file_id, l._row, {columns} from read_parquet($parts, union_by_name = true, hive_partitioning = false) l {newest} where {where}",
             bind,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import unicodedata
+from collections.abc import Iterable
 from decimal import ROUND_HALF_UP, Decimal
 from typing import Any
 
@@ -44,9 +45,13 @@ def _in_order(explanation: Explanation) -> list[Window]:
 
 def amount(value: Decimal) -> str:
     """All digits that matter, with separators: ``1,930`` and ``79.995``, at least two places if any."""
-    plain = value.normalize()
-    places = max(-int(plain.as_tuple().exponent), 0)
-    return f"{plain:,.{max(places, 2) if places else 0}f}"
+    return f"{value:,.{_places([value])}f}"
+
+
+def _places(values: Iterable[Decimal]) -> int:
+    """Decimal places that show every value of a column in full: none for whole numbers, else at least two."""
+    needed = max((-int(value.normalize().as_tuple().exponent) for value in values), default=0)
+    return max(needed, 2) if needed > 0 else 0
 
 
 def _name(item: Any, lang: Lang) -> str:
@@ -169,6 +174,7 @@ def _window(w: Window, currency: str, lang: Lang) -> list[str]:
     value = text(lang, "nothing") if w.value is None else amount(w.value)
     if w.traced is None:
         return [text(lang, "window_untraced", name=_name(w.metric, lang), value=value, unit=_unit(w.metric.row["unit"], currency, lang))]
+    places = _places(found for _, found, _ in w.by_period)
     head = text(
         lang,
         "window",
@@ -180,7 +186,7 @@ def _window(w: Window, currency: str, lang: Lang) -> list[str]:
     )
     return [
         head,
-        *("  " + text(lang, "window_period", period=p, value=f"{amount(found):>14}", rows=rows) for p, found, rows in w.by_period),
+        *("  " + text(lang, "window_period", period=p, value=f"{found:>14,.{places}f}", rows=rows) for p, found, rows in w.by_period),
         "  " + text(lang, "window_traced"),
     ]
 

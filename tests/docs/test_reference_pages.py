@@ -6,8 +6,9 @@ import re
 
 import pytest
 
-from docs.generate import DOCS, ENVIRONMENT, PAGES, load_contract_files
+from docs.generate import DOCS, ENVIRONMENT, PAGES
 from orchestration.deployment import PROJECT_ROOT, Config
+from orchestration.ingest.contracts import load_contracts
 
 
 @pytest.mark.parametrize("name", PAGES)
@@ -24,9 +25,9 @@ def test_configuration_page_names_every_key_with_its_meaning() -> None:
 
 def test_contracts_page_names_every_column() -> None:
     page = PAGES["reference/contracts.md"]()
-    for entity, contract in load_contract_files().items():
+    for entity, contract in load_contracts().items():
         section = page.split(f"\n## {entity}\n")[1].split("\n## ")[0]
-        assert all(f"| `{column}` |" in section for column in contract["columns"])
+        assert all(f"| `{column}` |" in section for column in contract.columns)
 
 
 def test_every_environment_variable_that_the_code_reads_is_documented() -> None:

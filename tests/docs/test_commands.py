@@ -1,0 +1,74 @@
+"""Every command that the documentation tells a reader to run works, in the order in which a page shows them.
+
+Fenced blocks whose info string ends in ``run`` are run, a page at a time, in a folder of its own that looks like the project's after
+``make run``: the state is in ``var/telecom``. What a block prints is not compared.
+"""
+
+from __future__ import annotations
+
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from orchestration.deployment import PROJECT_ROOT
+from tests.support import Cli
+
+PAGES = [PROJECT_ROOT / "README.md", *sorted((PROJECT_ROOT / "docs").rglob("*.md"))]
+_BLOCK = re.compile(r"^```(?:sh|console) run\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+# Pages that begin with an empty place; the others begin with two released months of the sample company.
+_FROM_NOTHING = {"getting-started.md", "onboarding-a-source.md"}
+# A page about another deployment names it itself.
+_OWN_DEPLOYMENT = {"onboarding-a-source.md"}
+
+
+def runnable(page: Path) -> list[str]:
+    """The runnable blocks of a page, in order."""
+    return _BLOCK.findall(page.read_text(encoding="utf-8"))
+
+
+@pytest.mark.parametrize("page", [page for page in PAGES if page.exists() and runnable(page)], ids=lambda page: page.name)
+def test_commands_of_the_page_run(page: Path, tmp_path: Path, request: pytest.FixtureRequest) -> None:
+    state = tmp_path / "var" / "telecom"
+    if page.name not in _FROM_NOTHING:
+        sample: Cli = request.getfixturevalue("released_sample")
+        shutil.copytree(sample.data, state)
+        shutil.copytree(sample.drops, state / "drops")
+    env = Cli(tmp_path).environment(TIERHOUSE_DEPLOYMENT=str(PROJECT_ROOT / "examples" / "telecom"), TIERHOUSE_DATA=str(state))
+    env |= {"TIERHOUSE_DROPS": str(state / "drops"), "PATH": f"{Path(sys.executable).parent}:{env['PATH']}"}
+    if page.name in _OWN_DEPLOYMENT:
+        env = {name: value for name, value in env.items() if not name.startswith("TIERHOUSE_")}
+    for block in runnable(page):
+        done = subprocess.run(["bash", "-euo", "pipefail", "-c", block], cwd=tmp_path, env=env, capture_output=True, text=True, timeout=500)
+        assert done.returncode == 0, f"{page.name}:\n{block}\nexit {done.returncode}\n{done.stdout[-3000:]}\n{done.stderr[-3000:]}"
+
+
+@pytest.mark.parametrize("page", [page for page in PAGES if page.exists()], ids=lambda page: str(page.relative_to(PROJECT_ROOT)))
+def test_links_lead_somewhere(page: Path) -> None:
+    text = re.sub(r"^```.*?^```$", "", page.read_text(encoding="utf-8"), flags=re.MULTILINE | re.DOTALL)
+    broken = []
+    for link in re.findall(r"\]\(([^)\s]+)\)", text):
+        target, _, anchor = link.partition("#")
+        if re.match(r"\w+:", link):
+            continue
+        file = page if not target else (page.parent / target).resolve()
+        if not file.exists() or (anchor and anchor not in _anchors(file)):
+            broken.append(link)
+    assert broken == []
+
+
+def _anchors(file: Path) -> set[str]:
+    headings = re.findall(r"^#+ (.+)$", file.read_text(encoding="utf-8"), re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+def test_pages_that_the_code_sends_a_reader_to_are_there() -> None:
+    named = set()
+    for folder in ("orchestration", "models", "dbt_project", "seeds", "examples", "expectations"):
+        for path in (PROJECT_ROOT / folder).rglob("*"):
+            if path.suffix in {".py", ".sql", ".yml", ".yaml", ".md", ".csv"} and "target" not in path.parts:
+                named |= {(match, path.name) for match in re.findall(r"\bdocs/[\w/.-]+\.md\b", path.read_text(encoding="utf-8"))}
+    assert [entry for entry in sorted(named) if not (PROJECT_ROOT / entry[0]).exists()] == []
