@@ -69,7 +69,7 @@ def parse_decimal(text: str, scale: int = MONEY_SCALE) -> Decimal:
             raise CellProblem(
                 f"{shown} looks like a date that a spreadsheet made of a number", "format the column as text and write the number"
             )
-        if re.fullmatch(r"\D{1,3}[\d.,]+|[\d.,]+\D{1,3}", plain):
+        if re.fullmatch(r"[^\d=]{1,3}[\d.,]+|[\d.,]+[^\d=]{1,3}", plain):
             raise CellProblem(f"{shown} holds a unit or currency sign", "write the number alone")
         raise CellProblem(f"{shown} is not a number", "write digits with a point before decimals, for example 300 or 79.995")
     value = Decimal(plain)
@@ -132,7 +132,7 @@ def parse_id(text: str) -> str:
     """A lower-case identifier."""
     if ID.fullmatch(text):
         return text
-    guess = re.sub(r"[^a-z0-9]+", "_", _narrow(text).lower()).strip("_")
+    guess = re.sub(r"[^a-z0-9]+", "_", unicodedata.normalize("NFKC", text).lower()).strip("_")
     hint = f", for example {guess}" if ID.fullmatch(guess) else ""
     raise CellProblem(f"{text!r} is not a name", f"write lower-case letters, digits and underscores, beginning with a letter{hint}")
 
@@ -160,6 +160,10 @@ def parse_window(text: str) -> str:
             raise CellProblem("a window of 0 months holds nothing", "write at least 1m")
         if months > MAX_WINDOW_MONTHS:
             raise CellProblem(f"a window of {months} months is too long", f"write at most {MAX_WINDOW_MONTHS}m, or total")
+        if found[1] and 2 * months > MAX_WINDOW_MONTHS:
+            raise CellProblem(
+                f"a window that reaches {2 * months} months back is too long", f"write at most previous_{MAX_WINDOW_MONTHS // 2}m"
+            )
         return f"{found[1] or ''}{months}m"
     return plain
 

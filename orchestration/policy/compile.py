@@ -231,9 +231,8 @@ def _gap_case(program: Program, version: Version, levels: dict[str, Level]) -> s
                     fails = f"not coalesce({sql.condition(_lower_bound(condition), 'r', levels)}, false)"
                     inner.append(f"    when {' and '.join([*fixed, fails])} then {sql.literal(_gap(target, number))}")
         for number, condition in enumerate(to_rules[0].conditions):
-            inner.append(
-                f"    when not coalesce({sql.condition(condition, 'r', levels)}, false) then {sql.literal(_gap(to_rules[0], number))}"
-            )
+            asked = _lower_bound(condition) if _can_be_raised(condition) else condition
+            inner.append(f"    when not coalesce({sql.condition(asked, 'r', levels)}, false) then {sql.literal(_gap(to_rules[0], number))}")
         if len(inner) > 1:
             inner = [*dict.fromkeys(inner), "end"]
             lines += [f"    -- from {lower.level_id} to {higher.level_id}", f"    when {here} then", indent("\n".join(inner), "        ")]

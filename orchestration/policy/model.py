@@ -10,6 +10,7 @@ from datetime import date
 from decimal import Decimal
 from typing import Any
 
+from orchestration.policy.cells import WINDOW
 from orchestration.policy.reader import Row, Seed
 
 Value = str | int | Decimal | bool | date
@@ -170,6 +171,18 @@ class Policies:
     programs: Mapping[str, Program]
     spend_charge_types: tuple[str, ...]
     hash: str
+
+    @property
+    def reach_months(self) -> int:
+        """Months, the period included, that the longest window looks back; 24 for last calendar year."""
+
+        def reach(window: str) -> int:
+            found = WINDOW.fullmatch(window)
+            if found is None or found[2] is None:
+                return {"ytd": 12, "last_year": 24}.get(window, 1)
+            return int(found[2]) * (2 if found[1] else 1)
+
+        return max((reach(metric.window) for metric in self.metrics.values()), default=1)
 
     def enabled(self) -> Iterator[Program]:
         """The programs that are run, in the order of the seed."""

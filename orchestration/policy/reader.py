@@ -12,7 +12,7 @@ import hashlib
 import io
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from functools import cache
+from functools import cache, lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -41,7 +41,7 @@ _PARSERS: dict[str, Callable[[str], Any]] = {
     "window": cells.parse_window,
     "source": str,
 }
-SQL_TYPES = {"integer": "BIGINT", "decimal": "DECIMAL(18,4)", "boolean": "BOOLEAN", "date": "DATE", "list": "VARCHAR[]"}
+SQL_TYPES = {"integer": "BIGINT", "decimal": "DECIMAL(18,4)", "boolean": "BOOLEAN", "date": "DATE"}
 
 
 class ColumnSchema(BaseModel):
@@ -203,6 +203,7 @@ def _cell(raw: str, column: ColumnSchema) -> Any:
     return value
 
 
+@lru_cache(maxsize=64)
 def parse_seed(name: str, content: bytes, file: str) -> Seed:
     """The rows of one seed. BadInput names file, row, column, what is wrong and what to write.
 

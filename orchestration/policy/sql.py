@@ -178,12 +178,16 @@ def rule(item: Rule, alias: str, levels: Mapping[str, Level]) -> str:
 
 
 def missing_amount(item: Condition, alias: str) -> str:
-    """How much more of a number meets the lower bound of ``item``, exactly; of an average: more of its sum over the window."""
+    """How much more of a number meets the lower bound of ``item``, exactly; of an average: more of its sum over the window.
+
+    Null for an average without months: no amount would mend it.
+    """
     column = operand(item.attribute, alias)
     bar = literal(item.values[0])
     step = ""
     if item.operator == ">":
         step = " + 1" if item.attribute.type == "integer" else " + 0.0001"
-    if item.attribute.kind == "average":
-        bar = f"{bar} * {months_of(item.attribute, alias)}"
-    return f"cast({bar} - {column}{step} as {AMOUNT})"
+    if item.attribute.kind != "average":
+        return f"cast({bar} - {column}{step} as {AMOUNT})"
+    months = months_of(item.attribute, alias)
+    return f"case when {months} > 0 then cast({bar} * {months} - {column}{step} as {AMOUNT}) end"

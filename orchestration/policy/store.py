@@ -16,34 +16,30 @@ _ARROW = {
     "decimal": pa.decimal128(18, 4),
     "boolean": pa.bool_(),
     "date": pa.date32(),
-    "list": pa.list_(pa.string()),
 }
 
 
 def _array(column: ColumnSchema, values: list[Any]) -> pa.Array:
-    return pa.array([list(v) if isinstance(v, tuple) else v for v in values], _ARROW.get(column.type, pa.string()))
+    return pa.array(["|".join(v) or None if isinstance(v, tuple) else v for v in values], _ARROW.get(column.type, pa.string()))
 
 
 def store_policies(con: duckdb.DuckDBPyConnection, policies: Policies, compiled: dict[str, str]) -> None:
-    """Replace schema ``policy`` (one table per seed) and ``ctl.compiled_sql`` (name, sql, sha256), in one transaction."""
-    con.execute("begin")
-    try:
-        con.execute("create schema if not exists policy")
-        con.execute("create schema if not exists ctl")
-        for seed in policies.seeds.values():
-            columns = ", ".join(f'"{name}" {column.sql_type}' for name, column in seed.schema.columns.items())
-            con.execute(f'create or replace table policy."{seed.name}" ({columns})')
-            if seed.rows:
-                arrays = {name: _array(column, [row[name] for row in seed.rows]) for name, column in seed.schema.columns.items()}
-                con.register("seed_rows", pa.table(arrays))
-                con.execute(f'insert into policy."{seed.name}" select * from seed_rows')
-                con.unregister("seed_rows")
-        con.execute("create or replace table ctl.compiled_sql (name varchar, sql varchar, sha256 varchar)")
-        con.executemany(
-            "insert into ctl.compiled_sql values (?, ?, ?)",
-            [(name, text, hashlib.sha256(text.encode()).hexdigest()) for name, text in compiled.items()],
-        )
-    except BaseException:
-        con.execute("rollback")
-        raise
-    con.execute("commit")
+    """Replace the tables of schema ``policy`` (one per seed) and ``ctl.compiled_sql`` (name, sql, sha256).
+
+    Lists stay as seeds write them (``a|b``), so that a table copied to CSV is a seed again. The caller owns the transaction.
+    """
+    con.execute("create schema if not exists policy")
+    con.execute("create schema if not exists ctl")
+    for seed in policies.seeds.values():
+        columns = ", ".join(f'"{name}" {column.sql_type}' for name, column in seed.schema.columns.items())
+        con.execute(f'create or replace table policy."{seed.name}" ({columns})')
+        if seed.rows:
+            arrays = {name: _array(column, [row[name] for row in seed.rows]) for name, column in seed.schema.columns.items()}
+            con.register("seed_rows", pa.table(arrays))
+            con.execute(f'insert into policy."{seed.name}" select * from seed_rows')
+            con.unregister("seed_rows")
+    con.execute("create or replace table ctl.compiled_sql (name varchar, sql varchar, sha256 varchar)")
+    con.executemany(
+        "insert into ctl.compiled_sql values (?, ?, ?)",
+        [(name, text, hashlib.sha256(text.encode()).hexdigest()) for name, text in compiled.items()],
+    )

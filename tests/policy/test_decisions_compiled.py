@@ -1,0 +1,409 @@
+"""Compiled programs decide as the rules read: boundaries, nulls, hit policies, versions, what is missing to the next level."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from decimal import Decimal
+from typing import Any
+
+import duckdb
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from orchestration.errors import BadInput
+from orchestration.policy import compile_policies, store_policies
+from orchestration.policy.model import Condition
+
+
+def spend(amount: str, months: int = 6, brand: str | None = "easyown", points: int = 0) -> dict[str, Any]:
+    return {"spend_6m_amount": Decimal(amount), "service_6m_months": months, "brand": brand, "base_points_last_year": points}
+
+
+@pytest.mark.parametrize(
+    ("row", "rule"),
+    [
+        (spend("1800"), "star_5_spend"),
+        (spend("1799.9999"), "star_4_spend"),
+        (spend("1800", brand="gotone"), "star_5_spend"),
+        (spend("1799.9999", brand="gotone"), "star_4_gotone"),
+        (spend("0", brand="gotone"), "star_4_gotone"),
+        (spend("720"), "star_4_spend"),
+        (spend("719.9999"), "star_3_spend"),
+        (spend("480"), "star_3_spend"),
+        (spend("479.97"), "star_2_spend"),
+        (spend("240"), "star_2_spend"),
+        (spend("239.9999"), "star_1_other"),
+        (spend("-10"), "star_1_other"),
+        (spend("720", brand=None), "star_4_spend"),
+        (spend("600", brand=None), "star_3_spend"),
+        (spend("600", months=2), "star_5_spend"),
+        (spend("599.9999", months=2), "star_4_spend"),
+        (spend("0", months=0), "star_1_other"),
+        (spend("0", months=0, brand="gotone"), "star_4_gotone"),
+        (spend("0", brand="gotone", points=15000), "star_6_points"),
+        (spend("0", brand="gotone", points=14999), "star_4_gotone"),
+        (spend("1800", brand="easyown", points=99999), "star_5_spend"),
+        (spend("1800", brand=None, points=99999), "star_5_spend"),
+    ],
+)
+def test_six_star_at_its_bars(seeds, decide, row, rule):
+    (decision,) = decide(seeds.load(), row)
+    assert (decision["status"], decision["matched_rule_id"]) == ("decided", rule)
+    assert decision["qualified_level_id"] == f"star_{decision['qualified_rank']}"
+    assert decision["qualified_level_id"].startswith(rule[:6])
+
+
+def test_an_approved_nomination_gives_six_stars_and_one_for_less_does_not(seeds, decide):
+    decisions = decide(
+        seeds.load(),
+        spend("0"),
+        spend("0"),
+        spend("0"),
+        nominations=[
+            ("six_star", "c0", "2026-06", "star_6", 6),
+            ("six_star", "c1", "2026-06", "star_5", 5),
+            ("six_star", "c2", "2026-05", "star_6", 6),
+        ],
+    )
+    assert [d["matched_rule_id"] for d in decisions] == ["star_6_nominated", "star_1_other", "star_1_other"]
+    assert json.loads(decisions[0]["evidence"])["nominated_level"] == "star_6"
+
+
+def test_evidence_names_every_attribute_and_keeps_amounts_exact(seeds, decide):
+    (decision,) = decide(seeds.load(), spend("79.9950", months=1, brand=None))
+    assert json.loads(decision["evidence"]) == {
+        "brand": None,
+        "points_last_year": 0,
+        "nominated_level": None,
+        "spend_6m_amount": "79.9950",
+        "service_6m_months": 1,
+    }
+
+
+@pytest.mark.parametrize(
+    ("row", "following", "attribute", "amount"),
+    [
+        (spend("100"), "star_2", "spend_avg_6m", "140"),
+        (spend("300"), "star_3", "spend_avg_6m", "180"),
+        (spend("479.97", months=4), "star_4", "spend_avg_6m", "0.03"),
+        (spend("900"), "star_5", "spend_avg_6m", "900"),
+        (spend("900", brand="gotone"), "star_5", "spend_avg_6m", "900"),
+        (spend("1800", brand="gotone", points=14000), "star_6", "points_last_year", "1000"),
+        (spend("1800"), "star_6", "brand", None),
+        (spend("0", brand="gotone", points=15000), None, None, None),
+        (spend("0", months=0), "star_2", "spend_avg_6m", None),
+    ],
+)
+def test_what_is_missing_to_the_next_level(seeds, decide, row, following, attribute, amount):
+    (decision,) = decide(seeds.load(), row)
+    assert (decision["next_level_id"], decision["missing_attribute"]) == (following, attribute)
+    assert decision["missing_amount"] == (Decimal(amount) if amount else None)
+
+
+def test_who_is_out_of_scope_is_not_decided_and_says_why(seeds, decide):
+    (decision,) = decide(seeds.load(), {**spend("1800"), "is_in_scope": False, "scope_reason": "test line"})
+    assert (decision["status"], decision["status_reason"], decision["qualified_level_id"]) == ("out_of_scope", "test line", None)
+    assert decision["matched_rule_id"] is None and decision["next_level_id"] is None
+
+
+def test_a_program_without_its_inputs_says_what_it_needs(seeds, decide):
+    (decision,) = decide(seeds.load(), spend("1800"), missing_entities={"points", "nominations", "staff"})
+    assert (decision["status"], decision["status_reason"]) == ("not_evaluated", "needs nominations, points")
+    assert decision["policy_version"] == "v1" and decision["qualified_level_id"] is None
+
+
+def two_versions(seeds, valid_to: str, valid_from: str) -> None:
+    rows = seeds.rows("policy_versions")
+    seeds.write("policy_versions", [rows[0], [*rows[1][:3], valid_to, *rows[1][4:]], ["six_star", "v2", valid_from, "", *rows[1][4:]]])
+    for seed in ("decision_rules", "decision_conditions"):
+        rows = seeds.rows(seed)
+        seeds.write(seed, [*rows, *([r[0], "v2", *r[2:]] for r in rows[1:])])
+    rows = seeds.rows("decision_conditions")
+    seeds.write("decision_conditions", [[*r[:5], "400" if r[1] == "v2" and r[5] == "300" else r[5]] for r in rows])
+
+
+def test_each_period_is_decided_by_its_own_version(seeds, decide):
+    two_versions(seeds, "2026-05", "2026-06")
+    policies = seeds.load()
+    rows = [{**spend("1800"), "customer_id": "c", "period": p} for p in ("2019-12", "2026-05", "2026-06")]
+    before, old, new = decide(policies, *rows)
+    assert (before["status"], before["status_reason"]) == ("not_evaluated", "no policy version holds for the period")
+    assert (old["policy_version"], old["qualified_level_id"]) == ("v1", "star_5")
+    assert (new["policy_version"], new["qualified_level_id"]) == ("v2", "star_4")
+    assert old["policy_hash"] != new["policy_hash"]
+    text = compile_policies(policies, periods=["2026-06"])["decisions"]
+    assert "version v2" in text and "version v1" not in text and "union all" not in text
+
+
+def test_ending_a_version_or_changing_texts_leaves_its_hash(seeds):
+    before = seeds.load()
+    two_versions(seeds, "2026-05", "2026-06")
+    seeds.set("decision_rules", 2, "description_en", "another text")
+    after = seeds.load()
+    assert before.programs["six_star"].versions[0].policy_hash == after.programs["six_star"].versions[0].policy_hash
+    assert before.hash != after.hash
+
+
+@pytest.mark.parametrize(
+    ("seed", "row", "column", "value"),
+    [
+        ("decision_conditions", 5, "value", "300.0001"),
+        ("decision_conditions", 5, "operator", ">"),
+        ("decision_rules", 9, "rule_order", "85"),
+        ("charge_types", 8, "counts_as_spend", "true"),
+        ("metrics", 3, "window", "7m"),
+        ("programs", 2, "hit_policy", "priority"),
+    ],
+)
+def test_what_changes_a_decision_changes_the_hash_of_the_version(seeds, seed, row, column, value):
+    before = seeds.load()
+    seeds.set(seed, row, column, value)
+    if seed == "metrics":
+        rows = seeds.rows("metrics")
+        service = next(n for n, r in enumerate(rows, 1) if r[0] == "service_6m_months")
+        seeds.set("metrics", service, "window", "7m")
+    after = seeds.load()
+    assert before.hash != after.hash
+    changed = before.programs["six_star"].versions[0].policy_hash != after.programs["six_star"].versions[0].policy_hash
+    assert changed == (seed != "decision_rules"), "the order of rules decides only where it changes"
+
+
+def test_two_versions_of_one_period_are_refused_before_anything_is_compiled(seeds):
+    two_versions(seeds, "2026-06", "2026-06")
+    with pytest.raises(BadInput, match="begins before version 'v1' ends"):
+        compile_policies(seeds.load())
+
+
+def test_priority_takes_the_highest_level_whatever_the_order(seeds, decide):
+    rules = [
+        ("low", "star_1", []),
+        ("high", "star_5", [("spend_avg_6m", ">=", "300")]),
+        ("middle", "star_3", [("spend_avg_6m", ">=", "80")]),
+    ]
+    seeds.rules(rules, "priority")
+    assert [d["matched_rule_id"] for d in decide(seeds.load(), spend("0"), spend("480"), spend("1800"))] == ["low", "middle", "high"]
+    seeds.rules(rules, "first")
+    assert {d["matched_rule_id"] for d in decide(seeds.load(), spend("0"), spend("480"), spend("1800"))} == {"low"}
+
+
+def test_unique_does_not_decide_where_two_rules_hold(seeds, decide):
+    seeds.rules([("low", "star_1", [("spend_avg_6m", "<", "80")]), ("high", "star_3", [("spend_avg_6m", ">=", "60")])], "unique")
+    low, both, high = decide(seeds.load(), spend("0"), spend("420"), spend("480"))
+    assert (low["matched_rule_id"], high["matched_rule_id"]) == ("low", "high")
+    assert (both["status"], both["matched_rule_id"], both["qualified_level_id"]) == ("not_evaluated", None, None)
+    assert "several rules" in both["status_reason"]
+
+
+def test_no_rule_that_holds_is_said(seeds, decide):
+    seeds.rules([("high", "star_3", [("spend_avg_6m", ">=", "60")])])
+    (decision,) = decide(seeds.load(), spend("0"))
+    assert (decision["status"], decision["status_reason"]) == ("not_evaluated", "no rule holds")
+
+
+def test_null_is_false_in_every_comparison_unless_a_rule_says_so(seeds, decide):
+    conditions = {
+        "equal": ("brand", "=", "gotone"),
+        "differs": ("brand", "!=", "gotone"),
+        "among": ("brand", "in", "gotone|mzone"),
+        "not_among": ("brand", "not in", "gotone"),
+        "average": ("spend_avg_6m", "<", "100"),
+        "average_differs": ("spend_avg_6m", "!=", "100"),
+        "average_not_among": ("spend_avg_6m", "not in", "100"),
+        "real_name": ("is_real_name", "!=", "true"),
+        "tenure": ("tenure_months", "<", "100"),
+    }
+    row = spend("0", months=0, brand=None)
+    for name, condition in conditions.items():
+        seeds.rules([(name, "star_2", [condition]), ("other", "star_1", [])])
+        assert decide(seeds.load(), row)[0]["matched_rule_id"] == "other", name
+    for condition in (
+        ("brand", "is null", ""),
+        ("brand", "in", "gotone|(null)"),
+        ("spend_avg_6m", "is null", ""),
+        ("spend_avg_6m", "in", "1|(null)"),
+    ):
+        seeds.rules([("asks", "star_2", [condition]), ("other", "star_1", [])])
+        assert decide(seeds.load(), row)[0]["matched_rule_id"] == "asks", condition
+
+
+def retail(seeds) -> None:
+    """The retailers' star table: spend and active months; no brand, no points."""
+    program = seeds.rows("programs")
+    seeds.write(
+        "programs",
+        [program[0], ["retail_star", "Retail stars", "零售星级", "customer", "decision_table", "first", "month", "spend_12m", "true", ""]],
+    )
+    head = seeds.rows("levels")[0]
+    seeds.write("levels", [head, *(["retail_star", f"star_{n}", str(n), f"{n}", f"{n}", "", ""] for n in (1, 2, 3))])
+    versions = seeds.rows("policy_versions")
+    seeds.write("policy_versions", [versions[0], ["retail_star", *versions[1][1:]]])
+    rules = [("star_3_regular", "star_3"), ("star_2_spend", "star_2"), ("star_1_other", "star_1")]
+    head = seeds.rows("decision_rules")[0]
+    seeds.write("decision_rules", [head, *(["retail_star", "v1", r, str(n), level, r, r] for n, (r, level) in enumerate(rules, 1))])
+    head = seeds.rows("decision_conditions")[0]
+    conditions = [
+        ("star_3_regular", "spend_12m", ">=", "2000"),
+        ("star_3_regular", "active_months_12m", ">=", "6"),
+        ("star_2_spend", "spend_12m", ">=", "500"),
+    ]
+    seeds.write("decision_conditions", [head, *(["retail_star", "v1", *c] for c in conditions)])
+    for seed in ("channels", "channel_audience", "channel_columns"):
+        seeds.write(seed, seeds.rows(seed)[:1])
+
+
+def test_a_program_of_a_deployment_is_seeds_alone_and_needs_none_of_the_telecom_inputs(seeds, decide):
+    retail(seeds)
+    rows = [{"spend_12m_amount": Decimal(s), "active_12m_months": a} for s, a in [("2000", 6), ("2000", 5), ("499.99", 12), ("600", 1)]]
+    decisions = decide(seeds.load(), *rows, missing_entities={"points", "customers", "nominations", "lines"})
+    assert [d["qualified_level_id"] for d in decisions] == ["star_3", "star_2", "star_1", "star_2"]
+    assert [(d["missing_attribute"], d["missing_amount"]) for d in decisions] == [
+        (None, None),
+        ("active_months_12m", Decimal(1)),
+        ("spend_12m", Decimal("0.01")),
+        ("spend_12m", Decimal(1400)),
+    ]
+    assert "nominations" not in compile_policies(seeds.load())["decisions"].lower()
+
+
+def test_windows_over_months_and_service_bits(seeds):
+    policies = seeds.load()
+    compiled = compile_policies(policies)
+    con = duckdb.connect()
+    con.execute("create table t as select '2026-03' as period, 24314 as period_index")
+    months = [(24314 - back, Decimal(10 ** min(back, 3)) + back) for back in range(24)]
+    con.execute(
+        "create table m (period_index integer, spend_amount decimal(18,4), base_points bigint, is_active boolean, is_after_base boolean)"
+    )
+    con.executemany("insert into m values (?, ?, ?, ?, true)", [(i, s, n, n % 2 == 0) for n, (i, s) in enumerate(months)])
+    result = con.execute(f"select {compiled['window_metrics']}, {compiled['carried_totals']} from m, t group by t.period, t.period_index")
+    got = dict(zip([c[0] for c in result.description], result.fetchone(), strict=True))
+    amounts = [s for _, s in months]
+    assert got["spend_3m_amount"] == sum(amounts[:3]) == got["spend_ytd_amount"]
+    assert got["spend_6m_amount"] == sum(amounts[:6])
+    assert got["spend_12m_amount"] == sum(amounts[:12])
+    assert got["spend_last_year_amount"] == sum(amounts[3:15])
+    assert got["spend_total_amount"] == sum(amounts) == got["total_spend_amount"]
+    assert got["active_6m_months"] == 3
+    assert got["base_points_last_year"] == sum(range(3, 15))
+    mask = 0b1011_0000_0000_0101
+    con.execute(f"create table s as select cast({mask} as bigint) as service_mask, 24314 as period_index")
+    result = con.execute(f"select {compiled['service_metrics']} from s")
+    got = dict(zip([c[0] for c in result.description], result.fetchone(), strict=True))
+    bits = [mask >> n & 1 for n in range(60)]
+    assert got == {
+        "service_3m_months": sum(bits[:3]),
+        "service_6m_months": sum(bits[:6]),
+        "service_12m_months": sum(bits[:12]),
+        "service_ytd_months": sum(bits[:3]),
+        "service_last_year_months": sum(bits[3:15]),
+    }
+
+
+def test_bill_lines_are_added_up_by_the_charge_types_that_count(seeds):
+    compiled = compile_policies(seeds.load())
+    con = duckdb.connect()
+    con.execute("create table l (charge_type varchar, net_amount decimal(18,4))")
+    con.execute("insert into l values ('voice', 10.5), ('deposit', 99), ('data', -0.5), ('penalty', 7), ('new_kind', 1)")
+    assert con.execute(f"select {compiled['bill_line_measures']} from l").fetchone() == (Decimal("10.0000"),)
+    assert con.execute(f"select {compiled['bill_line_measures']} from l where false").fetchone() == (Decimal(0),)
+
+
+def test_seeds_are_stored_typed_beside_the_compiled_sql(seeds):
+    con = duckdb.connect()
+    policies = seeds.load()
+    for _ in range(2):
+        store_policies(con, policies, compile_policies(policies))
+    assert con.execute("select count(*), max(rank) from policy.levels where typeof(rank) = 'BIGINT'").fetchone() == (6, 6)
+    assert con.execute("select allowed_values from policy.attributes where attribute_id = 'brand'").fetchone() == (
+        ["gotone", "easyown", "mzone"],
+    )
+    assert con.execute("select count(*) from policy.charge_types where counts_as_spend").fetchone() == (6,)
+    assert con.execute("select count(*) from ctl.compiled_sql").fetchone() == (6,)
+
+
+def test_seeds_written_out_of_the_warehouse_read_back(seeds, tmp_path):
+    con = duckdb.connect()
+    policies = seeds.load()
+    store_policies(con, policies, compile_policies(policies))
+    for name in policies.seeds:
+        con.execute(f"copy policy.{name} to '{seeds.path(name)}' (header)")
+    assert seeds.load().hash == policies.hash
+    assert seeds.load().programs["six_star"].versions[0].policy_hash == policies.programs["six_star"].versions[0].policy_hash
+
+
+# An independent reading of conditions, for the property below: averages as exact fractions, None is unknown.
+def holds(condition: Condition, row: Mapping[str, Any]) -> bool:
+    name = condition.attribute.attribute_id
+    value: Any
+    if name == "spend_avg_6m":
+        months = row["service_6m_months"]
+        value = None if not months else (row["spend_6m_amount"], months)
+        bars = [(v, v * months) for v in condition.values]  # type: ignore[operator]
+        sides = [(value[0], bar) for _, bar in bars] if value else []
+    else:
+        value = row[{"points_last_year": "base_points_last_year"}.get(name, name)]
+        sides = [(value, v) for v in condition.values]
+    if condition.operator == "is null":
+        return value is None
+    if condition.operator == "is not null":
+        return value is not None
+    if value is None:
+        return condition.operator == "in" and condition.with_null
+    tests = {
+        "=": lambda: sides[0][0] == sides[0][1],
+        "!=": lambda: sides[0][0] != sides[0][1],
+        "<": lambda: sides[0][0] < sides[0][1],
+        "<=": lambda: sides[0][0] <= sides[0][1],
+        ">": lambda: sides[0][0] > sides[0][1],
+        ">=": lambda: sides[0][0] >= sides[0][1],
+        "in": lambda: any(a == b for a, b in sides),
+        "not in": lambda: all(a != b for a, b in sides),
+        "in range": lambda: sides[0][1] <= sides[0][0] < sides[1][1],
+    }
+    return tests[condition.operator]()
+
+
+numbers = st.sampled_from(["0", "40", "79.995", "80", "120", "300"])
+comparisons = st.sampled_from(["=", "!=", "<", "<=", ">", ">="])
+brands = st.sampled_from(["gotone", "easyown", "mzone"])
+condition_rows = st.one_of(
+    st.tuples(st.just("spend_avg_6m"), comparisons, numbers),
+    st.tuples(st.just("spend_avg_6m"), st.just("in range"), st.sampled_from(["40..80", "79.995..120", "0..300"])),
+    st.tuples(st.just("spend_avg_6m"), st.sampled_from(["in", "not in"]), st.sampled_from(["80", "80|120", "80|(null)"])),
+    st.tuples(st.just("points_last_year"), comparisons, st.sampled_from(["0", "10", "15000"])),
+    st.tuples(st.just("brand"), st.sampled_from(["=", "!="]), brands),
+    st.tuples(st.just("brand"), st.sampled_from(["in", "not in"]), st.sampled_from(["gotone|mzone", "gotone|(null)", "(null)", "easyown"])),
+    st.tuples(st.sampled_from(["brand", "spend_avg_6m"]), st.sampled_from(["is null", "is not null"]), st.just("")),
+)
+tables = st.lists(
+    st.tuples(st.sampled_from([f"star_{n}" for n in range(1, 7)]), st.lists(condition_rows, max_size=3)), min_size=1, max_size=6
+)
+profiles = st.fixed_dictionaries(
+    {
+        "brand": st.sampled_from([None, "gotone", "easyown", "mzone"]),
+        "service_6m_months": st.sampled_from([0, 1, 2, 6]),
+        "spend_6m_amount": st.sampled_from(
+            [Decimal(x) for x in ("0", "-5", "79.995", "80", "159.99", "160", "239.9999", "240", "480", "720", "1800")]
+        ),
+        "base_points_last_year": st.sampled_from([0, 9, 10, 15000]),
+    }
+)
+
+
+@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(table=tables, rows=st.lists(profiles, min_size=1, max_size=12), hit_policy=st.sampled_from(["first", "unique", "priority"]))
+def test_compiled_sql_agrees_with_rules_read_one_by_one(seeds, decide, table, rows, hit_policy):
+    seeds.rules([(f"r{n}", level, conditions) for n, (level, conditions) in enumerate(table)], hit_policy)
+    policies = seeds.load()
+    program = policies.programs["six_star"]
+    for row, decision in zip(rows, sorted(decide(policies, *rows), key=lambda d: int(d["subject_id"][1:])), strict=True):
+        found = [rule for rule in program.versions[0].rules if all(holds(c, row) for c in rule.conditions)]
+        if hit_policy == "priority":
+            found.sort(key=lambda rule: -program.level(rule.level_id).rank)
+        expected = found[0].rule_id if found and (hit_policy != "unique" or len(found) == 1) else None
+        assert decision["matched_rule_id"] == expected
+        assert decision["status"] == ("decided" if expected else "not_evaluated")
+        if decision["missing_amount"] is not None:
+            assert decision["missing_amount"] >= 0

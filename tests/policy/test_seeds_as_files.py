@@ -1,0 +1,235 @@
+"""What spreadsheets do to a seed is read where one reading is possible, and refused with row and column where not."""
+
+from __future__ import annotations
+
+from decimal import Decimal
+from pathlib import Path
+
+import pytest
+
+from orchestration.deployment import load_deployment
+from orchestration.errors import BadInput
+from orchestration.policy import cells, load_policies, load_policy_files, write_policy_files
+from orchestration.policy.cells import CellProblem
+from orchestration.policy.reader import load_schema
+
+
+def refused(seeds, *parts: str) -> BadInput:
+    with pytest.raises(BadInput) as caught:
+        seeds.load()
+    for part in parts:
+        assert part in str(caught.value), str(caught.value)
+    assert caught.value.remedy
+    return caught.value
+
+
+def test_default_seeds_load_for_the_sample_company():
+    policies = load_policies(load_deployment())
+    assert [level.level_id for level in policies.programs["six_star"].levels] == [f"star_{n}" for n in range(1, 7)]
+    assert len(policies.hash) == 64
+
+
+def test_every_seed_of_the_schema_stands_in_the_folder_and_no_other(seeds):
+    assert {path.stem for path in seeds.folder.glob("*.csv")} == set(load_schema())
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda text: "\ufeff" + text,
+        lambda text: text.replace("\n", "\r\n"),
+        lambda text: text + ",,,,,\n,,,,,\n\n",
+        lambda text: "\n".join(line + ",," for line in text.splitlines()) + "\n",
+        lambda text: text.replace(",", ";"),
+        lambda text: "sep=;\n" + text.replace(",", ";"),
+        lambda text: text.replace(",", "\t"),
+        lambda text: text.rstrip("\n"),
+        lambda text: text.replace(",300", ',"300.00"'),
+        lambda text: text.replace(",300", ",３００"),
+        lambda text: text.replace(",300", ", 300 "),
+        lambda text: text.replace(",15000", ',"15,000.00"'),
+        lambda text: text.replace(",>=,", ",≥,"),
+    ],
+    ids=[
+        "bom",
+        "crlf",
+        "empty_rows",
+        "empty_columns",
+        "semicolons",
+        "sep_line",
+        "tabs",
+        "no_last_newline",
+        "decimals",
+        "full_width",
+        "blanks",
+        "grouped",
+        "sign",
+    ],
+)
+def test_harmless_damage_gives_the_same_policy(seeds, damage):
+    sound = seeds.load().programs["six_star"].versions[0].policy_hash
+    seeds.text("decision_conditions", damage)
+    assert seeds.load().programs["six_star"].versions[0].policy_hash == sound
+
+
+@pytest.mark.parametrize(
+    ("value", "message"),
+    [
+        ("1,000", "decimal comma"),
+        ("300,5", "decimal comma"),
+        ("1.5E+04", "scientific"),
+        ("2026/1/3", "date"),
+        ("03-Jan", "date"),
+        ("300元", "unit or currency"),
+        ("¥300", "unit or currency"),
+        ("30%", "percent"),
+        ("#REF!", "spreadsheet's error"),
+        ("####", "spreadsheet's error"),
+        ("300.00001", "decimal places"),
+        ("=300", "not a number"),
+        ("", "is empty"),
+        ("1e999999999", "scientific"),
+        ("9" * 30, "too large"),
+        ("nan", "not a number"),
+        ("-1000001", "below"),
+    ],
+)
+def test_ambiguous_numbers_are_refused_with_file_row_and_column(seeds, value, message):
+    seeds.set("decision_conditions", 5, "value", value)
+    refused(seeds, "decision_conditions.csv, row 5, column value", message)
+
+
+@pytest.mark.parametrize(
+    ("value", "hint"), [("46174", "2026-06"), ("2026/6/1", "2026-06"), ("2026-6", "2026-06"), ("Jun-26", "YYYY-MM"), ("2026-13", "YYYY-MM")]
+)
+def test_a_period_that_a_spreadsheet_made_a_date_is_refused_with_the_month_it_probably_was(seeds, value, hint):
+    seeds.set("policy_versions", 2, "valid_from_period", value)
+    refused(seeds, "policy_versions.csv, row 2, column valid_from_period", hint)
+
+
+@pytest.mark.parametrize("value", ["12/16/2019", "43815", "2019-02-30", "16.12.2019"])
+def test_a_day_in_another_order_is_refused(seeds, value):
+    seeds.set("policy_versions", 2, "approved_on", value)
+    refused(seeds, "policy_versions.csv, row 2, column approved_on", "YYYY-MM-DD")
+
+
+@pytest.mark.parametrize(
+    ("seed", "row", "column", "value", "parts"),
+    [
+        ("decision_conditions", 5, "attribute", "spend_avg_6", ["decision_conditions.csv, row 5, column attribute", "did you mean 'spend_avg_6m'"]),
+        ("decision_conditions", 2, "value", "gotoone", ["row 2, column value", "did you mean 'gotone'"]),
+        ("decision_conditions", 2, "operator", ">=", ["row 2, column operator", "has none"]),
+        ("decision_conditions", 2, "operator", "~", ["row 2, column operator", "no operator"]),
+        ("decision_conditions", 4, "value", "star_7", ["row 4, column value", "did you mean 'star_"]),
+        ("decision_conditions", 4, "rule_id", "star_6_nominatd", ["row 4, column rule_id", "did you mean 'star_6_nominated'"]),
+        ("decision_conditions", 4, "version", "v2", ["row 4, column version", "did you mean 'v1'"]),
+        ("decision_rules", 3, "level_id", "star_66", ["decision_rules.csv, row 3, column level_id", "did you mean 'star_6'"]),
+        ("decision_rules", 3, "rule_order", "10", ["row 3, column rule_order", "already"]),
+        ("decision_rules", 3, "rule_id", "star_6_points", ["row 3", "stands already in row 2"]),
+        ("levels", 3, "rank", "", ["levels.csv, row 3, column rank", "is empty"]),
+        ("levels", 3, "rank", "6", ["levels.csv, row 3, column rank", "already"]),
+        ("levels", 3, "rank", "5.5", ["row 3, column rank", "whole number"]),
+        ("levels", 3, "program_id", "six_stars", ["row 3, column program_id", "did you mean 'six_star'"]),
+        ("programs", 2, "hit_policy", "frist", ["programs.csv, row 2, column hit_policy", "did you mean 'first'"]),
+        ("programs", 2, "enabled", "maybe", ["row 2, column enabled", "true or false"]),
+        ("programs", 2, "monotone_in", "brand", ["row 2, column monotone_in", "no number"]),
+        ("programs", 2, "program_id", "Six Star", ["row 2, column program_id", "for example six_star"]),
+        ("metrics", 2, "window", "0m", ["metrics.csv, row 2, column window", "0 months"]),
+        ("metrics", 2, "window", "61m", ["row 2, column window", "too long"]),
+        ("metrics", 2, "measure_id", "spend", ["row 2, column measure_id", "did you mean 'spend_amount'"]),
+        ("metrics", 2, "aggregation", "months", ["row 2, column aggregation", "flag"]),
+        ("measures", 2, "column_name", "net_amout", ["measures.csv, row 2, column column_name", "did you mean 'net_amount'"]),
+        ("measures", 2, "filter_values", "(spend)|vioce", ["row 2, column filter_values", "did you mean 'voice'"]),
+        ("measures", 2, "filter_column", "customer", ["row 2, column filter_column", "did you mean"]),
+        ("attributes", 2, "column_name", "brnd", ["attributes.csv, row 2, column column_name", "did you mean 'brand'"]),
+        ("attributes", 10, "months_metric_id", "service_3m_months", ["row 10, column months_metric_id", "one window"]),
+        ("attributes", 9, "type", "integer", ["row 9, column type", "decimal"]),
+        ("charge_types", 2, "counts_as_spend", "perhaps", ["charge_types.csv, row 2, column counts_as_spend"]),
+        ("tags", 2, "subscription_kind", "", ["tags.csv, row 2, column subscription_kind"]),
+        ("tags", 5, "window_months", "0", ["row 5, column window_months", "below"]),
+        ("tags", 2, "category_id", "campain", ["row 2, column category_id", "did you mean 'campaign'"]),
+        ("policy_versions", 2, "valid_to_period", "2019-12", ["policy_versions.csv, row 2, column valid_to_period", "before"]),
+    ],
+)  # fmt: skip
+def test_a_bad_cell_is_refused_with_its_place_and_a_remedy(seeds, seed, row, column, value, parts):
+    seeds.set(seed, row, column, value)
+    refused(seeds, *parts)
+
+
+def test_two_programs_of_one_name_are_refused(seeds):
+    rows = seeds.rows("programs")
+    seeds.write("programs", [*rows, rows[1]])
+    refused(seeds, "programs.csv, row 3", "six_star stands already in row 2")
+    other = ["six_star_b", *rows[1][1:]]
+    seeds.write("programs", [*rows, other])
+    refused(seeds, "name of program 'six_star' already")
+
+
+def test_an_unknown_column_is_refused_with_the_one_that_was_meant(seeds):
+    seeds.text("levels", lambda text: text.replace("rank", "rnk", 1))
+    refused(seeds, "levels.csv, row 1", "unknown column 'rnk'", "did you mean 'rank'")
+
+
+def test_a_missing_column_a_missing_file_and_an_empty_file_are_refused(seeds):
+    rows = seeds.rows("levels")
+    seeds.write("levels", [[row[0], row[1], *row[3:]] for row in rows])
+    refused(seeds, "column 'rank' is missing")
+    seeds.path("levels").write_text("\n\n")
+    refused(seeds, "levels.csv", "is empty")
+    seeds.path("levels").unlink()
+    refused(seeds, "levels.csv", "not there")
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("a,b\n".encode("utf-16"), "UTF-16"),
+        ("program_id,六星\n".encode("gb18030"), "not UTF-8"),
+        (b"program_id\x00\n", "zero byte"),
+        (b'program_id,level_id,rank,name_en,name_zh\nsix_star,"star_1,1,a,b\n', "no CSV"),
+        (b"program_id,level_id,rank,name_en,name_zh\nsix_star,star_1,1\n", "has 3 cells"),
+        (b"program_id,level_id,rank,name_en,name_zh\nsix_star,star_1,1,a,b,c\n", "has 6 cells"),
+        (b'program_id,level_id,rank,name_en,name_zh\nsix_star,star_1,1,"a\nb",c\n', "line break"),
+    ],
+)
+def test_a_file_that_is_no_seed_is_refused_with_its_line(seeds, content, message):
+    seeds.path("levels").write_bytes(content)
+    refused(seeds, "levels.csv", message)
+
+
+def test_row_numbers_are_those_of_an_editor_even_after_empty_rows(seeds):
+    seeds.text("levels", lambda text: text.replace("\nsix_star,star_4,4,", "\n\n\nsix_star,star_4,x,"))
+    refused(seeds, "levels.csv, row 6, column rank")
+
+
+def test_a_deployment_replaces_seeds_by_its_own_and_a_misspelt_one_is_refused(seeds, tmp_path: Path):
+    deployment = load_deployment()
+    deployment.policies = tmp_path / "policies"
+    deployment.policies.mkdir()
+    seeds.set("decision_conditions", 5, "value", "301")
+    own = deployment.policies / "decision_conditions.csv"
+    own.write_bytes(seeds.path("decision_conditions").read_bytes())
+    assert load_policies(deployment).programs["six_star"].versions[0].rules[2].conditions[0].values == (Decimal(301),)
+    own.rename(own.with_name("decision_condition.csv"))
+    with pytest.raises(BadInput, match="did you mean 'decision_conditions'"):
+        load_policies(deployment)
+
+
+def test_policies_written_beside_a_release_read_back_the_same(seeds, tmp_path: Path):
+    policies = seeds.load()
+    write_policy_files(policies, tmp_path / "release")
+    assert load_policy_files(tmp_path / "release").hash == policies.hash
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [("79.995", "79.995"), ("1,000.00", "1000"), ("１２．５", "12.5"), ("1,234,567", "1234567"), ("−5", "-5"), ("0.0", "0")],
+)
+def test_numbers_are_exact(text, value):
+    assert cells.parse_decimal(text) == Decimal(value)
+
+
+@pytest.mark.parametrize("text", ["6", "m", "0m", "previous_0m", "six months", "2026", "61m"])
+def test_windows_that_are_none_are_refused(text):
+    with pytest.raises(CellProblem):
+        cells.parse_window(text)
