@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from decimal import Decimal
 from typing import Any
 
 from orchestration.ingest.parts import landed
@@ -11,34 +12,42 @@ from orchestration.ledger.store import Ledger
 def balance(ledger: Ledger, upto_seq: int | None = None) -> list[dict[str, Any]]:
     """One dict per drop: rows_in = landed (in force) + quarantined + superseded + not_for_entity; ``agrees`` says so.
 
-    ``unattributed`` are rows among the landed ones that belong to no customer, as landed at first.
+    ``unattributed`` are rows among those in force that belong to no customer; ``identical`` are those that repeat another
+    of the same drop. Amounts are decimal texts with the same identity, null where the entity has none.
     """
     drops = landed(ledger, upto_seq)
-    superseded: dict[tuple[str, str, str], int] = {}
+    gone: dict[tuple[str, str, str], tuple[int, Decimal, int, int]] = {}
     for _, drop in drops:
-        for file_id, rows in drop["supersedes"]["by_file"].items():
+        supersedes = drop["supersedes"]
+        for file_id, rows in supersedes["by_file"].items():
             key = (drop["source"], drop["entity"], file_id)
-            superseded[key] = superseded.get(key, 0) + rows
+            before = gone.get(key, (0, Decimal(0), 0, 0))
+            amount = Decimal(supersedes["amount_by_file"][file_id] or 0)
+            nobody, repeats = supersedes["unattributed_by_file"][file_id], supersedes["identical_by_file"][file_id]
+            gone[key] = (before[0] + rows, before[1] + amount, before[2] + nobody, before[3] + repeats)
     found = []
     for _, drop in drops:
-        gone = superseded.get((drop["source"], drop["entity"], drop["file_id"]), 0)
+        rows, amount, nobody, repeats = gone.get((drop["source"], drop["entity"], drop["file_id"]), (0, Decimal(0), 0, 0))
         in_parts = sum(part["rows"] for part in drop["parts"])
+        has_amount = drop["amount_in"] is not None
         found.append(
             {
                 "source": drop["source"],
                 "entity": drop["entity"],
                 "file": drop["file"],
                 "rows_in": drop["rows_in"],
-                "landed": in_parts - gone,
+                "landed": in_parts - rows,
                 "quarantined": drop["quarantined"],
-                "superseded": gone,
+                "superseded": rows,
                 "not_for_entity": drop["not_for_entity"],
-                "unattributed": drop["unattributed"],
+                "unattributed": drop["unattributed"] - nobody,
+                "identical": drop["identical"] - repeats,
                 "reasons": drop["reasons"],
                 "amount_in": drop["amount_in"],
-                "amount_landed": drop["amount_landed"],
+                "amount_landed": str(Decimal(drop["amount_landed"]) - amount) if has_amount else None,
                 "amount_quarantined": drop["amount_quarantined"],
-                "agrees": drop["rows_in"] == in_parts + drop["quarantined"] + drop["not_for_entity"] and gone <= in_parts,
+                "amount_superseded": str(amount) if has_amount else None,
+                "agrees": drop["rows_in"] == in_parts + drop["quarantined"] + drop["not_for_entity"] and rows <= in_parts,
             }
         )
     return found

@@ -16,11 +16,13 @@ from orchestration.errors import BadInput
 from orchestration.ingest.expressions import Expression, literal, quoted
 from orchestration.ingest.mapping import Feed
 from orchestration.ingest.reading import REPLACEMENT
+from orchestration.periods import periods_between
 
 # What is wrong with a row as a whole. A row that cannot be split into its columns has no other reason.
 STRUCTURAL = ("broken_encoding", "truncated_row", "missing_column", "malformed_row")
 DUPLICATE = "duplicate_key"
-_MONTHS = ", ".join(f"'{m:02d}'" for m in range(1, 13))
+# What a period may be; a cast to this enum is the cheapest check of one.
+PERIOD_TYPE = "create type _period as enum (" + ", ".join(f"'{p}'" for p in periods_between("1900-01", "2199-12")) + ")"
 
 
 @dataclass
@@ -198,12 +200,7 @@ def _typed(kind: str, sql_type: str, cell: str, source: str, zone: str) -> str:
     if kind == "period":
         if source in ("DATE", "TIMESTAMP", "TIMESTAMP_NS"):
             return f"strftime({cell}, '%Y-%m')"
-        text = f"cast({cell} as varchar)"
-        tidy = f"(case when length({text}) = 6 then substr({text}, 1, 4) || '-' || substr({text}, 5, 2) else {text} end)"
-        return (
-            f"(case when length({tidy}) = 7 and {tidy} between '1900-01' and '2199-12' and substr({tidy}, 5, 1) = '-' "
-            f"and substr({tidy}, 6, 2) in ({_MONTHS}) and try_cast(substr({tidy}, 1, 4) as smallint) is not null then {tidy} end)"
-        )
+        return f"cast(try_cast(cast({cell} as varchar) as _period) as varchar)"
     if kind == "text":
         return f"cast({cell} as varchar)"
     return f"try_cast({cell} as {sql_type})"

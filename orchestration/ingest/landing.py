@@ -20,7 +20,7 @@ from orchestration.ingest.drops import Drop, rejects_relation, settle_lines
 from orchestration.ingest.expressions import literal, quoted
 from orchestration.ingest.files import place, sha256_file
 from orchestration.ingest.mapping import Feed
-from orchestration.ingest.parts import landed_parts
+from orchestration.ingest.parts import Landed
 from orchestration.ingest.quarantine import write_quarantine
 from orchestration.ingest.supersession import referred_periods, supersede
 from orchestration.ingest.vault import keep_personal
@@ -37,27 +37,29 @@ class Counts:
     good: int
     other: int
     unattributed: int
+    amount_unattributed: Decimal
     amount_all: Decimal
     amount_good: Decimal
     amount_bad: Decimal
 
 
-def land(con: duckdb.DuckDBPyConnection, deployment: Deployment, ledger: Ledger, feed: Feed, drop: Drop, scan: Scan, name: str, sha256: str, mapping_name: str) -> dict[str, Any]:
+def land(con: duckdb.DuckDBPyConnection, deployment: Deployment, ledger: Ledger, known: Landed, feed: Feed, drop: Drop, scan: Scan, name: str, sha256: str, mapping_name: str) -> dict[str, Any]:
     """Scan ``drop`` and make everything of it durable; the payload of its ``drop_landed`` entry, already recorded."""
     file_id = sha256[:16]
     contract = feed.contract
     _scan(con, drop, scan)
     key = _keys(con, feed)
     _mark_duplicates(con, scan, key)
-    older = [part for part in landed_parts(deployment, ledger, contract.entity) if part.source == feed.source]
-    referred_periods(con, older)
+    older = known.parts(contract.entity, feed.source)
+    if "refers_to_document_id" in feed.columns:
+        referred_periods(con, older)
     counts = _count(con, contract.amount_column)
     scratch = deployment.scratch
     if contract.personal:
         keep_personal(con, deployment.vault, contract, drop.line_sql("_rows"), file_id)
         failpoint("ingest.vault_written")
     parts = _write_parts(con, deployment, feed, drop, file_id, key, scratch)
-    supersedes = supersede(con, deployment, ledger, contract.entity, older, parts, key, file_id)
+    supersedes = supersede(con, deployment, contract, older, known.superseded(contract.entity), parts, key, file_id)
     failpoint("ingest.landing_written")
 
     quarantine = None
@@ -94,13 +96,15 @@ def land(con: duckdb.DuckDBPyConnection, deployment: Deployment, ledger: Ledger,
         "amount_landed": str(counts.amount_good) if has_amount else None,
         "amount_quarantined": str(counts.amount_bad) if has_amount else None,
         "unattributed": counts.unattributed,
+        "amount_unattributed": str(counts.amount_unattributed) if has_amount else None,
+        "identical": _identical(con) if key == "_key" else 0,
         "parts": parts,
         "quarantine": quarantine,
         "supersedes": supersedes,
         "periods": sorted({p["period"] for p in parts if p["period"]} | set(supersedes["periods"])),
         "name_period": feed.period_of(Path(name).name),
     }
-    ledger.append("drop_landed", payload)
+    known.add(ledger.append("drop_landed", payload).seq, payload)
     failpoint("ingest.file_recorded")
     return payload
 
@@ -127,13 +131,19 @@ def _keys(con: duckdb.DuckDBPyConnection, feed: Feed) -> str:
     contract = feed.contract
     if contract.entity == "bill_lines" and "bill_line_id" not in feed.columns:
         content = ", ".join(f"coalesce(cast({quoted(n)} as varchar), chr(0))" for n in contract.landed)
-        con.execute(
-            f"create or replace table _keyed as select * exclude (_at), document_id || '|' || _content_hash || '|' || "
-            f"row_number() over (partition by document_id, _content_hash, _mask = 0 and not _other order by _at) as _key "
-            f"from (select *, md5(concat_ws(chr(31), {content})) as _content_hash, rowid as _at from _rows) order by _at"
-        ).fetchall()
+        con.execute(f"create or replace table _hashed as select *, md5(concat_ws(chr(31), {content})) as _content_hash from _rows").fetchall()
         con.execute("drop table _rows").fetchall()
-        con.execute("alter table _keyed rename to _rows").fetchall()
+        # Only rows that are not alone need counting, and they are few.
+        con.execute(
+            "create or replace table _nth as select rowid as place, row_number() over (partition by document_id, _content_hash, _mask = 0 and not _other order by rowid) as nth "
+            "from _hashed where _content_hash in (select _content_hash from _hashed group by 1 having count(*) > 1)"
+        ).fetchall()
+        con.execute(
+            "create or replace table _rows as select h.*, document_id || '|' || _content_hash || '|' || coalesce(n.nth, 1) as _key "
+            "from (select *, rowid as place from _hashed) h left join _nth n using (place)"
+        ).fetchall()
+        con.execute("alter table _rows drop column place").fetchall()
+        con.execute("drop table _hashed").fetchall()
         con.execute("alter table _reject_rows add column _key varchar").fetchall()
         return "_key"
     if len(contract.key) == 1:
@@ -158,14 +168,20 @@ def _count(con: duckdb.DuckDBPyConnection, amount_column: str | None) -> Counts:
     one = (
         f"select count(*) as n, count(*) filter (where _mask = 0 and not _other) as good, count(*) filter (where _other) as other, "
         f"count(*) filter (where _mask = 0 and not _other and _unattributed) as unattributed, "
+        f"coalesce(sum({amount}) filter (where _mask = 0 and not _other and _unattributed), 0) as u, "
         f"coalesce(sum({amount}) filter (where not _other), 0) as a, coalesce(sum({amount}) filter (where _mask = 0 and not _other), 0) as g from "
     )
     row = con.execute(
-        f"select sum(n), sum(good), sum(other), sum(unattributed), sum(a)::decimal(38,4), sum(g)::decimal(38,4) "
+        f"select sum(n), sum(good), sum(other), sum(unattributed), sum(u)::decimal(38,4), sum(a)::decimal(38,4), sum(g)::decimal(38,4) "
         f"from ({one} _rows union all {one} _reject_rows)"
     ).fetchall()[0]
-    rows, good, other, unattributed, a, g = row
-    return Counts(int(rows), int(good), int(other), int(unattributed), a, g, a - g)
+    rows, good, other, unattributed, u, a, g = row
+    return Counts(int(rows), int(good), int(other), int(unattributed), u, a, g, a - g)
+
+
+def _identical(con: duckdb.DuckDBPyConnection) -> int:
+    """Good rows that repeat an earlier row of the same file: kept, because without a key nobody can tell them apart."""
+    return int(con.execute("select count(*) from _rows where _mask = 0 and not _other and not ends_with(_key, '|1')").fetchall()[0][0])
 
 
 def _write_parts(

@@ -28,13 +28,53 @@ class Part:
     max_document: str | None = None
 
 
+class Landed:
+    """What is landed, read from the ledger once and then followed, so that a run of many drops does not read it all again."""
+
+    def __init__(self, deployment: Deployment, ledger: Ledger) -> None:
+        self._deployment, self._ledger = deployment, ledger
+        self._seq = 0
+        self._drops: list[tuple[int, dict[str, Any]]] = []
+        self._parts: dict[str, list[Part]] = {}
+        self._superseded: dict[str, list[Path]] = {}
+
+    def _follow(self) -> None:
+        for entry in self._ledger.entries("drop_landed", after=self._seq):
+            self.add(entry.seq, entry.payload)
+
+    def load(self) -> Landed:
+        """Read the ledger from the start."""
+        self._follow()
+        return self
+
+    def add(self, seq: int, drop: dict[str, Any]) -> None:
+        """A drop that has just been recorded."""
+        self._seq = seq
+        self._drops.append((seq, drop))
+        self._parts.setdefault(drop["entity"], []).extend(_parts_of(self._deployment, seq, drop))
+        if drop["supersedes"]["path"]:
+            self._superseded.setdefault(drop["entity"], []).append(self._deployment.data / drop["supersedes"]["path"])
+
+    @property
+    def drops(self) -> list[dict[str, Any]]:
+        """Payloads in landing order."""
+        return [drop for _, drop in self._drops]
+
+    def parts(self, entity: str, source: str | None = None) -> list[Part]:
+        """Parts of an entity, of one source or all."""
+        return [part for part in self._parts.get(entity, []) if source is None or part.source == source]
+
+    def superseded(self, entity: str) -> list[Path]:
+        """Files that list superseded rows of an entity."""
+        return list(self._superseded.get(entity, []))
+
+
 def landed(ledger: Ledger, upto_seq: int | None = None) -> list[tuple[int, dict[str, Any]]]:
     """Every landed drop in landing order: sequence number and payload."""
     return [(entry.seq, entry.payload) for entry in ledger.entries("drop_landed", upto=upto_seq)]
 
 
-def landed_parts(deployment: Deployment, ledger: Ledger, entity: str | None = None, upto_seq: int | None = None) -> list[Part]:
-    """Parts known at the cut-off (all by default), in landing order; with ``entity`` its parts only."""
+def _parts_of(deployment: Deployment, seq: int, drop: dict[str, Any]) -> list[Part]:
     return [
         Part(
             path=deployment.data / part["path"],
@@ -50,10 +90,14 @@ def landed_parts(deployment: Deployment, ledger: Ledger, entity: str | None = No
             min_document=part.get("min_document"),
             max_document=part.get("max_document"),
         )
-        for seq, drop in landed(ledger, upto_seq)
-        if entity is None or drop["entity"] == entity
         for part in drop["parts"]
     ]
+
+
+def landed_parts(deployment: Deployment, ledger: Ledger, entity: str | None = None, upto_seq: int | None = None) -> list[Part]:
+    """Parts known at the cut-off (all by default), in landing order; with ``entity`` its parts only."""
+    drops = landed(ledger, upto_seq)
+    return [part for seq, drop in drops if entity in (None, drop["entity"]) for part in _parts_of(deployment, seq, drop)]
 
 
 def superseded_files(deployment: Deployment, ledger: Ledger, entity: str, upto_seq: int | None = None) -> list[Path]:

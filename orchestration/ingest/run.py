@@ -18,7 +18,7 @@ import duckdb
 from orchestration.deployment import Deployment
 from orchestration.errors import BadInput, Failed
 from orchestration.failpoints import failpoint
-from orchestration.ingest.checking import build_scan
+from orchestration.ingest.checking import PERIOD_TYPE, Scan, build_scan
 from orchestration.ingest.closing import open_periods, record_status
 from orchestration.ingest.contracts import load_contracts
 from orchestration.ingest.drops import Drop, columns_of, open_drop, survey, unpivoted
@@ -26,7 +26,7 @@ from orchestration.ingest.expressions import literal, nearest, quoted
 from orchestration.ingest.files import storage_errors
 from orchestration.ingest.landing import land
 from orchestration.ingest.mapping import Feed, SourceMapping, load_mappings, together
-from orchestration.ingest.parts import landed, landed_parts
+from orchestration.ingest.parts import Landed
 from orchestration.ingest.reading import Unreadable, head_of, sha256_of
 from orchestration.ingest.report import FileReport, IngestReport
 from orchestration.ingest.supersession import paths_sql
@@ -65,10 +65,11 @@ def ingest(deployment: Deployment, ledger: Ledger, *, sources: list[str] | None 
             raise BadInput("the drops folder is not there", str(deployment.drops), "make it and put the sources' files there, or correct `drops:` in tierhouse.yaml")
         report = IngestReport()
         with _connection(deployment) as con:
-            new = _find(con, deployment, ledger, mappings, sources, report)
+            known = Landed(deployment, ledger).load()
+            new = _find(con, deployment, ledger, known, mappings, sources, report)
             totals = {feed.id: read_totals(con, deployment, feed) for mapping in mappings for feed in mapping.feeds if feed.config.control}
-            _check_mappings(con, deployment, ledger, new)
-            _land(con, deployment, ledger, mappings, new, report, say)
+            _check_mappings(con, deployment, known, new)
+            _land(con, deployment, ledger, known, mappings, new, report, say)
             _close(deployment, ledger, mappings, totals)
         report.held_periods = open_periods(deployment, ledger)
         report.bad_share = sorted({problem for problems in report.held_periods.values() for problem in problems if "rows are bad" in problem})
@@ -84,6 +85,7 @@ def _connection(deployment: Deployment) -> Iterator[duckdb.DuckDBPyConnection]:
     con = duckdb.connect(config={"temp_directory": str(scratch / "spill"), "memory_limit": MEMORY_LIMIT, "preserve_insertion_order": True})
     try:
         con.execute("set TimeZone = 'UTC'").fetchall()
+        con.execute(PERIOD_TYPE).fetchall()
         con.execute(f"create macro pseudonym(value) as substr(sha256({literal(_salt(deployment))} || value), 1, 24)").fetchall()
         yield con
     finally:
@@ -103,10 +105,10 @@ def _salt(deployment: Deployment) -> str:
 
 
 def _find(
-    con: duckdb.DuckDBPyConnection, deployment: Deployment, ledger: Ledger, mappings: list[SourceMapping], sources: list[str] | None, report: IngestReport
+    con: duckdb.DuckDBPyConnection, deployment: Deployment, ledger: Ledger, known: Landed, mappings: list[SourceMapping], sources: list[str] | None, report: IngestReport
 ) -> list[_New]:
     """New drops in the order in which they land: referenced entities first, then by source and file name."""
-    known = {(drop["source"], drop["entity"], drop["sha256"]) for _, drop in landed(ledger)}
+    here = {(drop["source"], drop["entity"], drop["sha256"]) for drop in known.drops}
     order = list(load_contracts())
     feeds = [feed for mapping in mappings if not sources or mapping.source in sources for feed in mapping.feeds]
     new: list[_New] = []
@@ -118,7 +120,7 @@ def _find(
             sha256 = None
             try:
                 sha256 = digests[path] = digests.get(path) or sha256_of(path)[0]
-                if (feed.source, feed.entity, sha256) in known or sha256 in seen:
+                if (feed.source, feed.entity, sha256) in here or sha256 in seen:
                     report.known_files += 1
                     continue
                 seen.add(sha256)
@@ -150,12 +152,12 @@ def _asked(feed: Feed) -> dict[str, str]:
     return {column: key for key, expression in keys.items() for column in expression.columns if column.lower() not in made}
 
 
-def _check_mappings(con: duckdb.DuckDBPyConnection, deployment: Deployment, ledger: Ledger, new: list[_New]) -> None:
+def _check_mappings(con: duckdb.DuckDBPyConnection, deployment: Deployment, known: Landed, new: list[_New]) -> None:
     """Compare each mapping with its files and bind every expression; sets ``lacking`` where single files lack columns.
 
     A column that no file of a feed has is an error of the mapping. One that some files have is a defect of the others.
     """
-    proven = {(drop["source"], drop["entity"], drop["mapping_hash"]) for _, drop in landed(ledger) if drop["landed"]}
+    proven = {(drop["source"], drop["entity"], drop["mapping_hash"]) for drop in known.drops if drop["landed"]}
     problems: list[BadInput] = []
     for feed in {item.feed.id: item.feed for item in new}.values():
         items = [item for item in new if item.feed.id == feed.id]
@@ -176,7 +178,7 @@ def _check_mappings(con: duckdb.DuckDBPyConnection, deployment: Deployment, ledg
             continue
         fullest = min(items, key=lambda item: len(item.lacking))
         try:
-            _scan_of(con, deployment, feed, _types_only(con, fullest), fullest, {}, broken=False)
+            _scan_of(con, deployment, _types_only(con, fullest), {})
         except BadInput as err:
             problems.append(err)
     if problems:
@@ -184,53 +186,52 @@ def _check_mappings(con: duckdb.DuckDBPyConnection, deployment: Deployment, ledg
 
 
 def _types_only(con: duckdb.DuckDBPyConnection, item: _New) -> Drop:
-    """A relation with the file's columns and no rows."""
+    """A relation with the file's columns (those that ``unpivot`` makes included) and no rows that are read."""
     if item.feed.config.format == "parquet":
         drop = open_drop(con, item.path, item.feed, None, item.header, ())
     else:
         cells = ", ".join(f"null::varchar as {quoted(name)}" for name in item.header)
         drop = Drop(item.path, item.feed, item.header, f"(select {cells})", None)
-    if item.feed.config.unpivot:
-        rule = item.feed.config.unpivot
-        drop.relation = f"(select *, ''::varchar as {quoted(rule.name)}, ''::varchar as {quoted(rule.value)} from (select * exclude (c) from (select *, 1 as c from {drop.relation})))"
-        taken = {rule.name.lower(), rule.value.lower()} & {name.lower() for name in item.header}
-        if taken:
-            kept = ", ".join(quoted(name) for name in item.header if name.lower() not in taken)
-            drop.relation = f"(select {kept}, ''::varchar as {quoted(rule.name)}, ''::varchar as {quoted(rule.value)} from {open_drop(con, item.path, item.feed, None, item.header, ()).relation if item.feed.config.format == 'parquet' else '(select ' + ', '.join(f'null::varchar as {quoted(n)}' for n in item.header) + ')'})"
+    if rule := item.feed.config.unpivot:
+        made = {rule.name.lower(), rule.value.lower()}
+        kept = [quoted(name) for name in item.header if name.lower() not in made]
+        drop.relation = f"(select {', '.join([*kept, *(f'null::varchar as {quoted(name)}' for name in (rule.name, rule.value))])} from {drop.relation})"
+        drop.header = [*item.header, rule.name, rule.value]
     return drop
 
 
-def _scan_of(con: duckdb.DuckDBPyConnection, deployment: Deployment, feed: Feed, drop: Drop, item: _New, known: dict[str, str], broken: bool):  # type: ignore[no-untyped-def]
+def _scan_of(con: duckdb.DuckDBPyConnection, deployment: Deployment, drop: Drop, references: dict[str, str]) -> Scan:
+    """The scan of a drop; columns that may be absent are added to its relation as nulls."""
+    feed = drop.feed
     has = {name.lower() for name in drop.header}
-    if feed.config.unpivot:
-        has |= {feed.config.unpivot.name.lower(), feed.config.unpivot.value.lower()}
     absent = {column for column in _asked(feed) if column.lower() not in has}
     soft = {name.lower() for name in feed.config.optional_columns}
     if feed.config.format == "jsonl":
+        # JSON lines leave out what is null; only a key that a required column needs is a column that is missing.
         soft |= {c.lower() for n, e in feed.columns.items() if not feed.contract.columns[n].required for c in e.columns}
-    extra = [column for column in absent if column.lower() in soft]
-    relation = drop.relation
-    if extra:
-        relation = f"(select *, {', '.join(f'null::varchar as {quoted(column)}' for column in extra)} from {relation})"
+    added = [column for column in absent if column.lower() in soft]
+    if added:
+        drop.relation = f"(select *, {', '.join(f'null::varchar as {quoted(column)}' for column in added)} from {drop.relation})"
+        drop.header = [*drop.header, *added]
     return build_scan(
         con,
         feed,
-        relation,
+        drop.relation,
         currency=deployment.config.currency,
         zone=deployment.config.timezone,
-        known=known,
-        broken=broken,
+        known=references,
+        broken=drop.broken,
         header=drop.header,
-        lacking=frozenset(column.lower() for column in absent if column not in extra),
+        lacking=frozenset(column.lower() for column in absent if column not in added),
         text_cells=feed.config.format == "csv",
-    ), relation
+    )
 
 
-class _Known:
+class _References:
     """Values that references may point to: landed ones and those of this ingest, each read once."""
 
-    def __init__(self, con: duckdb.DuckDBPyConnection, deployment: Deployment, ledger: Ledger, mappings: list[SourceMapping]) -> None:
-        self._con, self._deployment, self._ledger = con, deployment, ledger
+    def __init__(self, con: duckdb.DuckDBPyConnection, deployment: Deployment, known: Landed, mappings: list[SourceMapping]) -> None:
+        self._con, self._deployment, self._landed = con, deployment, known
         self._mapped = {feed.entity for mapping in mappings for feed in mapping.feeds}
         self._seen: dict[str, set[Path]] = {}
 
@@ -251,7 +252,7 @@ class _Known:
         seen = self._seen.setdefault(table, set())
         if not seen:
             self._con.execute(f"create table if not exists {table} (value varchar)").fetchall()
-        fresh = [part.path for part in landed_parts(self._deployment, self._ledger, entity) if part.path not in seen]
+        fresh = [part.path for part in self._landed.parts(entity) if part.path not in seen]
         if fresh:
             self._con.execute(
                 f"insert into {table} select distinct {quoted(column)} from read_parquet({paths_sql([str(p) for p in fresh])}, hive_partitioning = false) "
@@ -262,9 +263,9 @@ class _Known:
 
 
 def _land(
-    con: duckdb.DuckDBPyConnection, deployment: Deployment, ledger: Ledger, mappings: list[SourceMapping], new: list[_New], report: IngestReport, say: Callable[[str], None]
+    con: duckdb.DuckDBPyConnection, deployment: Deployment, ledger: Ledger, known: Landed, mappings: list[SourceMapping], new: list[_New], report: IngestReport, say: Callable[[str], None]
 ) -> None:
-    known = _Known(con, deployment, ledger, mappings)
+    references = _References(con, deployment, known, mappings)
     for number, item in enumerate(new, 1):
         feed = item.feed
         try:
@@ -276,9 +277,9 @@ def _land(
             _refuse(ledger, feed, item.name, item.sha256, str(err), report)
             continue
         try:
-            scan, drop.relation = _scan_of(con, deployment, feed, drop, item, known.of(feed), drop.broken)
+            scan = _scan_of(con, deployment, drop, references.of(feed))
             mapping = f"{feed.mapping_file.name}"
-            payload = land(con, deployment, ledger, feed, drop, scan, item.name, item.sha256, mapping)
+            payload = land(con, deployment, ledger, known, feed, drop, scan, item.name, item.sha256, mapping)
         except duckdb.InvalidInputException as err:
             # The reader itself gave up: the file is no CSV, or no Parquet, after all.
             _refuse(ledger, feed, item.name, item.sha256, f"it cannot be read as {feed.config.format}: {str(err).splitlines()[0]}", report)
@@ -292,9 +293,8 @@ def _land(
 
 def _clean(con: duckdb.DuckDBPyConnection, deployment: Deployment) -> None:
     """Drop the tables and scratch files of one drop."""
-    tables = con.execute("select table_name from duckdb_tables() where not starts_with(table_name, '_known_') and database_name = current_database()").fetchall()
-    for (table,) in tables:
-        con.execute(f"drop table if exists {quoted(table)}").fetchall()
+    tables = ("_rows", "_reject_rows", "_rejects", "_lines", "_wide", "_later", "_notes", "_superseded", "_offsets", "reject_errors", "reject_scans")
+    con.execute("".join(f"drop table if exists {table};" for table in tables)).fetchall()
     for path in deployment.scratch.iterdir():
         if path.is_file():
             path.unlink()
