@@ -15,10 +15,13 @@
     {{ return(found.rows[0][0]) }}
 {%- endmacro %}
 
-{# A compiled select list as further columns: begins with a comma, or is nothing where the policies ask for none. #}
-{% macro compiled_columns(name) -%}
-    {%- set columns = compiled(name) -%}
-    {%- if columns | trim %}
-        , {{ columns }}
-    {%- endif -%}
+{# Compiled select lists as further columns: each begins with a comma, or is nothing where the policies ask for none. #}
+{% macro compiled_columns() -%}
+    {%- for name in varargs -%}
+        {%- set columns = compiled(name) -%}
+        {%- if columns | trim -%}
+            ,
+            {{ columns }}
+        {%- endif -%}
+    {%- endfor -%}
 {%- endmacro %}

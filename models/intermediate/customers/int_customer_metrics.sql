@@ -68,6 +68,5 @@ select
     case when s.is_in_service then 'in_service' else 'billed' end as scope_reason,
     case when s.first_index <= s.period_index then s.period_index - s.first_index + 1 end as tenure_months,
     s.total_first_bill_index as first_bill_index,
-    s.total_last_bill_index as last_bill_index
-    {{ compiled_columns("service_metrics") }}
+    s.total_last_bill_index as last_bill_index{{ compiled_columns("service_metrics") }}
 from in_scope as s

@@ -64,9 +64,7 @@ select
     cast(coalesce(sum(m.spend_amount) filter (where m.period_index = t.period_index), 0) as decimal(18, 4)) as spend_amount,
     cast(coalesce(sum(m.bill_line_count) filter (where m.period_index = t.period_index), 0) as bigint) as bill_line_count,
     min(m.first_bill_index) filter (where m.is_after_base) as total_first_bill_index,
-    max(m.last_bill_index) filter (where m.is_after_base) as total_last_bill_index
-    {{ compiled_columns("window_metrics") }}
-    {{ compiled_columns("carried_totals") }}
+    max(m.last_bill_index) filter (where m.is_after_base) as total_last_bill_index{{ compiled_columns("window_metrics", "carried_totals") }}
 from months as m
 inner join {{ source("ctl", "window_months") }} as t on m.period_index = t.month_index
 group by m.customer_id, t.period, t.period_index

@@ -78,8 +78,7 @@ customer_months as (
         l.customer_id,
         l.bill_period as period,
         cast(sum(l.net_amount) as decimal(18, 4)) as net_amount,
-        count(*) as bill_line_count
-        {{ compiled_columns("bill_line_measures") }}
+        count(*) as bill_line_count{{ compiled_columns("bill_line_measures") }}
     from with_customer as l
     group by l.customer_id, l.bill_period
 )

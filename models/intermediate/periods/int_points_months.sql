@@ -15,8 +15,7 @@ points_months as (
     select
         p.customer_id,
         p.period,
-        count(*) as points_row_count
-        {{ compiled_columns("points_measures") }}
+        count(*) as points_row_count{{ compiled_columns("points_measures") }}
     from points as p
     group by p.customer_id, p.period
 )

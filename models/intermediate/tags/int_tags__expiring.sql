@@ -40,7 +40,16 @@ select
     period,
     tag_id,
     category_id,
-    {{ json_object({"subscription_id": "subscription_id", "product": "product", "end_date": "cast(end_date as varchar)", "ending_count": "ending_count"}) }} as evidence,
+    {{
+        json_object(
+            {
+                "subscription_id": "subscription_id",
+                "product": "product",
+                "end_date": "cast(end_date as varchar)",
+                "ending_count": "ending_count",
+            }
+        )
+    }} as evidence,
     end_date as expires_date,
     'ending' as state
 from ending

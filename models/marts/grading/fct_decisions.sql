@@ -39,8 +39,8 @@ levels as (
             held_level_id,
             held_since_period
         from {{ this }}
-        {%- if batch_month_index() is not none %}
-            where period_index = {{ batch_month_index() - 1 }}
+        {%- if month_before_batch() %}
+            where period_index = {{ month_before_batch() }}
         {%- endif %}
     ),
 {%- else -%}

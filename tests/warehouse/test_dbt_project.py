@@ -1,0 +1,73 @@
+"""The shape of the dbt project: every model is in the manifest, documented, and beside its description."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from orchestration.deployment import PROJECT_ROOT
+from orchestration.warehouse.dbt import call_dbt, dbt_env
+from tests.warehouse.place import Place
+
+MODELS = PROJECT_ROOT / "models"
+LAYERS = ["staging", "intermediate", "marts"]
+
+pytestmark = pytest.mark.xdist_group("dbt")
+
+
+@pytest.fixture(scope="module")
+def manifest(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    place = Place(tmp_path_factory.mktemp("parse"))
+    call_dbt(place.deployment, ["parse"], place.said.append)
+    content = json.loads((Path(dbt_env(place.deployment)["DBT_TARGET_PATH"]) / "manifest.json").read_text())
+    assert isinstance(content, dict)
+    return content
+
+
+def models_of(manifest: dict[str, Any]) -> dict[str, dict[str, Any]]:
+    return {node["name"]: node for node in manifest["nodes"].values() if node["resource_type"] == "model"}
+
+
+def test_the_manifest_holds_every_model_file(manifest: dict[str, Any]) -> None:
+    assert set(models_of(manifest)) == {path.stem for path in MODELS.rglob("*.sql")}
+
+
+def test_every_model_stands_beside_its_description() -> None:
+    assert [path for path in MODELS.rglob("*.sql") if not path.with_suffix(".yml").exists()] == []
+
+
+def test_every_model_says_its_grain_first(manifest: dict[str, Any]) -> None:
+    assert [name for name, node in models_of(manifest).items() if not node["description"].startswith("Grain: one row per ")] == []
+
+
+def test_marts_have_contracts_and_every_column_is_documented(manifest: dict[str, Any]) -> None:
+    for name, node in models_of(manifest).items():
+        if node["schema"] == "marts":
+            assert node["config"]["contract"]["enforced"], name
+            assert [column for column, about in node["columns"].items() if not about["description"]] == [], name
+            amounts = [c for c, about in node["columns"].items() if c.endswith("_amount") and "currency" not in about["description"]]
+            assert amounts == [] or amounts == ["missing_amount"], (name, amounts)
+
+
+def test_a_model_reads_only_its_own_layer_or_those_before(manifest: dict[str, Any]) -> None:
+    models = {node["unique_id"]: node for node in models_of(manifest).values()}
+    for node in models.values():
+        for parent in node["depends_on"]["nodes"]:
+            if parent in models:
+                assert LAYERS.index(models[parent]["schema"]) <= LAYERS.index(node["schema"]), (node["name"], parent)
+            elif parent.startswith("source.tierhouse.landing"):
+                assert node["schema"] == "staging", (node["name"], parent)
+
+
+def test_tests_are_named_as_claims_about_a_model(manifest: dict[str, Any]) -> None:
+    names = [node["name"] for node in manifest["nodes"].values() if node["resource_type"] == "test"]
+    names += [test["name"] for test in manifest["unit_tests"].values()]
+    known = set(models_of(manifest))
+    assert [name for name in names if not any(name.startswith(f"{model}__") for model in known)] == []
+
+
+def test_channels_are_exposures(manifest: dict[str, Any]) -> None:
+    assert {exposure["name"] for exposure in manifest["exposures"].values()} >= {"store_queue", "hotline"}

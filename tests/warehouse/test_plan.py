@@ -1,0 +1,103 @@
+"""Which months a run reads again, what its windows reach, and when there is nothing new."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from orchestration.errors import BadInput
+from orchestration.ledger.store import Ledger
+from orchestration.periods import period_index
+from orchestration.warehouse import RunPlan, dbt_args
+from orchestration.warehouse.dbt import failure_of
+from orchestration.warehouse.plan import already_released, check_periods, choose_base, extra_windows, stale_periods, window_months
+
+LANDED = ["2025-01", "2025-02", "2025-03"]
+
+
+def plan_of(*periods: str, **more: object) -> RunPlan:
+    base = {"input_periods": [], "cutoff_seq": 1, "policy_hash": "p", "inputs_hash": "i", "code_version": "c", "nothing_new": False}
+    return RunPlan(run_id="r", periods=list(periods), **(base | more))  # type: ignore[arg-type]
+
+
+def test_periods_without_bills_are_refused() -> None:
+    check_periods(["2025-02", "2025-03"], "2025-01", LANDED)
+    for periods, named in ((["2025-04"], "2025-04"), (["2024-12"], "2024-12"), (["2025-01"], "first_period is 2025-02")):
+        with pytest.raises(BadInput, match=named):
+            check_periods(periods, "2025-02", LANDED)
+
+
+def test_a_range_with_a_hole_is_refused() -> None:
+    with pytest.raises(BadInput, match="do not follow"):
+        check_periods(["2025-01", "2025-03"], "2025-01", LANDED)
+
+
+def test_nothing_landed_is_refused() -> None:
+    with pytest.raises(BadInput, match="no bill lines have landed"):
+        check_periods(["2025-01"], "2025-01", [])
+
+
+def test_only_months_made_from_other_rows_are_read_again() -> None:
+    assert stale_periods({"2025-01": "a", "2025-02": "b", "2025-03": "c"}, {"2025-01": "a", "2025-02": "x"}) == ["2025-02", "2025-03"]
+
+
+def test_totals_are_carried_from_the_newest_month_that_no_change_touches() -> None:
+    assert choose_base(["2025-01", "2025-02", "2025-03"], "2025-03") == "2025-02"
+    assert choose_base(["2025-03"], "2025-03") is None
+
+
+def test_the_month_before_is_carried_anew_where_a_correction_overtook_it() -> None:
+    assert extra_windows(["2025-06"], "2025-05") == []
+    assert extra_windows(["2025-06"], "2025-04") == ["2025-05"]
+    assert extra_windows(["2025-06"], None) == []
+
+
+def test_windows_reach_all_months_without_a_base_and_two_calendar_years_with_one() -> None:
+    cold = [month for _, _, month in window_months(plan_of("2025-06", first_landed_period="2020-01"))]
+    assert (min(m for m in cold if m > 0), max(cold)) == (period_index("2020-01"), period_index("2025-06"))
+    warm = [month for _, _, month in window_months(plan_of("2025-06", first_landed_period="2020-01", totals_base="2025-05"))]
+    assert (min(m for m in warm if m > 0), max(warm)) == (period_index("2023-07"), period_index("2025-06"))
+    assert -1 in cold and -1 in warm
+
+
+def test_the_range_of_event_time_excludes_its_end() -> None:
+    args = dbt_args(plan_of("2025-11", "2025-12"))
+    assert args[args.index("--event-time-start") + 1] == "2025-11-01"
+    assert args[args.index("--event-time-end") + 1] == "2026-01-01"
+    assert "--vars" not in args
+
+
+def test_a_plan_survives_json() -> None:
+    plan = plan_of("2025-01", period_digests={"2025-01": "x"})
+    assert RunPlan.from_json(plan.as_json()) == plan
+
+
+def test_nothing_is_new_only_if_every_period_was_released_from_the_same(tmp_path: Path) -> None:
+    ledger = Ledger(tmp_path / "ledger.sqlite")
+
+    def why(inputs: str = "i", policy: str = "p", code: str = "c") -> list[str]:
+        return already_released(ledger, ["2025-01"], inputs, policy, code, ledger.head()[0])
+
+    made = {"release": "2025-01.r1", "period": "2025-01", "inputs_hash": "i", "policy_hash": "p", "code_version": "c"}
+    assert "not released" in why()[0]
+    ledger.append("release", made)
+    assert "not released" in why()[0], "a release that no catalog names is not visible"
+    ledger.append("catalog", {"catalog": 1, "periods": {"2025-01": "2025-01.r1"}})
+    assert why() == []
+    assert "drops" in why(inputs="other")[0]
+    assert "policies" in why(policy="other")[0]
+    assert "code" in why(code="other")[0]
+    ledger.append("release", made | {"release": "2025-01.r2", "inputs_hash": "j"})
+    assert why() == [], "the newest visible release counts"
+
+
+def test_a_failure_of_dbt_names_the_node() -> None:
+    said = [
+        "12:00 Running with dbt",
+        "12:01 1 of 2 OK created view",
+        "12:02   Failure in test int_x__claim (models/x.yml)",
+        "  Got 3 results",
+    ]
+    assert "int_x__claim" in failure_of(said, 1)
+    assert "137" in failure_of([], 137)

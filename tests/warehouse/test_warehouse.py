@@ -1,0 +1,172 @@
+"""Whole builds on a handful of bills: corrections, late bills, failures, and that the way there does not matter."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import duckdb
+import pytest
+
+from orchestration.errors import BadInput, Busy, Failed
+from orchestration.warehouse import applied, build, finish
+from orchestration.warehouse.dbt import call_dbt
+from tests.warehouse.place import Place
+
+pytestmark = pytest.mark.xdist_group("dbt")
+
+CUSTOMERS = ["C1", "C2", "C3", "C4"]
+
+
+def land_masters(place: Place) -> None:
+    place.land(
+        "customers",
+        [
+            {"customer_id": c, "valid_from_date": "2025-01-01", "brand": "easyown", "segment": "consumer", "joined_date": "2025-01-01"}
+            for c in CUSTOMERS
+        ]
+        + [
+            {
+                "customer_id": "C4",
+                "valid_from_date": "2025-05-10",
+                "brand": "gotone",
+                "joined_date": "2025-01-01",
+                "left_date": "2025-05-09",
+            }
+        ],
+    )
+    place.land("lines", [{"line_id": "L3", "customer_id": "C3", "start_date": "2024-12-01", "_key": "L3"}])
+
+
+def first_months(place: Place) -> dict[str, str]:
+    """Bills of January to May: C1 pays 100 a month, C2 exactly 80, C3 by number, C4 leaves in May."""
+    files = {}
+    for number, period in enumerate(["2025-01", "2025-02", "2025-03", "2025-04", "2025-05"], 1):
+        rows = [place.bill(f"a{number}", "C1", period, "100"), place.bill(f"b{number}", "C2", period, "80")]
+        rows.append(place.bill(f"c{number}", None, period, "50", line_id="L3", billed_at=f"{period}-28 00:00:00"))
+        rows += [place.bill(f"d{number}", "C4", period, "10")] if number < 5 else []
+        rows.append(place.bill(f"e{number}", None, period, "7"))
+        files[period] = place.land("bill_lines", rows)
+    return files
+
+
+def corrections(place: Place, files: dict[str, str]) -> None:
+    """June; a line of C1 that moves from May to April; a late bill of C2 for May."""
+    place.land("bill_lines", [place.bill(f"{c}6", f"C{n}", "2025-06", "80") for n, c in enumerate("abc", 1)])
+    place.land("bill_lines", [place.bill("a5", "C1", "2025-04", "100")], replaces=[(files["2025-05"], "a5", "2025-05")])
+    place.land("bill_lines", [place.bill("b5x", "C2", "2025-05", "0.0010", is_credit_note=False)])
+
+
+@pytest.fixture(scope="module")
+def incremental(tmp_path_factory: pytest.TempPathFactory) -> Place:
+    """Released month by month: March to May, then the corrections with June."""
+    place = Place(tmp_path_factory.mktemp("incremental"))
+    land_masters(place)
+    files = first_months(place)
+    place.run("2025-03", "2025-04", "2025-05")
+    corrections(place, files)
+    return place
+
+
+def test_only_new_and_corrected_months_are_read_and_the_result_is_that_of_a_rebuild(incremental: Place, tmp_path: Path) -> None:
+    plan = incremental.run("2025-04", "2025-05", "2025-06")
+    assert plan.input_periods == ["2025-04", "2025-05", "2025-06"]
+    assert plan.totals_base == "2025-03"
+
+    rebuilt = Place(tmp_path)
+    land_masters(rebuilt)
+    corrections(rebuilt, first_months(rebuilt))
+    cold = rebuilt.run("2025-03", "2025-04", "2025-05", "2025-06")
+    assert cold.totals_base is None and len(cold.input_periods) == 6
+    months = ("2025-04", "2025-05", "2025-06")
+    assert incremental.marts(*months) == rebuilt.marts(*months)
+
+    spend = dict(incremental.query("select period, spend_amount from marts.fct_customer_spend where customer_id = 'C1' order by 1"))
+    assert {period: str(amount) for period, amount in spend.items()} == {"2025-04": "200.0000", "2025-05": "0.0000", "2025-06": "80.0000"}
+    totals = "select customer_id, total_spend_amount from intermediate.int_customer_windows where period = '2025-06' order by 1"
+    assert incremental.query(totals) == rebuilt.query(totals)
+    level = "select level_id, movement from marts.fct_decisions where subject_id = 'C4' and period = '{}'"
+    assert incremental.query(level.format("2025-05")) == [("star_4", "rose")], "GoTone from May 10 on, in service until the 9th"
+    assert incremental.query(level.format("2025-06")) == [(None, "left")]
+    # 80 a month is the bar of three stars: exactly met, also with the tenth of a cent more.
+    assert incremental.query("select distinct level_id from marts.fct_decisions where subject_id = 'C2'") == [("star_3",)]
+
+
+def test_money_in_is_money_decided_and_unattributed(incremental: Place) -> None:
+    rows = incremental.query("select period, unattributed_amount, difference_amount, landed_amount from marts.fct_conservation order by 1")
+    assert [row[2] for row in rows] == [0] * len(rows)
+    assert {row[0]: str(row[1]) for row in rows}["2025-05"] == "7.0000"
+
+
+def test_a_month_run_again_gives_the_same_rows_and_reads_no_bills(incremental: Place) -> None:
+    periods = ("2025-05", "2025-06")
+    incremental.run(*periods)
+    before = incremental.marts(*periods)
+    plan = incremental.run(*periods)
+    assert plan.input_periods == []
+    assert incremental.marts(*periods) == before
+
+
+def test_a_run_that_failed_reads_its_months_again(incremental: Place) -> None:
+    incremental.land("bill_lines", [incremental.bill("a7", "C1", "2025-07", "1")])
+    first = incremental.prepare("2025-07")
+    finish(incremental.deployment, incremental.ledger, first, ok=False, message="stopped", say=incremental.said.append)
+    assert incremental.prepare("2025-07").input_periods == first.input_periods == ["2025-07"]
+    applied(incremental.deployment, first)
+    assert incremental.prepare("2025-07").input_periods == []
+    last = incremental.ledger.last("build")
+    assert last is not None and last.payload["ok"] is False and last.payload["message"] == "stopped"
+
+
+def test_a_failing_model_fails_the_run_and_names_it(incremental: Place) -> None:
+    incremental.land("bill_lines", [incremental.bill("a8", "C1", "2025-08", "1")])
+    plan = incremental.prepare("2025-08")
+    with duckdb.connect(str(incremental.deployment.warehouse)) as con:
+        con.execute("update ctl.compiled_sql set sql = 'select no_such_column from __METRICS__' where name = 'decisions'")
+    with pytest.raises(Failed, match="int_program_decisions"):
+        build(incremental.deployment, incremental.ledger, plan, incremental.said.append)
+    assert incremental.prepare("2025-08").input_periods == ["2025-08"]
+
+
+def test_the_unit_tests_of_the_models_pass(incremental: Place) -> None:
+    incremental.prepare("2025-06")
+    call_dbt(incremental.deployment, ["test", "--selector", "unit"], incremental.said.append)
+    assert any("PASS=" in line and "ERROR=0" in line for line in incremental.said)
+
+
+def test_keys_are_unique(incremental: Place) -> None:
+    keys = {
+        "intermediate.int_customer_months": "customer_id, period",
+        "intermediate.int_customer_windows": "customer_id, period",
+        "intermediate.int_customer_metrics": "customer_id, period",
+        "marts.fct_decisions": "program_id, subject_type, subject_id, period",
+        "marts.fct_customer_spend": "customer_id, period",
+    }
+    for table, key in keys.items():
+        assert incremental.query(f"select {key} from {table} group by {key} having count(*) > 1") == [], table
+
+
+def test_a_period_without_bills_is_refused_and_leaves_no_trace(tmp_path: Path) -> None:
+    place = Place(tmp_path)
+    with pytest.raises(BadInput):
+        place.prepare("2025-01")
+    assert not place.deployment.warehouse.exists()
+
+
+def test_other_measures_make_every_month_again(incremental: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert incremental.prepare("2025-06").input_periods == []
+    monkeypatch.setattr("orchestration.warehouse.plan.months_code", lambda: "other code")
+    plan = incremental.prepare("2025-06")
+    assert plan.input_periods[0] == "2025-01" and plan.totals_base is None
+    assert incremental.query("select count(*) from duckdb_tables() where table_name = 'int_customer_months'") == [(0,)]
+
+
+def test_an_open_warehouse_is_busy(incremental: Place) -> None:
+    holder = "import duckdb, sys; con = duckdb.connect(sys.argv[1]); print('open', flush=True); sys.stdin.read()"
+    command = [sys.executable, "-c", holder, str(incremental.deployment.warehouse)]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as other:
+        assert other.stdout is not None and other.stdout.readline() == "open\n"
+        with pytest.raises(Busy, match="open"):
+            incremental.prepare("2025-06")
+        other.communicate()
