@@ -5,6 +5,7 @@ from orchestration.ingest.closing import ANY_PERIOD, open_periods
 from orchestration.ingest.contracts import Contract, load_contracts
 from orchestration.ingest.mapping import Feed, SourceMapping, load_mappings
 from orchestration.ingest.parts import Part, landed_parts, superseded_files
+from orchestration.ingest.pending import new_drops
 from orchestration.ingest.report import FileReport, IngestReport
 from orchestration.ingest.run import ingest
 
@@ -21,6 +22,7 @@ __all__ = [
     "landed_parts",
     "load_contracts",
     "load_mappings",
+    "new_drops",
     "open_periods",
     "superseded_files",
 ]

@@ -33,6 +33,6 @@ def new_drops(deployment: Deployment, ledger: Ledger) -> list[Path]:
                     if (feed.source, feed.entity, digests[path]) not in known:
                         found.add(path)
                 if feed.config.control:
-                    for total in new_totals(ledger, feed, read_totals(con, deployment, feed, Path(scratch))):
-                        found.add(deployment.drops / total["stated_in"])
+                    for total, _ in new_totals(ledger, feed, read_totals(con, deployment, feed, Path(scratch))):
+                        found.add(deployment.drops / total.stated_in)
     return sorted(found)

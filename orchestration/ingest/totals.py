@@ -30,26 +30,29 @@ class ControlTotal:
     stated_in: str
 
 
-def read_totals(con: duckdb.DuckDBPyConnection, deployment: Deployment, feed: Feed) -> list[ControlTotal]:
-    """Control totals of a feed's drops, in the order of the control files; a later one of a drop counts."""
+def read_totals(con: duckdb.DuckDBPyConnection, deployment: Deployment, feed: Feed, scratch: Path | None = None) -> list[ControlTotal]:
+    """Control totals of a feed's drops, in the order of the control files; a later one of a drop counts.
+
+    ``scratch``: folder for transcoded text, by default the deployment's.
+    """
     control = feed.config.control
     assert control is not None
     found: dict[str, ControlTotal] = {}
     for path in sorted(deployment.drops.glob(control.files)):
         name = str(path.relative_to(deployment.drops))
-        for total in _read(con, deployment, feed, path, name):
+        for total in _read(con, scratch or deployment.scratch, feed, path, name):
             if fnmatch.fnmatch(total.file, Path(feed.config.files).name):
                 found[total.file] = total
     return list(found.values())
 
 
-def _read(con: duckdb.DuckDBPyConnection, deployment: Deployment, feed: Feed, path: Path, name: str) -> list[ControlTotal]:
+def _read(con: duckdb.DuckDBPyConnection, scratch: Path, feed: Feed, path: Path, name: str) -> list[ControlTotal]:
     control = feed.config.control
     assert control is not None
     delimiter = control.delimiter or (feed.config.delimiter if feed.config.format == "csv" else ",")
     remedy = "have the source send the control file again, or take it out of the drops folder"
     try:
-        text = read_text(path, sha256_of(path)[0], control.encoding or feed.config.encoding, deployment.scratch)
+        text = read_text(path, sha256_of(path)[0], control.encoding or feed.config.encoding, scratch)
         if text.empty:
             raise Unreadable("it is empty")
         header = header_of(text, delimiter, True)
@@ -78,17 +81,20 @@ def _read(con: duckdb.DuckDBPyConnection, deployment: Deployment, feed: Feed, pa
     return totals
 
 
-def record_totals(ledger: Ledger, feed: Feed, totals: list[ControlTotal]) -> None:
-    """Compare each total with the landed drop of that name; record what is new or has changed."""
+def new_totals(ledger: Ledger, feed: Feed, totals: list[ControlTotal]) -> list[tuple[ControlTotal, dict[str, Any]]]:
+    """Totals that are not recorded yet, or come out otherwise than recorded, each with its ``control_total`` payload."""
     drops = {Path(drop["file"]).name: drop for _, drop in landed(ledger) if drop["source"] == feed.source and drop["entity"] == feed.entity}
     last: dict[str, dict[str, Any]] = {
         entry.payload["file"]: entry.payload for entry in ledger.entries("control_total") if (entry.payload["source"], entry.payload["entity"]) == (feed.source, feed.entity)
     }
-    for total in totals:
-        drop = drops.get(total.file)
-        payload = compare(feed, total, drop)
-        if last.get(total.file) != payload:
-            ledger.append("control_total", payload)
+    compared = ((total, compare(feed, total, drops.get(total.file))) for total in totals)
+    return [(total, payload) for total, payload in compared if last.get(total.file) != payload]
+
+
+def record_totals(ledger: Ledger, feed: Feed, totals: list[ControlTotal]) -> None:
+    """Compare each total with the landed drop of that name; record what is new or has changed."""
+    for _, payload in new_totals(ledger, feed, totals):
+        ledger.append("control_total", payload)
 
 
 def compare(feed: Feed, total: ControlTotal, drop: dict[str, Any] | None) -> dict[str, Any]:
