@@ -5,6 +5,8 @@ is in ``checks``.
 """
 
 import contextlib
+import importlib
+import threading
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
@@ -14,7 +16,7 @@ from dagster_dbt import DbtCliResource, DbtProject, dbt_assets
 from orchestration.channels import channel_ids, deliver
 from orchestration.deployment import Deployment
 from orchestration.errors import BadInput, Failed
-from orchestration.ingest import ingest, load_contracts, load_mappings
+from orchestration.ingest import SourceMapping, ingest, load_contracts
 from orchestration.policy import check_policies
 from orchestration.release import release
 from orchestration.warehouse import dbt_args, finish, prepare
@@ -34,9 +36,9 @@ def raw_key(source: str, entity: str) -> dg.AssetKey:
     return dg.AssetKey(["raw", f"{source}__{entity}"])
 
 
-def raw_assets(deployment: Deployment) -> dg.AssetsDefinition | None:
+def raw_assets(mappings: Sequence[SourceMapping]) -> dg.AssetsDefinition | None:
     """One asset per mapped feed, all made by one ingest. Not partitioned: one drop may hold rows of several periods."""
-    feeds = [(mapping, feed) for mapping in load_mappings(deployment) for feed in mapping.feeds]
+    feeds = [(mapping, feed) for mapping in mappings for feed in mapping.feeds]
     if not feeds:
         return None
     specs = [
@@ -92,10 +94,10 @@ def policy_asset() -> dg.AssetsDefinition:
     return policy
 
 
-def landing_assets(deployment: Deployment) -> dg.AssetsDefinition:
+def landing_assets(deployment: Deployment, mappings: Sequence[SourceMapping]) -> dg.AssetsDefinition:
     """The relations that the models read, at the run's cut-off, and the plan of what is to be computed."""
     fed: dict[str, list[dg.AssetKey]] = {entity: [] for entity in sorted(load_contracts())}
-    for mapping in load_mappings(deployment):
+    for mapping in mappings:
         for feed in mapping.feeds:
             fed[feed.entity].append(raw_key(mapping.source, feed.entity))
     specs = [
@@ -165,6 +167,8 @@ def model_assets(deployment: Deployment, project: DbtProject, manifest: Mapping[
         dbt: DbtCliResource = context.resources.dbt
         with run.stage("dbt"):
             plan = run.require_plan(list(context.partition_keys))
+            # The gate's library takes seconds to import; this process only waits for dbt meanwhile.
+            threading.Thread(target=importlib.import_module, args=("great_expectations",), daemon=True).start()
             with environment(profile_environment(deployment)):
                 invocation = dbt.cli(dbt_args(plan), context=context, target_path=target_path(deployment), raise_on_error=False)
             events = list(_follow(invocation.stream(), run))

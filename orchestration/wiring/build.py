@@ -8,6 +8,7 @@ from typing import Any
 import dagster as dg
 
 from orchestration.deployment import Deployment
+from orchestration.ingest import load_mappings
 from orchestration.wiring.assets import channel_assets, landing_assets, model_assets, policy_asset, raw_assets, release_asset
 from orchestration.wiring.checks import gate_checks
 from orchestration.wiring.dbt import dbt_project, dbt_resource, load_manifest
@@ -22,15 +23,16 @@ def build_defs(
     deployment: Deployment, *, resource_overrides: Mapping[str, Any] | None = None, loggers: Mapping[str, dg.LoggerDefinition] | None = None
 ) -> dg.Definitions:
     """All definitions of ``deployment``. ``resource_overrides`` take the place of resources of the same key (tests, launch)."""
+    mappings = load_mappings(deployment)
     project = dbt_project()
     manifest = load_manifest(deployment, project)
     models = model_assets(deployment, project, manifest)
     marts = sorted(key for key in models.keys if key.path[0] == "marts")
-    optional = [raw_assets(deployment), channel_assets(deployment)]
+    optional = [raw_assets(mappings), channel_assets(deployment)]
     return dg.Definitions(
         assets=[
             policy_asset(),
-            landing_assets(deployment),
+            landing_assets(deployment, mappings),
             models,
             release_asset(deployment, marts),
             *(assets for assets in optional if assets is not None),

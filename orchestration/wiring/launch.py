@@ -120,6 +120,9 @@ def project_instance() -> dg.DagsterInstance:
     """
     import dagster as dg
 
+    from orchestration.wiring.storage import quicken
+
+    quicken()
     home = dagster_home()
     file = home / "dagster.yaml"
     try:
