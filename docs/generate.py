@@ -17,6 +17,8 @@ from orchestration.deployment import Config
 from orchestration.ingest.contracts import Column, load_contracts
 from orchestration.ingest.expressions import FUNCTIONS
 from orchestration.ingest.mapping import Control, ControlColumns, Expected, FeedConfig, MappingConfig, Unpivot
+from orchestration.policy.load import load_policy_files
+from orchestration.policy.reader import ColumnSchema, load_schema
 
 DOCS = Path(__file__).resolve().parent
 # Parts of a source mapping: heading, model, what the part is.
@@ -35,6 +37,8 @@ ENVIRONMENT = {
     "TIERHOUSE_DEPLOYMENT": "folder of the deployment, where `--deployment` is not given",
     "TIERHOUSE_DATA": "takes the place of `data:` in `tierhouse.yaml`; for tests and trials",
     "TIERHOUSE_DROPS": "takes the place of `drops:` in `tierhouse.yaml`; for tests and trials",
+    "TIERHOUSE_INGEST_MEMORY": "memory that ingest may use, as DuckDB writes sizes; default `4GB`",
+    "TIERHOUSE_WAREHOUSE": "set by a run for dbt: the warehouse file",
     "TIERHOUSE_FAILPOINT": "for tests only: kills the process at a named step (`orchestration/failpoints.py`)",
 }
 
@@ -154,9 +158,45 @@ def contracts_page() -> str:
     return "\n\n".join(parts) + "\n"
 
 
+def policies_page() -> str:
+    """Every seed with its columns, and the programs, levels and rules that the defaults hold."""
+    policies = load_policy_files(DOCS.parent / "seeds")
+    parts = [
+        "# Policies",
+        _MADE,
+        "Policies are CSV files in `seeds/`. A deployment replaces a file by one of the same name in its own `policies/` folder. "
+        "They open in a spreadsheet; save them as CSV in UTF-8. What is ambiguous is refused with row and column.",
+        "## Programs in the default seeds",
+    ]
+    for program in policies.programs.values():
+        parts += [f"### {program.program_id}: {program.row['name_en']} ({program.row['name_zh']})", program.row["description"] or ""]
+        parts.append(f"Hit policy: {program.hit_policy}. Subject: {program.subject_type}.")
+        for version in program.versions:
+            until = f" to {version.valid_to}" if version.valid_to else " on"
+            parts.append(f"Version {version.version}, from {version.valid_from}{until}: {version.row['note'] or ''}")
+            rows = [
+                [str(rule.order), f"`{rule.rule_id}`", rule.level_id, " and ".join(f"`{c.shown}`" for c in rule.conditions) or "always"]
+                for rule in version.rules
+            ]
+            parts.append(table(["order", "rule", "level", "holds when"], rows))
+    parts += ["## Files", table(["file", "what", "owner"], [[f"[{n}.csv](#{n}csv)", s.title, s.owner] for n, s in load_schema().items()])]
+    for name, schema in load_schema().items():
+        parts += [f"### {name}.csv", f"{schema.title}. Owner: {schema.owner}."]
+        if schema.key:
+            parts.append(f"Key: {', '.join(f'`{key}`' for key in schema.key)}.")
+        columns = [[f"`{n}`", _seed_type(c), "yes" if c.required else "no", c.description] for n, c in schema.columns.items()]
+        parts.append(table(["column", "type", "required", "meaning"], columns))
+    return "\n\n".join(part for part in parts if part) + "\n"
+
+
+def _seed_type(column: ColumnSchema) -> str:
+    return "one of " + ", ".join(f"`{choice}`" for choice in column.choices) if column.choices else column.type
+
+
 PAGES: dict[str, Callable[[], str]] = {
     "reference/configuration.md": configuration_page,
     "reference/contracts.md": contracts_page,
+    "reference/policies.md": policies_page,
 }
 
 

@@ -1,0 +1,65 @@
+"""Explanations of a real run: every one agrees with its decision, and every row it names is where it says."""
+
+from __future__ import annotations
+
+import gzip
+from collections.abc import Iterator
+from decimal import Decimal
+from functools import cache
+from pathlib import Path
+
+import duckdb
+import pytest
+
+from orchestration.audit import explain, render
+from orchestration.deployment import Deployment, load_deployment
+from orchestration.ledger import Ledger
+from tests.support import Cli
+
+
+@pytest.fixture
+def released(released_sample: Cli, monkeypatch: pytest.MonkeyPatch) -> Iterator[Deployment]:
+    monkeypatch.setenv("TIERHOUSE_DATA", str(released_sample.data))
+    monkeypatch.setenv("TIERHOUSE_DROPS", str(released_sample.drops))
+    yield load_deployment()
+
+
+@cache
+def _lines(file: Path) -> list[str]:
+    content = gzip.decompress(file.read_bytes()) if file.suffix == ".gz" else file.read_bytes()
+    return content.decode("gb18030" if "billing_old" in str(file) else "utf-8").splitlines()
+
+
+def _text_at(file: Path, row: int) -> str:
+    """What stands at a line of a text file, or in a row of a Parquet file."""
+    if file.suffix != ".parquet":
+        return _lines(file)[row - 1]
+    return str(duckdb.sql(f"select * from read_parquet('{file}') limit 1 offset {row - 1}").fetchall())
+
+
+def test_a_tenth_of_the_customers_can_be_explained_and_their_bills_found(released: Deployment) -> None:
+    ledger = Ledger(released.ledger)
+    decisions = released.releases / "2026-06.r1" / "fct_decisions.parquet"
+    customers = duckdb.sql(f"select subject_id from read_parquet('{decisions}') order by md5(subject_id) limit 30").fetchall()
+    found_rows = 0
+    for (customer,) in customers:
+        explanation = explain(released, ledger, customer, "six_star", "2026-06")
+        assert customer in render(explanation, "en")
+        assert customer in render(explanation, "zh")
+        for bill in explanation.bills[:5]:
+            text = _text_at(released.drops / bill.file, bill.row)
+            amount = bill.amount.normalize()
+            assert bill.document_id in text
+            assert f"{amount:f}" in text or f"{bill.amount:f}" in text or f"{amount.quantize(Decimal('0.01')):f}" in text
+            found_rows += 1
+    assert found_rows > 50
+
+
+def test_every_kind_of_rule_of_the_sample_can_be_explained(released: Deployment) -> None:
+    decisions = released.releases / "2026-06.r1" / "fct_decisions.parquet"
+    rules = duckdb.sql(f"select matched_rule_id, min(subject_id) from read_parquet('{decisions}') group by all").fetchall()
+    assert len(rules) > 5
+    for rule, customer in rules:
+        explanation = explain(released, Ledger(released.ledger), customer, "six_star", "2026-06")
+        matched = explanation.matched
+        assert (matched.rule.rule_id if matched else None) == rule
