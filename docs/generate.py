@@ -13,7 +13,8 @@ from typing import Any
 from pydantic import BaseModel
 from pydantic_core import PydanticUndefined
 
-from orchestration.deployment import Config
+from orchestration.deployment import Config, load_deployment
+from orchestration.gate.suites import load_suites
 from orchestration.ingest.contracts import Column, load_contracts
 from orchestration.ingest.expressions import FUNCTIONS
 from orchestration.ingest.mapping import Control, ControlColumns, Expected, FeedConfig, MappingConfig, Unpivot
@@ -193,10 +194,25 @@ def _seed_type(column: ColumnSchema) -> str:
     return "one of " + ", ".join(f"`{choice}`" for choice in column.choices) if column.choices else column.type
 
 
+def checks_page() -> str:
+    """Every check of the gate, by suite."""
+    parts = [
+        "# Checks of the gate",
+        _MADE,
+        "A deployment replaces a suite by a file of the same name in its own folder `expectations/`. "
+        "*invariant* and *approvable* checks hold a release, *warning* is shown only.",
+    ]
+    for suite in load_suites(load_deployment(DOCS.parent / "examples" / "telecom")):
+        rows = [[f"`{check.check}`", check.severity, check.expected] for check in suite.checks]
+        parts += [f"## {suite.suite}", f"{suite.title}.", table(["check", "severity", "expected"], rows)]
+    return "\n\n".join(parts) + "\n"
+
+
 PAGES: dict[str, Callable[[], str]] = {
     "reference/configuration.md": configuration_page,
     "reference/contracts.md": contracts_page,
     "reference/policies.md": policies_page,
+    "reference/checks.md": checks_page,
 }
 
 

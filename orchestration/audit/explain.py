@@ -182,7 +182,7 @@ def explain(
         bills=bills,
         points=points,
         nominations=nominations,
-        deliveries=_deliveries(ledger, found["release"], period),
+        deliveries=_deliveries(ledger, found["release"]),
         unit=deployment.config.currency,
         steps=json.loads(decision["steps"] or "[]"),
     )
@@ -358,11 +358,10 @@ def _plain(value: Any) -> Any:
     return f"{value:f}" if isinstance(value, Decimal) else value
 
 
-def _deliveries(ledger: Ledger, release: str, period: str) -> list[dict[str, Any]]:
-    """Deliveries as of this period whose catalog held this release."""
-    catalogs = {entry.payload["catalog"]: entry.payload["periods"] for entry in ledger.entries("catalog")}
+def _deliveries(ledger: Ledger, release: str) -> list[dict[str, Any]]:
+    """Deliveries whose rows came from this release."""
     return [
         {key: entry.payload[key] for key in ("channel", "catalog", "as_of_period", "path", "sha256")} | {"at": entry.at}
         for entry in ledger.entries("delivery")
-        if entry.payload["as_of_period"] == period and catalogs.get(entry.payload["catalog"], {}).get(period) == release
+        if entry.payload["release"] == release
     ]

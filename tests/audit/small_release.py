@@ -189,8 +189,7 @@ def make(folder: Path) -> SmallRelease:
     ledger.append("catalog", catalog)
     deployment.catalogs.mkdir()
     (deployment.catalogs / "current.json").write_text(json.dumps(catalog))
-    ledger.append(
-        "delivery",
-        {"channel": "hotline", "catalog": 1, "as_of_period": PERIOD, "rows": 3, "path": "channels/hotline/hotline_1.csv", "sha256": "s"},
-    )
+    delivery = {"channel": "hotline", "catalog": 1, "as_of_period": PERIOD, "release": RELEASE, "rows": 3, "sha256": "s"}
+    ledger.append("delivery", {**delivery, "path": "channels/hotline/hotline_1.csv"})
+    ledger.append("delivery", {**delivery, "release": "2026-05.r1", "path": "channels/hotline/hotline_0.csv"})
     return small
