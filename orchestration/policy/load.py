@@ -109,6 +109,13 @@ def _contract(entity: str) -> dict[str, Any]:
     return columns
 
 
+def closed_values(attribute: Attribute) -> tuple[str, ...]:
+    """The only values that a category can have, where its contract says so; else nothing."""
+    if attribute.type != "category" or not attribute.entity or not attribute.column_name:
+        return ()
+    return tuple(_contract(attribute.entity).get(attribute.column_name, {}).get("allowed", ()))
+
+
 def _need(row: Row, column: str, why: str) -> Any:
     if row[column] in (None, ()):
         raise row.bad(column, f"is empty, but {why}", f"write {load_column(row, column)}")

@@ -1,0 +1,299 @@
+"""`policy check` finds every planted gap, overlap and mask, with an example that shows it, and says nothing of a sound table."""
+
+from __future__ import annotations
+
+from decimal import Decimal
+from itertools import pairwise, product
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from orchestration.deployment import load_deployment
+from orchestration.errors import BadInput
+from orchestration.policy import Finding, check_policies, load_policies, require_sound
+from orchestration.policy.boundaries import boundary_cases, write_boundary_cases
+from orchestration.policy.compile import evaluation_order
+from orchestration.policy.profiles import condition_holds
+
+LEVELS = [f"star_{n}" for n in range(1, 7)]
+SPEND, BRAND, POINTS = "spend_avg_6m", "brand", "points_last_year"
+slow_fixture = settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+
+
+def check(seeds, *kinds: str) -> list[Finding]:
+    found = check_policies(seeds.load())
+    assert {f.kind for f in found if f.kind != "unused_level"} == set(kinds), [str(f) for f in found]
+    for finding in found:
+        assert finding.remedy and finding.file.endswith(".csv") and finding.row > 1
+        assert finding.where in str(finding)
+    return [f for f in found if f.kind != "unused_level"]
+
+
+def values_of(finding: Finding) -> dict[str, Any]:
+    """The example as typed values."""
+    typed: dict[str, Any] = dict(finding.example)
+    if typed.get(SPEND) is not None:
+        typed[SPEND] = Decimal(typed[SPEND])
+    if typed.get(POINTS) is not None:
+        typed[POINTS] = int(typed[POINTS])
+    return typed
+
+
+def rules_that_hold(seeds, profile: dict[str, Any]) -> list[str]:
+    program = seeds.load().programs["six_star"]
+    ranks = {level.level_id: level.rank for level in program.levels}
+    return [
+        rule.rule_id
+        for rule in program.versions[0].rules
+        if all(condition_holds(c, profile[c.attribute.attribute_id], ranks) for c in rule.conditions)
+    ]
+
+
+def no_monotone(seeds) -> None:
+    seeds.set("programs", 2, "monotone_in", "")
+
+
+def test_the_default_policies_have_no_finding():
+    assert check_policies(load_policies(load_deployment())) == []
+
+
+cuts_of = st.lists(st.integers(-200, 40_000).map(lambda n: Decimal(n) / 100), min_size=2, max_size=5, unique=True).map(sorted)
+
+
+def bands(cuts: list[Decimal]) -> list[tuple[str, str, list[tuple[str, str, str]]]]:
+    """A sound table under unique: bands of spend, the null average, and the highest band split by brand."""
+    rules = [("lowest", LEVELS[0], [(SPEND, "<", f"{cuts[0]}")]), ("unknown", LEVELS[0], [(SPEND, "is null", "")])]
+    for n, (low, high) in enumerate(pairwise(cuts)):
+        rules.append((f"band_{n}", LEVELS[n % 4 + 1], [(SPEND, "in range", f"{low}..{high}")]))
+    rules.append(("top_gotone", LEVELS[5], [(SPEND, ">=", f"{cuts[-1]}"), (BRAND, "=", "gotone")]))
+    rules.append(("top_other", LEVELS[5], [(SPEND, ">=", f"{cuts[-1]}"), (BRAND, "not in", "gotone")]))
+    rules.append(("top_unknown", LEVELS[5], [(SPEND, ">=", f"{cuts[-1]}"), (BRAND, "is null", "")]))
+    return rules
+
+
+@slow_fixture
+@given(cuts=cuts_of, data=st.data())
+def test_a_planted_gap_is_found_and_a_sound_table_has_no_finding(seeds, cuts, data):
+    no_monotone(seeds)
+    rules = bands(cuts)
+    seeds.rules(data.draw(st.permutations(rules)), "unique")
+    check(seeds)
+    removed = data.draw(st.sampled_from(rules))
+    seeds.rules([r for r in rules if r is not removed], "unique")
+    (finding,) = check(seeds, "null_gap" if "unknown" in removed[0] else "gap")
+    profile = values_of(finding)
+    assert rules_that_hold(seeds, profile) == []
+    seeds.rules(rules, "unique")
+    assert rules_that_hold(seeds, profile) == [removed[0]]
+
+
+@slow_fixture
+@given(cuts=cuts_of, data=st.data(), step=st.sampled_from(["0.0001", "0.01", "50"]))
+def test_a_planted_overlap_is_found(seeds, cuts, data, step):
+    no_monotone(seeds)
+    rules = bands(cuts)
+    number = data.draw(st.integers(2, len(cuts)))
+    rule_id, level, ((attribute, operator, value),) = rules[number]
+    low, high = map(Decimal, value.split(".."))
+    rules[number] = (rule_id, level, [(attribute, operator, f"{low - Decimal(step)}..{high}")])
+    seeds.rules(rules, "unique")
+    found = check(seeds, "overlap")
+    assert rule_id in {f.rule_id for f in found} or any(f"'{rule_id}'" in f.what for f in found)
+    for finding in found:
+        assert len(rules_that_hold(seeds, values_of(finding))) > 1
+
+
+def falling(cuts: list[Decimal]) -> list[tuple[str, str, list[tuple[str, str, str]]]]:
+    """A sound table under first: bars from the top, then all others."""
+    rules = [(f"bar_{n}", LEVELS[5 - n], [(SPEND, ">=", f"{cut}")]) for n, cut in enumerate(reversed(cuts))]
+    return [*rules, ("others", LEVELS[0], [])]
+
+
+@slow_fixture
+@given(cuts=cuts_of.filter(lambda c: len(c) < 5), data=st.data())
+def test_a_planted_mask_is_found(seeds, cuts, data):
+    rules = falling(cuts)
+    seeds.rules(rules)
+    check(seeds)
+    place = data.draw(st.integers(1, len(rules) - 1))
+    above = cuts[len(cuts) - place]
+    planted = ("planted", LEVELS[5], [(SPEND, ">", f"{above}"), (POINTS, ">=", "10")])
+    seeds.rules([*rules[:place], planted, *rules[place:]])
+    (finding,) = check(seeds, "masked")
+    assert finding.rule_id == "planted" and finding.severity == "error"
+    assert f"bar_{place - 1}" in finding.what
+    holding = rules_that_hold(seeds, values_of(finding))
+    assert "planted" in holding and holding[0] != "planted"
+
+
+conditions = st.one_of(
+    st.tuples(st.just(SPEND), st.sampled_from(["=", "!=", "<", "<=", ">", ">="]), st.sampled_from(["40", "79.995", "80"])),
+    st.tuples(st.just(SPEND), st.sampled_from(["in range"]), st.sampled_from(["40..80", "79.995..80"])),
+    st.tuples(st.just(POINTS), st.sampled_from(["=", "<", ">", "<=", ">=", "!="]), st.sampled_from(["0", "10", "11"])),
+    st.tuples(st.just(BRAND), st.sampled_from(["in", "not in"]), st.sampled_from(["gotone|mzone", "gotone|(null)", "easyown"])),
+    st.tuples(st.sampled_from([BRAND, SPEND]), st.sampled_from(["is null", "is not null"]), st.just("")),
+)
+tables = st.lists(st.tuples(st.sampled_from(LEVELS), st.lists(conditions, max_size=3)), min_size=1, max_size=6)
+EVERY_PROFILE = [
+    {SPEND: spend, POINTS: points, BRAND: brand}
+    for spend, points, brand in product(
+        [None, *map(Decimal, ("39", "40", "60", "79.995", "79.999", "80", "81"))], [0, 1, 10, 11, 12], [None, "gotone", "easyown", "mzone", "new"]
+    )
+]  # fmt: skip
+
+
+@settings(max_examples=120, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(table=tables, hit_policy=st.sampled_from(["first", "unique", "priority"]))
+def test_findings_on_any_table_are_those_of_trying_every_profile(seeds, table, hit_policy):
+    seeds.rules([(f"r{n}", level, cs) for n, (level, cs) in enumerate(table)], hit_policy)
+    policies = seeds.load()
+    program = policies.programs["six_star"]
+    ranks = {level.level_id: level.rank for level in program.levels}
+    rules = evaluation_order(program, program.versions[0])
+    held = [[r for r in rules if all(condition_holds(c, p[c.attribute.attribute_id], ranks) for c in r.conditions)] for p in EVERY_PROFILE]
+    used = {c.attribute.attribute_id for r in rules for c in r.conditions}
+    ever = {r.rule_id for found in held for r in found}
+    expected: set[tuple[str, str]] = {("unreachable", r.rule_id) for r in rules if r.rule_id not in ever}
+    if hit_policy == "unique":
+        expected |= {("overlap", f"{a.rule_id}+{b.rule_id}") for found in held for n, a in enumerate(found) for b in found[n + 1 :]}
+    else:
+        deciding = {found[0].rule_id for found in held if found}
+        expected |= {("masked", rule_id) for rule_id in ever - deciding}
+        for rule in rules:
+            nexts = [found[1].level_id if found[1:] else None for found in held if found and found[0] is rule]
+            if nexts and set(nexts) == {rule.level_id}:
+                expected.add(("redundant", rule.rule_id))
+    level_of = [ranks[found[0].level_id] if found else 0 for found in held]
+    by_rest: dict[tuple[Any, Any], list[tuple[Decimal, int]]] = {}
+    for profile, rank in zip(EVERY_PROFILE, level_of, strict=True):
+        if profile[SPEND] is not None:
+            by_rest.setdefault((profile[POINTS], profile[BRAND]), []).append((profile[SPEND], rank))
+    falls = any(0 < later < earlier for series in by_rest.values() for n, (_, earlier) in enumerate(series) for _, later in series[n + 1 :])
+    found = check_policies(policies)
+    got = set()
+    for finding in found:
+        if finding.kind == "overlap":
+            other = finding.what.split("rule ")[2].split("'")[1]
+            got.add(("overlap", f"{other}+{finding.rule_id}"))
+        elif finding.kind in {"unreachable", "masked", "redundant"}:
+            got.add((finding.kind, str(finding.rule_id)))
+    assert got == expected
+    assert any(f.kind in {"gap", "null_gap"} for f in found) == any(not h for h in held)
+    known = [h for p, h in zip(EVERY_PROFILE, held, strict=True) if all(p[a] is not None for a in used)]
+    assert any(f.kind == "gap" for f in found) == any(not h for h in known)
+    assert any(f.kind == "not_monotone" for f in found) == falls
+
+
+def test_a_level_that_falls_as_spend_rises_is_found(seeds):
+    seeds.rules([("high", "star_2", [(SPEND, ">=", "300")]), ("low", "star_5", [])])
+    (finding,) = check(seeds, "not_monotone")
+    assert "star_5 to star_2" in finding.what and finding.rule_id == "high"
+    no_monotone(seeds)
+    check(seeds)
+
+
+def test_a_contradiction_and_a_rule_without_effect_are_found(seeds):
+    rules = [
+        ("never", "star_6", [(SPEND, ">=", "300"), (SPEND, "<", "200")]),
+        ("five", "star_5", [(SPEND, ">=", "300")]),
+        ("same", "star_1", [(SPEND, ">=", "80")]),
+        ("others", "star_1", []),
+    ]
+    seeds.rules(rules)
+    never, same = check(seeds, "unreachable", "redundant")
+    assert (never.rule_id, never.row, never.severity) == ("never", 2, "error")
+    assert (same.rule_id, same.row, same.severity) == ("same", 4, "warning")
+
+
+def test_counts_are_whole_and_amounts_are_dense(seeds):
+    no_monotone(seeds)
+    seeds.rules([("low", "star_1", [(POINTS, "<=", "9")]), ("high", "star_2", [(POINTS, ">=", "10")])], "unique")
+    check(seeds)
+    seeds.rules(
+        [
+            ("low", "star_1", [(SPEND, "<=", "9.99")]),
+            ("high", "star_2", [(SPEND, ">=", "10")]),
+            ("null", "star_1", [(SPEND, "is null", "")]),
+        ],
+        "unique",
+    )
+    (finding,) = check(seeds, "gap")
+    assert Decimal("9.99") < values_of(finding)[SPEND] < 10
+
+
+@pytest.mark.parametrize(
+    ("column", "value", "kind"),
+    [("approver", "", "no_approver"), ("approver", "Policy.Owner ", "self_approved"), ("approved_on", "", "no_approval_day")],
+)
+def test_a_version_that_is_not_approved_by_someone_else_is_found(seeds, column, value, kind):
+    seeds.set("policy_versions", 2, column, value)
+    (finding,) = check(seeds, kind)
+    assert finding.where == f"{seeds.path('policy_versions')}, row 2"
+
+
+@pytest.mark.parametrize(
+    ("valid_to", "valid_from", "kind"),
+    [
+        ("2026-05", "2026-06", None),
+        ("2026-05", "2026-08", "validity_gap"),
+        ("2026-05", "2026-05", "validity_overlap"),
+        ("", "2026-06", "validity_overlap"),
+    ],
+)
+def test_versions_neither_leave_a_period_out_nor_share_one(seeds, valid_to, valid_from, kind):
+    rows = seeds.rows("policy_versions")
+    seeds.write("policy_versions", [rows[0], [*rows[1][:3], valid_to, *rows[1][4:]], ["six_star", "v2", valid_from, "", *rows[1][4:]]])
+    for seed in ("decision_rules", "decision_conditions"):
+        rows = seeds.rows(seed)
+        seeds.write(seed, [*rows, *([r[0], "v2", *r[2:]] for r in rows[1:])])
+    found = check(seeds, *([kind] if kind else []))
+    if kind == "validity_gap":
+        assert "2026-06 to 2026-07" in found[0].what
+
+
+def test_an_error_stops_a_run_and_a_warning_does_not(seeds):
+    seeds.rules([("five", "star_5", [(SPEND, ">=", "300")]), ("same", "star_1", [(SPEND, ">=", "80")]), ("others", "star_1", [])])
+    assert {f.severity for f in require_sound(seeds.load())} == {"warning"}
+    seeds.rules([("five", "star_5", [(SPEND, ">=", "300")])])
+    with pytest.raises(BadInput, match="no rule of six_star v1 holds") as caught:
+        require_sound(seeds.load())
+    assert "policy_versions.csv, row 2" in caught.value.where
+    assert len(caught.value.details["findings"]) == 2
+
+
+def test_a_program_that_is_switched_off_is_not_checked(seeds):
+    seeds.rules([("five", "star_5", [(SPEND, ">=", "300")])])
+    seeds.set("programs", 2, "enabled", "false")
+    assert check_policies(seeds.load()) == []
+
+
+def test_boundary_cases_show_each_bar_and_the_level_either_side(seeds):
+    program = seeds.load().programs["six_star"]
+    cases = boundary_cases(program, program.versions[0])
+    around = {c["value"]: c["level_id"] for c in cases if c["rule_id"] == "star_3_spend"}
+    assert around == {"79.99": "star_2", "80": "star_3", "80.01": "star_3", "(null)": "star_1"}
+    assert {c["attribute"] for c in cases} == {a.attribute_id for a in program.versions[0].attributes}
+
+
+def test_boundary_cases_are_those_of_the_compiled_sql(seeds, decide):
+    policies = seeds.load()
+    program = policies.programs["six_star"]
+    columns = {BRAND: "brand", POINTS: "base_points_last_year"}
+    for case in boundary_cases(program, program.versions[0]):
+        profile = dict(pair.split(" = ") for pair in case["other_attributes"].split("; ")) | {case["attribute"]: case["value"]}
+        row: dict[str, Any] = {columns[a]: None if profile[a] == "(null)" else profile[a] for a in columns}
+        months = 0 if profile[SPEND] == "(null)" else 1
+        row |= {"service_6m_months": months, "spend_6m_amount": Decimal(profile[SPEND]) if months else Decimal(0)}
+        level = profile["nominated_level"]
+        nominations = [] if level == "(null)" else [("six_star", "c0", "2026-06", level, program.level(level).rank)]
+        (decision,) = decide(policies, row, nominations=nominations)
+        assert (decision["matched_rule_id"], decision["qualified_level_id"]) == (case["matched_rule_id"], case["level_id"]), case
+
+
+def test_the_boundary_files_of_the_default_policies_are_current(tmp_path):
+    deployment = load_deployment()
+    for path in write_boundary_cases(load_policies(deployment), tmp_path):
+        kept = deployment.seeds / "boundaries" / path.name
+        assert kept.read_text(encoding="utf-8") == path.read_text(encoding="utf-8"), "write them anew with write_boundary_cases"
