@@ -200,8 +200,17 @@ def _bills(e: Explanation, lang: Lang) -> list[str]:
         shown = _row_name(known, lang) if known else bill.charge_type
         return shown + (f" ({text(lang, 'credit_note')})" if bill.is_credit_note else "")
 
+    places = _places(b.amount for b in e.bills)
     rows = [
-        [b.period, amount(b.amount), text(lang, "yes" if e.counts(b) else "no").strip(), kind(b), b.document_id, b.file, str(b.row)]
+        [
+            b.period,
+            f"{b.amount:,.{places}f}",
+            text(lang, "yes" if e.counts(b) else "no").strip(),
+            kind(b),
+            b.document_id,
+            b.file,
+            str(b.row),
+        ]
         for b in e.bills[:MAX_ROWS]
     ]
     lines = [text(lang, "bills", rows=len(e.bills)), *_table(text(lang, "bills_head").split("\t"), rows, right=(1, 6))]

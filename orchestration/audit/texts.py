@@ -25,7 +25,7 @@ TEXTS: dict[str, dict[Lang, str]] = {
     "not_evaluated": {"en": "Not evaluated: {reason}.", "zh": "未评估：{reason}。"},
     "rule_matched": {"en": "Rule {rule} gives {level}: {description}", "zh": "规则 {rule} 评为{level}：{description}"},
     "rule_first": {
-        "en": "It is the first rule from the top that holds; {before} rules stand above it.",
+        "en": "It is the first rule from the top that holds (rules above it: {before}).",
         "zh": "自上而下第一条成立的规则，其上还有 {before} 条规则。",
     },
     "rule_priority": {"en": "It has the highest level of the rules that hold.", "zh": "在所有成立的规则中级别最高。"},
