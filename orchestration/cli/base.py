@@ -36,7 +36,8 @@ class Context:
 
     as_json: bool
     folder: str | None
-    out: Console = field(default_factory=lambda: Console(highlight=False, soft_wrap=True))
+    # Into a file or a pipe there is no width to fit: tables keep their columns whole.
+    out: Console = field(default_factory=lambda: Console(highlight=False, width=None if sys.stdout.isatty() else 200))
     started: float = field(default_factory=time.monotonic)
     _deployment: Deployment | None = None
 

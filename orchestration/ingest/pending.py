@@ -17,7 +17,9 @@ from orchestration.ledger.store import Ledger
 def new_drops(deployment: Deployment, ledger: Ledger) -> list[Path]:
     """Drops that an ingest would land or refuse, and control files that say something not yet recorded."""
     known = {(e.payload["source"], e.payload["entity"], e.payload["sha256"]) for e in ledger.entries("drop_landed", "drop_refused")}
-    refused = {(e.payload["source"], e.payload["entity"], e.payload["file"]) for e in ledger.entries("drop_refused") if not e.payload["sha256"]}
+    refused = {
+        (e.payload["source"], e.payload["entity"], e.payload["file"]) for e in ledger.entries("drop_refused") if not e.payload["sha256"]
+    }
     found: set[Path] = set()
     digests: dict[Path, str] = {}
     with tempfile.TemporaryDirectory() as scratch, duckdb.connect() as con:

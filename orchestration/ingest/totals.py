@@ -64,7 +64,9 @@ def _read(con: duckdb.DuckDBPyConnection, scratch: Path, feed: Feed, path: Path,
             if column.lower() not in has:
                 raise BadInput(f"{name} has no column {column!r}", feed.place(key), nearest(column, header))
     picked = [feed.control[key].sql if key in feed.control else "null" for key in ("file", "rows", "amount", "replaces")]
-    con.execute(f"create or replace table _control as select {', '.join(picked)} from {csv_relation(text, delimiter, True, header)}").fetchall()
+    con.execute(
+        f"create or replace table _control as select {', '.join(picked)} from {csv_relation(text, delimiter, True, header)}"
+    ).fetchall()
     rejected = rejects_of(con, text, header, delimiter)
     rows = con.execute("select * from _control").fetchall()
     con.execute("drop table _control").fetchall()
@@ -74,7 +76,13 @@ def _read(con: duckdb.DuckDBPyConnection, scratch: Path, feed: Feed, path: Path,
     for number, (file, count, amount, replaces) in enumerate(rows, 2):
         try:
             totals.append(
-                ControlTotal(Path(str(file)).name, int(str(count)), Decimal(str(amount).replace(",", "")) if amount not in (None, "") else None, replaces or None, name)
+                ControlTotal(
+                    Path(str(file)).name,
+                    int(str(count)),
+                    Decimal(str(amount).replace(",", "")) if amount not in (None, "") else None,
+                    replaces or None,
+                    name,
+                )
             )
         except (ValueError, ArithmeticError) as err:
             raise BadInput(f"rows {count!r} or amount {amount!r} is no number", f"{name}, line {number}", remedy) from err
@@ -85,7 +93,9 @@ def new_totals(ledger: Ledger, feed: Feed, totals: list[ControlTotal]) -> list[t
     """Totals that are not recorded yet, or come out otherwise than recorded, each with its ``control_total`` payload."""
     drops = {Path(drop["file"]).name: drop for _, drop in landed(ledger) if drop["source"] == feed.source and drop["entity"] == feed.entity}
     last: dict[str, dict[str, Any]] = {
-        entry.payload["file"]: entry.payload for entry in ledger.entries("control_total") if (entry.payload["source"], entry.payload["entity"]) == (feed.source, feed.entity)
+        entry.payload["file"]: entry.payload
+        for entry in ledger.entries("control_total")
+        if (entry.payload["source"], entry.payload["entity"]) == (feed.source, feed.entity)
     }
     compared = ((total, compare(feed, total, drops.get(total.file))) for total in totals)
     return [(total, payload) for total, payload in compared if last.get(total.file) != payload]
@@ -101,7 +111,9 @@ def compare(feed: Feed, total: ControlTotal, drop: dict[str, Any] | None) -> dic
     """Payload of a ``control_total`` entry. Rows and amounts are those of all data rows, bad ones too."""
     found_rows = drop["rows_in"] if drop else None
     found_amount = Decimal(drop["amount_in"]) if drop and drop["amount_in"] is not None else None
-    agrees = drop is not None and found_rows == total.rows and (total.amount is None or found_amount is None or found_amount == total.amount)
+    agrees = (
+        drop is not None and found_rows == total.rows and (total.amount is None or found_amount is None or found_amount == total.amount)
+    )
     return {
         "source": feed.source,
         "entity": feed.entity,
