@@ -17,10 +17,10 @@ import pytest
 from orchestration.deployment import PROJECT_ROOT
 from tests.support import Cli
 
-PAGES = [PROJECT_ROOT / "README.md", *sorted((PROJECT_ROOT / "docs").rglob("*.md"))]
+PAGES = [PROJECT_ROOT / "README.md", *sorted((PROJECT_ROOT / "docs").rglob("*.md")), *sorted((PROJECT_ROOT / "examples").glob("*/*.md"))]
 _BLOCK = re.compile(r"^```(?:sh|console) run\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 # Pages that begin with an empty place; the others begin with two released months of the sample company.
-_FROM_NOTHING = {"getting-started.md", "onboarding-a-source.md"}
+_FROM_NOTHING = {"onboarding-a-source.md"}
 # A page about another deployment names it itself.
 _OWN_DEPLOYMENT = {"onboarding-a-source.md"}
 
