@@ -5,7 +5,8 @@ from __future__ import annotations
 import logging
 import os
 import sys
-from typing import Any
+from pathlib import Path
+from typing import Any, Literal
 
 import click
 from rich.table import Table
@@ -58,14 +59,7 @@ def ingest_command(context: Context, sources: tuple[str, ...]) -> None:
 
         print_ingest(context, report)
 
-    error = None
-    if report.refused or report.bad_share_exceeded:
-        error = BadInput(
-            f"{len(report.refused)} files were refused and {len(report.bad_share_exceeded)} hold too many bad rows",
-            str(context.deployment.drops),
-            "see the reasons above and `tierhouse quarantine`; put corrected files beside the old ones and ingest again",
-        )
-    context.result(report.as_json(), render, error)
+    context.result(report.as_json(), render, report.error())
 
 
 @command(main, "run")
@@ -96,7 +90,7 @@ def demo_command(context: Context, customers: int, months: int, seed: int, last:
 @click.option("--program", default="six_star", show_default=True, help="Program id.")
 @click.option("--period", required=True, help="Period, e.g. 2026-06.")
 @click.option("--lang", type=click.Choice(["en", "zh"]), default="en", show_default=True, help="Language of the text.")
-def explain_command(context: Context, customer: str, program: str, period: str, lang: str) -> None:
+def explain_command(context: Context, customer: str, program: str, period: str, lang: Literal["en", "zh"]) -> None:
     """Say why CUSTOMER has the level: bills, window values, the matched rule, and why not the level above."""
     from orchestration.audit import explain, render
 
@@ -215,23 +209,36 @@ def policy_group() -> None:
 
 
 @command(policy_group, "check")
-def policy_check_command(context: Context) -> None:
+@click.option("--boundaries", type=click.Path(file_okay=False), default=None, help="Also write the boundary cases of every table here.")
+def policy_check_command(context: Context, boundaries: str | None) -> None:
     """Prove that the policies are sound before anything runs; exit 2 on a finding of severity error."""
     from orchestration.policy import check_policies, load_policies
 
     policies = load_policies(context.deployment)
     findings = check_policies(policies)
+    written: list[Path] = []
+    if boundaries:
+        from orchestration.policy.boundaries import write_boundary_cases
+
+        written = write_boundary_cases(policies, Path(boundaries))
 
     def render() -> None:
         for finding in findings:
             click.echo(str(finding))
-        click.echo(f"{len(policies.programs)} programs checked, {len(findings)} findings")
+        for file in written:
+            click.echo(f"boundary cases: {relative(file)}")
+        click.echo(f"{len(list(policies.enabled()))} programs checked, {len(findings)} findings")
 
     errors = [f for f in findings if f.severity == "error"]
     error = None
     if errors:
-        error = BadInput(f"{len(errors)} findings of severity error", errors[0].where, "mend the rows named above")
-    context.result({"programs": len(policies.programs), "findings": [f.as_json() for f in findings]}, render, error)
+        error = BadInput(f"{len(errors)} findings of severity error", errors[0].where, errors[0].remedy)
+    value = {
+        "programs": len(list(policies.enabled())),
+        "findings": [f.as_json() for f in findings],
+        "boundary_files": [str(f) for f in written],
+    }
+    context.result(value, render, error)
 
 
 @command(main, "status")

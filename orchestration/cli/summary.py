@@ -66,7 +66,7 @@ def quarantine_listing(context: Context, limit: int) -> list[dict[str, Any]]:
         rows: list[dict[str, Any]] = []
         if limit and payload.get("quarantine"):
             path = context.deployment.data / payload["quarantine"]
-            found = duckdb.sql(f"select line, reasons, text from read_parquet('{path}') order by line limit {int(limit)}").fetchall()
+            found = duckdb.execute("select line, reasons, text from read_parquet(?) order by line limit ?", [str(path), limit]).fetchall()
             rows = [{"line": line, "reasons": reasons, "text": text} for line, reasons, text in found]
         listing.append(
             {
