@@ -1,6 +1,6 @@
 """What dbt reads: views over exactly the landed parts of a cut-off, the tables of the run's control, and policies.
 
-Every run writes them anew before dbt starts, so a run that is killed here leaves nothing that a later one would read.
+One transaction writes them all, so that a killed run leaves either the inputs of the run before or those of this one.
 """
 
 from __future__ import annotations
@@ -278,8 +278,8 @@ def write_inputs(
         _forget_outdated(con, held, plan)
         _write_landing(con, landed, plan)
         _write_control(con, deployment, landed, plan)
-        con.execute("commit")
         store_policies(con)
+        con.execute("commit")
 
 
 def _forget_outdated(con: duckdb.DuckDBPyConnection, held: Held, plan: RunPlan) -> None:

@@ -58,7 +58,7 @@ months as (
 
 select
     m.customer_id,
-    t.period,
+    {{ period_from_index("t.period_index") }} as period,
     t.period_index,
     cast(coalesce(sum(m.net_amount) filter (where m.period_index = t.period_index), 0) as decimal(18, 4)) as net_amount,
     cast(coalesce(sum(m.spend_amount) filter (where m.period_index = t.period_index), 0) as decimal(18, 4)) as spend_amount,
@@ -67,4 +67,4 @@ select
     max(m.last_bill_index) filter (where m.is_after_base) as total_last_bill_index{{ compiled_columns("window_metrics", "carried_totals") }}
 from months as m
 inner join {{ source("ctl", "window_months") }} as t on m.period_index = t.month_index
-group by m.customer_id, t.period, t.period_index
+group by m.customer_id, t.period_index

@@ -7,16 +7,13 @@
     )
 }}
 
-with bill_lines as (
-    select * from {{ ref("stg_landing__bill_lines") }}
-),
-
-numbers_only as (
+-- The two halves name the same model instead of one CTE: an engine that keeps a CTE would copy every bill line to do so.
+with numbers_only as (
     select
         bill_lines.*,
         {{ period_index("bill_lines.bill_period") }} as bill_period_index,
         {{ local_date("bill_lines.billed_at", "run.timezone") }} as billed_date
-    from bill_lines
+    from {{ ref("stg_landing__bill_lines") }} as bill_lines
     cross join {{ source("ctl", "run") }} as run
     where bill_lines.customer_id is null
 ),
@@ -40,7 +37,7 @@ with_customer as (
         cost_amount,
         is_credit_note,
         is_adjustment
-    from bill_lines
+    from {{ ref("stg_landing__bill_lines") }}
     where customer_id is not null
     union all
     select

@@ -18,12 +18,10 @@ with qualified as (
     from {{ ref("int_program_decisions") }}
 ),
 
-levels as (
-    select
-        program_id,
-        level_id,
-        rank as level_rank
-    from {{ source("policy", "levels") }}
+programs as (
+    select program_id
+    from {{ source("policy", "programs") }}
+    where enabled
 ),
 
 -- The month before: this model's own rows, so that a range of months is one start and each month sees the one before it.
@@ -69,56 +67,48 @@ programs_before as (
 -- Review: validity, grace and one-step falls will decide here which level is held; until then it is the qualified one.
 held as (
     select
-        qualified.*,
-        qualified.qualified_level_id as held_level_id
+        *,
+        qualified_level_id as held_level_id,
+        qualified_rank as held_level_rank
     from qualified
 ),
 
 -- Caps, then at-least, then set overrides will cover the held level here; they never change it.
 covered as (
     select
-        held.*,
-        held.held_level_id as level_id
+        *,
+        held_level_id as level_id,
+        held_level_rank as level_rank
     from held
-),
-
-ranked as (
-    select
-        covered.*,
-        held_levels.level_rank as held_level_rank,
-        covering.level_rank
-    from covered
-    left join levels as held_levels on covered.program_id = held_levels.program_id and covered.held_level_id = held_levels.level_id
-    left join levels as covering on covered.program_id = covering.program_id and covered.level_id = covering.level_id
 ),
 
 moved as (
     select
-        ranked.*,
+        covered.*,
         before.level_id as previous_level_id,
         before.level_rank as previous_level_rank,
         case
-            when ranked.level_id is null and before.level_id is not null and ranked.status = 'out_of_scope' then 'left'
-            when ranked.level_id is null then null
-            when before.level_id is not null and ranked.level_rank > before.level_rank then 'rose'
-            when before.level_id is not null and ranked.level_rank < before.level_rank then 'fell'
+            when covered.level_id is null and before.level_id is not null and covered.status = 'out_of_scope' then 'left'
+            when covered.level_id is null then null
+            when before.level_id is not null and covered.level_rank > before.level_rank then 'rose'
+            when before.level_id is not null and covered.level_rank < before.level_rank then 'fell'
             when before.level_id is not null then 'same'
             when programs_before.program_id is not null then 'joined'
             else 'first'
         end as movement,
         case
-            when ranked.held_level_id is null then null
-            when ranked.held_level_id = before.held_level_id then before.held_since_period
-            else ranked.period
+            when covered.held_level_id is null then null
+            when covered.held_level_id = before.held_level_id then before.held_since_period
+            else covered.period
         end as held_since_period
-    from ranked
+    from covered
     left join before
         on
-            ranked.program_id = before.program_id
-            and ranked.subject_type = before.subject_type
-            and ranked.subject_id = before.subject_id
-            and ranked.period_index = before.period_index
-    left join programs_before on ranked.program_id = programs_before.program_id and ranked.period_index = programs_before.period_index
+            covered.program_id = before.program_id
+            and covered.subject_type = before.subject_type
+            and covered.subject_id = before.subject_id
+            and covered.period_index = before.period_index
+    left join programs_before on covered.program_id = programs_before.program_id and covered.period_index = programs_before.period_index
 ),
 
 decisions as (
@@ -128,7 +118,6 @@ decisions as (
         subject_id,
         period,
         period_index,
-        period_date,
         level_id,
         level_rank,
         qualified_level_id,
@@ -151,28 +140,19 @@ decisions as (
     from moved
 ),
 
-programs_now as (
-    select distinct
-        program_id,
-        period,
-        period_index,
-        period_date
-    from qualified
-),
-
 -- Graded last month and in no scope this month: one row that says so, and none after it.
 leavers as (
     select
         before.program_id,
         before.subject_type,
         before.subject_id,
-        programs_now.period,
-        programs_now.period_index,
-        programs_now.period_date,
+        targets.period,
+        before.period_index,
         before.level_id as previous_level_id,
         before.level_rank as previous_level_rank
     from before
-    inner join programs_now on before.program_id = programs_now.program_id and before.period_index = programs_now.period_index
+    inner join programs on before.program_id = programs.program_id
+    inner join {{ source("ctl", "target_periods") }} as targets on before.period_index = targets.period_index
     where
         before.level_id is not null
         and not exists (
@@ -196,7 +176,7 @@ select
     cast(subject_id as varchar) as subject_id,
     cast(period as varchar) as period,
     cast(period_index as integer) as period_index,
-    cast(period_date as date) as period_date,
+    {{ first_day("period") }} as period_date,
     cast(level_id as varchar) as level_id,
     cast(level_rank as integer) as level_rank,
     cast(qualified_level_id as varchar) as qualified_level_id,
