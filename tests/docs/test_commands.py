@@ -7,13 +7,16 @@ Fenced blocks whose info string ends in ``run`` are run, a page at a time, in a 
 from __future__ import annotations
 
 import re
+import shlex
 import shutil
 import subprocess
 import sys
 from pathlib import Path
 
+import click
 import pytest
 
+from orchestration.cli.main import main
 from orchestration.deployment import PROJECT_ROOT
 from tests.support import Cli
 
@@ -72,3 +75,25 @@ def test_pages_that_the_code_sends_a_reader_to_are_there() -> None:
             if path.suffix in {".py", ".sql", ".yml", ".yaml", ".md", ".csv"} and "target" not in path.parts:
                 named |= {(match, path.name) for match in re.findall(r"\bdocs/[\w/.-]+\.md\b", path.read_text(encoding="utf-8"))}
     assert [entry for entry in sorted(named) if not (PROJECT_ROOT / entry[0]).exists()] == []
+
+
+def _tierhouse_lines() -> list[tuple[str, str]]:
+    found = []
+    for page in PAGES:
+        for line in page.read_text(encoding="utf-8").splitlines():
+            if re.match(r"\s*(\.venv/bin/)?tierhouse ", line):
+                found.append((str(page.relative_to(PROJECT_ROOT)), line.strip().removeprefix(".venv/bin/")))
+            found += [(str(page.relative_to(PROJECT_ROOT)), command) for command in re.findall(r"`(tierhouse [^`…]+)`", line)]
+    return [entry for entry in dict.fromkeys(found) if not re.search(r"[A-Z]{4}|<", entry[1])]
+
+
+@pytest.mark.parametrize(("page", "line"), _tierhouse_lines())
+def test_commands_on_a_page_are_commands_with_these_options(page: str, line: str) -> None:
+    words = shlex.split(line.split(" #")[0])[1:]
+    command: click.Command = main
+    while isinstance(command, click.Group) and words and not words[0].startswith("-"):
+        assert words[0] in command.commands, f"{page}: there is no command {line!r}"
+        command = command.commands[words.pop(0)]
+    known = {option for parameter in command.params for option in parameter.opts} | {"--help"}
+    unknown = [word for word in words if word.startswith("--") and word.split("=")[0] not in known]
+    assert unknown == [], f"{page}: {line!r}"
