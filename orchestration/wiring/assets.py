@@ -15,9 +15,9 @@ from dagster_dbt import DbtCliResource, DbtProject, dbt_assets
 
 from orchestration.channels import channel_ids, deliver
 from orchestration.deployment import Deployment
-from orchestration.errors import BadInput, Failed
+from orchestration.errors import Failed
 from orchestration.ingest import SourceMapping, ingest, load_contracts
-from orchestration.policy import check_policies
+from orchestration.policy import require_sound
 from orchestration.release import release
 from orchestration.warehouse import dbt_args, finish, prepare
 from orchestration.wiring.dbt import environment, failed_nodes, profile_environment, target_path
@@ -79,10 +79,7 @@ def policy_asset() -> dg.AssetsDefinition:
         run = the_run(context)
         with run.stage("policy"):
             policies = run.policies
-            findings = check_policies(policies)
-            errors = [str(finding) for finding in findings if finding.severity == "error"]
-            if errors:
-                raise BadInput("; ".join(errors), "policies", "correct the rows named; `tierhouse policy check` shows the same")
+            findings = require_sound(policies)
         return dg.MaterializeResult(
             metadata={
                 "policy_hash": policies.hash,
