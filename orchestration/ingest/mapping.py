@@ -196,7 +196,11 @@ def _feed(config: FeedConfig, source: str, path: Path, text: str, parser: Parser
     contracts = load_contracts()
     contract = contracts.get(config.entity)
     if contract is None:
-        problems.append(BadInput(f"there is no entity {config.entity!r}", _place(path, text, config.entity, "entity"), nearest(config.entity, contracts)))
+        problems.append(
+            BadInput(
+                f"there is no entity {config.entity!r}", _place(path, text, config.entity, "entity"), nearest(config.entity, contracts)
+            )
+        )
         return None
 
     def parse(key: str, expression: str | None) -> Expression | None:
@@ -212,7 +216,9 @@ def _feed(config: FeedConfig, source: str, path: Path, text: str, parser: Parser
     for name, expression in config.columns.items():
         if name not in contract.columns:
             problems.append(
-                BadInput(f"{contract.entity} has no column {name!r}", _place(path, text, config.entity, name), nearest(name, contract.columns))
+                BadInput(
+                    f"{contract.entity} has no column {name!r}", _place(path, text, config.entity, name), nearest(name, contract.columns)
+                )
             )
         elif parsed := parse(name, expression):
             columns[name] = parsed
@@ -221,7 +227,11 @@ def _feed(config: FeedConfig, source: str, path: Path, text: str, parser: Parser
         missing.append("bill_period (or billed_at)")
     if missing:
         problems.append(
-            BadInput(f"required columns are not mapped: {', '.join(missing)}", _place(path, text, config.entity, "columns"), "map each to an expression or a constant")
+            BadInput(
+                f"required columns are not mapped: {', '.join(missing)}",
+                _place(path, text, config.entity, "columns"),
+                "map each to an expression or a constant",
+            )
         )
     control = config.control.columns.model_dump(exclude_none=True) if config.control else {}
     parsed_control = {key: parsed for key, expression in control.items() if (parsed := parse(key, expression))}
@@ -257,13 +267,21 @@ def load_mappings(deployment: Deployment) -> list[SourceMapping]:
             problems.append(err)
             continue
         if config.source in names:
-            problems.append(BadInput(f"source {config.source!r} is also mapped in {names[config.source].name}", str(path), "give each source one file and one name"))
+            problems.append(
+                BadInput(
+                    f"source {config.source!r} is also mapped in {names[config.source].name}",
+                    str(path),
+                    "give each source one file and one name",
+                )
+            )
         names[config.source] = path
         feeds = [feed for item in config.feeds if (feed := _feed(item, config.source, path, text, parser, problems))]
         seen: set[str] = set()
         for feed in feeds:
             if feed.entity in seen:
-                problems.append(BadInput(f"entity {feed.entity!r} has two feeds", str(path), "make it two sources: a source has one feed per entity"))
+                problems.append(
+                    BadInput(f"entity {feed.entity!r} has two feeds", str(path), "make it two sources: a source has one feed per entity")
+                )
             seen.add(feed.entity)
         mappings.append(SourceMapping(config.source, config.title, path, feeds))
     if problems:
@@ -288,7 +306,8 @@ def together(problems: list[BadInput]) -> BadInput:
     if len(problems) == 1:
         return problems[0]
     return BadInput(
-        f"{len(problems)} problems in the mappings:\n" + "\n".join(f"  - {problem.where}: {problem.what}; {problem.remedy}" for problem in problems),
+        f"{len(problems)} problems in the mappings:\n"
+        + "\n".join(f"  - {problem.where}: {problem.what}; {problem.remedy}" for problem in problems),
         remedy="correct them; nothing was read or landed",
         details={"problems": [problem.as_json() for problem in problems]},
     )

@@ -50,7 +50,14 @@ def write_quarantine(con: duckdb.DuckDBPyConnection, drop: Drop, scan: Scan, bad
             amounts: list[Decimal | None] = [row[3] for row in rows]
             writer.write_table(
                 pa.table(
-                    {"line": lines, "reasons": reasons, "details": details, "text": [texts[line] for line in lines], "key": [row[2] for row in rows], "amount": amounts},
+                    {
+                        "line": lines,
+                        "reasons": reasons,
+                        "details": details,
+                        "text": [texts[line] for line in lines],
+                        "key": [row[2] for row in rows],
+                        "amount": amounts,
+                    },
                     schema=SCHEMA,
                 )
             )

@@ -360,9 +360,7 @@ def rejects_table(con: duckdb.DuckDBPyConnection, name: str, header: list[str], 
     con.unregister("_arrow")
 
 
-def shifts(
-    text: TextFile, first_line: int, accepted: int, rejects: list[Reject], tall: Iterable[tuple[int, int]]
-) -> list[tuple[int, int]]:
+def shifts(text: TextFile, first_line: int, accepted: int, rejects: list[Reject], tall: Iterable[tuple[int, int]]) -> list[tuple[int, int]]:
     """How far a row's line number is from its ordinal: ``(ordinal from which it holds, line − ordinal)``, ascending.
 
     Rejected rows, blank lines and line ends inside quotes (``tall``: ordinal and how many) move the rows after them.
@@ -399,7 +397,8 @@ def shifts(
         result.append((position - offset, offset + size))
         offset += size
     pass_tall(1 << 62)
-    return result
+    # Where two events stand between the same rows, the last tells how far the rows after them are moved.
+    return sorted(dict(result).items())
 
 
 def _blank_lines(text: TextFile) -> list[int]:

@@ -92,7 +92,11 @@ class IngestReport:
             return None
         first = self.refused[0]
         more = f" ({len(self.refused) - 1} more: {', '.join(r['file'] for r in self.refused[1:])})" if len(self.refused) > 1 else ""
-        return BadInput(f"the drop was refused: {first['message']}{more}", first["file"], "have the source send it again, or take it out of the drops folder")
+        return BadInput(
+            f"the drop was refused: {first['message']}{more}",
+            first["file"],
+            "have the source send it again, or take it out of the drops folder",
+        )
 
     def as_json(self) -> dict[str, Any]:
         """Shape under ``--json``."""

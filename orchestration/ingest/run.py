@@ -62,7 +62,11 @@ def ingest(deployment: Deployment, ledger: Ledger, *, sources: list[str] | None 
                 if wanted not in names:
                     raise BadInput(f"there is no source {wanted!r}", str(deployment.sources), nearest(wanted, names))
         if not deployment.drops.is_dir():
-            raise BadInput("the drops folder is not there", str(deployment.drops), "make it and put the sources' files there, or correct `drops:` in tierhouse.yaml")
+            raise BadInput(
+                "the drops folder is not there",
+                str(deployment.drops),
+                "make it and put the sources' files there, or correct `drops:` in tierhouse.yaml",
+            )
         report = IngestReport()
         with _connection(deployment) as con:
             known = Landed(deployment, ledger).load()
@@ -72,7 +76,9 @@ def ingest(deployment: Deployment, ledger: Ledger, *, sources: list[str] | None 
             _land(con, deployment, ledger, known, mappings, new, report, say)
             _close(deployment, ledger, mappings, totals)
         report.held_periods = open_periods(deployment, ledger)
-        report.bad_share = sorted({problem for problems in report.held_periods.values() for problem in problems if "rows are bad" in problem})
+        report.bad_share = sorted(
+            {problem for problems in report.held_periods.values() for problem in problems if "rows are bad" in problem}
+        )
     return report
 
 
@@ -105,7 +111,13 @@ def _salt(deployment: Deployment) -> str:
 
 
 def _find(
-    con: duckdb.DuckDBPyConnection, deployment: Deployment, ledger: Ledger, known: Landed, mappings: list[SourceMapping], sources: list[str] | None, report: IngestReport
+    con: duckdb.DuckDBPyConnection,
+    deployment: Deployment,
+    ledger: Ledger,
+    known: Landed,
+    mappings: list[SourceMapping],
+    sources: list[str] | None,
+    report: IngestReport,
 ) -> list[_New]:
     """New drops in the order in which they land: referenced entities first, then by source and file name."""
     here = {(drop["source"], drop["entity"], drop["sha256"]) for drop in known.drops}
@@ -140,14 +152,26 @@ def _peek(con: duckdb.DuckDBPyConnection, deployment: Deployment, path: Path, fe
 def _refuse(ledger: Ledger, feed: Feed, name: str, sha256: str | None, message: str, report: IngestReport) -> None:
     """Record a refused drop, once for the same bytes and reason."""
     report.refused.append({"source": feed.source, "entity": feed.entity, "file": name, "message": message})
-    payload = {"source": feed.source, "entity": feed.entity, "file": name, "sha256": sha256, "reason": "unreadable", "message": message, "name_period": feed.period_of(Path(name).name)}
+    payload = {
+        "source": feed.source,
+        "entity": feed.entity,
+        "file": name,
+        "sha256": sha256,
+        "reason": "unreadable",
+        "message": message,
+        "name_period": feed.period_of(Path(name).name),
+    }
     if not any(entry.payload == payload for entry in ledger.entries("drop_refused")):
         ledger.append("drop_refused", payload)
 
 
 def _asked(feed: Feed) -> dict[str, str]:
     """Columns of the file that the mapping names, and the mapping key that does."""
-    keys = {**feed.columns, **({"unattributed": feed.unattributed} if feed.unattributed else {}), **({"where": feed.where} if feed.where else {})}
+    keys = {
+        **feed.columns,
+        **({"unattributed": feed.unattributed} if feed.unattributed else {}),
+        **({"where": feed.where} if feed.where else {}),
+    }
     made = {feed.config.unpivot.name.lower(), feed.config.unpivot.value.lower()} if feed.config.unpivot else set()
     return {column: key for key, expression in keys.items() for column in expression.columns if column.lower() not in made}
 
@@ -174,7 +198,9 @@ def _check_mappings(con: duckdb.DuckDBPyConnection, deployment: Deployment, know
         wrong = [column for column in asked if column.lower() in nowhere - optional]
         if wrong and (feed.source, feed.entity, feed.mapping_hash) not in proven:
             for column in wrong:
-                problems.append(BadInput(f"{items[0].name} has no column {column!r}", feed.place(asked[column]), nearest(column, items[0].header)))
+                problems.append(
+                    BadInput(f"{items[0].name} has no column {column!r}", feed.place(asked[column]), nearest(column, items[0].header))
+                )
             continue
         fullest = min(items, key=lambda item: len(item.lacking))
         try:
@@ -195,7 +221,9 @@ def _types_only(con: duckdb.DuckDBPyConnection, item: _New) -> Drop:
     if rule := item.feed.config.unpivot:
         made = {rule.name.lower(), rule.value.lower()}
         kept = [quoted(name) for name in item.header if name.lower() not in made]
-        drop.relation = f"(select {', '.join([*kept, *(f'null::varchar as {quoted(name)}' for name in (rule.name, rule.value))])} from {drop.relation})"
+        drop.relation = (
+            f"(select {', '.join([*kept, *(f'null::varchar as {quoted(name)}' for name in (rule.name, rule.value))])} from {drop.relation})"
+        )
         drop.header = [*item.header, rule.name, rule.value]
     return drop
 
@@ -263,7 +291,14 @@ class _References:
 
 
 def _land(
-    con: duckdb.DuckDBPyConnection, deployment: Deployment, ledger: Ledger, known: Landed, mappings: list[SourceMapping], new: list[_New], report: IngestReport, say: Callable[[str], None]
+    con: duckdb.DuckDBPyConnection,
+    deployment: Deployment,
+    ledger: Ledger,
+    known: Landed,
+    mappings: list[SourceMapping],
+    new: list[_New],
+    report: IngestReport,
+    say: Callable[[str], None],
 ) -> None:
     references = _References(con, deployment, known, mappings)
     for number, item in enumerate(new, 1):
@@ -293,7 +328,19 @@ def _land(
 
 def _clean(con: duckdb.DuckDBPyConnection, deployment: Deployment) -> None:
     """Drop the tables and scratch files of one drop."""
-    tables = ("_rows", "_reject_rows", "_rejects", "_lines", "_wide", "_later", "_notes", "_superseded", "_offsets", "reject_errors", "reject_scans")
+    tables = (
+        "_rows",
+        "_reject_rows",
+        "_rejects",
+        "_lines",
+        "_wide",
+        "_later",
+        "_notes",
+        "_superseded",
+        "_offsets",
+        "reject_errors",
+        "reject_scans",
+    )
     con.execute("".join(f"drop table if exists {table};" for table in tables)).fetchall()
     for path in deployment.scratch.iterdir():
         if path.is_file():

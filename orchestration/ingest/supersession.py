@@ -34,7 +34,15 @@ def supersede(
     Parts whose key range does not meet the new one are not read. ``gone``: files that list
     the rows superseded before, which are not again.
     """
-    nothing: dict[str, Any] = {"path": None, "rows": 0, "by_file": {}, "amount_by_file": {}, "unattributed_by_file": {}, "identical_by_file": {}, "periods": []}
+    nothing: dict[str, Any] = {
+        "path": None,
+        "rows": 0,
+        "by_file": {},
+        "amount_by_file": {},
+        "unattributed_by_file": {},
+        "identical_by_file": {},
+        "periods": [],
+    }
     if not parts:
         return nothing
     low, high = min(p["min_key"] for p in parts), max(p["max_key"] for p in parts)
@@ -47,19 +55,27 @@ def supersede(
     nobody = "customer_id is null and line_id is null" if entity == "bill_lines" else "false"
     old = f"(select _file_id as file_id, _row as row, _key, {period} as period, {amount} as amount, {nobody} as nobody from read_parquet({paths_sql([str(part.path) for part in met])}, hive_partitioning = false))"
     # Keys are unique within a file; line numbers are not, where one line gave several rows.
-    before = f" anti join (select file_id, key from read_parquet({paths_sql([str(path) for path in gone])})) g on o.file_id = g.file_id and o._key = g.key" if gone else ""
+    before = (
+        f" anti join (select file_id, key from read_parquet({paths_sql([str(path) for path in gone])})) g on o.file_id = g.file_id and o._key = g.key"
+        if gone
+        else ""
+    )
     con.execute(
         f"create or replace table _superseded as select o.file_id, o.row, o._key as key, o.period, o.amount, o.nobody from {old} o "
         f"semi join (select {key} as _key from _rows where _mask = 0 and not _other) n on o._key = n._key{before} order by 1, 2, 3"
     ).fetchall()
     repeats = "count(*) filter (where not ends_with(key, '|1'))" if key == "_key" else "0"
-    groups = con.execute(f"select file_id, count(*), sum(amount)::decimal(38,4), count(*) filter (where nobody), {repeats} from _superseded group by 1 order by 1").fetchall()
+    groups = con.execute(
+        f"select file_id, count(*), sum(amount)::decimal(38,4), count(*) filter (where nobody), {repeats} from _superseded group by 1 order by 1"
+    ).fetchall()
     by_file = {row[0]: row[1] for row in groups}
     if not by_file:
         return nothing
     periods = [row[0] for row in con.execute("select distinct period from _superseded where period is not null order by 1").fetchall()]
     made = deployment.scratch / "superseded.parquet"
-    con.execute(f"copy (select file_id, row, key, period from _superseded) to {literal(str(made))} (format parquet, compression zstd)").fetchall()
+    con.execute(
+        f"copy (select file_id, row, key, period from _superseded) to {literal(str(made))} (format parquet, compression zstd)"
+    ).fetchall()
     target = deployment.landing / "_superseded" / entity / f"{file_id}.parquet"
     place(made, target)
     return {
@@ -84,10 +100,14 @@ def referred_periods(con: duckdb.DuckDBPyConnection, older: list[Part]) -> None:
         return
     sources = ["select document_id, _period as period from _rows where _mask = 0 and not _other and not coalesce(is_credit_note, false)"]
     met = [
-        str(part.path) for part in older if part.min_document is not None and part.max_document is not None and part.min_document <= high and part.max_document >= low
+        str(part.path)
+        for part in older
+        if part.min_document is not None and part.max_document is not None and part.min_document <= high and part.max_document >= low
     ]
     if met:
-        sources.append(f"select document_id, bill_period from read_parquet({paths_sql(met)}, hive_partitioning = false) where not coalesce(is_credit_note, false)")
+        sources.append(
+            f"select document_id, bill_period from read_parquet({paths_sql(met)}, hive_partitioning = false) where not coalesce(is_credit_note, false)"
+        )
     con.execute(
         f"update _rows set _period = b.period from (select n.place, min(d.period) as period from _notes n "
         f"join ({' union all '.join(sources)}) d on d.document_id = n.document group by 1) b where _rows.rowid = b.place"

@@ -1,0 +1,255 @@
+"""Drops as wholes: known, re-sent, corrected, overlapping, refused; and what a killed or crowded ingest leaves."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from orchestration.errors import BadInput, Failed
+from orchestration.failpoints import FAILPOINTS
+from orchestration.ingest import balance, landed_parts, open_periods
+from orchestration.ingest.files import storage_errors
+
+
+def keyless(feed: dict[str, Any]) -> dict[str, Any]:
+    """The feed without a line key, as of a source that has none."""
+    del feed["columns"]["bill_line_id"]
+    return feed
+
+
+def test_the_same_bytes_again_change_nothing(company: Any, bills_feed: dict[str, Any]) -> None:
+    company.map(bills_feed)
+    first = company.bills("bills_1.csv", "a,d1,c1,2025-01,voice,1,CNY", "b,bad,c1,2025-01,voice,x,CNY")
+    company.ingest()
+    before = company.ledger.head(), sorted(path for path in company.deployment.data.rglob("*") if path.is_file())
+    (company.drops / "bills_2.csv").write_bytes(first.read_bytes())
+    report = company.ingest()
+    assert (report.new_files, report.known_files) == (0, 2)
+    assert (company.ledger.head(), sorted(path for path in company.deployment.data.rglob("*") if path.is_file())) == before
+
+
+def test_a_newer_row_of_the_same_key_supersedes_and_touches_both_periods(company: Any, bills_feed: dict[str, Any]) -> None:
+    company.map(bills_feed)
+    company.bills("bills_1.csv", "a,d1,c1,2025-01,voice,1,CNY", "b,d1,c1,2025-01,voice,2,CNY")
+    company.bills("bills_2.csv", "b,d1,c1,2025-02,voice,3,CNY")
+    company.bills("bills_3.csv", "b,d1,c1,2025-03,voice,4,CNY", "b2,d1,c1,2025-03,voice,x,CNY")
+    company.ingest()
+    assert company.in_force("bill_lines", "_key, bill_period, net_amount", "_key") == [("a", "2025-01", 1), ("b", "2025-03", 4)]
+    drops = [entry.payload for entry in company.ledger.entries("drop_landed")]
+    assert [drop["periods"] for drop in drops] == [["2025-01"], ["2025-01", "2025-02"], ["2025-02", "2025-03"]]
+    account = balance(company.ledger)
+    assert [(a["rows_in"], a["landed"], a["quarantined"], a["superseded"]) for a in account] == [(2, 1, 0, 1), (1, 0, 0, 1), (2, 1, 1, 0)]
+    assert [a["amount_superseded"] for a in account] == ["2.0000", "3.0000", "0"]
+    assert all(a["agrees"] for a in account)
+
+
+def test_a_bad_row_supersedes_nothing(company: Any, bills_feed: dict[str, Any]) -> None:
+    company.map(bills_feed)
+    company.bills("bills_1.csv", "a,d1,c1,2025-01,voice,1,CNY")
+    company.bills("bills_2.csv", "a,d1,c1,2025-01,voice,x,CNY")
+    company.ingest()
+    assert company.in_force("bill_lines", "_key, net_amount") == [("a", 1)]
+
+
+def test_the_same_key_in_another_source_is_another_row(company: Any, bills_feed: dict[str, Any]) -> None:
+    company.map(bills_feed)
+    company.map({**bills_feed, "files": "other_*.csv"}, source="other")
+    company.bills("bills_1.csv", "a,d1,c1,2025-01,voice,1,CNY")
+    company.bills("other_1.csv", "a,d1,c1,2025-01,voice,2,CNY")
+    company.ingest()
+    assert len(company.in_force("bill_lines")) == 2
+
+
+def test_without_keys_identical_rows_of_a_file_stay_and_an_overlap_supersedes(company: Any, bills_feed: dict[str, Any]) -> None:
+    company.map(keyless(bills_feed))
+    same = ",d1,c1,2025-01,voice,1,CNY"
+    company.bills("bills_1.csv", same, same, ",d2,c1,2025-01,voice,1,CNY", ",d0,c1,2025-01,voice,5,CNY")
+    company.bills("bills_2.csv", same, same, same, ",d2,c1,2025-01,voice,7,CNY")
+    company.ingest()
+    rows = company.in_force("bill_lines", "document_id, net_amount, _row", "document_id, net_amount, _row")
+    assert rows == [("d0", 5, 5), ("d1", 1, 2), ("d1", 1, 3), ("d1", 1, 4), ("d2", 1, 4), ("d2", 7, 5)]
+    account = balance(company.ledger)
+    assert [(a["landed"], a["superseded"], a["identical"]) for a in account] == [(2, 2, 0), (4, 0, 2)]
+
+
+def test_a_bad_row_takes_no_ordinal(company: Any, bills_feed: dict[str, Any]) -> None:
+    feed = keyless(bills_feed)
+    feed["columns"]["product"] = "id"
+    company.map(feed)
+    company.bills("bills_1.csv", ",d1,c1,2025-01,voice,1,USD", ",d1,c1,2025-01,voice,1,CNY")
+    company.bills("bills_2.csv", ",d1,c1,2025-01,voice,1,CNY")
+    company.ingest()
+    assert len(company.in_force("bill_lines")) == 1
+
+
+@pytest.mark.parametrize("content", [b"", None, b"\n\n", b"id,doc,id\n1,2,3\n"])
+def test_a_drop_that_cannot_be_read_is_refused_once_and_the_others_land(
+    company: Any, bills_feed: dict[str, Any], content: bytes | None
+) -> None:
+    company.map(bills_feed)
+    company.bills("bills_1.csv", "a,d1,c1,2025-01,voice,1,CNY")
+    if content is None:
+        (company.drops / "bills_2.csv").mkdir()
+    else:
+        company.drop("bills_2.csv", content)
+    for _ in range(2):
+        report = company.ingest()
+        assert [refusal["file"] for refusal in report.refused] == ["bills_2.csv"]
+        error = report.error()
+        assert isinstance(error, BadInput) and "bills_2.csv" in str(error)
+    assert company.kinds() == ["drop_refused", "drop_landed"]
+
+
+@pytest.mark.parametrize(("name", "content"), [("bills_2.csv.gz", b"\x1f\x8b\x08\x00cut"), ("bills_2.parquet", b"PAR1 no more")])
+def test_a_cut_archive_or_parquet_is_refused(company: Any, bills_feed: dict[str, Any], name: str, content: bytes) -> None:
+    bills_feed["files"] = "bills_*"
+    if name.endswith("parquet"):
+        bills_feed["format"] = "parquet"
+    company.map(bills_feed)
+    (company.drops / name).write_bytes(content)
+    assert len(company.ingest().refused) == 1
+
+
+def test_a_file_with_a_header_alone_lands_no_rows(company: Any, bills_feed: dict[str, Any]) -> None:
+    company.map(bills_feed)
+    company.bills("bills_1.csv")
+    report = company.ingest()
+    assert (report.new_files, report.rows_in, report.refused) == (1, 0, [])
+
+
+def test_a_file_that_lacks_a_column_goes_to_quarantine_row_by_row(company: Any, bills_feed: dict[str, Any]) -> None:
+    company.map(bills_feed)
+    company.bills("bills_1.csv", "a,d1,c1,2025-01,voice,1,CNY")
+    company.drop("bills_2.csv", "id,doc,cust,month,amount,currency\nb,d1,c1,2025-01,1,CNY\nc,d1,c1,2025-01,1,CNY\n")
+    report = company.ingest()
+    assert company.quarantine("line, reasons, key") == [(2, ["missing_column"], "b"), (3, ["missing_column"], "c")]
+    assert report.rows_in == report.landed + report.quarantined == 3
+    assert report.bad_share_exceeded
+
+
+def test_a_column_that_may_be_absent_is_null_then(company: Any, bills_feed: dict[str, Any]) -> None:
+    bills_feed["columns"]["product"] = "article"
+    bills_feed["optional_columns"] = ["article"]
+    company.map(bills_feed)
+    company.bills("bills_1.csv", "a,d1,c1,2025-01,voice,1,CNY")
+    company.ingest()
+    assert company.in_force("bill_lines", "_key, product") == [("a", None)]
+
+
+CONTROL = {
+    "files": "control_*.csv",
+    "columns": {"file": "file", "rows": "n", "amount": "total", "replaces": "instead"},
+    "amount_column": "net_amount",
+}
+
+
+def promised(feed: dict[str, Any]) -> dict[str, Any]:
+    """The feed with a file a period promised, and control totals."""
+    return {
+        **feed,
+        "files": "bills_2*.csv",
+        "expected": {"files_per_period": 1, "period_from_name": r"bills_(\d{4})-(\d{2})"},
+        "control": CONTROL,
+    }
+
+
+def test_a_period_is_closed_only_when_its_control_total_agrees_and_a_resent_file_mends_it(company: Any, bills_feed: dict[str, Any]) -> None:
+    company.map(promised(bills_feed))
+    company.bills("bills_2025-01.csv", "a,d1,c1,2025-01,voice,1,CNY", "b,d1,c1,2025-01,voice,x,CNY")
+    company.drop("control_2025-01.csv", "file,n,total,instead\nbills_2025-01.csv,3,3.5,\n")
+    # Most rows of so small a file are bad, so allow that and look at the totals.
+    company.config["max_bad_share"] = 0.9
+    [problem] = company.ingest().held_periods["2025-01"]
+    assert "2 rows" in problem and "3 rows" in problem and "3.5" in problem
+    company.bills("bills_2025-01_r1.csv", "a,d1,c1,2025-01,voice,1,CNY", "b,d1,c1,2025-01,voice,2,CNY", "c,d1,c1,2025-01,voice,0.5,CNY")
+    company.drop("control_2025-01_r1.csv", "file,n,total,instead\nbills_2025-01_r1.csv,3,3.50,bills_2025-01.csv\n")
+    assert company.ingest().held_periods == {}
+    assert [e.payload["closed"] for e in company.ledger.entries("period_status")] == [False, True]
+    assert {Path(e.payload["file"]).name: e.payload["agrees"] for e in company.ledger.entries("control_total")} == {
+        "bills_2025-01.csv": False,
+        "bills_2025-01_r1.csv": True,
+    }
+
+
+def test_a_period_without_its_promised_file_is_open(company: Any, bills_feed: dict[str, Any]) -> None:
+    company.map({**promised(bills_feed), "control": None})
+    for month in ("2025-01", "2025-03"):
+        company.bills(f"bills_{month}.csv", f"{month},d1,c1,{month},voice,1,CNY")
+    assert list(company.ingest().held_periods) == ["2025-02"]
+    company.bills("bills_2025-02.csv", "x,d1,c1,2025-02,voice,1,CNY")
+    assert company.ingest().held_periods == {}
+
+
+def test_a_file_that_is_announced_and_not_there_keeps_its_period_open(company: Any, bills_feed: dict[str, Any]) -> None:
+    company.map(promised(bills_feed))
+    company.drop("control_2025-01.csv", "file,n,total,instead\nbills_2025-01.csv,1,1,\n")
+    report = company.ingest()
+    assert "announced" in report.held_periods["2025-01"][0]
+    assert open_periods(company.deployment, company.ledger) == report.held_periods
+
+
+def test_an_unchanged_state_is_not_recorded_again(company: Any, bills_feed: dict[str, Any]) -> None:
+    company.map(promised(bills_feed))
+    company.bills("bills_2025-01.csv", "a,d1,c1,2025-01,voice,1,CNY")
+    company.drop("control_2025-01.csv", "file,n,total,instead\nbills_2025-01.csv,1,1,\n")
+    company.ingest()
+    head = company.ledger.head()
+    company.ingest()
+    assert company.ledger.head() == head
+
+
+def test_more_bad_rows_than_allowed_hold_the_period(company: Any, bills_feed: dict[str, Any]) -> None:
+    company.map(bills_feed)
+    company.bills("bills_1.csv", *[f"{n},d1,c1,2025-01,voice,{'x' if n < 3 else 1},CNY" for n in range(100)])
+    report = company.ingest()
+    assert report.bad_share_exceeded and "3.0 %" in report.held_periods["2025-01"][0]
+
+
+def _in_a_process(company: Any, **environment: str) -> subprocess.CompletedProcess[str]:
+    script = (
+        "from orchestration.deployment import load_deployment\nfrom orchestration.ingest import ingest\nfrom orchestration.ledger.store import Ledger\n"
+        f"d = load_deployment({str(company.folder)!r})\ningest(d, Ledger(d.ledger), say=print)\n"
+    )
+    assert company.deployment
+    return subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, env={**os.environ, **environment}, check=False)
+
+
+@pytest.mark.parametrize("point", [point for point in FAILPOINTS if point.startswith("ingest.")])
+def test_killed_at_any_point_the_next_ingest_completes_as_if_nothing_had_happened(
+    company: Any, bills_feed: dict[str, Any], customers_feed: dict[str, Any], point: str
+) -> None:
+    company.map(promised(bills_feed), customers_feed)
+    company.drop("customers_1.csv", "id,since,name,brand\nc1,2025-01-01,Ann,gotone\nc2,x,Bob,\n")
+    company.bills("bills_2025-01.csv", "a,d1,c1,2025-01,voice,1,CNY", "b,d1,c1,2025-01,voice,x,CNY")
+    company.bills("bills_2025-02.csv", "a,d1,c1,2025-02,voice,1,CNY")
+    company.drop("control_2025-01.csv", "file,n,total,instead\nbills_2025-01.csv,2,1,\n")
+    killed = _in_a_process(company, TIERHOUSE_FAILPOINT=point)
+    assert killed.returncode == -signal.SIGKILL
+    for part in landed_parts(company.deployment, company.ledger):
+        assert part.path.exists()
+    company.ingest()
+    assert company.in_force("bill_lines", "_key, bill_period", "_key") == [("a", "2025-02")]
+    assert [a["agrees"] for a in balance(company.ledger)] == [True] * 3
+    assert sorted(row[0] for row in company.quarantine("reasons[1]")) == ["bad_date", "bad_decimal"]
+    assert len(company.ledger.entries("drop_landed")) == 3 and len(company.ledger.entries("control_total")) == 1
+    assert not company.deployment.scratch.exists()
+
+
+def test_a_full_disk_is_said_as_one(tmp_path: Path) -> None:
+    with pytest.raises(Failed, match="disk is full"), storage_errors(tmp_path):
+        raise OSError(28, "No space left on device")
+
+
+def test_amounts_of_a_file_balance_to_the_cent(company: Any, bills_feed: dict[str, Any]) -> None:
+    company.map(bills_feed)
+    company.bills("bills_1.csv", "a,d1,c1,2025-01,voice,0.1,CNY", "b,d1,c1,2025-01,voice,0.2,USD", "c,d1,c1,2025-01,voice,0.3,CNY", "d,d1")
+    company.ingest()
+    [a] = balance(company.ledger)
+    assert [Decimal(a[k]) for k in ("amount_in", "amount_landed", "amount_quarantined")] == [Decimal("0.6"), Decimal("0.4"), Decimal("0.2")]

@@ -1,0 +1,121 @@
+"""A wrong mapping is told with file, line, key and what was meant, before anything lands."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from orchestration.deployment import load_deployment
+from orchestration.errors import BadInput
+from orchestration.ingest import load_contracts, load_mappings
+from orchestration.ingest.expressions import Parser
+
+
+def refused(company: Any) -> str:
+    """The error text; nothing may have landed."""
+    with pytest.raises(BadInput) as err:
+        company.ingest()
+    assert company.kinds() == []
+    assert not company.deployment.landing.exists() and not company.deployment.quarantine.exists()
+    return str(err.value)
+
+
+def test_an_unknown_column_of_the_file_is_named_with_the_one_that_was_meant(company: Any, bills_feed: dict[str, Any]) -> None:
+    bills_feed["columns"]["net_amount"] = "amont"
+    company.map(bills_feed)
+    company.bills("bills_1.csv", "a,d1,c1,2025-01,voice,1,CNY")
+    text = refused(company)
+    assert "shop.yaml, line 14" in text and "net_amount" in text and "'amont'" in text and "'amount'" in text
+
+
+def test_an_unknown_column_of_the_contract_and_a_missing_one_are_told_together(company: Any, bills_feed: dict[str, Any]) -> None:
+    bills_feed["columns"]["net_amout"] = bills_feed["columns"].pop("net_amount")
+    company.map(bills_feed)
+    text = refused(company)
+    assert "did you mean 'net_amount'" in text and "required columns are not mapped: net_amount" in text
+
+
+def test_an_unknown_entity_and_an_unknown_key_are_named_with_what_was_meant(company: Any, bills_feed: dict[str, Any]) -> None:
+    company.map({**bills_feed, "entity": "bill_line"})
+    assert "did you mean 'bill_lines'" in refused(company)
+    company.map({**bills_feed, "delimeter": ";"})
+    assert "did you mean 'delimiter'" in refused(company)
+
+
+@pytest.mark.parametrize(
+    "expression",
+    [
+        "amount +",
+        "amount; drop table x",
+        "(select 1)",
+        "(select max(content) from read_text('/etc/passwd'))",
+        "read_text('/etc/passwd')",
+        "sum(amount)",
+        "row_number() over ()",
+        "getenv('HOME')",
+        "amount from 'x.csv'",
+        "*",
+        "cast(amount as struct(a int))",
+        "amount, doc",
+    ],
+)
+def test_an_expression_that_is_none_or_reads_files_is_refused(company: Any, bills_feed: dict[str, Any], expression: str) -> None:
+    bills_feed["columns"]["net_amount"] = expression
+    company.map(bills_feed)
+    company.bills("bills_1.csv", "a,d1,c1,2025-01,voice,1,CNY")
+    assert "net_amount" in refused(company)
+
+
+def test_an_expression_of_the_wrong_type_is_refused_before_landing(company: Any, bills_feed: dict[str, Any]) -> None:
+    bills_feed["columns"]["net_amount"] = "cast(amount as decimal(18,4)) * doc || 1 + interval 1 day"
+    company.map(bills_feed)
+    company.bills("bills_1.csv", "a,d1,c1,2025-01,voice,1,CNY")
+    assert "net_amount" in refused(company)
+
+
+def test_a_pattern_that_leaves_the_drops_folder_is_refused(company: Any, bills_feed: dict[str, Any]) -> None:
+    company.map({**bills_feed, "files": "../*.csv"})
+    assert "leaves the drops folder" in refused(company)
+
+
+def test_a_column_whose_name_is_a_word_of_sql_needs_no_quotes() -> None:
+    assert Parser().parse("at", "here").columns == {"at"}
+    assert Parser().parse("流水号", "here").sql == '"流水号"'
+
+
+def test_a_cast_that_fails_is_bad_and_not_null(company: Any, bills_feed: dict[str, Any]) -> None:
+    bills_feed["columns"] |= {"product": "kind", "quantity": "case when kind = '-' then null else round(cast(kind as double) * 2, 3) end"}
+    company.map(bills_feed)
+    company.bills("bills_1.csv", "a,d1,c1,2025-01,1.5,1,CNY", "b,d1,c1,2025-01,x,1,CNY")
+    company.ingest()
+    assert company.in_force("bill_lines", "_key, quantity") == [("a", 3)]
+    assert company.quarantine("key, details") == [("b", ["bad_decimal: quantity"])]
+
+
+def test_a_date_is_read_with_the_format_that_the_mapping_says(company: Any, customers_feed: dict[str, Any]) -> None:
+    customers_feed["columns"]["valid_from_date"] = "strptime(since, '%d.%m.%Y')"
+    company.map(customers_feed)
+    company.drop("customers_1.csv", "id,since,name,brand\nc1,31.01.2025,Ann,\nc2,31.02.2025,Bob,\n")
+    company.ingest()
+    assert company.in_force("customers", "customer_id, cast(valid_from_date as varchar)") == [("c1", "2025-01-31")]
+    assert company.quarantine("reasons") == [(["bad_date"],)]
+
+
+def test_every_reference_of_a_contract_points_to_a_contract() -> None:
+    contracts = load_contracts()
+    order = list(contracts)
+    for contract in contracts.values():
+        assert set(contract.key) <= set(contract.columns)
+        for column in contract.columns.values():
+            if column.references:
+                entity, _, target = column.references.partition(".")
+                assert target in contracts[entity].columns
+                assert order.index(entity) < order.index(contract.entity)
+
+
+@pytest.mark.parametrize("example", ["telecom", "online_retail", "complete_journey"])
+def test_the_mappings_of_the_examples_are_right(example: str) -> None:
+    from orchestration.deployment import PROJECT_ROOT
+
+    assert load_mappings(load_deployment(PROJECT_ROOT / "examples" / example))

@@ -1,0 +1,341 @@
+"""Every row of a drop lands or goes to quarantine with all its reasons, its line and its text."""
+
+from __future__ import annotations
+
+from decimal import Decimal
+from typing import Any
+
+import duckdb
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from orchestration.ingest import balance
+
+
+def test_good_rows_land_typed_with_their_line_number(company: Any, bills_feed: dict[str, Any]) -> None:
+    company.map(bills_feed)
+    company.bills("bills_1.csv", "a,d1,c1,2025-01,voice,79.995,CNY", "b,d1,c1,2025-02,voice,1,CNY")
+    report = company.ingest()
+    assert (report.rows_in, report.landed, report.quarantined) == (2, 2, 0)
+    assert company.in_force("bill_lines", "_row, _key, bill_period, net_amount, _source", "_row") == [
+        (2, "a", "2025-01", Decimal("79.9950"), "shop"),
+        (3, "b", "2025-02", Decimal("1.0000"), "shop"),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("row", "reasons"),
+    [
+        ("a,d1,c1,2025-13,voice,1,CNY", ["bad_period"]),
+        ("a,d1,c1,,voice,1,CNY", ["missing_value"]),
+        ("a,d1,c1,2025-01,voice,x,CNY", ["bad_decimal"]),
+        ("a,d1,c1,2025-01,voice,1.00001,CNY", ["bad_decimal"]),
+        ("a,d1,c1,2025-01,voice,,CNY", ["missing_value"]),
+        ("a,d1,c1,2025-01,voice,1,USD", ["wrong_currency"]),
+        ("a,d1,c1,2025-01,voice,-1,CNY", ["negative_amount"]),
+        ("a,d1,,2025-01,voice,1,CNY", ["missing_value"]),
+        (",d1,c1,2025-01,voice,1,CNY", ["missing_value"]),
+        ("a,d1,c1,2025-01", ["missing_column"]),
+        ("a,d1,c1,2025-01,voice,1,CNY,more", ["malformed_row"]),
+        ('a,"d"1,c1,2025-01,voice,1,CNY', ["malformed_row"]),
+        ("a,,c1,2025-00,voice,-x,EUR", ["missing_value", "bad_decimal", "wrong_currency", "bad_period"]),
+    ],
+)
+def test_a_bad_row_is_quarantined_with_every_reason_and_its_text(
+    company: Any, bills_feed: dict[str, Any], row: str, reasons: list[str]
+) -> None:
+    company.map(bills_feed)
+    company.bills("bills_1.csv", "g,d1,c1,2025-01,voice,1,CNY", row, "h,d1,c1,2025-01,voice,1,CNY")
+    report = company.ingest()
+    assert (report.rows_in, report.landed, report.quarantined) == (3, 2, 1)
+    [(line, found, text)] = company.quarantine()
+    assert (line, sorted(found), text) == (3, sorted(reasons), row)
+    assert company.in_force("bill_lines", "_row, _key", "_row") == [(2, "g"), (4, "h")]
+
+
+def test_trailing_zeros_are_not_too_many_digits(company: Any, bills_feed: dict[str, Any]) -> None:
+    company.map(bills_feed)
+    company.bills("bills_1.csv", "a,d1,c1,2025-01,voice,1.2500000,CNY")
+    assert company.ingest().landed == 1
+
+
+def test_a_credit_note_and_an_adjustment_may_be_negative(company: Any, bills_feed: dict[str, Any]) -> None:
+    bills_feed["columns"] |= {"is_credit_note": "kind = 'credit'", "is_adjustment": "kind = 'adjust'"}
+    company.map(bills_feed)
+    company.bills("bills_1.csv", "a,d1,c1,2025-01,credit,-1,CNY", "b,d1,c1,2025-01,adjust,-1,CNY", "c,d1,c1,2025-01,voice,-1,CNY")
+    company.ingest()
+    assert [row[0] for row in company.quarantine("key")] == ["c"]
+
+
+def test_the_first_row_of_a_key_is_kept_and_the_later_ones_quarantined(company: Any, bills_feed: dict[str, Any]) -> None:
+    company.map(bills_feed)
+    company.bills("bills_1.csv", *[f"{key},d1,c1,2025-01,voice,{n},CNY" for n, key in enumerate("abacab")])
+    company.ingest()
+    assert company.in_force("bill_lines", "_key, net_amount", "_row") == [("a", 0), ("b", 1), ("c", 3)]
+    assert company.quarantine("line, reasons") == [(4, ["duplicate_key"]), (6, ["duplicate_key"]), (7, ["duplicate_key"])]
+
+
+def test_an_unknown_customer_is_quarantined_and_one_of_the_same_ingest_is_known(
+    company: Any, bills_feed: dict[str, Any], customers_feed: dict[str, Any]
+) -> None:
+    company.config["customers_from"] = "customers"
+    company.map(bills_feed, customers_feed)
+    company.drop("customers_1.csv", "id,since,name,brand\nc1,2025-01-01,Ann,gotone\n")
+    company.bills("bills_1.csv", "a,d1,c1,2025-01,voice,1,CNY", "b,d1,c9,2025-01,voice,1,CNY")
+    company.ingest()
+    assert company.quarantine("key, reasons, details") == [("b", ["unknown_reference"], ["unknown_reference: customer_id"])]
+
+
+def test_lines_without_a_customer_land_only_where_the_mapping_says_so(company: Any, bills_feed: dict[str, Any]) -> None:
+    bills_feed["unattributed"] = "cust = 'GUEST' or cust is null"
+    company.map(bills_feed)
+    company.bills("bills_1.csv", "a,d1,GUEST,2025-01,voice,1,CNY", "b,d1,,2025-01,voice,2,CNY", "c,d1,c1,2025-01,voice,4,CNY")
+    company.ingest()
+    assert company.in_force("bill_lines", "_key, customer_id", "_row") == [("a", None), ("b", None), ("c", "c1")]
+    [account] = balance(company.ledger)
+    assert (account["unattributed"], account["amount_landed"]) == (2, "7.0000")
+
+
+def test_rows_of_another_entity_are_counted_and_neither_landed_nor_bad(company: Any, bills_feed: dict[str, Any]) -> None:
+    bills_feed["where"] = "kind <> 'header'"
+    company.map(bills_feed)
+    company.bills("bills_1.csv", "a,d1,c1,2025-01,voice,1,CNY", ",,,,header,,")
+    report = company.ingest()
+    assert (report.rows_in, report.landed, report.quarantined, report.files[0].not_for_entity) == (2, 1, 0, 1)
+
+
+def test_line_numbers_are_those_of_an_editor_through_blank_lines_and_quoted_line_ends(company: Any, bills_feed: dict[str, Any]) -> None:
+    company.map(bills_feed)
+    rows = [
+        "id,doc,cust,month,kind,amount,currency",
+        "a,d1,c1,2025-01,voice,1,CNY",
+        "",
+        'b,"d',
+        '1",c1,2025-01,voice,1,CNY',
+        "short,d1",
+        "c,d1,c1,2025-01,voice,1,CNY",
+        "",
+        "",
+        "long,d1,c1,2025-01,voice,1,CNY,x",
+        'bad,"d',
+        "",
+        '2",c1,2025-01,voice,x,CNY',
+        "d,d1,c1,2025-01,voice,1,CNY",
+    ]
+    company.drop("bills_1.csv", ("\n".join(rows) + "\n").encode())
+    company.ingest()
+    assert company.in_force("bill_lines", "_key, _row", "_row") == [("a", 2), ("b", 4), ("c", 7), ("d", 14)]
+    assert company.quarantine("line, reasons, text") == [
+        (6, ["missing_column"], "short,d1"),
+        (10, ["malformed_row"], rows[9]),
+        (11, ["bad_decimal"], "\n".join(rows[10:13])),
+    ]
+
+
+@pytest.mark.parametrize("end", [b"\n", b"\r\n", b"\r"])
+def test_every_kind_of_line_end_is_read(company: Any, bills_feed: dict[str, Any], end: bytes) -> None:
+    company.map(bills_feed)
+    company.drop(
+        "bills_1.csv",
+        end.join([b"id,doc,cust,month,kind,amount,currency", b"a,d1,c1,2025-01,voice,1,CNY", b"b,d1", b"c,d1,c1,2025-01,voice,1,CNY"]),
+    )
+    company.ingest()
+    assert company.in_force("bill_lines", "_key, _row", "_row") == [("a", 2), ("c", 4)]
+    assert company.quarantine() == [(3, ["missing_column"], "b,d1")]
+
+
+def test_mixed_line_ends_are_read(company: Any, bills_feed: dict[str, Any]) -> None:
+    company.map(bills_feed)
+    company.drop("bills_1.csv", b"id,doc,cust,month,kind,amount,currency\na,d1,c1,2025-01,voice,1,CNY\r\nb,d1,c1,2025-01,voice,1,CNY\n")
+    assert company.ingest().landed == 2
+
+
+def test_a_last_line_cut_off_is_truncated_and_one_without_line_end_is_not(company: Any, bills_feed: dict[str, Any]) -> None:
+    company.map(bills_feed)
+    head = b"id,doc,cust,month,kind,amount,currency\na,d1,c1,2025-01,voice,1,CNY\n"
+    company.drop("bills_1.csv", head + b"b,d1,c1,20")
+    company.drop("bills_2.csv", head.replace(b"a,", b"x,") + b"y,d1,c1,2025-01,voice,1,CNY")
+    company.ingest()
+    assert company.quarantine() == [(3, ["truncated_row"], "b,d1,c1,20")]
+    assert [row[0] for row in company.in_force("bill_lines", "_key", "_key")] == ["a", "x", "y"]
+
+
+def test_a_quote_that_is_never_closed_costs_no_row(company: Any, bills_feed: dict[str, Any]) -> None:
+    company.map(bills_feed)
+    company.bills(
+        "bills_1.csv",
+        "a,d1,c1,2025-01,voice,1,CNY",
+        'b,"d1,c1,2025-01,voice,1,CNY',
+        "c,d1,c1,2025-01,voice,1,CNY",
+        "d,d1,c1,2025-01,voice,1,CNY",
+    )
+    report = company.ingest()
+    assert (report.rows_in, report.landed + report.quarantined) == (4, 4)
+    assert [row[0] for row in company.quarantine("line")] == [3, 4, 5]
+
+
+@pytest.mark.parametrize("packed", [False, True])
+@pytest.mark.parametrize("encoding", ["utf-8", "gb18030"])
+def test_broken_bytes_are_caught_in_either_encoding(company: Any, bills_feed: dict[str, Any], encoding: str, packed: bool) -> None:
+    bills_feed["encoding"] = encoding
+    bills_feed["files"] = "bills_*"
+    company.map(bills_feed)
+    rows = [
+        "id,doc,cust,month,kind,amount,currency",
+        "a,账单,c1,2025-01,语音,1,CNY",
+        "b,?,c1,2025-01,voice,1,CNY",
+        "c,账单,c1,2025-01,语音,1,CNY",
+    ]
+    data = "\n".join(rows).encode(encoding).replace(b"?", b"\xff") + b"\n"
+    company.drop("bills_1.csv" + (".gz" if packed else ""), data)
+    company.ingest()
+    assert company.in_force("bill_lines", "document_id, charge_type, _row", "_row") == [("账单", "语音", 2), ("账单", "语音", 4)]
+    assert company.quarantine() == [(3, ["broken_encoding"], "b,\ufffd,c1,2025-01,voice,1,CNY")]
+
+
+def test_a_byte_order_mark_is_no_part_of_the_first_column(company: Any, bills_feed: dict[str, Any]) -> None:
+    company.map(bills_feed)
+    company.drop("bills_1.csv", b"\xef\xbb\xbfid,doc,cust,month,kind,amount,currency\na,d1,c1,2025-01,voice,1,CNY\n")
+    assert company.ingest().landed == 1
+
+
+def test_json_lines_with_keys_left_out_and_lines_that_are_none(company: Any, bills_feed: dict[str, Any]) -> None:
+    bills_feed |= {"format": "jsonl", "files": "bills_*.jsonl*"}
+    bills_feed["columns"]["product"] = "product"
+    company.map(bills_feed)
+    row = '{"id":"%s","doc":"d1","cust":"c1","month":"2025-01","kind":"语音","amount":%s,"currency":"CNY"}'
+    lines = [row % ("a", "1.5"), "", row % ("b", '"x"'), "{no json", "[1]", row % ("c", "2"), '{"id":"cut']
+    company.drop("bills_1.jsonl.gz", "\n".join(lines))
+    company.ingest()
+    assert company.in_force("bill_lines", "_key, _row, product, net_amount", "_row") == [("a", 1, None, Decimal("1.5")), ("c", 6, None, 2)]
+    assert company.quarantine() == [
+        (3, ["bad_decimal"], lines[2]),
+        (4, ["malformed_row"], lines[3]),
+        (5, ["malformed_row"], lines[4]),
+        (7, ["truncated_row"], lines[6]),
+    ]
+
+
+def test_parquet_keeps_row_numbers_and_tells_bad_rows_as_json(company: Any, bills_feed: dict[str, Any]) -> None:
+    bills_feed |= {"format": "parquet", "files": "bills_*.parquet"}
+    company.map(bills_feed)
+    table = pa.table(
+        {
+            "id": ["a", "b", "c"],
+            "doc": ["d1"] * 3,
+            "cust": ["c1"] * 3,
+            "month": ["2025-01", "2025-99", "2025-01"],
+            "kind": ["voice"] * 3,
+            "amount": pa.array([Decimal("1.25"), Decimal("2.00"), Decimal("3.00")], pa.decimal128(10, 2)),
+            "currency": ["CNY"] * 3,
+        }
+    )
+    pq.write_table(table, company.drops / "bills_1.parquet")
+    company.ingest()
+    assert company.in_force("bill_lines", "_key, _row", "_row") == [("a", 1), ("c", 3)]
+    [(line, reasons, text)] = company.quarantine()
+    assert (line, reasons) == (2, ["bad_period"]) and '"month":"2025-99"' in text and "file_row_number" not in text
+
+
+def test_months_in_columns_become_rows_and_an_empty_cell_none(company: Any) -> None:
+    feed = {
+        "entity": "points",
+        "files": "points_*.csv",
+        "format": "csv",
+        "unpivot": {"pattern": r"^M(\d{4}-\d{2})$", "name": "period", "value": "points"},
+        "columns": {"customer_id": "cust", "period": "period", "points_type": "'base'", "points": "points"},
+    }
+    company.map(feed)
+    company.drop("points_1.csv", "cust,M2025-01,M2025-02\nc1,10,\nc2,x,30\nc3\n")
+    report = company.ingest()
+    assert company.in_force("points", "customer_id, period, points, _row", "1, 2") == [("c1", "2025-01", 10, 2), ("c2", "2025-02", 30, 3)]
+    assert company.quarantine() == [(3, ["bad_integer"], "c2,x,30"), (4, ["missing_column"], "c3")]
+    assert report.rows_in == report.landed + report.quarantined == 4
+    assert {part.name for part in (company.deployment.landing / "points").rglob("period=*")} == {"period=2025-01", "period=2025-02"}
+
+
+def test_timestamps_are_utc_and_periods_local_months(company: Any, bills_feed: dict[str, Any]) -> None:
+    del bills_feed["columns"]["bill_period"]
+    bills_feed["columns"]["billed_at"] = "month"
+    bills_feed["timezone"] = "Asia/Shanghai"
+    company.map(bills_feed)
+    company.bills(
+        "bills_1.csv",
+        "a,d1,c1,2025-02-01 00:30:00,voice,1,CNY",
+        "b,d1,c1,2025-01-31T16:30:00Z,voice,1,CNY",
+        "c,d1,c1,2025-01-31 15:30:00+00:00,voice,1,CNY",
+        "d,d1,c1,yesterday,voice,1,CNY",
+    )
+    company.ingest()
+    assert company.in_force("bill_lines", "_key, strftime(billed_at, '%d %H:%M'), bill_period", "_key") == [
+        ("a", "31 16:30", "2025-02"),
+        ("b", "31 16:30", "2025-02"),
+        ("c", "31 15:30", "2025-01"),
+    ]
+    assert company.quarantine("key, reasons") == [("d", ["bad_timestamp"])]
+
+
+def test_summer_time_is_taken_from_the_zone(company: Any, bills_feed: dict[str, Any]) -> None:
+    company.config["timezone"] = "America/New_York"
+    del bills_feed["columns"]["bill_period"]
+    bills_feed["columns"]["billed_at"] = "month"
+    company.map(bills_feed)
+    company.bills(
+        "bills_1.csv",
+        "a,d1,c1,2025-07-01 03:59:00,voice,1,CNY",
+        "b,d1,c1,2025-07-01 04:00:00,voice,1,CNY",
+        "c,d1,c1,2025-12-01 04:59:00,voice,1,CNY",
+    )
+    company.ingest()
+    assert company.in_force("bill_lines", "_key, bill_period", "_key") == [("a", "2025-06"), ("b", "2025-07"), ("c", "2025-11")]
+
+
+def test_a_credit_note_counts_in_the_period_of_its_bill(company: Any, bills_feed: dict[str, Any]) -> None:
+    bills_feed["columns"] |= {"is_credit_note": "kind = 'credit'", "refers_to_document_id": "ref", "refers_to_period": "refm"}
+    company.map(bills_feed)
+    head = "id,doc,cust,month,kind,amount,currency,ref,refm\n"
+    company.drop("bills_1.csv", head + "a,d1,c1,2025-01,voice,9,CNY,,\n")
+    company.drop(
+        "bills_2.csv",
+        head
+        + "b,d2,c1,2025-03,credit,-1,CNY,d1,\nc,d3,c1,2025-03,credit,-1,CNY,d1,2024-12\nd,d4,c1,2025-03,credit,-1,CNY,nowhere,\n"
+        + "e,d5,c1,2025-02,voice,3,CNY,,\nf,d6,c1,2025-03,credit,-1,CNY,d5,\n",
+    )
+    company.ingest()
+    assert dict(company.in_force("bill_lines", "_key, bill_period", "_key")) == {
+        "a": "2025-01",
+        "b": "2025-01",
+        "c": "2024-12",
+        "d": "2025-03",
+        "e": "2025-02",
+        "f": "2025-02",
+    }
+    assert {part.parent.name for part in (company.deployment.landing / "bill_lines").rglob("part.parquet")} == {
+        "period=2024-12", "period=2025-01", "period=2025-02", "period=2025-03",
+    }  # fmt: skip
+
+
+def test_personal_columns_go_to_the_vault_and_nowhere_else(company: Any, customers_feed: dict[str, Any]) -> None:
+    company.map(customers_feed)
+    company.drop("customers_1.csv", "id,since,name,brand\nc1,2025-01-01,Ann Old,gotone\nc1,2025-03-01,Ann New,gotone\nc2,2025-01-01,Bob,\n")
+    company.drop("customers_2.csv", "id,since,name,brand\nc1,2025-02-01,Ann Late,gotone\nc2,2025-04-01,Robert,\n")
+    company.ingest()
+    with duckdb.connect() as con:
+        con.execute(f"attach '{company.deployment.vault}' as vault (read_only)").fetchall()
+        assert con.execute("select customer_id, name from vault.customers order by 1").fetchall() == [("c1", "Ann New"), ("c2", "Robert")]
+    assert company.in_force("customers", "count(*)", "1") == [(5,)]
+    for path in company.deployment.data.rglob("*"):
+        if path.is_file() and path != company.deployment.vault:
+            assert b"Ann" not in path.read_bytes(), path
+
+
+def test_a_pseudonym_is_the_same_in_every_drop_and_hides_the_number(company: Any, bills_feed: dict[str, Any]) -> None:
+    bills_feed["columns"]["customer_id"] = "pseudonym(cust)"
+    company.map(bills_feed)
+    company.bills("bills_1.csv", "a,d1,13800000001,2025-01,voice,1,CNY")
+    company.ingest()
+    company.bills("bills_2.csv", "b,d1,13800000001,2025-01,voice,1,CNY")
+    company.ingest()
+    [(first,), (second,)] = company.in_force("bill_lines", "customer_id", "_key")
+    assert first == second and len(first) == 24 and "1380000" not in first
