@@ -75,7 +75,10 @@ class Session:
 
         source.get_execution_engine().end_transaction()
         schema, table = relation.split(".")
-        asset = source.add_table_asset(f"{relation}#{uuid.uuid4().hex[:8]}", table_name=table, schema_name=schema)
+        with warnings.catch_warnings():
+            # The schema is deprecated in favour of a connection's own, which an in-memory database has not.
+            warnings.simplefilter("ignore", DeprecationWarning)
+            asset = source.add_table_asset(f"{relation}#{uuid.uuid4().hex[:8]}", table_name=table, schema_name=schema)
         batch = asset.add_batch_definition_whole_table("whole").get_batch()
         suite = gx.ExpectationSuite(
             name=relation,

@@ -1,0 +1,214 @@
+"""Channels: only the contract's columns, only its audience, nothing that a spreadsheet runs, nothing of a candidate."""
+
+from __future__ import annotations
+
+import csv
+import json
+from pathlib import Path
+
+import duckdb
+import pytest
+
+from orchestration.channels import channel_ids, deliver
+from orchestration.channels.contract import Column, Condition, Contract
+from orchestration.channels.delivery import write_feed
+from orchestration.deployment import Deployment, load_deployment
+from orchestration.errors import BadInput, Failed
+from orchestration.gate import run_gate
+from orchestration.ingest.files import sha256_file
+from orchestration.ledger import Ledger
+from orchestration.release import release
+from tests.gate.fixture_warehouse import Plan, build_warehouse, contract, make_place, make_vault, record_build, silent
+
+CUSTOMER = Column("customer_id", "customer_id", False, "none")
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory) -> tuple[Deployment, Ledger]:
+    """Two released periods of 60 customers and a vault with their phones."""
+    deployment, ledger = make_place(tmp_path_factory.mktemp("channels"))
+    build_warehouse(deployment, ["2026-05", "2026-06"])
+    make_vault(deployment)
+    plan = Plan("run1", ["2026-05", "2026-06"])
+    record_build(ledger, "run1")
+    for period in plan.periods:
+        run_gate(deployment, ledger, plan, period, say=silent, problems={})
+    release(deployment, ledger, plan, say=silent)
+    return deployment, ledger
+
+
+def feed(deployment: Deployment, given: Contract, tmp_path: Path) -> list[dict[str, str]]:
+    target = tmp_path / "feed.csv"
+    write_feed(deployment, given, deployment.releases / "2026-06.r1", 7, "2026-07-01T00:00:00Z", target)
+    with target.open(encoding="utf-8", newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def audience(*rows: tuple[str, str, str]) -> list[Condition]:
+    return [Condition(attribute, operator, value, "channel_audience.csv, row 2") for attribute, operator, value in rows]
+
+
+def test_a_delivery_holds_the_newest_period_with_its_manifest(place: tuple[Deployment, Ledger]) -> None:
+    deployment, ledger = place
+    [delivery] = deliver(deployment, ledger, say=silent, contracts=[contract(order_by=("-priority", "customer_id"))])
+    file = deployment.data / delivery.path
+    assert file == deployment.channels / "hotline" / "hotline_1.csv"
+    with file.open(encoding="utf-8", newline="") as handle:
+        rows = list(csv.DictReader(handle))
+    assert list(rows[0]) == ["customer_id", "phone", "level_id", "priority", "tags", "as_of_period", "catalog", "stale_after_at"]
+    assert len(rows) == delivery.rows == 60
+    assert {(row["as_of_period"], row["catalog"]) for row in rows} == {("2026-06", "1")}
+    assert [int(row["priority"]) for row in rows] == sorted((int(row["priority"]) for row in rows), reverse=True)
+    by_customer = {row["customer_id"]: row for row in rows}
+    assert by_customer["c15"]["tags"] == "complaint_open;rent_ends"
+    assert by_customer["c15"]["phone"] == "13800000015"
+    assert by_customer["c1"]["tags"] == ""
+    manifest = json.loads(file.with_suffix(".manifest.json").read_text())
+    assert manifest["sha256"] == delivery.sha256 == sha256_file(file)
+    assert manifest["rows"] == 60 and manifest["as_of_period"] == "2026-06" and manifest["stale_after_at"] == rows[0]["stale_after_at"]
+    entry = ledger.last("delivery")
+    assert entry is not None
+    assert entry.payload == delivery.as_json()
+    assert file.stat().st_mode & 0o007 == 0, "personal data is not for everyone on the machine"
+    assert deliver(deployment, ledger, say=silent, contracts=[contract(order_by=("-priority", "customer_id"))]) == [], "applied once"
+    assert list(deployment.scratch.iterdir()) == []
+
+
+def test_nothing_is_delivered_before_the_first_release(tmp_path: Path) -> None:
+    deployment, ledger = make_place(tmp_path)
+    build_warehouse(deployment, ["2026-06"])
+    assert deliver(deployment, ledger, say=silent, contracts=[contract()]) == []
+    assert not deployment.channels.exists()
+
+
+def test_a_changed_contract_is_delivered_again(place: tuple[Deployment, Ledger]) -> None:
+    deployment, ledger = place
+    first = contract("app", columns=[CUSTOMER])
+    assert len(deliver(deployment, ledger, say=silent, contracts=[first])) == 1
+    assert (
+        len(
+            deliver(
+                deployment,
+                ledger,
+                say=silent,
+                contracts=[contract("app", columns=[CUSTOMER], audience=audience(("level_rank", ">=", "4")))],
+            )
+        )
+        == 1
+    )
+
+
+@pytest.mark.parametrize(
+    ("rows", "expected"),
+    [
+        ([("level_rank", ">=", "4")], 30),
+        ([("level_id", "in", "star_1|star_2")], 20),
+        ([("level_id", "not in", "star_1|star_2")], 40),
+        ([("brand", "=", "gotone")], 20),
+        # c2, c5, … have no brand: a comparison with null is false, whichever way it is put.
+        ([("brand", "!=", "gotone")], 20),
+        ([("brand", "is null", "")], 20),
+        ([("tag_id", "=", "rent_ends")], 1),
+        ([("tag_id", "in", "rent_ends|complaint_open")], 6),
+        ([("tag_id", "!=", "complaint_open"), ("level_rank", "in range", "1..3")], None),
+        ([("region", "=", "south' or 'x' = 'x")], 0),
+    ],
+)
+def test_the_audience_is_data(
+    rows: list[tuple[str, str, str]], expected: int | None, place: tuple[Deployment, Ledger], tmp_path: Path
+) -> None:
+    found = feed(place[0], contract(columns=[CUSTOMER], audience=audience(*rows)), tmp_path)
+    if expected is None:
+        assert 0 < len(found) < 60
+    else:
+        assert len(found) == expected
+
+
+@pytest.mark.parametrize(
+    ("row", "message"),
+    [
+        (("levle_rank", ">=", "4"), "unknown attribute"),
+        (("level_rank", ">=", "4 or true"), "not a value"),
+        (("level_rank", "like", "4"), "operator"),
+        (("tag_id", ">", "x"), "operator"),
+        (("tag_ids", "=", "x"), "unknown attribute"),
+    ],
+)
+def test_a_mistake_in_an_audience_names_its_row(
+    row: tuple[str, str, str], message: str, place: tuple[Deployment, Ledger], tmp_path: Path
+) -> None:
+    with pytest.raises(BadInput, match=message) as caught:
+        feed(place[0], contract(columns=[CUSTOMER], audience=audience(row)), tmp_path)
+    assert "channel_audience.csv, row 2" in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("column", "message"),
+    [
+        (Column("x", "spend", False, "none"), "unknown source"),
+        (Column("phone", "vault.customers.phone", False, "none"), "not declared personal"),
+        (Column("x", "vault.customers.salary", True, "none"), "vault has no"),
+        (Column("x", "vault.customers._file_id", True, "none"), "vault has no"),
+        (Column("x", "vault.customers.phone", True, "rot13"), "mask"),
+    ],
+)
+def test_a_column_that_is_not_there_is_refused(column: Column, message: str, place: tuple[Deployment, Ledger], tmp_path: Path) -> None:
+    with pytest.raises(BadInput, match=message):
+        feed(place[0], contract(columns=[CUSTOMER, column]), tmp_path)
+
+
+def test_masks(place: tuple[Deployment, Ledger], tmp_path: Path) -> None:
+    columns = [CUSTOMER, Column("phone", "vault.customers.phone", True, "last4"), Column("name", "vault.customers.name", True, "initial")]
+    row = next(row for row in feed(place[0], contract(columns=columns), tmp_path) if row["customer_id"] == "c15")
+    assert (row["phone"], row["name"]) == ("*******0015", "Z*******")
+
+
+def test_no_cell_is_run_by_a_spreadsheet(place: tuple[Deployment, Ledger], tmp_path: Path) -> None:
+    deployment, _ = place
+    planted = {
+        "c1": "=cmd|' /C calc'!A0",
+        "c2": "@SUM(1)",
+        "c3": "+86 138",
+        "c4": "-1+1|x",
+        "c5": "\t=1",
+        "c6": 'a "quoted", one\nline',
+        "c7": "\r=2",
+        "c8": "Ann",
+    }
+    with duckdb.connect(str(deployment.vault)) as con:
+        for customer, name in planted.items():
+            con.execute("update customers set name = ? where customer_id = ?", [name, customer])
+    columns = [CUSTOMER, Column("name", "vault.customers.name", True, "none")]
+    shown = {row["customer_id"]: row["name"] for row in feed(deployment, contract(columns=columns), tmp_path)}
+    for customer in ("c1", "c2", "c4", "c5", "c7"):
+        assert shown[customer].startswith("'"), customer
+    assert shown["c3"] == "+86 138", "a number stays one that can be dialled"
+    assert shown["c6"].replace("\r\n", "\n") == planted["c6"]
+    assert shown["c8"] == "Ann"
+
+
+def test_no_personal_value_reaches_an_error(place: tuple[Deployment, Ledger], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    deployment, ledger = place
+
+    def fail(*_: object) -> int:
+        raise duckdb.ConversionException("Could not convert string '13800000015'")
+
+    monkeypatch.setattr("orchestration.channels.delivery.write_feed", fail)
+    with pytest.raises(Failed) as caught:
+        deliver(deployment, ledger, say=silent, contracts=[contract("phone_manager")])
+    assert "1380000" not in str(caught.value)
+    assert list(deployment.scratch.iterdir()) == []
+
+
+def test_without_a_vault_personal_columns_are_empty(place: tuple[Deployment, Ledger], tmp_path: Path) -> None:
+    deployment, ledger = make_place(tmp_path / "bare")
+    build_warehouse(deployment, ["2026-06"])
+    record_build(ledger, "run1")
+    plan = Plan("run1", ["2026-06"])
+    run_gate(deployment, ledger, plan, "2026-06", say=silent, problems={})
+    release(deployment, ledger, plan, say=silent)
+    assert {row["phone"] for row in feed(deployment, contract(), tmp_path)} == {""}
+
+
+def test_the_default_seeds_are_contracts() -> None:
+    assert channel_ids(load_deployment()) == ["hotline", "store_queue"]

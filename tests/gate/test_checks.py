@@ -1,0 +1,205 @@
+"""Every check of expectations/ is seen failing, with all failing keys in its file; without a fault all of them pass."""
+
+from __future__ import annotations
+
+import csv
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from orchestration.deployment import Deployment
+from orchestration.gate import GateResult, check_ids, run_gate
+from orchestration.gate.suites import load_suites
+from orchestration.ledger import Ledger
+from tests.gate.fixture_warehouse import Plan, build_warehouse, make_place, record_build, silent
+
+PERIODS = ["2026-05", "2026-06"]
+MARCH_OF_LEVELS = "level_id = 'star_' || (level_rank % 6 + 1), level_rank = level_rank % 6 + 1"
+
+# check → (faults in the warehouse, number of failing keys or None where it is not a number of subjects)
+WAREHOUSE_FAULTS: dict[str, tuple[list[str], int | None]] = {
+    "decisions__keys_are_present": (
+        ["update marts.fct_decisions set subject_type = null where subject_id in ('c1', 'c2', 'c3') and period = '2026-06'"],
+        3,
+    ),
+    "decisions__keys_are_unique": (
+        ["insert into marts.fct_decisions select * from marts.fct_decisions where subject_id in ('c4', 'c5') and period = '2026-06'"],
+        2,
+    ),
+    "decisions__are_not_empty": (["insert into marts.dim_programs values ('five_star', 'group', 'Five', '五')"], 1),
+    "decisions__status_is_known": (
+        ["update marts.fct_decisions set status = 'perhaps', status_reason = 'x' where subject_id = 'c6' and period = '2026-06'"],
+        1,
+    ),
+    "decisions__level_belongs_to_program": (
+        ["update marts.fct_decisions set level_id = 'star_9' where subject_id = 'c7' and period = '2026-06'"],
+        1,
+    ),
+    "decisions__decided_have_a_level": (
+        ["update marts.fct_decisions set matched_rule_id = null where subject_id in ('c1', 'c9') and period = '2026-06'"],
+        2,
+    ),
+    # More than the 20 that Great Expectations would list.
+    "decisions__are_complete": (
+        ["delete from marts.fct_decisions where cast(substr(subject_id, 2) as integer) <= 45 and period = '2026-06'"],
+        45,
+    ),
+    "decisions__policy_is_approved": (["update policy.policy_versions set approver = 'Owner '"], 1),
+    "money__is_conserved": (["update marts.fct_conservation set decided_amount = decided_amount - 0.0001 where period = '2026-06'"], 1),
+    "tags__keys_are_present": (
+        ["update marts.fct_customer_tags set customer_id = null where customer_id = 'c25' and period = '2026-06'"],
+        1,
+    ),
+    "tags__keys_are_unique": (
+        ["insert into marts.fct_customer_tags select * from marts.fct_customer_tags where customer_id = 'c25' and period = '2026-06'"],
+        1,
+    ),
+    "tags__are_defined": (["delete from policy.tags where tag_id = 'rent_ends'"], 1),
+    "tags__expire_after_the_period_began": (
+        ["update marts.fct_customer_tags set expires_date = '2026-05-31' where customer_id = 'c25' and period = '2026-06'"],
+        1,
+    ),
+    "movement__is_within_budget": (
+        [f"update marts.fct_decisions set {MARCH_OF_LEVELS} where cast(substr(subject_id, 2) as integer) <= 24 and period = '2026-06'"],
+        24,
+    ),
+    "movement__outside_budget_is_small": (
+        [
+            f"update marts.fct_decisions set policy_version = 'v2', {MARCH_OF_LEVELS} where period = '2026-06'",
+            "insert into policy.policy_versions values ('six_star', 'v2', '2026-06', null, 'owner', 'approver')",
+        ],
+        1,
+    ),
+    "levels__have_not_drifted": (
+        ["update marts.fct_decisions set level_id = 'star_6', level_rank = 6 where period = '2026-06' and level_rank > 2"],
+        None,
+    ),
+}
+OTHER_FAULTS = {"candidate__was_built", "period__is_closed", "drops__bad_share_is_within_limit", "drops__rows_balance"}
+
+
+def gate_of(
+    folder: Path, faults: list[str], *, problems: dict[str, list[Any]] | None = None, built: bool | None = True
+) -> tuple[GateResult, Deployment, Ledger]:
+    deployment, ledger = make_place(folder)
+    build_warehouse(deployment, PERIODS, faults=faults)
+    plan = Plan("run1", PERIODS)
+    if built is not None:
+        record_build(ledger, "run1", built)
+    result = run_gate(deployment, ledger, plan, "2026-06", say=silent, problems=problems or {})
+    return result, deployment, ledger
+
+
+def failed(result: GateResult) -> dict[str, dict[str, Any]]:
+    return {check["check"]: check for check in result.checks if not check["passed"]}
+
+
+def keys(deployment: Deployment, check: dict[str, Any]) -> list[dict[str, str]]:
+    with (deployment.data / check["failing_keys_file"]).open(encoding="utf-8", newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def test_a_sound_candidate_passes_every_check(tmp_path: Path) -> None:
+    result, deployment, ledger = gate_of(tmp_path, [])
+    assert failed(result) == {}
+    assert result.passed
+    assert [(c["suite"], c["check"]) for c in result.checks] == check_ids(deployment)
+    entry = ledger.last("gate")
+    assert entry is not None
+    assert entry.payload["passed"] and entry.payload["candidate_hash"] == result.candidate_hash
+    assert json.loads(result.path.read_text())["passed"] is True
+
+
+def test_every_check_has_a_test_in_which_it_fails(tmp_path: Path) -> None:
+    deployment, _ = make_place(tmp_path)
+    assert {check for _, check in check_ids(deployment)} == set(WAREHOUSE_FAULTS) | OTHER_FAULTS
+
+
+@pytest.mark.parametrize("check", sorted(WAREHOUSE_FAULTS))
+def test_check_fails_and_lists_all_failing_keys(check: str, tmp_path: Path) -> None:
+    faults, expected_rows = WAREHOUSE_FAULTS[check]
+    result, deployment, ledger = gate_of(tmp_path, faults)
+    found = failed(result)
+    assert check in found
+    assert result.passed is (found[check]["severity"] == "warning" and len(found) == 1)
+    listed = keys(deployment, found[check])
+    assert len(listed) == found[check]["failing_rows"] > 0
+    if expected_rows is not None:
+        assert len(listed) == expected_rows
+    entry = ledger.last("gate")
+    assert entry is not None
+    assert entry.payload["passed"] is result.passed
+
+
+@pytest.mark.parametrize("built", [None, False])
+def test_a_candidate_that_dbt_did_not_finish_fails(built: bool | None, tmp_path: Path) -> None:
+    result, _, _ = gate_of(tmp_path, [], built=built)
+    assert set(failed(result)) == {"candidate__was_built"}
+    assert not result.passed
+
+
+@pytest.mark.parametrize(
+    ("problems", "check"),
+    [
+        ({"2026-06": ["billing: 1 of 2 promised files for 2026-06 are there"]}, "period__is_closed"),
+        ({"*": ["crm: a control total does not agree"]}, "period__is_closed"),
+        ({"2026-06": ["billing/bill_lines: 3.1 % of the rows are bad in x.csv (allowed: 2 %)"]}, "drops__bad_share_is_within_limit"),
+    ],
+)
+def test_an_open_period_fails(problems: dict[str, list[Any]], check: str, tmp_path: Path) -> None:
+    result, deployment, _ = gate_of(tmp_path, [], problems=problems)
+    found = failed(result)
+    assert set(found) == {check}
+    assert keys(deployment, found[check])[0]["problem"] == next(iter(problems.values()))[0]
+
+
+def test_a_problem_of_another_period_does_not_fail_this_one(tmp_path: Path) -> None:
+    result, _, _ = gate_of(tmp_path, [], problems={"2026-05": ["one file is missing"]})
+    assert result.passed
+
+
+def test_a_file_whose_rows_do_not_add_up_fails(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    row = {
+        "source": "billing",
+        "entity": "bill_lines",
+        "file": "a.csv",
+        "rows_in": 10,
+        "landed": 8,
+        "quarantined": 1,
+        "superseded": 0,
+        "agrees": False,
+    }
+    monkeypatch.setattr("orchestration.gate.drops.balance", lambda ledger, upto_seq: [row])
+    result, deployment, _ = gate_of(tmp_path, [])
+    found = failed(result)
+    assert set(found) == {"drops__rows_balance"}
+    assert keys(deployment, found["drops__rows_balance"])[0]["file"] == "a.csv"
+
+
+def test_movement_is_not_budgeted_for_the_first_period(tmp_path: Path) -> None:
+    deployment, ledger = make_place(tmp_path)
+    build_warehouse(deployment, ["2026-06"])
+    record_build(ledger, "run1")
+    result = run_gate(deployment, ledger, Plan("run1", ["2026-06"]), "2026-06", say=silent, problems={})
+    assert result.passed
+
+
+def test_movement_of_a_new_policy_is_counted_apart(tmp_path: Path) -> None:
+    faults, _ = WAREHOUSE_FAULTS["movement__outside_budget_is_small"]
+    result, _, _ = gate_of(tmp_path, faults)
+    assert result.passed, "a warning does not hold"
+    assert "new policy" in next(c["observed"] for c in result.checks if c["check"] == "movement__is_within_budget")
+
+
+def test_a_deployment_sets_its_own_budget(tmp_path: Path) -> None:
+    deployment, _ = make_place(tmp_path)
+    own = deployment.folder / "expectations"
+    own.mkdir()
+    text = next(path for path in (Path(__file__).parents[2] / "expectations").glob("movement.yaml")).read_text()
+    (own / "movement.yaml").write_text(text.replace("0.35", "0.9"))
+    movement = next(suite for suite in load_suites(deployment) if suite.suite == "movement")
+    assert movement.checks[0].expectations[0].kwargs["max_value"] == 0.9
+    result, _, _ = gate_of(tmp_path, WAREHOUSE_FAULTS["movement__is_within_budget"][0])
+    assert "movement__is_within_budget" not in failed(result)

@@ -1,0 +1,86 @@
+"""Suites as data: a mistake in one is bad input that names file and key, and never lets anything pass."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from orchestration.errors import BadInput, Failed
+from orchestration.gate import run_gate
+from orchestration.gate.suites import load_suite
+from tests.gate.fixture_warehouse import Plan, build_warehouse, make_place, record_build, silent
+
+GOOD = "suite: own\ntitle: Own\nof: candidate\nchecks:\n  - {check: own__holds, severity: invariant, expected: x, none_of: select 1 where false}\n"
+
+
+def test_importing_the_gate_does_not_import_great_expectations() -> None:
+    code = "import sys, orchestration.gate, orchestration.release, orchestration.channels; print('great_expectations' in sys.modules, 'pandas' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split() == ["False", "False"]
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        ("severity: invariant", "severety: invariant", "severety"),
+        ("title: Own\n", "", "title"),
+        ("suite: own", "suite: other", "other"),
+        ("none_of: select 1 where false", "failing: select 1", "needs either none_of"),
+        ("checks:\n", "checks: [\n", "expected"),
+        ("severity: invariant", "severity: nice", "severity"),
+    ],
+)
+def test_a_mistake_in_a_suite_is_named(old: str, new: str, message: str, tmp_path: Path) -> None:
+    file = tmp_path / "own.yaml"
+    file.write_text(GOOD.replace(old, new))
+    with pytest.raises(BadInput) as caught:
+        load_suite(file)
+    assert message in str(caught.value)
+    assert "own.yaml" in str(caught.value)
+
+
+def test_a_check_that_cannot_be_evaluated_is_a_gate_that_crashed(tmp_path: Path) -> None:
+    deployment, ledger = make_place(tmp_path)
+    build_warehouse(deployment, ["2026-06"])
+    record_build(ledger, "run1")
+    (deployment.folder / "expectations").mkdir()
+    (deployment.folder / "expectations" / "own.yaml").write_text(
+        GOOD.replace("select 1 where false", "select nothing from candidate.nowhere")
+    )
+    with pytest.raises(Failed, match="nowhere"):
+        run_gate(deployment, ledger, Plan("run1", ["2026-06"]), "2026-06", say=silent, problems={})
+    entry = ledger.last("gate")
+    assert entry is not None
+    assert entry.payload["passed"] is False
+    assert "nowhere" in entry.payload["crashed"]
+
+
+def test_the_gate_writes_only_below_the_data_folder(tmp_path: Path) -> None:
+    """In a process of its own with an empty HOME: Great Expectations leaves nothing there, and prints nothing."""
+    home = tmp_path / "home"
+    home.mkdir()
+    code = f"""
+import sys
+from pathlib import Path
+from tests.gate.fixture_warehouse import *
+from orchestration.gate import run_gate
+deployment, ledger = make_place(Path({str(tmp_path / "place")!r}))
+build_warehouse(deployment, ["2026-06"])
+record_build(ledger, "run1")
+assert run_gate(deployment, ledger, Plan("run1", ["2026-06"]), "2026-06", say=silent, problems={{}}).passed
+"""
+    root = Path(__file__).parents[2]
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        capture_output=True,
+        text=True,
+        cwd=tmp_path,
+        env={"HOME": str(home), "PYTHONPATH": str(root), "PATH": ""},
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert list(home.rglob("*")) == []
+    assert done.stdout == ""
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["home", "place"]

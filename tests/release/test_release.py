@@ -1,0 +1,305 @@
+"""Release: what passed its gate is published whole, once, in order; what did not is refused, whatever the reason."""
+
+from __future__ import annotations
+
+import csv
+import errno
+import json
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import pytest
+
+from orchestration.deployment import Deployment
+from orchestration.errors import Failed, Held
+from orchestration.gate import run_gate
+from orchestration.ingest.files import sha256_file
+from orchestration.ledger import Ledger
+from orchestration.release import current_catalog, list_releases, recover, release
+from orchestration.release.publish import ReleaseReport
+from tests.gate.fixture_warehouse import Plan, build_warehouse, make_place, record_build, silent
+
+PERIODS = ["2026-05", "2026-06"]
+LATER_RULE = "update marts.fct_decisions set matched_rule_id = 'rule_9' where subject_id = 'c1' and period = '2026-06'"
+
+
+def gated(deployment: Deployment, ledger: Ledger, plan: Plan) -> None:
+    record_build(ledger, plan.run_id)
+    for period in plan.periods:
+        run_gate(deployment, ledger, plan, period, say=silent, problems={})
+
+
+def released(folder: Path, periods: list[str] | None = None) -> tuple[Deployment, Ledger, ReleaseReport]:
+    """A place in which the periods are released by run1."""
+    deployment, ledger = make_place(folder)
+    build_warehouse(deployment, PERIODS)
+    plan = Plan("run1", periods or PERIODS)
+    gated(deployment, ledger, plan)
+    return deployment, ledger, release(deployment, ledger, plan, say=silent)
+
+
+def snapshot(deployment: Deployment) -> dict[str, str]:
+    """Everything that readers see: files and their hashes."""
+    seen = [deployment.releases, deployment.catalogs, deployment.channels]
+    return {
+        str(path.relative_to(deployment.data)): sha256_file(path) for folder in seen for path in sorted(folder.rglob("*")) if path.is_file()
+    }
+
+
+def held(deployment: Deployment, ledger: Ledger, plan: Plan) -> Held:
+    with pytest.raises(Held) as caught:
+        release(deployment, ledger, plan, say=silent)
+    return caught.value
+
+
+def test_a_run_publishes_its_periods_under_one_catalog(tmp_path: Path) -> None:
+    deployment, ledger, report = released(tmp_path)
+    assert [(p.period, p.status, p.release) for p in report.periods] == [
+        ("2026-05", "released", "2026-05.r1"),
+        ("2026-06", "released", "2026-06.r1"),
+    ]
+    assert current_catalog(deployment) == {"catalog": 1, "periods": {"2026-05": "2026-05.r1", "2026-06": "2026-06.r1"}}
+    assert len(ledger.entries("catalog")) == 1
+    assert [row["release"] for row in list_releases(deployment, ledger) if row["visible"]] == ["2026-05.r1", "2026-06.r1"]
+    assert list(deployment.scratch.iterdir()) == []
+    ledger.verify()
+
+
+def test_a_release_holds_its_period_and_says_where_it_came_from(tmp_path: Path) -> None:
+    deployment, ledger = make_place(tmp_path)
+    build_warehouse(deployment, PERIODS)
+    landed = {
+        "source": "billing",
+        "entity": "bill_lines",
+        "file": "a.csv",
+        "file_id": "f1",
+        "sha256": "s",
+        "parts": [{"path": "landing/x", "rows": 3}],
+    }
+    totals = {
+        "rows_in": 3,
+        "landed": 3,
+        "quarantined": 0,
+        "identical": 0,
+        "not_for_entity": 0,
+        "unattributed": 0,
+        "reasons": {},
+        "supersedes": {"path": None, "rows": 0, "by_file": {}},
+    }
+    amounts = {"amount_in": None, "amount_landed": None, "amount_quarantined": None}
+    seq = ledger.append("drop_landed", {**landed, **totals, **amounts}).seq
+    ledger.append("drop_landed", {**landed, **totals, **amounts, "file_id": "f2"})
+    plan = replace(Plan("run1", PERIODS), cutoff_seq=seq)
+    gated(deployment, ledger, plan)
+    release(deployment, ledger, plan, say=silent)
+    folder = deployment.releases / "2026-06.r1"
+    manifest = json.loads((folder / "manifest.json").read_text())
+    assert {name: entry["sha256"] for name, entry in manifest["files"].items()} == {
+        path.relative_to(folder).as_posix(): sha256_file(path)
+        for path in folder.rglob("*")
+        if path.is_file() and path.name != "manifest.json"
+    }
+    assert [(item["seq"], item["file_id"]) for item in manifest["inputs"]] == [(seq, "f1")], "what landed after the cut-off is no input"
+    assert manifest["gate"]["passed"] and len(manifest["gate"]["checks"]) == 20
+    assert manifest["previous"] is None
+    assert manifest["chain"] == list_releases(deployment, ledger)[0]["manifest_hash"]
+    assert (manifest["cutoff_seq"], manifest["policy_hash"], manifest["code_version"], manifest["run_id"]) == (
+        seq,
+        "policy",
+        "0.1.0",
+        "run1",
+    )
+    entry = list_releases(deployment, ledger)[-1]
+    assert entry["manifest_hash"] == sha256_file(folder / "manifest.json")
+    rows = duckdb.sql(f"select distinct period from '{folder}/fct_decisions.parquet'").fetchall()
+    assert rows == [("2026-06",)]
+    with (folder / "policy" / "policy_versions.csv").open(newline="") as file:
+        assert [row["version"] for row in csv.DictReader(file)] == ["v1"]
+    assert "select 1" in (folder / "compiled.sql").read_text()
+
+
+def test_released_files_are_read_only_and_the_bi_file_holds_the_same_marts(tmp_path: Path) -> None:
+    deployment, _, _ = released(tmp_path, ["2026-06"])
+    folder = deployment.releases / "2026-06.r1"
+    assert {path.stat().st_mode & 0o222 for path in folder.rglob("*") if path.is_file()} == {0}
+    marts = sorted(path.stem for path in folder.glob("*.parquet"))
+    with duckdb.connect(str(folder / "tierhouse.duckdb"), read_only=True) as con:
+        assert sorted(name for (name,) in con.execute("select table_name from duckdb_tables()").fetchall()) == marts
+        for mart in marts:
+            differing = (
+                f"(from {mart} except all from '{folder}/{mart}.parquet') union all (from '{folder}/{mart}.parquet' except all from {mart})"
+            )
+            assert con.execute(f"select count(*) from ({differing})").fetchall() == [(0,)]
+        [(version,)] = con.execute("select tags from duckdb_databases() where database_name = 'tierhouse'").fetchall()
+        assert version["storage_version"].startswith("v1.5")
+
+
+@pytest.mark.slow
+def test_the_bi_file_is_readable_by_duckdb_1_5(tmp_path: Path) -> None:
+    deployment, _, _ = released(tmp_path, ["2026-06"])
+    venv = tmp_path / "venv"
+    subprocess.run([sys.executable, "-m", "venv", str(venv)], check=True)
+    installed = subprocess.run([str(venv / "bin" / "pip"), "install", "-q", "duckdb==1.5.*"], capture_output=True, text=True, check=False)
+    if installed.returncode:
+        pytest.skip("duckdb 1.5 cannot be installed here")
+    code = (
+        "import duckdb, sys; con = duckdb.connect(sys.argv[1], read_only=True); "
+        "print(duckdb.__version__, con.execute('select count(*) from fct_decisions').fetchone()[0])"
+    )
+    file = deployment.releases / "2026-06.r1" / "tierhouse.duckdb"
+    shown = subprocess.run([str(venv / "bin" / "python"), "-c", code, str(file)], capture_output=True, text=True, check=True).stdout.split()
+    assert shown[0].startswith("1.5.")
+    assert shown[1] == "60"
+
+
+def test_an_unchanged_candidate_makes_no_revision(tmp_path: Path) -> None:
+    deployment, ledger, _ = released(tmp_path)
+    before = snapshot(deployment)
+    build_warehouse(deployment, PERIODS)
+    plan = Plan("run2", PERIODS)
+    gated(deployment, ledger, plan)
+    report = release(deployment, ledger, plan, say=silent)
+    assert [(p.status, p.release) for p in report.periods] == [("unchanged", "2026-05.r1"), ("unchanged", "2026-06.r1")]
+    assert not report.moved
+    assert snapshot(deployment) == before
+
+
+def test_rows_in_another_order_are_unchanged_and_a_changed_row_is_a_revision(tmp_path: Path) -> None:
+    deployment, ledger, _ = released(tmp_path)
+    build_warehouse(
+        deployment,
+        PERIODS,
+        faults=["create or replace table marts.fct_decisions as select * from marts.fct_decisions order by subject_id desc", LATER_RULE],
+    )
+    plan = Plan("run2", PERIODS)
+    gated(deployment, ledger, plan)
+    report = release(deployment, ledger, plan, say=silent)
+    assert [(p.status, p.release) for p in report.periods] == [("unchanged", "2026-05.r1"), ("released", "2026-06.r2")]
+    manifest = json.loads((deployment.releases / "2026-06.r2" / "manifest.json").read_text())
+    assert (manifest["revision"], manifest["previous"]) == (2, "2026-06.r1")
+    assert (deployment.releases / "2026-06.r1" / "manifest.json").is_file()
+    assert current_catalog(deployment) == {"catalog": 2, "periods": {"2026-05": "2026-05.r1", "2026-06": "2026-06.r2"}}
+
+
+def prepared_for_refusal(folder: Path) -> tuple[Deployment, Ledger, Plan, dict[str, str]]:
+    """A released catalog, and a next candidate that would be a revision."""
+    deployment, ledger, _ = released(folder)
+    build_warehouse(deployment, PERIODS, faults=[LATER_RULE])
+    return deployment, ledger, Plan("run2", ["2026-06"]), snapshot(deployment)
+
+
+def test_refused_when_the_gate_never_ran(tmp_path: Path) -> None:
+    deployment, ledger, plan, before = prepared_for_refusal(tmp_path)
+    record_build(ledger, "run2")
+    assert "has not looked" in held(deployment, ledger, plan).what
+    assert snapshot(deployment) == before
+
+
+def test_refused_when_the_gate_ran_for_another_run_only(tmp_path: Path) -> None:
+    deployment, ledger, _, before = prepared_for_refusal(tmp_path)
+    gated(deployment, ledger, Plan("run3", ["2026-06"]))
+    record_build(ledger, "run2")
+    assert "has not looked" in held(deployment, ledger, Plan("run2", ["2026-06"])).what
+    assert snapshot(deployment) == before
+
+
+def test_refused_when_the_gate_failed(tmp_path: Path) -> None:
+    deployment, ledger, plan, before = prepared_for_refusal(tmp_path)
+    build_warehouse(deployment, PERIODS, faults=["delete from marts.fct_decisions where subject_id = 'c1' and period = '2026-06'"])
+    gated(deployment, ledger, plan)
+    assert "decisions__are_complete" in held(deployment, ledger, plan).what
+    assert snapshot(deployment) == before
+
+
+def test_refused_when_the_gate_crashed_after_an_earlier_pass(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    deployment, ledger, plan, before = prepared_for_refusal(tmp_path)
+    gated(deployment, ledger, plan)
+
+    def crash(*_: Any) -> None:
+        raise RuntimeError("boom")
+
+    monkeypatch.setattr("orchestration.gate.run.run_suite", crash)
+    with pytest.raises(Failed, match="boom"):
+        run_gate(deployment, ledger, plan, "2026-06", say=silent, problems={})
+    assert "crashed" in held(deployment, ledger, plan).what
+    assert snapshot(deployment) == before
+
+
+def test_refused_when_the_candidate_is_not_the_one_that_passed(tmp_path: Path) -> None:
+    deployment, ledger, plan, before = prepared_for_refusal(tmp_path)
+    gated(deployment, ledger, plan)
+    build_warehouse(
+        deployment, PERIODS, faults=["update marts.fct_decisions set level_id = 'star_6', level_rank = 6 where subject_id = 'c1'"]
+    )
+    assert "other rows" in held(deployment, ledger, plan).what
+    assert snapshot(deployment) == before
+    assert list(deployment.scratch.iterdir()) == []
+
+
+@pytest.mark.parametrize("built", [False, None])
+def test_refused_when_dbt_failed_or_never_ended(built: bool | None, tmp_path: Path) -> None:
+    deployment, ledger, plan, before = prepared_for_refusal(tmp_path)
+    gated(deployment, ledger, plan)
+    if built is None:
+        plan = Plan("run9", ["2026-06"])
+    else:
+        record_build(ledger, plan.run_id, built)
+    assert "dbt" in held(deployment, ledger, plan).what
+    assert snapshot(deployment) == before
+
+
+def test_a_held_period_holds_those_after_it_and_not_those_before(tmp_path: Path) -> None:
+    periods = ["2026-04", "2026-05", "2026-06"]
+    deployment, ledger = make_place(tmp_path)
+    build_warehouse(deployment, periods, faults=["delete from marts.fct_decisions where subject_id = 'c1' and period = '2026-05'"])
+    plan = Plan("run1", periods)
+    gated(deployment, ledger, plan)
+    error = held(deployment, ledger, plan)
+    assert error.exit_code == 3
+    assert [p["status"] for p in error.details["report"]["periods"]] == ["released", "held", "held"]
+    assert current_catalog(deployment) == {"catalog": 1, "periods": {"2026-04": "2026-04.r1"}}
+    build_warehouse(deployment, periods)
+    later = Plan("run2", ["2026-06"])
+    gated(deployment, ledger, later)
+    assert "2026-05 is held" in held(deployment, ledger, later).what
+    mended = Plan("run3", ["2026-05", "2026-06"])
+    gated(deployment, ledger, mended)
+    report = release(deployment, ledger, mended, say=silent)
+    assert [p.status for p in report.periods] == ["released", "released"]
+
+
+def test_a_full_disk_leaves_the_old_catalog_and_no_half_state(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    deployment, ledger, plan, before = prepared_for_refusal(tmp_path)
+    gated(deployment, ledger, plan)
+    entries = len(ledger.entries())
+
+    def full(*_: Any) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with monkeypatch.context() as patched:
+        patched.setattr("orchestration.release.publish.seal", full)
+        with pytest.raises(Failed, match="disk is full"):
+            release(deployment, ledger, plan, say=silent)
+    assert snapshot(deployment) == before
+    assert list(deployment.scratch.iterdir()) == []
+    assert len(ledger.entries()) == entries
+    assert release(deployment, ledger, plan, say=silent).periods[0].release == "2026-06.r2"
+
+
+def test_recover_writes_nothing_when_nothing_was_left(tmp_path: Path) -> None:
+    deployment, ledger, _ = released(tmp_path)
+    before, head = snapshot(deployment), ledger.head()
+    said: list[str] = []
+    recover(deployment, ledger, said.append)
+    assert (snapshot(deployment), ledger.head(), said) == (before, head, [])
+
+
+def test_recover_in_an_empty_place_makes_nothing(tmp_path: Path) -> None:
+    deployment, ledger = make_place(tmp_path)
+    recover(deployment, ledger, silent)
+    assert list(deployment.data.iterdir()) == []
+    assert current_catalog(deployment) is None

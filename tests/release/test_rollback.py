@@ -1,0 +1,102 @@
+"""Rollback: readers see an earlier catalog again, the ledger says why, the channels are told; nothing is deleted."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import pytest
+
+from orchestration.deployment import Deployment
+from orchestration.errors import BadInput, Failed
+from orchestration.gate import run_gate
+from orchestration.ledger import Ledger
+from orchestration.release import current_catalog, list_catalogs, release, rollback
+from tests.gate.fixture_warehouse import Plan, build_warehouse, contract, make_place, record_build, silent
+
+PERIOD = "2026-06"
+
+
+def publish(deployment: Deployment, ledger: Ledger, run_id: str, rule: str) -> None:
+    build_warehouse(
+        deployment,
+        [PERIOD],
+        faults=[f"update marts.fct_decisions set matched_rule_id = '{rule}', level_id = 'star_{rule}', level_rank = {rule}"],
+    )
+    plan = Plan(run_id, [PERIOD])
+    record_build(ledger, run_id)
+    run_gate(deployment, ledger, plan, PERIOD, say=silent, problems={})
+    release(deployment, ledger, plan, say=silent)
+
+
+@pytest.fixture
+def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[Deployment, Ledger]:
+    """Three revisions of one period, in catalogs 1 to 3."""
+    monkeypatch.setattr("orchestration.channels.delivery.load_contracts", lambda _: [contract()])
+    deployment, ledger = make_place(tmp_path)
+    for number in ("1", "2", "3"):
+        publish(deployment, ledger, f"run{number}", number)
+    return deployment, ledger
+
+
+def test_rollback_goes_back_one_catalog_and_then_one_more(place: tuple[Deployment, Ledger]) -> None:
+    deployment, ledger = place
+    done = rollback(deployment, ledger, None, "wrong bar", "an.operator", say=silent)
+    assert (done["catalog"], done["new_catalog"]) == (2, 4)
+    assert current_catalog(deployment) == {"catalog": 4, "periods": {PERIOD: "2026-06.r2"}}
+    assert list_catalogs(ledger)[-1]["cause"] == {
+        "kind": "rollback",
+        "to": 2,
+        "from": 3,
+        "reason": "wrong bar",
+        "requested_by": "an.operator",
+    }
+    again = rollback(deployment, ledger, None, "still wrong", "an.operator", say=silent)
+    assert (again["catalog"], again["new_catalog"]) == (1, 5)
+    assert (deployment.releases / "2026-06.r3" / "manifest.json").is_file()
+    ledger.verify()
+
+
+def test_rollback_sends_the_older_rows_to_the_channels(place: tuple[Deployment, Ledger]) -> None:
+    deployment, ledger = place
+    done = rollback(deployment, ledger, 1, "wrong bar", "an.operator", say=silent)
+    [delivery] = done["deliveries"]
+    assert (delivery["catalog"], delivery["release"]) == (4, "2026-06.r1")
+    feed = (deployment.data / delivery["path"]).read_text().splitlines()
+    assert {line.split(",")[2] for line in feed[1:]} == {"star_1"}
+
+
+def test_the_next_run_with_the_same_rows_publishes_them_without_a_new_revision(place: tuple[Deployment, Ledger]) -> None:
+    deployment, ledger = place
+    rollback(deployment, ledger, 1, "a mistake", "an.operator", say=silent)
+    publish(deployment, ledger, "run4", "3")
+    assert current_catalog(deployment) == {"catalog": 5, "periods": {PERIOD: "2026-06.r3"}}
+    assert len(ledger.entries("release")) == 3
+
+
+@pytest.mark.parametrize(
+    ("to_catalog", "reason", "by", "message"),
+    [(9, "x", "y", "no catalog 9"), (3, "x", "y", "stands already"), (1, " ", "y", "needs a reason"), (1, "x", "", "needs a reason")],
+)
+def test_a_rollback_that_makes_no_sense_is_refused(
+    place: tuple[Deployment, Ledger], to_catalog: int, reason: str, by: str, message: str
+) -> None:
+    deployment, ledger = place
+    before = ledger.head()
+    with pytest.raises(BadInput, match=message):
+        rollback(deployment, ledger, to_catalog, reason, by, say=silent)
+    assert ledger.head() == before
+
+
+def test_a_rollback_to_a_release_that_is_gone_is_refused(place: tuple[Deployment, Ledger]) -> None:
+    deployment, ledger = place
+    shutil.rmtree(deployment.releases / "2026-06.r1")
+    with pytest.raises(Failed, match=r"2026-06\.r1"):
+        rollback(deployment, ledger, 1, "x", "y", say=silent)
+    assert current_catalog(deployment) == {"catalog": 3, "periods": {PERIOD: "2026-06.r3"}}
+
+
+def test_nothing_to_go_back_to(tmp_path: Path) -> None:
+    deployment, ledger = make_place(tmp_path)
+    with pytest.raises(BadInput, match="nothing was published"):
+        rollback(deployment, ledger, None, "x", "y", say=silent)
