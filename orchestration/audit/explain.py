@@ -260,6 +260,10 @@ def _decision(deployment: Deployment, folder: Path, customer_id: str, program_id
         if found:
             return dict(zip(names, found, strict=True))
         others = _periods_with(con, deployment, customer_id, program_id)
+    except duckdb.Error as err:
+        raise Failed(
+            f"the released decisions cannot be read: {str(err).splitlines()[0]}", str(folder), "restore the release folder from a backup"
+        ) from err
     finally:
         con.close()
     if others:

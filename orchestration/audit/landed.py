@@ -132,10 +132,15 @@ class Landing:
         if superseded:
             bind["superseded"] = superseded
             newest = "anti join read_parquet($superseded) s on s.file_id = l._file_id and s.key = l._key"
-        return self._con.execute(
-            f"select l._source, l._file_id, l._row, {columns} from read_parquet($parts, union_by_name = true, hive_partitioning = false) l {newest} where {where}",
-            bind,
-        ).fetchall()
+        query = f"select l._source, l._file_id, l._row, {columns} from read_parquet($parts, union_by_name = true, hive_partitioning = false) l {newest} where {where}"
+        try:
+            return self._con.execute(query, bind).fetchall()
+        except duckdb.Error as err:
+            raise Failed(
+                f"a landed file cannot be read: {str(err).splitlines()[0]}",
+                str(self._deployment.landing / entity),
+                "restore the landing folder from a backup: the release cannot be traced without it",
+            ) from err
 
     def first_period(self) -> str | None:
         """The earliest period that has landed bills or points."""

@@ -181,3 +181,15 @@ def test_a_landed_part_that_is_gone_is_an_error_that_names_it(small: SmallReleas
     next((small.deployment.landing / "bill_lines").rglob("*.parquet")).unlink()
     with pytest.raises(Failed, match="landed file is gone"):
         _explain(small)
+
+
+def test_a_damaged_part_or_release_is_an_error_with_a_remedy(small: SmallRelease) -> None:
+    part = next((small.deployment.landing / "bill_lines").rglob("*.parquet"))
+    part.chmod(0o644)
+    part.write_bytes(b"PAR1 no more")
+    with pytest.raises(Failed, match="landed file cannot be read"):
+        _explain(small)
+    (small.deployment.releases / RELEASE / "fct_decisions.parquet").write_bytes(b"")
+    with pytest.raises(Failed, match="released decisions cannot be read") as err:
+        _explain(small)
+    assert "backup" in err.value.remedy
