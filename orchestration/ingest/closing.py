@@ -8,7 +8,7 @@ from typing import Any
 from orchestration.deployment import Deployment
 from orchestration.ingest.mapping import Feed
 from orchestration.ingest.parts import landed
-from orchestration.ingest.totals import ControlTotal
+from orchestration.ingest.totals import ControlTotal, compare
 from orchestration.ledger.store import Ledger
 from orchestration.periods import periods_between
 
@@ -71,11 +71,11 @@ def problems(
     for total in totals:
         if total.file in replaced:
             continue
-        drop = next((d for d in reversed(drops) if Path(d["file"]).name == total.file), None)
-        periods = _periods(feed, drop, total.file)
+        announced: dict[str, Any] | None = next((d for d in reversed(drops) if Path(d["file"]).name == total.file), None)
+        periods = _periods(feed, announced, total.file)
         for period in periods:
             found.setdefault(period, [])
-        text = _disagreement(feed, total, drop)
+        text = _disagreement(feed, total, announced)
         if text:
             for period in periods:
                 found[period].append(text)
@@ -105,8 +105,6 @@ def _periods(feed: Feed, drop: dict[str, Any] | None, name: str) -> list[str]:
 
 
 def _disagreement(feed: Feed, total: ControlTotal, drop: dict[str, Any] | None) -> str | None:
-    from orchestration.ingest.totals import compare
-
     result = compare(feed, total, drop)
     if result["agrees"]:
         return None

@@ -18,28 +18,33 @@ import duckdb
 
 from orchestration.errors import BadInput
 
+
+def _words(text: str) -> frozenset[str]:
+    return frozenset(text.split())
+
+
 # Functions that cannot raise an error for any value.
-_SAFE = frozenset(
+_SAFE = _words(
     """
     || ~~ !~~ ~~* !~~* ~~~ like_escape not_like_escape lower upper trim ltrim rtrim substr substring left right length strlen
     replace concat concat_ws lpad rpad reverse split_part contains starts_with prefix ends_with suffix strip_accents translate
     md5 sha256 abs greatest least ifnull nullif if try_strptime date_part year month day last_day pseudonym regexp_matches
     regexp_replace regexp_extract regexp_full_match json_extract_string ->> instr strpos position
-    """.split()
+    """
 )
 # Functions that can: an expression with one of these is evaluated under TRY, where an error gives null.
-_RAISING = frozenset(
+_RAISING = _words(
     """
     + - * / // % mod round floor ceil ceiling trunc sign strftime date_trunc make_date make_timestamp to_timestamp epoch_ms timezone
     to_years to_months to_weeks to_days to_hours to_minutes to_seconds to_milliseconds to_microseconds
-    """.split()
+    """
 )
 FUNCTIONS = _SAFE | _RAISING | {"strptime"}
-_TYPES = frozenset(
+_TYPES = _words(
     """
     varchar text string char bpchar integer int int4 bigint int8 long smallint tinyint hugeint double float8 real float decimal numeric
     date timestamp datetime timestamptz time boolean bool logical interval
-    """.split()
+    """
 ) | {"timestamp with time zone"}
 _WORD = re.compile(r"^[^\W\d]\w*$")
 _CLASSES = frozenset({"COLUMN_REF", "CONSTANT", "CAST", "CASE", "COMPARISON", "CONJUNCTION", "OPERATOR", "BETWEEN", "FUNCTION", "TYPE"})
@@ -124,7 +129,7 @@ class Parser:
         )
 
     def _tree(self, text: str, where: str) -> dict[str, Any]:
-        remedy = "write one SQL expression over the file's columns; docs/guides/onboarding-a-source.md shows examples"
+        remedy = "write one SQL expression over the file's columns; docs/onboarding-a-source.md shows examples"
         # A bare word is a column, even one that SQL keeps for itself (at, order, year).
         if _WORD.match(text) and text.lower() not in ("true", "false", "null"):
             text = quoted(text)

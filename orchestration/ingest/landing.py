@@ -20,7 +20,7 @@ from orchestration.ingest.drops import Drop, rejects_relation, settle_lines
 from orchestration.ingest.expressions import literal, quoted
 from orchestration.ingest.files import place, sha256_file
 from orchestration.ingest.mapping import Feed
-from orchestration.ingest.parts import Landed
+from orchestration.ingest.parts import Landed, file_stat
 from orchestration.ingest.quarantine import write_quarantine
 from orchestration.ingest.supersession import referred_periods, supersede
 from orchestration.ingest.vault import keep_personal
@@ -95,7 +95,7 @@ def land(
         "file": name,
         "file_id": file_id,
         "sha256": sha256,
-        "bytes": drop.path.stat().st_size,
+        **file_stat(drop.path),
         "mapping": mapping_name,
         "mapping_hash": feed.mapping_hash,
         "rows_in": counts.rows,

@@ -79,7 +79,7 @@ class Control(_Strict):
     """Control totals: what the source says each drop holds."""
 
     files: str = Field(description="glob under the drops folder")
-    columns: ControlColumns
+    columns: ControlColumns = Field(description="SQL expressions over the columns of the control file")
     amount_column: str | None = Field(None, description="contract column that the amount is the sum of")
     encoding: Literal["utf-8", "gb18030"] | None = Field(None, description="default: the feed's")
     delimiter: str | None = Field(None, description="default: the feed's, else a comma")
@@ -88,20 +88,20 @@ class Control(_Strict):
 class FeedConfig(_Strict):
     """What one source delivers of one entity."""
 
-    entity: str
-    files: str = Field(description="glob under the drops folder")
-    format: Literal["csv", "parquet", "jsonl"]
-    encoding: Literal["utf-8", "gb18030"] = "utf-8"
-    delimiter: str = Field(",", min_length=1, max_length=1)
-    header: bool = True
+    entity: str = Field(description="entity of the contracts that the files hold")
+    files: str = Field(description="glob under the drops folder; files are taken in name order, so later names are newer")
+    format: Literal["csv", "parquet", "jsonl"] = Field(description="csv, parquet or jsonl; a name that ends in .gz is packed")
+    encoding: Literal["utf-8", "gb18030"] = Field("utf-8", description="of csv and jsonl; a byte order mark is tolerated")
+    delimiter: str = Field(",", min_length=1, max_length=1, description="one character between the values of a csv")
+    header: bool = Field(True, description="whether the first row of a csv names its columns; else they are column0, column1, …")
     columns: dict[str, str] = Field(description="contract column: SQL expression over the file's columns")
     optional_columns: list[str] = Field(default_factory=list, description="columns of the file that may be absent; they are then null")
     timezone: str | None = Field(None, description="zone of timestamps without one; default: the deployment's")
     unattributed: str | None = Field(None, description="SQL predicate: rows that belong to no customer; landed and counted, in no decision")
     where: str | None = Field(None, description="SQL predicate: rows of the file that belong to this entity")
-    unpivot: Unpivot | None = None
-    expected: Expected | None = None
-    control: Control | None = None
+    unpivot: Unpivot | None = Field(None, description="columns that become rows")
+    expected: Expected | None = Field(None, description="files that the source promises for each period")
+    control: Control | None = Field(None, description="control totals of the files")
 
     @field_validator("timezone")
     @classmethod
@@ -124,9 +124,9 @@ class FeedConfig(_Strict):
 class MappingConfig(_Strict):
     """Keys of a file in ``sources/``."""
 
-    source: str = Field(pattern=r"^[a-z][a-z0-9_]*$")
+    source: str = Field(pattern=r"^[a-z][a-z0-9_]*$", description="short name of the source; part of folder and asset names")
     title: str = Field(description="what a person calls the source")
-    feeds: list[FeedConfig]
+    feeds: list[FeedConfig] = Field(description="one per entity that the source delivers")
 
 
 @dataclass(frozen=True)

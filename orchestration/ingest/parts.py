@@ -69,6 +69,19 @@ class Landed:
         return list(self._superseded.get(entity, []))
 
 
+def file_stat(path: Path) -> dict[str, int]:
+    """Size and time of a drop, recorded so that a file that has not changed need not be read again to know it."""
+    stat = path.stat()
+    return {"bytes": stat.st_size, "mtime_ns": stat.st_mtime_ns}
+
+
+def is_known_by_stat(path: Path, payload: dict[str, Any] | None) -> bool:
+    """Whether the drop is the file that ``payload`` recorded under its name: same size and time (as git's index tells)."""
+    if payload is None or path.is_dir():
+        return False
+    return all(payload.get(key) == value for key, value in file_stat(path).items())
+
+
 def landed(ledger: Ledger, upto_seq: int | None = None) -> list[tuple[int, dict[str, Any]]]:
     """Every landed drop in landing order: sequence number and payload."""
     return [(entry.seq, entry.payload) for entry in ledger.entries("drop_landed", upto=upto_seq)]

@@ -195,7 +195,7 @@ def read_text(path: Path, sha256: str, encoding: str, scratch: Path, *, mend: bo
         survey = _survey(copy)
     else:
         survey = _survey(path)
-    if survey.carriage_returns and survey.carriage_returns != survey.pairs or survey.pairs and survey.pairs != survey.newlines:
+    if (survey.carriage_returns and survey.carriage_returns != survey.pairs) or (survey.pairs and survey.pairs != survey.newlines):
         normal = copy.with_suffix(".lf")
         source = copy if copy.exists() else path
         _write(normal, _line_ends(_plain_blocks(source)))

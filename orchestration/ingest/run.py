@@ -16,7 +16,7 @@ from pathlib import Path
 import duckdb
 
 from orchestration.deployment import Deployment
-from orchestration.errors import BadInput, Failed
+from orchestration.errors import BadInput
 from orchestration.failpoints import failpoint
 from orchestration.ingest.checking import PERIOD_TYPE, Scan, build_scan
 from orchestration.ingest.closing import open_periods, record_status
@@ -26,7 +26,7 @@ from orchestration.ingest.expressions import literal, nearest, quoted
 from orchestration.ingest.files import storage_errors
 from orchestration.ingest.landing import land
 from orchestration.ingest.mapping import Feed, SourceMapping, load_mappings, together
-from orchestration.ingest.parts import Landed
+from orchestration.ingest.parts import Landed, is_known_by_stat
 from orchestration.ingest.reading import Unreadable, head_of, sha256_of
 from orchestration.ingest.report import FileReport, IngestReport
 from orchestration.ingest.supersession import paths_sql
@@ -120,6 +120,7 @@ def _find(
     report: IngestReport,
 ) -> list[_New]:
     """New drops in the order in which they land: referenced entities first, then by source and file name."""
+    by_name = {(drop["source"], drop["entity"], drop["file"]): drop for drop in known.drops}
     here = {(drop["source"], drop["entity"], drop["sha256"]) for drop in known.drops}
     order = list(load_contracts())
     feeds = [feed for mapping in mappings if not sources or mapping.source in sources for feed in mapping.feeds]
@@ -129,6 +130,9 @@ def _find(
         seen: set[str] = set()
         for path in sorted(deployment.drops.glob(feed.config.files), key=lambda path: str(path.relative_to(deployment.drops))):
             name = str(path.relative_to(deployment.drops))
+            if is_known_by_stat(path, by_name.get((feed.source, feed.entity, name))):
+                report.known_files += 1
+                continue
             sha256 = None
             try:
                 sha256 = digests[path] = digests.get(path) or sha256_of(path)[0]
