@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
-from itertools import combinations
 from typing import Any
 
 import z3
@@ -240,14 +239,21 @@ class _Table:
         return self._model(*hole, z3.substitute(decided, (variable.value, given), (variable.is_null, z3.BoolVal(False)))) is not None
 
     def _overlaps(self, dead: set[str]) -> Iterator[Finding]:
-        for (i, one), (j, other) in combinations(enumerate(self.rules), 2):
-            if one.rule_id in dead or other.rule_id in dead:
+        """Pairs of rules that hold together. A rule that meets none of the later ones costs one query, not one for each."""
+        alive = [n for n, rule in enumerate(self.rules) if rule.rule_id not in dead]
+        some_later = [z3.BoolVal(False)]
+        for n in reversed(alive):
+            some_later.append(z3.Or(some_later[-1], self.holds[n]))
+        for place, i in enumerate(alive):
+            if self._model(self.holds[i], some_later[len(alive) - place - 1]) is None:
                 continue
-            if (model := self._model(self.holds[i], self.holds[j])) is not None:
-                yield self._finding(
-                    "error", "overlap", other, f"holds together with rule {one.rule_id!r} (row {one.row.line}), and unique allows one",
-                    "narrow one of the two, or take hit policy first or priority", model,
-                )  # fmt: skip
+            for j in alive[place + 1 :]:
+                if (model := self._model(self.holds[i], self.holds[j])) is not None:
+                    one, other = self.rules[i], self.rules[j]
+                    yield self._finding(
+                        "error", "overlap", other, f"holds together with rule {one.rule_id!r} (row {one.row.line}), and unique allows one",
+                        "narrow one of the two, or take hit policy first or priority", model,
+                    )  # fmt: skip
 
     def _masked(self, dead: set[str]) -> Iterator[Finding]:
         for i, rule in enumerate(self.rules):
@@ -271,12 +277,22 @@ class _Table:
                 )  # fmt: skip
 
     def _covering(self, number: int) -> list[Rule]:
-        """A smallest-by-removal set of the rules above that leaves nothing to rule ``number``."""
-        needed = list(range(number))
-        for candidate in range(number):
-            rest = [n for n in needed if n != candidate]
-            if self._model(self.holds[number], *(z3.Not(self.holds[n]) for n in rest)) is None:
-                needed = rest
+        """Rules above that together leave nothing to rule ``number``, none of them dispensable."""
+        self.solver.push()
+        try:
+            self.solver.add(self.holds[number])
+            marks = [z3.Bool(f"without {n}") for n in range(number)]
+            for n, mark in enumerate(marks):
+                self.solver.add(z3.Implies(mark, z3.Not(self.holds[n])))
+            self.solver.check(*marks)
+            names = {str(mark) for mark in self.solver.unsat_core()}
+            needed = [n for n in range(number) if str(marks[n]) in names]
+            for candidate in list(needed):
+                rest = [n for n in needed if n != candidate]
+                if self.solver.check(*(marks[n] for n in rest)) == z3.unsat:
+                    needed = rest
+        finally:
+            self.solver.pop()
         return [self.rules[n] for n in needed]
 
     def _not_monotone(self) -> Iterator[Finding]:
