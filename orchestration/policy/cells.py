@@ -193,7 +193,7 @@ OPERATORS = tuple(dict.fromkeys(_OPERATORS.values()))
 
 def parse_operator(text: str) -> str:
     """One of :data:`OPERATORS`; spellings with one meaning (``≥``, ``<>``, ``not_in``) are read."""
-    word = re.sub(r"[\s_]+", " ", unicodedata.normalize("NFKC", text).replace("≠", "≠").lower()).strip()
+    word = re.sub(r"[\s_]+", " ", unicodedata.normalize("NFKC", text).lower()).strip()
     if word not in _OPERATORS:
         word = _OPERATORS.get(text.strip(), word)
     if word not in _OPERATORS:

@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable
 from textwrap import indent
 
-from orchestration.errors import BadInput
 from orchestration.policy import sql
 from orchestration.policy.model import NUMERIC, Attribute, Condition, Level, Policies, Program, Rule, Version
 
@@ -301,9 +300,3 @@ def _nothing() -> str:
     types = {"qualified_rank": "integer", "missing_amount": sql.AMOUNT}
     columns = ",\n".join(f"    cast(null as {types.get(name, 'varchar')}) as {name}" for name in DECISION_COLUMNS)
     return f"select\n{columns}\nwhere false"
-
-
-def require_compilable(policies: Policies) -> None:
-    """BadInput if there is nothing to run."""
-    if not any(True for _ in policies.enabled()):
-        raise BadInput("no program is enabled", policies.seeds["programs"].file, "set enabled of a program to true")

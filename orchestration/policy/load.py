@@ -118,11 +118,11 @@ def closed_values(attribute: Attribute) -> tuple[str, ...]:
 
 def _need(row: Row, column: str, why: str) -> Any:
     if row[column] in (None, ()):
-        raise row.bad(column, f"is empty, but {why}", f"write {load_column(row, column)}")
+        raise row.bad(column, f"is empty, but {why}", f"write {_describe(row, column)}")
     return row[column]
 
 
-def load_column(row: Row, column: str) -> str:
+def _describe(row: Row, column: str) -> str:
     """The description of a column, for a remedy."""
     name = Path(row.file).stem
     schema = load_schema().get(name)

@@ -6,6 +6,8 @@ from decimal import Decimal
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, example, given, settings
+from hypothesis import strategies as st
 
 from orchestration.deployment import load_deployment
 from orchestration.errors import BadInput
@@ -233,3 +235,24 @@ def test_numbers_are_exact(text, value):
 def test_windows_that_are_none_are_refused(text):
     with pytest.raises(CellProblem):
         cells.parse_window(text)
+
+
+noise = st.one_of(
+    st.binary(max_size=40),
+    st.text(max_size=40).map(lambda s: s.encode("utf-8", "surrogatepass")),
+    st.sampled_from([b'"', b",", b";", b"\r", b"\n", b"\xef\xbb\xbf", b"\x00", b"\t\t", "１，０００".encode(), b"9" * 400, b"x" * 140_000]),
+)
+
+
+@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(name=st.sampled_from(sorted(load_schema())), cut=st.integers(0, 3000), drop=st.integers(0, 60), noise=noise)
+@example(name="decision_conditions", cut=0, drop=3000, noise=b"")
+def test_whatever_is_in_a_file_it_is_read_or_refused_with_a_remedy(seeds, name, cut, drop, noise):
+    sound = seeds.path(name).read_bytes()
+    seeds.path(name).write_bytes(sound[:cut] + noise + sound[cut + drop :])
+    try:
+        seeds.load()
+    except BadInput as err:
+        assert err.where and err.remedy
+    finally:
+        seeds.path(name).write_bytes(sound)
