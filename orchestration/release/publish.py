@@ -94,7 +94,7 @@ def release(deployment: Deployment, ledger: Ledger, plan: Plan, *, say: Say) -> 
             raise Held(
                 f"release of {held.period} is held: {held.why}",
                 str(deployment.gates / held.period / plan.run_id),
-                "look at the failing keys there, correct the data or the policy, and run again; docs/runbooks/held-release.md",
+                "look at the failing keys there, correct the data or the policy, and run again; docs/held-release.md",
                 {"report": report.as_json()},
             )
         return report
