@@ -74,3 +74,10 @@
 {% macro duckdb__last_day_of_index(index) -%}
     cast(last_day(make_date({{ index }} // 12, {{ index }} % 12 + 1, 1)) as date)
 {%- endmacro %}
+
+{# All columns of a relation but one. #}
+{% macro all_but(relation, column) -%}{{ return(adapter.dispatch("all_but")(relation, column)) }}{%- endmacro %}
+
+{% macro duckdb__all_but(relation, column) -%}
+    {{ relation }}.* exclude ({{ column }})
+{%- endmacro %}

@@ -328,9 +328,9 @@ def _write_control(con: duckdb.DuckDBPyConnection, deployment: Deployment, lande
     con.executemany(
         "insert into ctl.target_periods values (?, ?, ?, ?)", [[p, period_index(p), first_day(p), last_day(p)] for p in plan.periods]
     )
-    con.execute("create or replace table ctl.input_periods (period varchar)")
+    con.execute("create or replace table ctl.input_periods (period varchar, period_index integer)")
     if plan.input_periods:
-        con.executemany("insert into ctl.input_periods values (?)", [[p] for p in plan.input_periods])
+        con.executemany("insert into ctl.input_periods values (?, ?)", [[p, period_index(p)] for p in plan.input_periods])
     con.execute("create or replace table ctl.window_months (period varchar, period_index integer, month_index integer)")
     con.execute(
         "insert into ctl.window_months select * from (values "

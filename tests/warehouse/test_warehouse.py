@@ -139,7 +139,7 @@ def test_the_unit_tests_of_the_models_pass(incremental: Place) -> None:
 
 def test_keys_are_unique(incremental: Place) -> None:
     keys = {
-        "intermediate.int_customer_months": "customer_id, period",
+        "intermediate.int_customer_months": "customer_id, period_index",
         "intermediate.int_customer_windows": "customer_id, period",
         "intermediate.int_customer_metrics": "customer_id, period",
         "marts.fct_decisions": "program_id, subject_type, subject_id, period",

@@ -1,58 +1,44 @@
+-- One pass in the order of effect: when the next row takes over, and what the newest row says about joining and leaving.
 with versions as (
-    select * from {{ ref("stg_landing__customers") }}
+    select
+        *,
+        row_number() over in_order = 1 as is_first,
+        lead(valid_from_date) over in_order as next_from_date,
+        last_value(joined_date) over whole as newest_joined_date,
+        last_value(left_date) over whole as newest_left_date
+    from {{ ref("stg_landing__customers") }}
+    window
+        in_order as (partition by customer_id order by valid_from_date, _source, _file_id),
+        whole as (
+            partition by customer_id order by valid_from_date, _source, _file_id
+            rows between unbounded preceding and unbounded following
+        )
 ),
 
-targets as (
-    select * from {{ source("ctl", "target_periods") }}
-),
-
--- The days of joining and leaving are facts about the relationship: the newest row knows them best, also for earlier periods.
-newest as (
-    select *
-    from (
-        select
-            customer_id,
-            joined_date,
-            left_date,
-            row_number() over (partition by customer_id order by valid_from_date desc, _source, _file_id) as newest_first
-        from versions
-    ) as numbered
-    where newest_first = 1
-),
-
+-- The row that holds on the last day; where none does yet, the first one, for its days of joining and leaving alone.
 as_of as (
-    select *
-    from (
-        select
-            versions.customer_id,
-            targets.period,
-            versions.brand,
-            versions.plan,
-            versions.region,
-            versions.segment,
-            versions.is_real_name,
-            versions.credit_class,
-            row_number() over (
-                partition by versions.customer_id, targets.period order by versions.valid_from_date desc, versions._source, versions._file_id
-            ) as newest_first
-        from versions
-        inner join targets on versions.valid_from_date <= targets.last_day
-    ) as numbered
-    where newest_first = 1
+    select
+        versions.*,
+        targets.period,
+        targets.period_index,
+        versions.valid_from_date <= targets.last_day as holds
+    from versions
+    cross join {{ source("ctl", "target_periods") }} as targets
+    where
+        (versions.valid_from_date <= targets.last_day and (versions.next_from_date is null or versions.next_from_date > targets.last_day))
+        or (versions.is_first and versions.valid_from_date > targets.last_day)
 )
 
 select
-    newest.customer_id,
-    targets.period,
-    targets.period_index,
-    as_of.brand,
-    as_of.plan,
-    as_of.region,
-    as_of.segment,
-    as_of.is_real_name,
-    as_of.credit_class,
-    newest.joined_date,
-    newest.left_date
-from newest
-cross join targets
-left join as_of on newest.customer_id = as_of.customer_id and targets.period = as_of.period
+    customer_id,
+    period,
+    period_index,
+    case when holds then brand end as brand,
+    case when holds then plan end as plan,
+    case when holds then region end as region,
+    case when holds then segment end as segment,
+    case when holds then is_real_name end as is_real_name,
+    case when holds then credit_class end as credit_class,
+    newest_joined_date as joined_date,
+    newest_left_date as left_date
+from as_of

@@ -1,4 +1,4 @@
-{{ config(materialized="table") }}
+{{ config(materialized="table", pre_hook="{{ plain_storage(true) }}", post_hook="{{ plain_storage(false) }}") }}
 
 with attributes as (
     select

@@ -3,7 +3,11 @@
         materialized="incremental",
         incremental_strategy="append",
         on_schema_change="fail",
-        pre_hook="{% if is_incremental() %}delete from {{ this }} where period_index >= (select first_changed_index from ctl.run) or period_index < (select totals_base_index - 2 from ctl.run){% endif %}",
+        pre_hook=[
+            "{% if is_incremental() %}delete from {{ this }} where period_index >= (select first_changed_index from ctl.run) or period_index < (select totals_base_index - 2 from ctl.run){% endif %}",
+            "{{ plain_storage(true) }}",
+        ],
+        post_hook="{{ plain_storage(false) }}",
     )
 }}
 

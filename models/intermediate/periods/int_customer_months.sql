@@ -3,7 +3,11 @@
         materialized="incremental",
         incremental_strategy="append",
         on_schema_change="fail",
-        pre_hook="{% if is_incremental() %}delete from {{ this }} where period in (select period from ctl.input_periods){% endif %}",
+        pre_hook=[
+            "{% if is_incremental() %}delete from {{ this }} where period_index in (select period_index from ctl.input_periods){% endif %}",
+            "{{ plain_storage(true) }}",
+        ],
+        post_hook="{{ plain_storage(false) }}",
     )
 }}
 
@@ -73,7 +77,7 @@ with_customer as (
 customer_months as (
     select
         l.customer_id,
-        l.bill_period as period,
+        l.bill_period,
         cast(sum(l.net_amount) as decimal(18, 4)) as net_amount,
         count(*) as bill_line_count{{ compiled_columns("bill_line_measures") }}
     from with_customer as l
@@ -81,6 +85,7 @@ customer_months as (
 )
 
 select
-    *,
-    {{ period_index("period") }} as period_index
+    {{ all_but("customer_months", "bill_period") }},
+    input_periods.period_index
 from customer_months
+inner join {{ source("ctl", "input_periods") }} as input_periods on customer_months.bill_period = input_periods.period

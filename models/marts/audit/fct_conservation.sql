@@ -1,7 +1,10 @@
 {{ config(materialized="table") }}
 
 with targets as (
-    select period from {{ source("ctl", "target_periods") }}
+    select
+        period,
+        period_index
+    from {{ source("ctl", "target_periods") }}
 ),
 
 landed as (
@@ -11,10 +14,10 @@ landed as (
 customer_months as (
     select
         customer_months.customer_id,
-        customer_months.period,
+        targets.period,
         customer_months.net_amount
     from {{ ref("int_customer_months") }} as customer_months
-    inner join targets on customer_months.period = targets.period
+    inner join targets on customer_months.period_index = targets.period_index
 ),
 
 decided_customers as (
