@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import dagster as dg
 
 from orchestration.deployment import Deployment
-from orchestration.ingest import load_mappings
+from orchestration.ingest import SourceMapping, load_mappings
 from orchestration.wiring.assets import channel_assets, landing_assets, model_assets, policy_asset, raw_assets, release_asset
 from orchestration.wiring.checks import gate_checks
 from orchestration.wiring.dbt import dbt_project, dbt_resource, load_manifest
@@ -20,10 +20,14 @@ from orchestration.wiring.sensors import drops_sensor
 
 
 def build_defs(
-    deployment: Deployment, *, resource_overrides: Mapping[str, Any] | None = None, loggers: Mapping[str, dg.LoggerDefinition] | None = None
+    deployment: Deployment,
+    *,
+    mappings: Sequence[SourceMapping] | None = None,
+    resource_overrides: Mapping[str, Any] | None = None,
+    loggers: Mapping[str, dg.LoggerDefinition] | None = None,
 ) -> dg.Definitions:
     """All definitions of ``deployment``. ``resource_overrides`` take the place of resources of the same key (tests, launch)."""
-    mappings = load_mappings(deployment)
+    mappings = load_mappings(deployment) if mappings is None else mappings
     project = dbt_project()
     manifest = load_manifest(deployment, project)
     models = model_assets(deployment, project, manifest)

@@ -3,7 +3,6 @@
 The checks themselves, and the record that the release asks for, are the domain's (``orchestration.gate``).
 """
 
-import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
@@ -18,11 +17,6 @@ from orchestration.wiring.translator import DECISIONS_KEY
 WHOLE_GATE = "gate"
 
 
-def check_name(suite: str, check: str) -> str:
-    """Dagster's name of a gate check: letters, digits and underscores."""
-    return re.sub(r"\W+", "_", f"{suite}__{check}")
-
-
 def gate_checks(deployment: Deployment) -> dg.AssetChecksDefinition:
     """One blocking check per check of the suites, and ``gate`` for the verdict of each period.
 
@@ -33,7 +27,7 @@ def gate_checks(deployment: Deployment) -> dg.AssetChecksDefinition:
     specs = [
         dg.AssetCheckSpec(WHOLE_GATE, asset=DECISIONS_KEY, blocking=True, description="No period of the run is held."),
         *(
-            dg.AssetCheckSpec(check_name(suite, check), asset=DECISIONS_KEY, blocking=True, description=f"{check} (suite {suite})")
+            dg.AssetCheckSpec(check, asset=DECISIONS_KEY, blocking=True, description=f"{check} (suite {suite})")
             for suite, check in check_ids(deployment)
         ),
     ]
@@ -70,7 +64,7 @@ def check_results(gates: Sequence[GateResult], declared: set[str]) -> Iterator[d
         },
     )
     for name in sorted(declared - {WHOLE_GATE}):
-        found = [(gate, check) for gate in gates for check in gate.checks if check_name(check["suite"], check["check"]) == name]
+        found = [(gate, check) for gate in gates for check in gate.checks if check["check"] == name]
         blocks = not found or any(check in gate.failed_checks for gate, check in found if gate is gates[0])
         yield dg.AssetCheckResult(
             passed=bool(found) and all(check["passed"] for _, check in found),

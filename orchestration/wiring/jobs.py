@@ -6,7 +6,6 @@ import dagster as dg
 
 from orchestration.deployment import Deployment
 from orchestration.wiring.failures import failure_hook
-from orchestration.wiring.partitions import monthly_partitions
 
 MONTHS_JOB = "months"
 INGEST_JOB = "ingest_drops"
@@ -22,7 +21,6 @@ def jobs(deployment: Deployment) -> list[dg.UnresolvedAssetJobDefinition]:
         dg.define_asset_job(
             MONTHS_JOB,
             selection=dg.AssetSelection.all(),
-            partitions_def=monthly_partitions(deployment),
             executor_def=dg.in_process_executor,
             hooks=hooks,
             description="Ingest new drops, compute and gate the months of the partition (range), release, deliver.",

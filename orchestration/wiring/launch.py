@@ -16,13 +16,15 @@ from typing import TYPE_CHECKING, Any
 import yaml
 
 from orchestration.deployment import PROJECT_ROOT, Deployment
-from orchestration.errors import EXIT_DONE, Failed, Held, TierhouseError
+from orchestration.errors import EXIT_DONE, BadInput, Failed, Held, TierhouseError
 from orchestration.ledger import Ledger
 from orchestration.locking import exclusive
 from orchestration.wiring.resources import Run, Say
 
 if TYPE_CHECKING:
     import dagster as dg
+
+    from orchestration.ingest import SourceMapping
 
 
 @dataclass
@@ -76,16 +78,29 @@ def run_months(deployment: Deployment, periods: list[str], *, say: Say, instance
 
     periods = checked_range(deployment, periods)
     run = Run(deployment, say=say)
-    policies = run.policies
+    mappings = check_inputs(run)
     with exclusive(deployment, f"run of {periods[0]}..{periods[-1]}"):
         recover(deployment, run.ledger, say)
-        if is_nothing_new(deployment, run.ledger, periods, policies):
+        if is_nothing_new(deployment, run.ledger, periods, run.policies):
             say("nothing new: every drop is landed, every period released, every channel up to date")
             return RunOutcome(
                 [PeriodOutcome(p, "unchanged", r) for p, r in visible_releases(deployment, periods).items()], nothing_new=True
             )
         say(f"starting Dagster for {periods[0]}..{periods[-1]}")
-        return _execute(run, periods, instance)
+        return _execute(run, periods, mappings, instance)
+
+
+def check_inputs(run: Run) -> list[SourceMapping]:
+    """The mappings, if they, the policies and the drops folder are as they must be: bad input starts no run."""
+    from orchestration.ingest import load_mappings
+    from orchestration.policy import require_sound
+
+    drops = run.deployment.drops
+    if not drops.is_dir():
+        remedy = "make it and put the sources' files there, or correct `drops:` in tierhouse.yaml"
+        raise BadInput("the drops folder is not there", str(drops), remedy)
+    require_sound(run.policies)
+    return load_mappings(run.deployment)
 
 
 def is_nothing_new(deployment: Deployment, ledger: Ledger, periods: list[str], policies: Any) -> bool:
@@ -175,7 +190,7 @@ def _file_logger(path: Path) -> dg.LoggerDefinition:
     return to_file
 
 
-def _execute(run: Run, periods: list[str], instance: dg.DagsterInstance | None) -> RunOutcome:
+def _execute(run: Run, periods: list[str], mappings: list[SourceMapping], instance: dg.DagsterInstance | None) -> RunOutcome:
     """Execute the months job with ``run`` as its resource and read the outcome off the run and the ledger."""
 
     from orchestration.wiring.build import build_defs
@@ -189,7 +204,7 @@ def _execute(run: Run, periods: list[str], instance: dg.DagsterInstance | None) 
     log = logs / "dagster.log"
     run.dbt_log = logs / "dbt.log"
     definitions = build_defs(
-        deployment, resource_overrides={RESOURCE_KEY: run_resource(deployment, run)}, loggers={"file": _file_logger(log)}
+        deployment, mappings=mappings, resource_overrides={RESOURCE_KEY: run_resource(deployment, run)}, loggers={"file": _file_logger(log)}
     )
     head, _ = run.ledger.head()
     owned = instance is None

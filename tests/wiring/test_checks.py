@@ -8,9 +8,9 @@ from typing import Any
 import dagster as dg
 
 from orchestration.gate import GateResult
-from orchestration.wiring.checks import WHOLE_GATE, check_name, check_results
+from orchestration.wiring.checks import WHOLE_GATE, check_results
 
-DECLARED = {WHOLE_GATE, "decisions__keys__are_unique", "decisions__budget__is_kept"}
+DECLARED = {WHOLE_GATE, "keys__are_unique", "budget__is_kept"}
 
 
 def gate(period: str, *failing: str, severity: str = "invariant") -> GateResult:
@@ -46,8 +46,8 @@ def test_every_check_passes_when_every_period_does() -> None:
 def test_a_held_first_month_blocks_the_release_step() -> None:
     found = results(gate("2026-05", "keys__are_unique"), gate("2026-06"))
     assert blocking(found[WHOLE_GATE])
-    assert blocking(found["decisions__keys__are_unique"])
-    assert found["decisions__budget__is_kept"].passed
+    assert blocking(found["keys__are_unique"])
+    assert found["budget__is_kept"].passed
     assert found[WHOLE_GATE].metadata["held_periods"].value == "2026-05"
     assert "gates/2026-05/keys.csv" in found[WHOLE_GATE].metadata["failed"].value
 
@@ -55,24 +55,20 @@ def test_a_held_first_month_blocks_the_release_step() -> None:
 def test_a_held_later_month_shows_but_lets_the_months_before_it_be_released() -> None:
     found = results(gate("2026-05"), gate("2026-06", "budget__is_kept"))
     failed = [result for result in found.values() if not result.passed]
-    assert {result.check_name for result in failed} == {WHOLE_GATE, "decisions__budget__is_kept"}
+    assert {result.check_name for result in failed} == {WHOLE_GATE, "budget__is_kept"}
     assert not any(blocking(result) for result in failed)
 
 
 def test_a_warning_shows_and_holds_nothing() -> None:
     found = results(gate("2026-05", "budget__is_kept", severity="warning"))
     assert found[WHOLE_GATE].passed
-    assert not found["decisions__budget__is_kept"].passed
-    assert not blocking(found["decisions__budget__is_kept"])
+    assert not found["budget__is_kept"].passed
+    assert not blocking(found["budget__is_kept"])
 
 
 def test_a_check_that_the_gate_did_not_report_blocks() -> None:
-    assert blocking(results(gate("2026-05"), declared={*DECLARED, "decisions__levels__are_known"})["decisions__levels__are_known"])
+    assert blocking(results(gate("2026-05"), declared={*DECLARED, "levels__are_known"})["levels__are_known"])
 
 
 def test_a_gate_that_looked_at_no_period_blocks() -> None:
     assert all(blocking(result) for result in results().values())
-
-
-def test_check_names_are_names_that_dagster_takes() -> None:
-    assert check_name("drops", "bill_lines__sum-is=total") == "drops__bill_lines__sum_is_total"

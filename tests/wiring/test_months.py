@@ -12,13 +12,12 @@ import pytest
 
 from orchestration.errors import Held
 from orchestration.release import current_catalog
-from orchestration.wiring.checks import check_name
 from orchestration.wiring.launch import RunOutcome
 from orchestration.wiring.translator import DECISIONS_KEY
 from tests.wiring.conftest import NOT_YET, Place
 
 RELEASE_KEY = dg.AssetKey("release")
-HOUSE_CHECK = check_name("house", f"house__{NOT_YET}")
+HOUSE_CHECK = f"house__{NOT_YET}"
 
 
 @dataclass

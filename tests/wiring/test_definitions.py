@@ -1,0 +1,177 @@
+"""What the definitions hold: a snapshot of keys, jobs, schedules and sensors, and the laws that a change must keep."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from collections.abc import Callable
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import dagster as dg
+import pytest
+
+from orchestration.deployment import PROJECT_ROOT, load_deployment
+from orchestration.warehouse import RunPlan, dbt_args
+from orchestration.wiring.build import build_defs
+from orchestration.wiring.dbt import manifest_is_stale
+from orchestration.wiring.sensors import SETTLED_SECONDS, changed
+from orchestration.wiring.translator import layer_of, source_key
+from tests.wiring.conftest import Place
+
+SNAPSHOT = Path(__file__).parent / "definitions.json"
+
+
+@pytest.fixture(scope="module")
+def defs() -> dg.Definitions:
+    return build_defs(load_deployment(PROJECT_ROOT / "examples" / "telecom"))
+
+
+def described(defs: dg.Definitions) -> dict[str, Any]:
+    """Groups with their assets, checks that block, jobs with their hooks, schedules and sensors."""
+    graph = defs.resolve_asset_graph()
+    groups: dict[str, list[str]] = {}
+    for key in graph.get_all_asset_keys():
+        groups.setdefault(str(graph.get(key).group_name), []).append(key.to_user_string())
+    repository = defs.get_repository_def()
+    return {
+        "groups": {name: sorted(keys) for name, keys in sorted(groups.items())},
+        "blocking_checks": sorted(
+            f"{key.asset_key.to_user_string()}:{key.name}" for key in graph.asset_check_keys if graph.get(key).blocking
+        ),
+        "jobs": sorted(job.name for job in repository.get_all_jobs() if not job.name.startswith("__")),
+        "schedules": {s.name: [str(s.cron_schedule), s.execution_timezone, s.job_name] for s in repository.schedule_defs},
+        "sensors": sorted(sensor.name for sensor in repository.sensor_defs),
+    }
+
+
+def test_definitions_are_those_of_the_snapshot(defs: dg.Definitions) -> None:
+    found = described(defs)
+    if os.environ.get("UPDATE_SNAPSHOTS"):
+        SNAPSHOT.write_text(json.dumps(found, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+    assert found == json.loads(SNAPSHOT.read_text(encoding="utf-8")), "if meant: UPDATE_SNAPSHOTS=1 pytest tests/wiring/test_definitions.py"
+
+
+def test_every_drop_leads_to_every_channel(defs: dg.Definitions) -> None:
+    graph = defs.resolve_asset_graph()
+    upstream: dict[dg.AssetKey, set[dg.AssetKey]] = {}
+
+    def ancestors(key: dg.AssetKey) -> set[dg.AssetKey]:
+        if key not in upstream:
+            parents = graph.get(key).parent_keys
+            upstream[key] = set(parents).union(*(ancestors(parent) for parent in parents))
+        return upstream[key]
+
+    channels = [key for key in graph.get_all_asset_keys() if key.path[0] == "channel"]
+    assert len(channels) >= 2
+    needed = {dg.AssetKey(["raw", f"{source}__bill_lines"]) for source in ("billing_old", "billing_new")}
+    needed |= {dg.AssetKey(["raw", "crm__customers"]), dg.AssetKey("policy"), dg.AssetKey(["marts", "fct_decisions"])}
+    for channel in channels:
+        assert needed <= ancestors(channel)
+
+
+def test_nothing_is_left_in_the_default_group_or_without_a_maker(defs: dg.Definitions) -> None:
+    graph = defs.resolve_asset_graph()
+    for key in graph.get_all_asset_keys():
+        assert graph.get(key).group_name != "default", key
+        assert graph.get(key).is_materializable, f"{key} is read but nothing makes it"
+
+
+def test_partitioned_assets_are_backfilled_in_one_run(defs: dg.Definitions) -> None:
+    graph = defs.resolve_asset_graph()
+    partitioned = [key for key in graph.get_all_asset_keys() if graph.get(key).partitions_def is not None]
+    assert {"landing", "plan", "staging", "intermediate", "marts", "release"} == {key.path[0] for key in partitioned}
+    assert all(graph.get(key).backfill_policy == dg.BackfillPolicy.single_run() for key in partitioned)
+
+
+def test_the_release_waits_for_every_mart(defs: dg.Definitions) -> None:
+    graph = defs.resolve_asset_graph()
+    marts = {key for key in graph.get_all_asset_keys() if key.path[0] == "marts"}
+    assert marts
+    assert marts <= set(graph.get(dg.AssetKey("release")).parent_keys)
+
+
+def test_the_schedule_runs_the_month_that_has_just_ended(defs: dg.Definitions) -> None:
+    schedule = defs.get_repository_def().get_schedule_def("monthly")
+    with dg.DagsterInstance.ephemeral() as instance:
+        # 22:30 UTC on 2 July is 06:30 on 3 July in Shanghai.
+        at = datetime(2026, 7, 2, 22, 30, tzinfo=UTC)
+        context = dg.build_schedule_context(instance=instance, scheduled_execution_time=at, repository_def=defs.get_repository_def())
+        (request,) = schedule.evaluate_tick(context).run_requests or []
+    assert (request.partition_key, request.run_key) == ("2026-06", "2026-06")
+
+
+def test_new_drops_ask_for_an_ingest_once_and_not_while_they_are_written(make_place: Callable[[], Place]) -> None:
+    place = make_place()
+    sensor = build_defs(place.deployment).get_repository_def().get_sensor_def("new_drops")
+
+    def tick(cursor: str | None) -> Any:
+        with dg.DagsterInstance.ephemeral() as instance:
+            return sensor.evaluate_tick(dg.build_sensor_context(instance=instance, cursor=cursor))
+
+    fresh = tick(None)
+    assert not fresh.run_requests
+    assert "may still be being written" in str(fresh.skip_message)
+    drops = place.deployment.drops
+    for path in drops.rglob("*"):
+        stat = path.stat()
+        os.utime(path, (stat.st_atime, stat.st_mtime - SETTLED_SECONDS - 1))
+    first = tick(None)
+    assert len(first.run_requests) == 1
+    second = tick(first.cursor)
+    assert not second.run_requests
+    late = drops / "billing_new" / "bill_lines_2026-06_late.parquet"
+    shutil.copy2(drops / "billing_new" / "bill_lines_2026-06.parquet", late)
+    third = tick(first.cursor)
+    assert third.run_requests[0].tags["tierhouse/new_drops"] == "1"
+    assert third.run_requests[0].run_key != first.run_requests[0].run_key
+
+
+def test_a_file_that_grew_or_was_touched_is_a_change() -> None:
+    assert changed({"a": [1, 5], "b": [2, 5]}, {"a": (1, 5), "b": (3, 5), "c": (1, 1)}) == ["b", "c"]
+    assert changed({"a": [1, 5]}, {"a": (1, 6)}) == ["a"]
+    assert changed({"gone": [1, 5]}, {}) == []
+
+
+def test_dbt_is_told_the_range_of_the_plan_and_nothing_that_spoils_its_cache() -> None:
+    plan = RunPlan("id", ["2025-11", "2025-12", "2026-01"], [], 1, "p", "i", "c", False)
+    arguments = dbt_args(plan)
+    assert arguments[0] == "build"
+    assert arguments[arguments.index("--event-time-start") + 1] == "2025-11-01"
+    assert arguments[arguments.index("--event-time-end") + 1] == "2026-02-01"
+    assert not {"--vars", "--select", "--full-refresh"} & set(arguments)
+
+
+def test_sources_are_the_assets_that_make_them() -> None:
+    assert source_key("landing", "bill_lines") == dg.AssetKey(["landing", "bill_lines"])
+    assert source_key("policy", "levels") == dg.AssetKey("policy")
+    assert source_key("ctl", "target_periods") == dg.AssetKey("plan")
+    assert layer_of({"fqn": ["tierhouse", "marts", "grading", "fct_decisions"], "resource_type": "model"}) == "marts"
+
+
+def test_the_manifest_is_parsed_anew_when_a_model_changes_or_goes(tmp_path: Path) -> None:
+    model = tmp_path / "models" / "staging" / "a.sql"
+    model.parent.mkdir(parents=True)
+    model.write_text("select 1")
+    manifest = tmp_path / "manifest.json"
+    assert manifest_is_stale(manifest, tmp_path)
+    manifest.write_text("{}")
+    later = manifest.stat().st_mtime + 10
+    os.utime(manifest, (later, later))
+    assert not manifest_is_stale(manifest, tmp_path)
+    os.utime(model, (later + 1, later + 1))
+    assert manifest_is_stale(manifest, tmp_path)
+    os.utime(manifest, (later + 2, later + 2))
+    assert not manifest_is_stale(manifest, tmp_path)
+    model.with_name("b.sql").write_text("select 2")
+    model.unlink()
+    os.utime(model.parent, (later + 3, later + 3))
+    assert manifest_is_stale(manifest, tmp_path)
+
+
+def test_an_overridden_resource_takes_the_place_of_the_real_one() -> None:
+    marker = dg.ResourceDefinition.hardcoded_resource("in place of the deployment")
+    defs = build_defs(load_deployment(PROJECT_ROOT / "examples" / "telecom"), resource_overrides={"tierhouse": marker})
+    assert (defs.resources or {})["tierhouse"] is marker

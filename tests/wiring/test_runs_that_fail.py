@@ -1,0 +1,114 @@
+"""Runs that must not release anything: the lock is taken, a dbt test fails, a month is not there."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import dagster as dg
+import pytest
+
+from orchestration.deployment import PROJECT_ROOT
+from orchestration.errors import BadInput, Busy, Failed
+from orchestration.release import current_catalog
+from orchestration.wiring import dbt as wiring_dbt
+from orchestration.wiring.build import build_defs
+from tests.wiring.conftest import Place
+
+HOLDER = """
+import sys
+from pathlib import Path
+from orchestration.deployment import load_deployment
+from orchestration.locking import exclusive
+with exclusive(load_deployment(Path(sys.argv[1])), "another run"):
+    print("held", flush=True)
+    sys.stdin.read()
+"""
+
+
+@contextmanager
+def locked_by_another_process(place: Place) -> Iterator[int]:
+    command = [sys.executable, "-c", HOLDER, str(place.deployment.folder)]
+    with subprocess.Popen(command, cwd=PROJECT_ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as child:
+        assert child.stdout is not None
+        assert child.stdout.readline() == "held\n"
+        yield child.pid
+        assert child.stdin is not None
+        child.stdin.close()
+
+
+@pytest.fixture(scope="module")
+def place(make_place: Callable[[], Place]) -> Place:
+    return make_place()
+
+
+@pytest.fixture
+def instance(place: Place) -> Iterator[dg.DagsterInstance]:
+    with dg.DagsterInstance.local_temp(str(place.folder / "home")) as made:
+        yield made
+
+
+def test_a_second_run_says_who_holds_the_lock_and_records_no_run(place: Place, instance: dg.DagsterInstance) -> None:
+    with locked_by_another_process(place) as pid, pytest.raises(Busy, match=str(pid)) as caught:
+        place.run("2026-06", instance=instance)
+    assert caught.value.exit_code == 5
+    assert instance.get_runs_count() == 0
+
+
+def test_a_run_from_the_ui_fails_before_its_first_step_while_another_holds_the_lock(place: Place, instance: dg.DagsterInstance) -> None:
+    job = build_defs(place.deployment).resolve_job_def("ingest_drops")
+    with locked_by_another_process(place) as pid:
+        result = job.execute_in_process(instance=instance, raise_on_error=False)
+    assert not result.success
+    assert not [event for event in result.all_events if event.is_step_start]
+    assert any(f"process {pid}" in str(event.event_specific_data) for event in result.all_events)
+    assert place.ledger.head()[0] == 0
+
+
+def test_a_month_without_bills_is_refused_and_nothing_is_released(place: Place, instance: dg.DagsterInstance) -> None:
+    with pytest.raises(BadInput, match="2026-07"):
+        place.run("2026-07", instance=instance)
+    with pytest.raises(BadInput, match="2099-01"):
+        place.run("2099-01", instance=instance)
+    assert current_catalog(place.deployment) is None
+
+
+def test_a_failed_dbt_test_stops_gate_release_and_channels(
+    place: Place, instance: dg.DagsterInstance, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for folder in ("dbt_project", "models"):
+        shutil.copytree(PROJECT_ROOT / folder, tmp_path / folder, ignore=shutil.ignore_patterns("target", "logs"))
+    test = "{{ config(severity='error') }}\nselect subject_id from {{ ref('fct_decisions') }} where level_id is not null\n"
+    (tmp_path / "dbt_project" / "tests" / "fct_decisions__nobody_has_a_level.sql").write_text(test)
+    monkeypatch.setattr(wiring_dbt, "PROJECT_DIR", tmp_path / "dbt_project")
+    with pytest.raises(Failed, match="fct_decisions__nobody_has_a_level") as caught:
+        place.run("2026-06", instance=instance)
+    assert caught.value.exit_code == 1
+    (run,) = instance.get_runs(filters=dg.RunsFilter(job_name="months", tags={"dagster/asset_partition_range_start": "2026-06"}))
+    steps = {
+        entry.dagster_event.step_key: entry.dagster_event.event_type_value
+        for entry in instance.all_logs(run.run_id)
+        if entry.dagster_event and entry.dagster_event.event_type_value in {"STEP_SUCCESS", "STEP_FAILURE"}
+    }
+    assert steps["models"] == "STEP_FAILURE"
+    assert not {"gate", "release", "deliver"} & set(steps)
+    assert [entry.payload["ok"] for entry in place.ledger.entries("build")] == [False]
+    assert current_catalog(place.deployment) is None
+    assert not place.ledger.entries("gate", "release", "delivery")
+    assert not place.deployment.channels.exists() or not list(place.deployment.channels.rglob("*.csv"))
+
+
+def test_a_release_step_run_alone_asks_for_the_record_of_build_and_gate(place: Place, instance: dg.DagsterInstance) -> None:
+    """After the failed dbt test: someone materializes the release by hand."""
+    job = build_defs(place.deployment).get_implicit_global_asset_job_def()
+    for period in ("2026-06", "2026-05"):
+        result = job.execute_in_process(
+            instance=instance, asset_selection=[dg.AssetKey("release")], partition_key=period, raise_on_error=False
+        )
+        assert not result.success
+    assert current_catalog(place.deployment) is None
+    assert not place.ledger.entries("release")
