@@ -100,13 +100,13 @@ def environment(values: Mapping[str, str]) -> Iterator[None]:
 
 
 def failed_nodes(target: Path) -> list[str]:
-    """``<node>: <message>`` for each model or test that failed, from dbt's run results; messages are cut to one line."""
+    """``<node>: <message>`` for each model or test that failed, from dbt's run results; messages on one line, cut."""
     try:
         results = json.loads((target / "run_results.json").read_text(encoding="utf-8"))["results"]
     except (OSError, ValueError, KeyError):
         return []
     return [
-        f"{result['unique_id'].split('.')[2]}: {(result.get('message') or result['status']).splitlines()[0]}"
+        f"{result['unique_id'].split('.')[2]}: {' '.join((result.get('message') or result['status']).split())[:400]}"
         for result in results
         if result["status"] in {"error", "fail", "runtime error"}
     ]
