@@ -122,7 +122,11 @@ def build_scan(
                 checks.append(Check("missing_value", name, "true"))
             continue
         value = quoted(name)
-        typed.append(f"{_typed(column.type, column.sql_type, cell, kind, feed_zone)} as {value}")
+        if column.type == "timestamp":
+            inner.append(f"try_cast({expression.sql} as timestamp) as {quoted('t_' + name)}")
+            typed.append(f"{_utc(cell, quoted('t_' + name), kind, feed_zone)} as {value}")
+        else:
+            typed.append(f"{_typed(column.type, column.sql_type, cell, kind)} as {value}")
         empty = f"({cell}) is null"
         failed = quoted("f_" + name) if expression.failed else None
         if column.type != "text":
@@ -219,9 +223,7 @@ def _unbound(con: duckdb.DuckDBPyConnection, feed: Feed, relation: str, err: duc
     )
 
 
-def _typed(kind: str, sql_type: str, cell: str, source: str, zone: str) -> str:
-    if kind == "timestamp":
-        return _utc(cell, source, zone)
+def _typed(kind: str, sql_type: str, cell: str, source: str) -> str:
     if kind == "period":
         if source in ("DATE", "TIMESTAMP", "TIMESTAMP_NS"):
             return f"strftime({cell}, '%Y-%m')"
@@ -238,24 +240,22 @@ def _fixed_offset(zone: str) -> timedelta | None:
     return offsets.pop() if len(offsets) == 1 else None
 
 
-def _utc(cell: str, source: str, zone: str) -> str:
+def _utc(cell: str, naive: str, source: str, zone: str) -> str:
+    """UTC of a timestamp; ``naive`` is the cell cast to a timestamp, made once, because the cast is what costs."""
     if source == "TIMESTAMP WITH TIME ZONE":
         return f"timezone('UTC', {cell})"
-    naive = f"try_cast({cell} as timestamp)"
     if zone == "UTC":
-        local = naive
+        return naive
+    offset = _fixed_offset(zone)
+    exact = f"timezone('UTC', timezone({literal(zone)}, {naive}))"
+    if offset is None:
+        local = exact
     else:
-        offset = _fixed_offset(zone)
-        exact = f"timezone('UTC', timezone({literal(zone)}, {naive}))"
-        if offset is None:
-            local = exact
-        else:
-            seconds = int(offset.total_seconds())
-            local = f"(case when {naive} >= timestamp '2000-01-02' then {naive} - to_seconds({seconds}) else {exact} end)"
+        local = f"case when {naive} >= timestamp '2000-01-02' then {naive} - to_seconds({int(offset.total_seconds())}) else {exact} end"
     if source != "VARCHAR":
-        return local
-    # DuckDB's cast already applies an offset that stands in the text (Z, +08, +0800, +08:00).
-    stated = f"(length({cell}) >= 19 and (right({cell}, 1) = 'Z' or substr({cell}, -6, 1) in ('+', '-') or substr({cell}, -5, 1) in ('+', '-') or substr({cell}, -3, 1) in ('+', '-')))"
+        return f"({local})"
+    # DuckDB's cast already applies an offset that stands in the text (Z, +08, +0800, +08:00, -05:00).
+    stated = f"(contains({cell}, '+') or ends_with({cell}, 'Z') or (length({cell}) > 16 and contains(substr({cell}, -6), '-')))"
     return f"(case when {stated} then {naive} else {local} end)"
 
 

@@ -26,7 +26,8 @@ from orchestration.ingest.supersession import referred_periods, supersede
 from orchestration.ingest.vault import keep_personal
 from orchestration.ledger.store import Ledger
 
-_PARQUET = "(format parquet, compression zstd, compression_level 1)"
+# Keys are all different: without a small limit the writer builds a dictionary of them first, in vain.
+_PARQUET = "(format parquet, parquet_version v2, compression zstd, compression_level 1, string_dictionary_page_size_limit 65536)"
 
 
 @dataclass(frozen=True)
