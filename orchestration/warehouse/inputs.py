@@ -55,7 +55,7 @@ def warehouse(path: Path, *, read_only: bool = False) -> Iterator[duckdb.DuckDBP
     except OSError as err:
         raise Failed(f"the data folder cannot be written: {err.strerror}", str(path.parent), "make it writable, or free space") from err
     except duckdb.Error as err:
-        if "lock" in str(err).lower():
+        if "could not set lock" in str(err).lower():
             raise Busy(
                 "another process has the warehouse open", str(path), "wait until it is done; BI tools read a release, never the warehouse"
             ) from err

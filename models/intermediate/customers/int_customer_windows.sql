@@ -60,15 +60,16 @@ months as (
     from all_months
 )
 
+-- `case` inside of the aggregates: DuckDB takes a third longer with `filter`.
 select
     m.customer_id,
     {{ period_from_index("t.period_index") }} as period,
     t.period_index,
-    cast(coalesce(sum(m.net_amount) filter (where m.period_index = t.period_index), 0) as decimal(18, 4)) as net_amount,
-    cast(coalesce(sum(m.spend_amount) filter (where m.period_index = t.period_index), 0) as decimal(18, 4)) as spend_amount,
-    cast(coalesce(sum(m.bill_line_count) filter (where m.period_index = t.period_index), 0) as bigint) as bill_line_count,
-    min(m.first_bill_index) filter (where m.is_after_base) as total_first_bill_index,
-    max(m.last_bill_index) filter (where m.is_after_base) as total_last_bill_index{{ compiled_columns("window_metrics", "carried_totals") }}
+    cast(coalesce(sum(case when m.period_index = t.period_index then m.net_amount end), 0) as decimal(18, 4)) as net_amount,
+    cast(coalesce(sum(case when m.period_index = t.period_index then m.spend_amount end), 0) as decimal(18, 4)) as spend_amount,
+    cast(coalesce(sum(case when m.period_index = t.period_index then m.bill_line_count end), 0) as bigint) as bill_line_count,
+    min(case when m.is_after_base then m.first_bill_index end) as total_first_bill_index,
+    max(case when m.is_after_base then m.last_bill_index end) as total_last_bill_index{{ compiled_columns("window_metrics", "carried_totals") }}
 from months as m
 inner join {{ source("ctl", "window_months") }} as t on m.period_index = t.month_index
 group by m.customer_id, t.period_index
