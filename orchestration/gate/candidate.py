@@ -18,6 +18,7 @@ from orchestration.ledger.store import canonical_json
 MARTS = "marts"
 # Columns that say which run wrote a row, not what was decided.
 RUN_COLUMNS = frozenset({"run_id", "computed_at", "loaded_at"})
+_PIECES = 2
 _DIGITS = 15  # hex digits per summed piece: 60 bits fit a BIGINT, and the sum of 2^60 such rows a HUGEINT
 
 
@@ -100,8 +101,9 @@ def canonical_hash(con: Connection, relation: str, columns: Mapping[str, str]) -
     """Number of rows and hash of a relation's business columns, whatever the order of rows or columns.
 
     A row is its values as text in the order of the columns' names, texts with their length so that no two rows look
-    alike, null apart from the empty text. Its SHA-256 is cut into pieces that are summed over the rows: a sum does not
-    depend on order, and counts a row that stands twice. DuckDB's own hash() may change between versions; this does not.
+    alike, null apart from the empty text. Pieces of its SHA-256 (120 bits) are summed over the rows: a sum does not depend
+    on order, and counts a row that stands twice. DuckDB's own hash() may change between versions; this does not. It
+    says that rows are equal; that nobody changed them is said by the files' SHA-256 in the manifest.
     """
     business = business_columns(columns)
     parts = [
@@ -110,7 +112,7 @@ def canonical_hash(con: Connection, relation: str, columns: Mapping[str, str]) -
         else f"coalesce(cast({quoted(name)} as varchar), '~')"
         for name in business
     ]
-    sums = ", ".join(f"sum(cast('0x' || h[{1 + i * _DIGITS}:{(i + 1) * _DIGITS}] as bigint))" for i in range(4))
+    sums = ", ".join(f"sum(cast('0x' || h[{1 + i * _DIGITS}:{(i + 1) * _DIGITS}] as bigint))" for i in range(_PIECES))
     row = rows_of(con, f"select count(*), {sums} from (select sha256(concat_ws('|', {', '.join(parts)})) as h from {relation})")[0]
     digest = hashlib.sha256(canonical_json({"columns": business, "rows": row[0], "sums": [str(value) for value in row[1:]]}).encode())
     return int(row[0]), digest.hexdigest()
