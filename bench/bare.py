@@ -22,10 +22,9 @@ def main(pattern: str, out: str) -> None:
         con.execute(
             f"""
             copy (
-                select bill_line_id, document_id, customer_id, line_id, bill_period, try_cast(billed_at as timestamp) as billed_at, charge_type,
-                    product, try_cast(quantity as decimal(18,3)) as quantity, try_cast(net_amount as decimal(18,4)) as net_amount,
-                    try_cast(cost_amount as decimal(18,4)) as cost_amount, currency, try_cast(is_credit_note as boolean) as is_credit_note,
-                    try_cast(is_adjustment as boolean) as is_adjustment, refers_to_document_id
+                select line_key, bill_no, customer_no, billing_month, try_cast(billed_at as timestamp) as billed_at, charge_type, product,
+                    try_cast(quantity as decimal(18, 3)) as quantity, try_cast(amount_net as decimal(18, 4)) as amount_net,
+                    try_cast(direct_cost as decimal(18, 4)) as direct_cost, currency, doc_type, ref_bill_no, ref_month
                 from read_csv('{file}', all_varchar = true, header = true)
             ) to '{out}/{file.stem}.parquet' (format parquet)
             """
