@@ -32,10 +32,11 @@ _PARQUET = "(format parquet, parquet_version v2, compression zstd, compression_l
 
 @dataclass(frozen=True)
 class Counts:
-    """Rows of a drop."""
+    """Rows of a drop. ``distinct``: different keys among the good ones."""
 
     rows: int
     good: int
+    distinct: int
     other: int
     unattributed: int
     amount_unattributed: Decimal
@@ -61,11 +62,13 @@ def land(
     contract = feed.contract
     _scan(con, drop, scan)
     key = _keys(con, feed)
-    _mark_duplicates(con, scan, key)
+    counts = _count(con, contract.amount_column, key)
+    if counts.good != counts.distinct:
+        _mark_duplicates(con, scan, key)
+        counts = _count(con, contract.amount_column, key)
     older = known.parts(contract.entity, feed.source)
     if "refers_to_document_id" in feed.columns:
         referred_periods(con, older)
-    counts = _count(con, contract.amount_column)
     scratch = deployment.scratch
     if contract.personal:
         keep_personal(con, deployment.vault, contract, drop.line_sql("_rows"), file_id)
@@ -167,9 +170,6 @@ def _keys(con: duckdb.DuckDBPyConnection, feed: Feed) -> str:
 
 def _mark_duplicates(con: duckdb.DuckDBPyConnection, scan: Scan, key: str) -> None:
     """The first row of a key is kept, the later ones are bad."""
-    good, distinct = con.execute(f"select count(*), count(distinct hash({key})) from _rows where _mask = 0 and not _other").fetchall()[0]
-    if good == distinct:
-        return
     con.execute(
         f"create or replace table _later as select place from (select rowid as place, row_number() over (partition by {key} order by rowid) as nth "
         "from _rows where _mask = 0 and not _other) where nth > 1"
@@ -177,20 +177,20 @@ def _mark_duplicates(con: duckdb.DuckDBPyConnection, scan: Scan, key: str) -> No
     con.execute(f"update _rows set _mask = {scan.bit('duplicate_key')} where rowid in (select place from _later)").fetchall()
 
 
-def _count(con: duckdb.DuckDBPyConnection, amount_column: str | None) -> Counts:
+def _count(con: duckdb.DuckDBPyConnection, amount_column: str | None, key: str) -> Counts:
     amount = quoted(amount_column) if amount_column else "null::decimal(18,4)"
     one = (
-        f"select count(*) as n, count(*) filter (where _mask = 0 and not _other) as good, count(*) filter (where _other) as other, "
+        f"select count(*) as n, count(*) filter (where _mask = 0 and not _other) as good, count(distinct hash({key})) filter (where _mask = 0 and not _other) as distinct_keys, count(*) filter (where _other) as other, "
         f"count(*) filter (where _mask = 0 and not _other and _unattributed) as unattributed, "
         f"coalesce(sum({amount}) filter (where _mask = 0 and not _other and _unattributed), 0) as u, "
         f"coalesce(sum({amount}) filter (where not _other), 0) as a, coalesce(sum({amount}) filter (where _mask = 0 and not _other), 0) as g from "
     )
     row = con.execute(
-        f"select sum(n), sum(good), sum(other), sum(unattributed), sum(u)::decimal(38,4), sum(a)::decimal(38,4), sum(g)::decimal(38,4) "
+        f"select sum(n), sum(good), sum(distinct_keys), sum(other), sum(unattributed), sum(u)::decimal(38,4), sum(a)::decimal(38,4), sum(g)::decimal(38,4) "
         f"from ({one} _rows union all {one} _reject_rows)"
     ).fetchall()[0]
-    rows, good, other, unattributed, u, a, g = row
-    return Counts(int(rows), int(good), int(other), int(unattributed), u, a, g, a - g)
+    rows, good, distinct, other, unattributed, u, a, g = row
+    return Counts(int(rows), int(good), int(distinct), int(other), int(unattributed), u, a, g, a - g)
 
 
 def _identical(con: duckdb.DuckDBPyConnection) -> int:

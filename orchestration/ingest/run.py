@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import secrets
 import shutil
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -34,6 +35,10 @@ from orchestration.ingest.totals import ControlTotal, read_totals, record_totals
 from orchestration.ledger.store import Ledger
 from orchestration.locking import exclusive
 
+# Drops below this size leave their tables to be written over.
+_SMALL = 16 << 20
+# Seconds after which progress is told even in the middle of a source's files.
+_SAY_EVERY = 5.0
 MEMORY_LIMIT = os.environ.get("TIERHOUSE_INGEST_MEMORY", "4GB")
 
 
@@ -305,6 +310,8 @@ def _land(
     say: Callable[[str], None],
 ) -> None:
     references = _References(con, deployment, known, mappings)
+    unsaid: list[FileReport] = []
+    said = time.monotonic()
     for number, item in enumerate(new, 1):
         feed = item.feed
         try:
@@ -315,6 +322,7 @@ def _land(
         except Unreadable as err:
             _refuse(ledger, feed, item.name, item.sha256, str(err), report)
             continue
+        payload = None
         try:
             scan = _scan_of(con, deployment, drop, references.of(feed))
             mapping = f"{feed.mapping_file.name}"
@@ -324,14 +332,25 @@ def _land(
             _refuse(ledger, feed, item.name, item.sha256, f"it cannot be read as {feed.config.format}: {str(err).splitlines()[0]}", report)
             continue
         finally:
-            _clean(con, deployment)
+            _clean(con, deployment, small=payload is not None and item.path.stat().st_size < _SMALL)
         report.files.append(FileReport.of(payload))
-        bad = f", {payload['quarantined']:,} to quarantine" if payload["quarantined"] else ""
-        say(f"[{number}/{len(new)}] {item.name}: {payload['landed']:,} rows landed as {feed.entity}{bad}")
+        unsaid.append(report.files[-1])
+        if number == len(new) or new[number].feed.id != feed.id or time.monotonic() - said > _SAY_EVERY:
+            say(f"[{number}/{len(new)}] {_progress(unsaid)}")
+            unsaid, said = [], time.monotonic()
+    if unsaid:
+        say(_progress(unsaid))
 
 
-def _clean(con: duckdb.DuckDBPyConnection, deployment: Deployment) -> None:
-    """Drop the tables and scratch files of one drop."""
+def _progress(files: list[FileReport]) -> str:
+    """Files of one feed in a line."""
+    names = files[0].file if len(files) == 1 else f"{files[0].file} … {Path(files[-1].file).name} ({len(files)} files)"
+    bad = sum(file.quarantined for file in files)
+    return f"{names}: {sum(file.landed for file in files):,} rows landed as {files[0].entity}{f', {bad:,} to quarantine' if bad else ''}"
+
+
+def _clean(con: duckdb.DuckDBPyConnection, deployment: Deployment, *, small: bool) -> None:
+    """Remove the scratch files of one drop, and its tables unless they are small: the next drop writes over them."""
     tables = (
         "_rows",
         "_reject_rows",
@@ -345,7 +364,8 @@ def _clean(con: duckdb.DuckDBPyConnection, deployment: Deployment) -> None:
         "reject_errors",
         "reject_scans",
     )
-    con.execute("".join(f"drop table if exists {table};" for table in tables)).fetchall()
+    if not small:
+        con.execute("".join(f"drop table if exists {table};" for table in tables)).fetchall()
     for path in deployment.scratch.iterdir():
         if path.is_file():
             path.unlink()
