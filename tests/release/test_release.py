@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import errno
 import json
+import shutil
 import subprocess
 import sys
 from dataclasses import replace
@@ -33,13 +34,26 @@ def gated(deployment: Deployment, ledger: Ledger, plan: Plan) -> None:
         run_gate(deployment, ledger, plan, period, say=silent, problems={})
 
 
+_made: dict[tuple[str, ...], tuple[Path, ReleaseReport]] = {}
+
+
+@pytest.fixture(scope="module", autouse=True)
+def prepared_places(tmp_path_factory: pytest.TempPathFactory) -> None:
+    """Places that tests copy: all periods released by run1, and the last one alone."""
+    for periods in (PERIODS, PERIODS[1:]):
+        folder = tmp_path_factory.mktemp("released")
+        deployment, ledger = make_place(folder)
+        build_warehouse(deployment, PERIODS)
+        plan = Plan("run1", periods)
+        gated(deployment, ledger, plan)
+        _made[tuple(periods)] = (folder, release(deployment, ledger, plan, say=silent))
+
+
 def released(folder: Path, periods: list[str] | None = None) -> tuple[Deployment, Ledger, ReleaseReport]:
     """A place in which the periods are released by run1."""
-    deployment, ledger = make_place(folder)
-    build_warehouse(deployment, PERIODS)
-    plan = Plan("run1", periods or PERIODS)
-    gated(deployment, ledger, plan)
-    return deployment, ledger, release(deployment, ledger, plan, say=silent)
+    source, report = _made[tuple(periods or PERIODS)]
+    shutil.copytree(source, folder, dirs_exist_ok=True)
+    return *make_place(folder), report
 
 
 def snapshot(deployment: Deployment) -> dict[str, str]:
