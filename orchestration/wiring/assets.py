@@ -20,7 +20,7 @@ from orchestration.ingest import SourceMapping, ingest, load_contracts
 from orchestration.policy import require_sound
 from orchestration.release import release
 from orchestration.warehouse import dbt_args, finish, prepare
-from orchestration.wiring.dbt import environment, failed_nodes, profile_environment, target_path
+from orchestration.wiring.dbt import RESULTS, environment, profile_environment, target_path, what_failed
 from orchestration.wiring.metadata import feed_metadata, level_counts, level_metadata, markdown_table, row_counts
 from orchestration.wiring.partitions import BACKFILL_POLICY, monthly_partitions
 from orchestration.wiring.resources import RESOURCE_KEY, Run, the_run
@@ -166,17 +166,19 @@ def model_assets(deployment: Deployment, project: DbtProject, manifest: Mapping[
             plan = run.require_plan(list(context.partition_keys))
             # The gate's library takes seconds to import; this process only waits for dbt meanwhile.
             threading.Thread(target=importlib.import_module, args=("great_expectations",), daemon=True).start()
+            target = target_path(deployment)
+            (target / RESULTS).unlink(missing_ok=True)
             with environment(profile_environment(deployment)):
-                invocation = dbt.cli(dbt_args(plan), context=context, target_path=target_path(deployment), raise_on_error=False)
+                invocation = dbt.cli(dbt_args(plan), context=context, target_path=target, raise_on_error=False)
             events = list(_follow(invocation.stream(), run))
             ok = invocation.is_successful()
-            problem = "; ".join(failed_nodes(invocation.target_path)) or "it ended without saying why"
-            finish(run.deployment, run.ledger, plan, ok=ok, message="" if ok else problem, say=run.say)
+            problem = "" if ok else what_failed(invocation)
+            finish(run.deployment, run.ledger, plan, ok=ok, message=problem, say=run.say)
         yield from _with_counts(events, run, plan.periods) if ok else events
         if not ok:
             with run.stage("dbt"):
                 remedy = "nothing was released; correct the model, the data or the test named, then run the same command again"
-                raise Failed(f"dbt failed: {problem}", str(invocation.target_path / "dbt.log"), remedy)
+                raise Failed(f"dbt failed: {problem}", str(target / "dbt.log"), remedy)
 
     made: dg.AssetsDefinition = models
     return made

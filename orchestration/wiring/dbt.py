@@ -12,7 +12,7 @@ from importlib.metadata import version as installed_version
 from pathlib import Path
 from typing import Any
 
-from dagster_dbt import DbtCliResource, DbtProject
+from dagster_dbt import DbtCliInvocation, DbtCliResource, DbtProject
 from filelock import FileLock
 from packaging.version import Version
 
@@ -21,6 +21,7 @@ from orchestration.errors import Failed
 from orchestration.warehouse import dbt_env
 
 PROJECT_DIR = PROJECT_ROOT / "dbt_project"
+RESULTS = "run_results.json"
 _PARSED = ("dbt_project/*.yml", "dbt_project/macros/**/*.sql", "dbt_project/tests/**/*.sql", "models/**/*.sql", "models/**/*.yml")
 
 
@@ -65,9 +66,10 @@ def load_manifest(deployment: Deployment, project: DbtProject) -> Mapping[str, A
     with FileLock(path.with_suffix(".lock")):
         if manifest_is_stale(path):
             with environment(profile_environment(deployment)):
+                (path.parent / RESULTS).unlink(missing_ok=True)
                 parse = dbt_resource(project).cli(["parse", "--quiet"], target_path=path.parent, raise_on_error=False).wait()
             if not parse.is_successful():
-                raise Failed(f"dbt cannot parse the project: {parse.get_error()}", str(path.parent / "dbt.log"), "correct the file named")
+                raise Failed(f"dbt cannot parse the project: {what_failed(parse)}", str(path.parent / "dbt.log"), "correct the file named")
         manifest: Mapping[str, Any] = json.loads(path.read_text(encoding="utf-8"))
     return manifest
 
@@ -99,14 +101,14 @@ def environment(values: Mapping[str, str]) -> Iterator[None]:
                 os.environ[name] = value
 
 
-def failed_nodes(target: Path) -> list[str]:
-    """``<node>: <message>`` for each model or test that failed, from dbt's run results; messages on one line, cut."""
+def what_failed(invocation: DbtCliInvocation) -> str:
+    """``<node>: <message>`` for each model or test that failed; else what dbt printed as its error."""
     try:
-        results = json.loads((target / "run_results.json").read_text(encoding="utf-8"))["results"]
+        results = json.loads((invocation.target_path / RESULTS).read_text(encoding="utf-8"))["results"]
     except (OSError, ValueError, KeyError):
-        return []
-    return [
-        f"{result['unique_id'].split('.')[2]}: {' '.join((result.get('message') or result['status']).split())[:400]}"
-        for result in results
-        if result["status"] in {"error", "fail", "runtime error"}
-    ]
+        results = []
+    failed = [result for result in results if result["status"] in {"error", "fail", "runtime error"}]
+    texts = [f"{result['unique_id'].split('.')[2]}: {result.get('message') or result['status']}" for result in failed]
+    if not texts:
+        texts = [str(invocation.get_error()).rpartition("Errors parsed from dbt logs:")[2]]
+    return "; ".join(" ".join(text.split())[:400] for text in texts)
