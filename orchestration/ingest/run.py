@@ -312,8 +312,15 @@ def _land(
     references = _References(con, deployment, known, mappings)
     unsaid: list[FileReport] = []
     said = time.monotonic()
+    all_threads = con.execute("select current_setting('threads')").fetchall()[0][0]
+    threads = all_threads
     for number, item in enumerate(new, 1):
         feed = item.feed
+        # On a small drop more threads cost more than they save.
+        wanted = 1 if item.path.is_file() and item.path.stat().st_size < _SMALL else all_threads
+        if wanted != threads:
+            threads = wanted
+            con.execute(f"set threads = {threads}").fetchall()
         try:
             text, header = survey(con, item.path, feed, item.sha256, deployment.scratch)
             drop = open_drop(con, item.path, feed, text, header, _asked(feed))
