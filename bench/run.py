@@ -152,7 +152,7 @@ def main() -> None:
     parts = [str(landing / "bill_lines" / "**" / "*.parquet"), str(landing / "customers" / "**" / "*.parquet")]
     floors = [place.run(sys.executable, "-m", "bench.floor", *parts, LAST, str(place.folder / "floor.parquet")) for _ in range(3)]
     floor = sorted(floors, key=lambda s: s.seconds)[1]
-    lines = duckdb.sql(f"select count(*) from read_parquet('{parts[0]}')").fetchone()
+    lines = duckdb.execute("select count(*) from read_parquet(?)", [parts[0]]).fetchone()
     figures["bill_lines"] = lines[0] if lines else 0
 
     cold, stages = run_periods(place, LAST)
