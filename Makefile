@@ -32,7 +32,7 @@ test: setup  ## all tests but the slow ones
 	@$(BIN)/python -m pytest -q -m "not slow" -n 2 --dist loadgroup
 
 test-slow: setup  ## random kills, larger samples, other versions
-	@$(BIN)/python -m pytest -q -m slow
+	@$(BIN)/python -m pytest -q -m slow -n 2
 
 lint: setup  ## ruff, mypy, sqlfluff, policy check
 	@$(BIN)/ruff check .

@@ -26,6 +26,8 @@ def run() -> None:
     Without the interpreter's own teardown, because DuckDB's binding reports every object that other libraries still
     hold then as a leak, which is a page of noise behind each answer.
     """
+    # A log that cannot be written (a full disk) must not print a traceback over the message that says so.
+    logging.raiseExceptions = False
     code: Any = 0
     try:
         main(standalone_mode=True)
