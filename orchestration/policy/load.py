@@ -348,6 +348,13 @@ def _once(row: Row, column: str, others: Iterable[Program]) -> None:
 
 def _program(row: Row, seeds: Mapping[str, Seed], grouped: _Group, attributes: Mapping[str, Attribute]) -> Program:
     program_id = row["program_id"]
+    if row["enabled"] and row["subject_type"] != "customer":
+        # Left in silence it would look as if it had run: only customers have metrics so far.
+        raise row.bad(
+            "subject_type",
+            f"program {program_id!r} grades a {row['subject_type']}, and only customers can be graded yet",
+            "set enabled to false",
+        )
     levels: dict[str, Level] = {}
     ranks: dict[int, Level] = {}
     for level_row in (r for r in seeds["levels"] if r["program_id"] == program_id):

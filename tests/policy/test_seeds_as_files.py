@@ -217,6 +217,13 @@ def test_a_deployment_replaces_seeds_by_its_own_and_a_misspelt_one_is_refused(se
         load_policies(deployment)
 
 
+def test_a_program_whose_subjects_have_no_metrics_is_refused_and_not_left_out_in_silence(seeds):
+    seeds.set("programs", 2, "subject_type", "group")
+    with pytest.raises(BadInput, match="only customers can be graded yet") as caught:
+        seeds.load()
+    assert "programs.csv, row 2, column subject_type" in caught.value.where
+
+
 def test_policies_written_beside_a_release_read_back_the_same(seeds, tmp_path: Path):
     policies = seeds.load()
     write_policy_files(policies, tmp_path / "release")
