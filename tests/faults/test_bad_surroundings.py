@@ -51,7 +51,7 @@ def test_a_second_run_finds_nothing_new_and_changes_nothing(released_sample: Cli
 
 
 @pytest.mark.skipif(shutil.which("unshare") is None, reason="needs unshare to mount a small disk")
-@pytest.mark.parametrize("size_kb", [600, 3000, 9000])
+@pytest.mark.parametrize("size_kb", [pytest.param(600, marks=pytest.mark.slow), 3000, pytest.param(9000, marks=pytest.mark.slow)])
 def test_a_full_disk_is_named_and_leaves_no_half_state(size_kb: int, released_sample: Cli, make_cli: Callable[..., Cli]) -> None:
     """A real small disk (tmpfs in a mount namespace of its own), so that writes fail where they fail in life."""
     cli = make_cli()

@@ -81,8 +81,8 @@ def undisturbed(may: Cli, shared_folder: Path) -> Cli:
     return prepared(shared_folder, "june_undisturbed", make)
 
 
-# Each step's own tests kill it too; of the whole run, one point a stage is tried in the quick suite and all in the slow one.
-QUICK = {"ingest.quarantine_written", "warehouse.built", "release.recorded", "catalog.recorded"}
+# Each step's own tests kill it too; of the whole run, two are tried in the quick suite and all the others in the slow one.
+QUICK = {"warehouse.built", "catalog.recorded"}
 
 
 @pytest.mark.parametrize("point", [pytest.param(p, marks=() if p in QUICK else pytest.mark.slow) for p in FAILPOINTS])
