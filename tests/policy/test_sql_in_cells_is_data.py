@@ -76,4 +76,4 @@ def test_a_category_value_that_holds_sql_matches_only_itself(seeds, decide, payl
 def test_a_literal_evaluates_to_its_value_and_holds_no_placeholder(value):
     text = literal(value)
     assert "__METRICS__" not in text and "__NOMINATIONS__" not in text
-    assert duckdb.execute(f"select {text}").fetchone() == (value,)
+    assert duckdb.execute(f"select {text}").fetchall() == [(value,)]
