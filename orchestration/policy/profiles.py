@@ -16,7 +16,7 @@ from typing import Any
 
 import z3
 
-from orchestration.policy.load import closed_values
+from orchestration.policy.attributes import closed_values
 from orchestration.policy.model import NUMERIC, Attribute, Condition, Level, Rule, Value, text_of
 
 OTHER = "(another value)"
