@@ -10,7 +10,8 @@ from collections.abc import Collection, Iterable
 from textwrap import indent
 
 from orchestration.policy import sql
-from orchestration.policy.model import NUMERIC, Attribute, Condition, Level, Policies, Program, Rule, Version
+from orchestration.policy.model import NUMERIC, Attribute, Condition, Level, Metric, Policies, Program, Rule, Version
+from orchestration.policy.used import used_metrics
 
 DECISION_COLUMNS = (
     "program_id", "subject_type", "subject_id", "period", "policy_version", "policy_hash", "status", "status_reason", "matched_rule_id",
@@ -19,22 +20,43 @@ DECISION_COLUMNS = (
 
 
 def compile_policies(
-    policies: Policies, periods: Collection[str] | None = None, missing_entities: Collection[str] = frozenset()
+    policies: Policies,
+    periods: Collection[str] | None = None,
+    missing_entities: Collection[str] = frozenset(),
+    metrics: Collection[Metric] | None = None,
 ) -> dict[str, str]:
     """Fragment name → SQL.
 
     ``periods``: leave out versions that hold for none of them. ``missing_entities``: entities that no source of the deployment
-    delivers; a program that needs one is `not_evaluated` and says which.
+    delivers; a program that needs one is `not_evaluated` and says which. ``metrics``: those to compute (default: those used).
 
     BadInput if two versions of an enabled program hold for one period.
     """
+    metrics = used_metrics(policies) if metrics is None else metrics
     measures = [m for m in policies.measures.values() if m.aggregation != "flag"]
-    metrics = policies.metrics.values()
+    of_bills = [m for m in metrics if m.measure.entity == "bill_lines"]
+    of_points = [m for m in metrics if m.measure.entity == "points"]
+    bill_totals = [m for m in measures if m.entity == "bill_lines"]
+    # A total of points reaches back to the first of them: it is carried only where a metric asks for it.
+    points_totals = [m for m in measures if any(p.measure is m and p.window == "total" for p in of_points)]
+    points_measures = [m for m in measures if any(p.measure is m for p in of_points)]
     return {
-        "bill_line_measures": _list(sql.measure(m, "l") for m in measures if m.entity == "bill_lines"),
-        "points_measures": _list(sql.measure(m, "p") for m in measures if m.entity == "points"),
-        "carried_totals": _list(sql.carried_total(m, f"total_{m.measure_id}") for m in measures),
-        "window_metrics": _list(sql.window_metric(m) for m in metrics if not m.is_service),
+        "bill_line_measures": _list(sql.measure(m, "l") for m in bill_totals),
+        "points_measures": _list(sql.row_measure(m, "p") for m in points_measures),
+        "points_rows": sql.any_row(points_measures, "p"),
+        "carried_totals": _list(sql.carried_total(m, f"total_{m.measure_id}") for m in bill_totals),
+        "points_carried_totals": _list(sql.carried_total(m, f"total_{m.measure_id}") for m in points_totals),
+        "window_metrics": _list(sql.window_metric(m) for m in of_bills),
+        "points_window_metrics": _list(sql.window_metric(m) for m in of_points),
+        "window_columns": _list(
+            [
+                *(sql.or_zero("b", m.metric_id, sql.result_type(m)) for m in of_bills),
+                *(sql.or_zero("b", f"total_{m.measure_id}", sql.result_type(m)) for m in bill_totals),
+                *(sql.or_zero("p", m.metric_id, sql.result_type(m)) for m in of_points),
+                *(sql.or_zero("p", f"total_{m.measure_id}", sql.result_type(m)) for m in points_totals),
+            ]
+        ),
+        "metric_columns": _list(f"s.{sql.identifier(m.metric_id)}" for m in [*of_bills, *of_points]),
         "service_metrics": _list(sql.service_metric(m) for m in metrics if m.is_service),
         "decisions": _decisions(policies, periods, frozenset(missing_entities)),
     }
