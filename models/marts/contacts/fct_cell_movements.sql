@@ -1,8 +1,15 @@
 {{ config(materialized="table") }}
 
-with decisions as (
+with grids as (
+    select program_id
+    from {{ source("policy", "programs") }}
+    where method = 'grid'
+),
+
+decisions as (
     select decisions.*
     from {{ ref("fct_decisions") }} as decisions
+    inner join grids on decisions.program_id = grids.program_id
     inner join {{ source("ctl", "target_periods") }} as targets on decisions.period = targets.period
 )
 
