@@ -115,7 +115,7 @@ def test_the_closing_list_is_ordered_by_an_amount_that_no_rule_uses(released: Cl
 
 
 def test_a_period_without_prospects_is_refused(released: Cli) -> None:
-    refused = released("run", "--periods", "2099-01", expect=2)
+    refused = released("run", "--periods", "2025-12", expect=2)
     assert "rows of prospects have landed for 2026-01" in refused.stdout + refused.stderr
 
 
