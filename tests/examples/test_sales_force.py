@@ -6,6 +6,7 @@ import csv
 import hashlib
 import json
 import runpy
+import shutil
 from collections import Counter, defaultdict
 from collections.abc import Iterator
 from decimal import Decimal
@@ -16,7 +17,8 @@ import duckdb
 import pytest
 
 from orchestration.deployment import load_deployment
-from orchestration.policy import check_policies, load_policies
+from orchestration.errors import BadInput
+from orchestration.policy import Policies, check_policies, compile_policies, load_policies
 from tests.support import PROJECT_ROOT, Cli, prepared
 
 EXAMPLE = PROJECT_ROOT / "examples" / "sales_force"
@@ -208,3 +210,41 @@ def test_the_release_holds_the_marts_and_the_channel_its_feed(released: Cli) -> 
     with feeds[0].open(encoding="utf-8-sig", newline="") as file:
         levels = {row["customer_id"]: row["level_id"] for row in csv.DictReader(file)}
     assert levels == {clinic: cell for clinic, cell in expected_cells(released, "2026-06").items() if cell}
+
+
+def ordered_by(attribute: str, tmp_path: Path) -> Policies:
+    """The example's policies with another order of its list."""
+    folder = tmp_path / "copy"
+    shutil.copytree(EXAMPLE, folder)
+    lists = folder / "policies" / "target_lists.csv"
+    lists.write_text(lists.read_text(encoding="utf-8").replace("potential_amount", attribute), encoding="utf-8")
+    return load_policies(load_deployment(folder))
+
+
+def test_a_list_may_be_ordered_by_a_ratio_which_is_null_where_nothing_was_bought(tmp_path: Path) -> None:
+    text = (
+        compile_policies(ordered_by("share_pct", tmp_path))["order_values"]
+        .replace("__METRICS__", "metrics")
+        .replace("__EXTRAS__", "extras")
+    )
+    with duckdb.connect() as con:
+        con.execute("create table metrics (customer_id varchar, period varchar, spend_3m_amount decimal(18, 4))")
+        con.execute("create table extras (customer_id varchar, period varchar, purchases_3m_amount decimal(18, 4))")
+        con.execute("insert into metrics values ('THIRD', '2026-06', 1000), ('ZERO', '2026-06', 1000), ('NONE', '2026-06', 1000)")
+        con.execute("insert into extras values ('THIRD', '2026-06', 3000), ('ZERO', '2026-06', 0), ('THIRD', '2026-05', 1)")
+        found = con.execute(f"select subject_id, order_value from ({text}) where attribute_id = 'share_pct'").fetchall()
+    assert dict(found) == {"THIRD": Decimal("33.333333"), "ZERO": None, "NONE": None}
+
+
+def test_a_number_whose_entity_is_not_delivered_orders_nothing() -> None:
+    policies = load_policies(load_deployment(EXAMPLE))
+    with duckdb.connect() as con:
+        assert con.execute(compile_policies(policies, missing_entities={"customer_potentials"})["order_values"]).fetchall() == []
+
+
+@pytest.mark.parametrize("attribute", ["share_band", "has_right_to_decide"])
+def test_a_list_cannot_be_ordered_by_what_is_no_number(tmp_path: Path, attribute: str) -> None:
+    with pytest.raises(BadInput) as caught:
+        ordered_by(attribute, tmp_path)
+    assert caught.value.what.startswith(f"'{attribute}' is a ")
+    assert "target_lists.csv" in caught.value.where and "order_attribute" in caught.value.where
