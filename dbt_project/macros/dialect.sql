@@ -27,6 +27,23 @@
     cast(({{ timestamp_utc }} at time zone 'UTC') at time zone {{ zone }} as date)
 {%- endmacro %}
 
+{# The local clock's reading of a UTC timestamp in an IANA time zone given by an expression, as a timestamp without zone. #}
+{% macro local_time(timestamp_utc, zone) -%}{{ return(adapter.dispatch("local_time")(timestamp_utc, zone)) }}{%- endmacro %}
+
+{% macro duckdb__local_time(timestamp_utc, zone) -%}
+    (({{ timestamp_utc }} at time zone 'UTC') at time zone {{ zone }})
+{%- endmacro %}
+
+{# timestamp - n minutes #}
+{% macro minutes_before(moment, minutes) -%}{{ return(adapter.dispatch("minutes_before")(moment, minutes)) }}{%- endmacro %}
+
+{% macro duckdb__minutes_before(moment, minutes) -%}({{ moment }} - to_minutes({{ minutes }})){%- endmacro %}
+
+{# Days from one date to a later one; negative if it is earlier. #}
+{% macro days_between(earlier, later) -%}{{ return(adapter.dispatch("days_between")(earlier, later)) }}{%- endmacro %}
+
+{% macro duckdb__days_between(earlier, later) -%}cast({{ later }} - {{ earlier }} as integer){%- endmacro %}
+
 {# day + n days, as a date #}
 {% macro add_days(day, days) -%}{{ return(adapter.dispatch("add_days")(day, days)) }}{%- endmacro %}
 
