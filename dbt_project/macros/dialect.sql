@@ -49,6 +49,11 @@
 
 {% macro duckdb__add_days(day, days) -%}cast({{ day }} + {{ days }} as date){%- endmacro %}
 
+{# Aggregate: the texts that are not null, in the order of `order_by`, joined by a semicolon; null if there are none. #}
+{% macro listed(text, order_by) -%}{{ return(adapter.dispatch("listed")(text, order_by)) }}{%- endmacro %}
+
+{% macro duckdb__listed(text, order_by) -%}string_agg({{ text }}, '; ' order by {{ order_by }}){%- endmacro %}
+
 {# JSON object text from a dict of key -> expression; keys in the order given, null values kept. #}
 {% macro json_object(pairs) -%}{{ return(adapter.dispatch("json_object")(pairs)) }}{%- endmacro %}
 

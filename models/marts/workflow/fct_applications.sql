@@ -31,40 +31,35 @@ applications as (
     group by application_id, program_id, subject_id, period
 ),
 
-step_months as (
+-- Of a subject's applications the one begun last counts: the others, until it was begun.
+followed as (
     select
-        steps.*,
-        {{ period_from_index(month_index("step_date")) }} as step_period
-    from steps
-),
-
--- Of a subject's applications in a month the one with the newest step decides that month.
-newest_first as (
-    select
-        step_months.*,
-        row_number() over (
-            partition by program_id, subject_id, period, step_period order by step_date desc, application_id desc, step_order desc
-        ) as place
-    from step_months
+        application_id,
+        program_id,
+        period,
+        lead(first_step_date) over (partition by program_id, subject_id, period order by first_step_date, application_id) as next_begun_date
+    from applications
 ),
 
 decided as (
     select
-        newest_first.application_id,
-        newest_first.program_id,
-        newest_first.period,
+        steps.application_id,
+        steps.program_id,
+        steps.period,
         decisions.period as level_period,
         decisions.level_id,
-        row_number() over (
-            partition by newest_first.program_id, newest_first.application_id, newest_first.period order by decisions.period desc
-        ) as place
-    from newest_first
+        row_number() over (partition by steps.program_id, steps.application_id, steps.period order by decisions.period desc, steps.step_order) as place
+    from steps
+    inner join followed
+        on steps.program_id = followed.program_id and steps.application_id = followed.application_id and steps.period = followed.period
     inner join decisions
         on
-            newest_first.program_id = decisions.program_id
-            and newest_first.subject_id = decisions.subject_id
-            and newest_first.step_period = decisions.period
-    where newest_first.place = 1 and decisions.level_id is not null
+            steps.program_id = decisions.program_id
+            and steps.subject_id = decisions.subject_id
+            and {{ month_index("steps.step_date") }} = decisions.period_index
+    where
+        decisions.level_id is not null
+        and (followed.next_begun_date is null or {{ month_index("followed.next_begun_date") }} > decisions.period_index)
 )
 
 select
@@ -79,7 +74,7 @@ select
     applications.decided_by,
     applications.outcome,
     applications.notified_date,
-    coalesce(applications.outcome, case when applications.reviewed_date is not null then 'reviewed' else 'applied' end) as state,
+    coalesce(applications.outcome, case when applications.reviewed_date is not null or applications.decided_date is not null then 'reviewed' else 'applied' end) as state,
     applications.outcome is null or applications.notified_date is null as is_open,
     case
         when applications.outcome is null or applications.notified_date is null
