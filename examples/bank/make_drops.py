@@ -40,6 +40,12 @@ def make(folder: Path, seed: int = 8) -> list[Path]:
         rows += more
     written = [_csv(folder / "core" / "customers_2026-01.csv", customers)]
     for month in MONTHS:
+        written.append(
+            _csv(
+                folder / "core" / f"fees_{month}.csv",
+                [_fee(row, month) for row in customers if not row["CLOSED"] or row["CLOSED"][:7] >= month],
+            )
+        )
         written.append(_csv(folder / "risk" / f"grades_{month}.csv", _of(grades, "AS_OF", month, first=MONTHS[0])))
         written.append(_parquet(folder / "core" / f"positions_{month}.parquet", _of(positions, "as_of", month)))
         written.append(_lines(folder / "workflow" / f"applications_{month}.jsonl", _of(steps, "on", month)))
@@ -141,14 +147,18 @@ def _by_hand() -> tuple[list[Row], list[Row], list[Row], list[Row]]:
     add(9003, spend="50000.00", to=march)  # the bar of card spend exactly met
     add(9004, grade=(), assets="900000", to=march)  # no credit grade is known
     add(9005, overdue=None, assets="900000", to=march)  # nothing is known of overdue payments
-    add(9006, grade=(("2025-12-31", "A"), ("2026-03-20", "B")), assets="900000", to=march)  # the grade falls after the approval, in its month
+    add(
+        9006, grade=(("2025-12-31", "A"), ("2026-03-20", "B")), assets="900000", to=march
+    )  # the grade falls after the approval, in its month
     add(9007, grade=(("2025-12-31", "B"), ("2026-03-31", "A")), assets="900000", to=march)  # the grade rises on the month's last day
     add(9008, assets="900000", to=flow("2026-03-02", "2026-03-20", "2026-03-31"))  # approved on the last day
     add(9009, assets="900000", to=flow("2026-03-02", "2026-03-20", "2026-04-01"))  # approved on the first day of the next month
     add(9010, assets="900000", to=flow("2026-03-02", "2026-03-03", "2026-03-05", "refused"))  # refused, and a second application …
     add(9010, name="E9010-2", to=[("application", "2026-03-20", None)])  # … in the same month: the newest counts
     add(9011, occupation="02", to=flow("2026-03-02", "2026-03-12", "2026-03-10"))  # the occupation carries it; decided before the review
-    add(9012, assets="900000", to=[("application", "2026-03-02", None), ("notification", "2026-03-05", None)])  # notified without a decision
+    add(
+        9012, assets="900000", to=[("application", "2026-03-02", None), ("notification", "2026-03-05", None)]
+    )  # notified without a decision
     add(9013, assets="900000", to=flow("2026-03-02", "2026-03-06", "2026-03-10", "returned"))  # returned: documents are missing
     add(9014, assets="900000", to=flow("2026-03-02", "2026-03-06", "2026-03-10", "refused"))  # refused although the criteria are met
     add(9015, assets=None, spend=None, occupation=None, to=march)  # nothing is known but grade and record
@@ -168,6 +178,11 @@ def _customer(name: str, number: int, opened: date, closed: date | None) -> Row:
         "CLOSED": closed.isoformat() if closed else "",
         "BRANCH": BRANCHES[number % 4],
     }
+
+
+def _fee(customer: Row, month: str) -> Row:
+    """The monthly fee: what a customer pays decides nothing here, but it says that the month is billed."""
+    return {"FEE_NO": f"F{month.replace('-', '')}{customer['CUST_NO']}", "CUST_NO": customer["CUST_NO"], "MONTH": month, "FEE": "12.00"}
 
 
 def _position(customer: str, day: str, assets: Any, spend: Any, overdue: str | None, occupation: str | None) -> Row:

@@ -48,7 +48,9 @@ decided as (
         steps.period,
         decisions.period as level_period,
         decisions.level_id,
-        row_number() over (partition by steps.program_id, steps.application_id, steps.period order by decisions.period desc, steps.step_order) as place
+        row_number() over (
+            partition by steps.program_id, steps.application_id, steps.period order by decisions.period desc, steps.step_order
+        ) as place
     from steps
     inner join followed
         on steps.program_id = followed.program_id and steps.application_id = followed.application_id and steps.period = followed.period
@@ -74,7 +76,11 @@ select
     applications.decided_by,
     applications.outcome,
     applications.notified_date,
-    coalesce(applications.outcome, case when applications.reviewed_date is not null or applications.decided_date is not null then 'reviewed' else 'applied' end) as state,
+    case
+        when applications.outcome is not null then applications.outcome
+        when applications.reviewed_date is not null or applications.decided_date is not null then 'reviewed'
+        else 'applied'
+    end as state,
     applications.outcome is null or applications.notified_date is null as is_open,
     case
         when applications.outcome is null or applications.notified_date is null
