@@ -61,6 +61,7 @@ def _drawn(rng: np.random.Generator) -> tuple[list[Row], list[Row], list[Row], l
     customers: list[Row] = []
     grades: list[Row] = []
     positions: list[Row] = []
+    fits: dict[str, bool] = {}
     for number in range(1, CUSTOMERS + 1):
         name = f"C{number:04d}"
         opened = date(2015, 1, 1) + timedelta(days=int(rng.integers(0, 3_900)))
@@ -83,18 +84,20 @@ def _drawn(rng: np.random.Generator) -> tuple[list[Row], list[Row], list[Row], l
             assets *= float(rng.normal(1.01, 0.06))
             spend *= float(rng.normal(1.0, 0.03))
             positions.append(_position(name, _month_end(month), max(assets, 0.0), max(spend, 0.0), overdue, occupation))
+        good = number % 41 > 0 and grade <= GRADES.index("A") and overdue == "N"
+        fits[name] = good and (assets >= 500_000 or spend >= 50_000 or occupation in OCCUPATIONS[:4])
     who = rng.permutation(np.arange(1, CUSTOMERS + 1))[:APPLICATIONS]
     steps: list[Row] = []
     for number, customer in enumerate(who, 1):
-        steps += _application(rng, f"Q{number:04d}", f"C{customer:04d}")
+        steps += _application(rng, f"Q{number:04d}", f"C{customer:04d}", fits[f"C{customer:04d}"])
     return customers, grades, positions, steps
 
 
-def _application(rng: np.random.Generator, name: str, customer: str) -> list[Row]:
+def _application(rng: np.random.Generator, name: str, customer: str, fits: bool) -> list[Row]:
     """Application, review, decision and notification, as far as the data reach; every ninth is returned and handed in again."""
     day = FIRST + timedelta(days=int(rng.integers(0, 265)))
-    # Who decides does not see the rules' result: some decisions will not agree with the criteria, as in life.
-    outcome = str(rng.choice(["approved", "refused", "returned"], p=[0.62, 0.27, 0.11]))
+    # Who decides looks at documents, not at these rules: some decisions do not agree with the criteria.
+    outcome = str(rng.choice(["approved", "refused", "returned"], p=[0.85, 0.04, 0.11] if fits else [0.15, 0.74, 0.11]))
     rows = [_step(name, customer, "application", day)]
     day += timedelta(days=int(rng.integers(2, 12)))
     rows.append(_step(name, customer, "review", day, str(rng.choice(REVIEWERS))))
@@ -142,7 +145,8 @@ def _by_hand() -> tuple[list[Row], list[Row], list[Row], list[Row]]:
         return [("application", first, None), ("review", review, None), ("decision", decision, outcome)]
 
     march = flow("2026-03-02", "2026-03-06", "2026-03-10")
-    add(9001, assets="500000.00", to=march)  # the bar of assets exactly met
+    # The bar of assets exactly met, and all four steps taken.
+    add(9001, assets="500000.00", to=[*march, ("notification", "2026-03-12", None)])
     add(9002, assets="499999.99", spend="49999.99", to=march)  # a cent below both bars, and approved all the same
     add(9003, spend="50000.00", to=march)  # the bar of card spend exactly met
     add(9004, grade=(), assets="900000", to=march)  # no credit grade is known
