@@ -69,6 +69,11 @@ def build_warehouse(
             case i % 3 when 0 then 'gotone' when 1 then 'easyown' end as brand, 'north' as region
         from range(1, {customers + 1}) r(i), p"""
     )
+    for kind in ("group", "prospect", "staff", "reception"):
+        con.execute(f"create table intermediate.int_{kind}_metrics (subject_id varchar, period varchar, is_in_scope boolean)")
+    con.execute(
+        "create table intermediate.int_application_states (program_id varchar, subject_id varchar, period varchar, is_event boolean)"
+    )
     con.execute(
         """create table marts.fct_decisions as
         select 'six_star' as program_id, 'customer' as subject_type, customer_id as subject_id, period,
@@ -103,7 +108,8 @@ def build_warehouse(
     )
     con.execute("create view marts.dim_customers as select customer_id, period, brand, region from intermediate.int_customer_metrics")
     con.execute(
-        "create table marts.dim_programs as select 'six_star' as program_id, 'customer' as subject_type, 'Six stars' as name_en, '六星级' as name_zh"
+        """create table marts.dim_programs as
+        select 'six_star' as program_id, 'customer' as subject_type, 'Six stars' as name_en, '六星级' as name_zh, 'month' as clock, true as is_enabled"""
     )
     con.execute(
         """create table marts.dim_levels as

@@ -28,7 +28,7 @@ WAREHOUSE_FAULTS: dict[str, tuple[list[str], int | None]] = {
         ["insert into marts.fct_decisions select * from marts.fct_decisions where subject_id in ('c4', 'c5') and period = '2026-06'"],
         2,
     ),
-    "decisions__are_not_empty": (["insert into marts.dim_programs values ('five_star', 'group', 'Five', '五')"], 1),
+    "decisions__are_not_empty": (["insert into marts.dim_programs values ('five_star', 'group', 'Five', '五', 'month', true)"], 1),
     "decisions__status_is_known": (
         ["update marts.fct_decisions set status = 'perhaps', status_reason = 'x' where subject_id = 'c6' and period = '2026-06'"],
         1,
@@ -191,6 +191,35 @@ def test_movement_of_a_new_policy_is_counted_apart(tmp_path: Path) -> None:
     result, _, _ = gate_of(tmp_path, faults)
     assert result.passed, "a warning does not hold"
     assert "new policy" in next(c["observed"] for c in result.checks if c["check"] == "movement__is_within_budget")
+
+
+EVENT_PROGRAM = "insert into marts.dim_programs values ('accredited', 'customer', 'Accredited', '认定', 'event', true)"
+EVENTS = (
+    "insert into intermediate.int_application_states values ('accredited', 'c1', '2026-06', true), ('accredited', 'c2', '2026-06', false)"
+)
+
+
+def test_on_the_clock_of_events_only_a_subject_with_an_event_must_be_decided(tmp_path: Path) -> None:
+    assert gate_of(tmp_path / "none", [EVENT_PROGRAM])[0].passed, "a month without an event"
+    result, deployment, _ = gate_of(tmp_path / "forgotten", [EVENT_PROGRAM, EVENTS])
+    found = failed(result)
+    assert set(found) == {"decisions__are_complete"}
+    assert [(row["program_id"], row["subject_id"]) for row in keys(deployment, found["decisions__are_complete"])] == [("accredited", "c1")]
+
+
+def test_a_reception_of_the_month_must_be_decided(tmp_path: Path) -> None:
+    program = "insert into marts.dim_programs values ('vip', 'reception', 'VIP', '贵宾', 'event', true)"
+    arrivals = "insert into intermediate.int_reception_metrics values ('r1', '2026-06', true), ('r2', '2026-05', true)"
+    result, deployment, _ = gate_of(tmp_path, [program, arrivals])
+    found = failed(result)
+    assert set(found) == {"decisions__are_complete"}
+    assert [row["subject_id"] for row in keys(deployment, found["decisions__are_complete"])] == ["r1"]
+
+
+def test_movement_is_not_budgeted_on_the_clock_of_events(tmp_path: Path) -> None:
+    faults, _ = WAREHOUSE_FAULTS["movement__is_within_budget"]
+    result, _, _ = gate_of(tmp_path, [*faults, "update marts.dim_programs set clock = 'event'"])
+    assert result.passed
 
 
 def test_a_deployment_sets_its_own_budget(tmp_path: Path) -> None:
