@@ -5,6 +5,7 @@ An attribute of kind band or score gets its bands or dimensions from the policy 
 
 from __future__ import annotations
 
+import itertools
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
@@ -22,6 +23,22 @@ from orchestration.policy.subjects import CUSTOMER_COLUMNS, SUBJECT_TYPES
 
 CONTRACTS = PROJECT_ROOT / "orchestration" / "ingest" / "contracts"
 HUNDRED = Decimal(100)
+# Columns of compiled relations that are no operands.
+RESERVED = frozenset(
+    {
+        "subject_id",
+        "period",
+        "event_date",
+        "out_reason",
+        "is_in_scope",
+        "scope_reason",
+        "first_rule_id",
+        "rules_that_hold",
+        "cap_id",
+        "gap",
+        "refused_reason",
+    }
+)
 # Kinds that are a numerator over a denominator; the result is in the attribute's unit.
 PER_CENT = RANKED | {"ratio"}
 _TYPES = {"average": "decimal", "ratio": "decimal", "score": "decimal", "position": "decimal", "share": "decimal", "portion": "decimal",
@@ -117,6 +134,8 @@ def build_attributes(seed: Seed, metrics: Mapping[str, Metric]) -> dict[str, Att
 
 def _attribute(row: Row, metrics: Mapping[str, Metric], of: tuple[Attribute, ...]) -> Attribute:
     kind, type_, subject = row["kind"], row["type"], row["subject_type"]
+    if row["attribute_id"] in RESERVED or "__" in row["attribute_id"]:
+        raise row.bad("attribute_id", f"{row['attribute_id']!r} is a name that the compiled SQL uses itself", "choose another name")
     for column in ("metric_id", "months_metric_id", "divisor_metric_id", "of_attributes", "column_name"):
         if column in _USES[kind]:
             need(row, column, f"the attribute is of kind {kind}")
@@ -298,7 +317,7 @@ def _bands(rows: list[Row], attribute: Attribute, where: Row, title: str) -> tup
 def _ascending(rows: list[Row], order: str) -> list[Row]:
     """Rows in order; each has a bound above the one before, the last may have none."""
     ordered = sorted(rows, key=lambda row: int(row[order]))
-    for before, row in zip(ordered, ordered[1:], strict=False):
+    for before, row in itertools.pairwise(ordered):
         if row[order] == before[order]:
             raise row.bad(order, f"{row[order]} is the place of row {before.line} already", "give each band a place of its own")
         if before["below"] is None:
