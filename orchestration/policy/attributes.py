@@ -10,6 +10,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from decimal import Decimal
 from functools import cache
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -298,7 +299,7 @@ def _bands(rows: list[Row], attribute: Attribute, where: Row, title: str) -> tup
 def _ascending(rows: list[Row], order: str) -> list[Row]:
     """Rows in order; each has a bound above the one before, the last may have none."""
     ordered = sorted(rows, key=lambda row: int(row[order]))
-    for before, row in zip(ordered, ordered[1:], strict=False):
+    for before, row in pairwise(ordered):
         if row[order] == before[order]:
             raise row.bad(order, f"{row[order]} is the place of row {before.line} already", "give each band a place of its own")
         if before["below"] is None:
