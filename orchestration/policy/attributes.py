@@ -5,12 +5,12 @@ An attribute of kind band or score gets its bands or dimensions from the policy 
 
 from __future__ import annotations
 
+import itertools
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from decimal import Decimal
 from functools import cache
-from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +23,22 @@ from orchestration.policy.subjects import CUSTOMER_COLUMNS, SUBJECT_TYPES
 
 CONTRACTS = PROJECT_ROOT / "orchestration" / "ingest" / "contracts"
 HUNDRED = Decimal(100)
+# Columns of compiled relations that are no operands.
+RESERVED = frozenset(
+    {
+        "subject_id",
+        "period",
+        "event_date",
+        "out_reason",
+        "is_in_scope",
+        "scope_reason",
+        "first_rule_id",
+        "rules_that_hold",
+        "cap_id",
+        "gap",
+        "refused_reason",
+    }
+)
 # Kinds that are a numerator over a denominator; the result is in the attribute's unit.
 PER_CENT = RANKED | {"ratio"}
 _TYPES = {"average": "decimal", "ratio": "decimal", "score": "decimal", "position": "decimal", "share": "decimal", "portion": "decimal",
@@ -118,6 +134,8 @@ def build_attributes(seed: Seed, metrics: Mapping[str, Metric]) -> dict[str, Att
 
 def _attribute(row: Row, metrics: Mapping[str, Metric], of: tuple[Attribute, ...]) -> Attribute:
     kind, type_, subject = row["kind"], row["type"], row["subject_type"]
+    if row["attribute_id"] in RESERVED or "__" in row["attribute_id"]:
+        raise row.bad("attribute_id", f"{row['attribute_id']!r} is a name that the compiled SQL uses itself", "choose another name")
     for column in ("metric_id", "months_metric_id", "divisor_metric_id", "of_attributes", "column_name"):
         if column in _USES[kind]:
             need(row, column, f"the attribute is of kind {kind}")
@@ -151,6 +169,7 @@ def _attribute(row: Row, metrics: Mapping[str, Metric], of: tuple[Attribute, ...
     _check_parts(row, of)
     nullable = kind in {"average", "ratio", "position", "share", "portion", "nomination"}
     nullable = nullable or (metric is not None and metric.measure.aggregation == "margin")
+    nullable = nullable or (kind == "band" and of[0].may_be_null) or (kind == "first_known" and all(part.may_be_null for part in of))
     if nullable and not row["may_be_null"]:
         raise row.bad("may_be_null", _why_null(kind), "write true")
     if type_ != "category" and row["allowed_values"]:
@@ -299,7 +318,7 @@ def _bands(rows: list[Row], attribute: Attribute, where: Row, title: str) -> tup
 def _ascending(rows: list[Row], order: str) -> list[Row]:
     """Rows in order; each has a bound above the one before, the last may have none."""
     ordered = sorted(rows, key=lambda row: int(row[order]))
-    for before, row in pairwise(ordered):
+    for before, row in itertools.pairwise(ordered):
         if row[order] == before[order]:
             raise row.bad(order, f"{row[order]} is the place of row {before.line} already", "give each band a place of its own")
         if before["below"] is None:

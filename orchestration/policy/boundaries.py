@@ -90,7 +90,7 @@ class _Cases:
         else:
             for bar in condition.values:
                 yield from _around(first, bar)
-        if all(v.attribute.may_be_null for v in variables):
+        if all(v.may_be_null for v in variables):
             yield "null", None
 
     def _row(self, rule_id: str, number: Attribute, case: str, value: Value | None, made_of: Sequence[str], profile: Profile) -> None:

@@ -234,6 +234,19 @@ class Version:
         """Whether it holds for ``period``."""
         return self.valid_from <= period and (self.valid_to is None or period <= self.valid_to)
 
+    def without(self, missing: frozenset[str]) -> Version:
+        """The same version where ``missing`` entities and columns are not delivered: see :meth:`Attribute.without`."""
+
+        def conditions(items: tuple[Condition, ...]) -> tuple[Condition, ...]:
+            return tuple(replace(c, attribute=c.attribute.without(missing)) for c in items)
+
+        return replace(
+            self,
+            rules=tuple(replace(r, conditions=conditions(r.conditions)) for r in self.rules),
+            scope_rules=tuple(replace(r, conditions=conditions(r.conditions)) for r in self.scope_rules),
+            caps=tuple(replace(c, conditions=conditions(c.conditions)) for c in self.caps),
+        )
+
     @property
     def attributes(self) -> tuple[Attribute, ...]:
         """The attributes that its conditions use, in order of first use: rules, scope rules, caps."""
@@ -279,14 +292,7 @@ class Policies:
     @property
     def reach_months(self) -> int:
         """Months, the period included, that the longest window looks back; 24 for last calendar year."""
-
-        def reach(window: str) -> int:
-            found = WINDOW.fullmatch(window)
-            if found is None or found[2] is None:
-                return {"ytd": 12, "last_year": 24}.get(window, 1)
-            return int(found[2]) * (2 if found[1] else 1)
-
-        return max((reach(metric.window) for metric in self.metrics.values()), default=1)
+        return max((reach_of(metric.window) for metric in self.metrics.values()), default=1)
 
     @property
     def used_metrics(self) -> tuple[Metric, ...]:
@@ -305,6 +311,14 @@ class Policies:
     def enabled(self) -> Iterator[Program]:
         """The programs that are run, in the order of the seed."""
         return (program for program in self.programs.values() if program.enabled)
+
+
+def reach_of(window: str) -> int:
+    """Months, the period included, that a window looks back at most."""
+    found = WINDOW.fullmatch(window)
+    if found is None or found[2] is None:
+        return {"ytd": 12, "last_year": 24}.get(window, 1)
+    return int(found[2]) * (2 if found[1] else 1)
 
 
 def text_of(value: Any) -> str:

@@ -24,7 +24,7 @@ import z3
 
 from orchestration.policy.attributes import closed_values
 from orchestration.policy.cells import WINDOW
-from orchestration.policy.model import NUMERIC, Attribute, Cap, Condition, Level, Metric, Rule, ScopeRule, Value, text_of
+from orchestration.policy.model import NUMERIC, RANKED, Attribute, Cap, Condition, Level, Metric, Rule, ScopeRule, Value, text_of
 
 OTHER = "(another value)"
 CENT = Decimal("0.01")
@@ -47,9 +47,14 @@ class Variable:
     high: Decimal | None = None
     is_tied: bool = False
 
+    @property
+    def may_be_null(self) -> bool:
+        """Whether a subject that is evaluated may lack it."""
+        return may_be_null(self.attribute)
+
     def domain(self) -> Any:
         """What values it can take."""
-        parts = [] if self.attribute.may_be_null else [z3.Not(self.is_null)]
+        parts = [] if self.may_be_null else [z3.Not(self.is_null)]
         if self.codes:
             parts.append(z3.And(self.value >= 0, self.value < len(self.codes)))
         if self.low is not None:
@@ -91,6 +96,14 @@ def _bounds(attribute: Attribute) -> tuple[Decimal | None, Decimal | None]:
         if "months" in _counts(attribute.metric) and months is not None:
             high = Decimal(months) if high is None else min(high, Decimal(months))
     return low, high
+
+
+def may_be_null(attribute: Attribute) -> bool:
+    """Whether a subject that is evaluated may lack the attribute. A score is null only where all of its dimensions are left out:
+    a subject that lacks a dimension which must be there is not evaluated."""
+    if attribute.kind == "score":
+        return all(d.missing == "leave_out" and may_be_null(d.attribute) for d in attribute.dimensions)
+    return attribute.may_be_null
 
 
 def _counts(metric: Metric) -> frozenset[str]:
@@ -161,7 +174,7 @@ class Space:
         for attribute in self.named.values():
             number = attribute.of[0] if attribute.kind == "band" else attribute
             value, is_null = self.operand(number)
-            if not attribute.may_be_null:
+            if not may_be_null(attribute):
                 yield z3.Not(is_null)
             if number.attribute_id not in self.variables:
                 low, high = _bounds(number)
@@ -182,12 +195,13 @@ class Space:
                 by_metric[variable.attribute.metric.metric_id] = variable
         for name, v in variables.items():
             attribute = v.attribute
-            if attribute.kind in {"position", "share"} and _is_made(attribute.of[0], variables):
+            if attribute.kind in RANKED and _is_made(attribute.of[0], variables):
                 amount, lacking = self.operand(attribute.of[0], variables)
+                last = 0 if attribute.kind == "portion" else 100
                 tie(
                     [name, *_made_of(attribute.of[0], variables)],
                     z3.Implies(lacking, v.is_null),
-                    z3.Or(v.is_null, (amount <= 0) == (v.value == 100)),
+                    z3.Or(v.is_null, (amount <= 0) == (v.value == last)),
                 )
             if attribute.kind == "average" and attribute.metric and attribute.months:
                 total, months = by_metric.get(attribute.metric.metric_id), by_metric.get(attribute.months.metric_id)
@@ -263,7 +277,7 @@ class Space:
             other = v.attribute
             if name in names:
                 continue
-            if other.kind in {"position", "share", "portion"} and other.of[0].attribute_id == attribute.attribute_id:
+            if other.kind in RANKED and other.of[0].attribute_id == attribute.attribute_id:
                 directions[name] = ">=" if other.kind == "portion" else "<="
             elif any(d.attribute.attribute_id == attribute.attribute_id for d in other.dimensions):
                 own = [d for d in other.dimensions if d.attribute.attribute_id == attribute.attribute_id]

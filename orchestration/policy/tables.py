@@ -149,7 +149,7 @@ class Table:
             yield self._finding("error", "gap", None, f"no rule of {self.title} holds for some subjects", remedy, model)
         for name, variable in variables.items():
             others = [z3.Not(v.is_null) for other, v in variables.items() if other != name]
-            if not variable.attribute.may_be_null:
+            if not variable.may_be_null:
                 continue
             hole = [nothing, variable.is_null, *others]
             if (model := _model(self.solver, *hole)) is not None and (not known_gap or self._matters(variable, hole)):
