@@ -72,8 +72,8 @@ class _Cases:
             for case, value in self._values(condition, number, [self.space.variables[name] for name in made_of]):
                 # Of a first known attribute the first part decides; it is null where all parts are.
                 given = dict.fromkeys(made_of) if value is None else {made_of[0]: value}
-                variables = {name: base[name] for name in self.space.variables} | given
-                if self.space.is_possible(variables, given):
+                variables = self.space.nearest({name: base[name] for name in self.space.variables}, given)
+                if variables is not None:
                     self._row(rule_id, number, case, value, made_of, self.space.complete(variables))
         return True
 

@@ -87,7 +87,7 @@ def _window_months(metric: Metric) -> int | None:
     return int(found[2]) if found and found[2] else None if metric.window == "total" else 12
 
 
-def _bounds(attribute: Attribute) -> tuple[Decimal | None, Decimal | None]:
+def bounds(attribute: Attribute) -> tuple[Decimal | None, Decimal | None]:
     """Lowest and highest value: as declared, and as a count cannot be otherwise."""
     low, high = attribute.minimum, attribute.maximum
     if attribute.kind == "metric" and attribute.metric and "count" in _counts(attribute.metric):
@@ -100,9 +100,11 @@ def _bounds(attribute: Attribute) -> tuple[Decimal | None, Decimal | None]:
 
 def may_be_null(attribute: Attribute) -> bool:
     """Whether a subject that is evaluated may lack the attribute. A score is null only where all of its dimensions are left out:
-    a subject that lacks a dimension which must be there is not evaluated."""
+    a subject that lacks a dimension which must be there is not evaluated. A position is null only where its amount is."""
     if attribute.kind == "score":
         return all(d.missing == "leave_out" and may_be_null(d.attribute) for d in attribute.dimensions)
+    if attribute.kind in {"position", "band"}:
+        return may_be_null(attribute.of[0])
     return attribute.may_be_null
 
 
@@ -142,7 +144,7 @@ class Space:
     def _variable(self, attribute: Attribute, conditions: Sequence[Condition], cuts: Collection[Fraction], levels: Sequence[Level]) -> Variable:  # fmt: skip
         name = attribute.attribute_id
         is_null = z3.Bool(f"{name} is null")
-        low, high = _bounds(attribute)
+        low, high = bounds(attribute)
         if attribute.type in NUMERIC or attribute.type == "date":
             sort = z3.Real if attribute.type == "decimal" else z3.Int
             return Variable(attribute, sort(name), is_null, (), tuple(sorted(cuts)), low, high)
@@ -177,7 +179,7 @@ class Space:
             if not may_be_null(attribute):
                 yield z3.Not(is_null)
             if number.attribute_id not in self.variables:
-                low, high = _bounds(number)
+                low, high = bounds(number)
                 yield z3.Or(is_null, z3.And([*([value >= _number(low)] if low is not None else []), *([value <= _number(high)] if high is not None else [])]))  # fmt: skip
 
     def _ties(self, variables: Mapping[str, Variable]) -> tuple[list[Any], set[str]]:
@@ -200,7 +202,7 @@ class Space:
                 last = 0 if attribute.kind == "portion" else 100
                 tie(
                     [name, *_made_of(attribute.of[0], variables)],
-                    z3.Implies(lacking, v.is_null),
+                    v.is_null == lacking if attribute.kind == "position" else z3.Implies(lacking, v.is_null),
                     z3.Or(v.is_null, (amount <= 0) == (v.value == last)),
                 )
             if attribute.kind == "average" and attribute.metric and attribute.months:
@@ -209,9 +211,9 @@ class Space:
                     tie([name, months.attribute.attribute_id], v.is_null == z3.Or(months.is_null, months.value == 0))
                 window = _window_months(attribute.months)
                 if total and window and window <= MOST_MONTHS and attribute.months.aggregation == "months":
-                    quotients = [
-                        z3.And(total.value == v.value * n, months.value == n if months else True) for n in range(1, window + 1)
-                    ]  # fmt: skip
+                    # A constant of its own where no rule asks for the months: they stay as they are where the sum rises.
+                    count = months.value if months else z3.Int(f"{attribute.months.metric_id} of a subject")
+                    quotients = [z3.And(total.value == v.value * n, count == n) for n in range(1, window + 1)]
                     names = [name, total.attribute.attribute_id, *([months.attribute.attribute_id] if months else [])]
                     tie(names, z3.Or(v.is_null, total.is_null, *quotients))
         for (one, v), (other, w) in combinations(variables.items(), 2):
@@ -252,10 +254,10 @@ class Space:
         low: Decimal | None = None
         for band in item.attribute.bands:
             if condition_holds(item, band.band_id, self.ranks):
-                bounds = [z3.Not(is_null)]
-                bounds += [] if low is None else [value >= _number(low)]
-                bounds += [] if band.below is None else [value < _number(band.below)]
-                parts.append(z3.And(bounds))
+                inside = [z3.Not(is_null)]
+                inside += [] if low is None else [value >= _number(low)]
+                inside += [] if band.below is None else [value < _number(band.below)]
+                parts.append(z3.And(inside))
             low = band.below
         return z3.Or(parts)
 
@@ -316,18 +318,32 @@ class Space:
         """The variables that an attribute is made of, that which decides first."""
         return _made_of(attribute, self.variables)
 
-    def is_possible(self, values: Mapping[str, Value | None], moved: Collection[str]) -> bool:
-        """Whether a profile of which ``moved`` were changed is one that a subject can have."""
-        if not any(self.variables[name].is_tied for name in moved):
-            return True
+    def nearest(self, values: Mapping[str, Value | None], given: Mapping[str, Value | None]) -> dict[str, Value | None] | None:
+        """A profile like ``values`` with ``given`` in it, in which attributes tied to them follow; None if no subject can have it."""
+        wanted = {**values, **given}
+        if not any(self.variables[name].is_tied for name in given):
+            return wanted
         solver = z3.Solver()
-        solver.add(self.domain)
+        solver.add(self.domain, *(self._is(name, wanted[name]) for name, v in self.variables.items() if name in given or not v.is_tied))
+        if solver.check() != z3.sat:
+            return None
         for name, v in self.variables.items():
-            value = values[name]
-            solver.add(v.is_null == (value is None))
-            if value is not None:
-                solver.add(v.value == (v.codes.index(value) if v.codes else _number(value)))
-        return bool(solver.check() == z3.sat)
+            for wish in (self._is(name, wanted[name]), z3.Not(v.is_null)) if v.is_tied and name not in given else ():
+                solver.push()
+                solver.add(wish)
+                if solver.check() == z3.sat:
+                    break
+                solver.pop()
+        solver.check()
+        model = solver.model()
+        return {**wanted, **{name: self.value_of(v, model) for name, v in self.variables.items() if v.is_tied and name not in given}}
+
+    def _is(self, name: str, value: Value | None) -> Any:
+        variable = self.variables[name]
+        if value is None:
+            return variable.is_null
+        found = variable.codes.index(value) if variable.codes else _number(value)
+        return z3.And(z3.Not(variable.is_null), variable.value == found)
 
     def shown_as(self, name: str) -> str:
         """The attribute by which rules speak of a variable: itself, or what is made of it."""
@@ -416,6 +432,8 @@ def _ties_of_two(v: Variable, w: Variable) -> Iterator[Any]:
     one, other = v.attribute, w.attribute
     either_null = z3.Or(v.is_null, w.is_null)
     if one.kind == "position" and other.kind == "share" and one.of[0].attribute_id == other.of[0].attribute_id:
+        # Nobody has a share where nobody's amount is positive, and then all come last.
+        yield z3.If(v.is_null, w.is_null, z3.Or(z3.Not(w.is_null), v.value == 100))
         # The highest k of n subjects hold at least k/n of the positive sum.
         yield z3.Or(either_null, z3.And(w.value >= v.value, (v.value == 0) == (w.value == 0), (v.value == 100) == (w.value == 100)))
     if not (
@@ -469,7 +487,10 @@ def _plain(value: Fraction, variable: Variable) -> Decimal:
     if low is not None and high is not None:
         wishes += [(low + high) / 2]
     for wish in wishes:
-        if (low is None or low < wish) and (high is None or wish < high):
+        # A bar is on one side only; what a number can be at least and at most is among its values.
+        above_low = low is None or low < wish or (not below and low == wish)
+        below_high = high is None or wish < high or (not above and high == wish)
+        if above_low and below_high:
             return _decimal(wish)
     return _decimal(value)
 

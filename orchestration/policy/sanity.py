@@ -8,7 +8,7 @@ from decimal import Decimal
 
 from orchestration.policy.finding import Finding, finding_at
 from orchestration.policy.model import Attribute, Cap, Dimension, Policies, Program, Rule, ScopeRule, Value, Version
-from orchestration.policy.profiles import condition_holds
+from orchestration.policy.profiles import bounds, condition_holds, may_be_null
 
 HUNDRED = Decimal(100)
 # Score of a number that is not known, by `missing`; where the others share the weight there is none.
@@ -84,8 +84,8 @@ def _idle(version: Version, score: Attribute, dimension: Dimension) -> Iterator[
     if scores is None or len(scores) > 1:
         return
     (constant,) = scores
-    known = "every subject" if not dimension.attribute.may_be_null else "every subject that has it"
-    if dimension.attribute.may_be_null and _MISSING.get(dimension.missing) != constant:
+    known = "every subject" if not may_be_null(dimension.attribute) else "every subject that has it"
+    if may_be_null(dimension.attribute) and _MISSING.get(dimension.missing) != constant:
         what = f"gives {known} {constant:f}, so that it tells only who has none"
     else:
         what = f"gives {known} {constant:f}, so that it changes no order"
@@ -97,7 +97,7 @@ def _idle(version: Version, score: Attribute, dimension: Dimension) -> Iterator[
 
 
 def _range(attribute: Attribute) -> str:
-    low, high = attribute.minimum, attribute.maximum
+    low, high = bounds(attribute)
     if low is None and high is None:
         return "has no bounds"
     return f"is {'any number' if low is None else f'{low:f}'} to {'any number' if high is None else f'{high:f}'}"
@@ -105,7 +105,7 @@ def _range(attribute: Attribute) -> str:
 
 def _scores(dimension: Dimension) -> set[Decimal] | None:
     """The scores that a known number can get; None for many."""
-    lowest, highest = dimension.attribute.minimum, dimension.attribute.maximum
+    lowest, highest = bounds(dimension.attribute)
     if dimension.scaling == "min_max":
         if dimension.high is not None and lowest is not None and lowest >= dimension.high:
             return {HUNDRED}
