@@ -25,7 +25,7 @@ def changed_past(policies: Policies, released: Released) -> list[Finding]:
     A program that is new, switched off or gone is no change of its versions.
     """
     declared = {(row["program_id"], row["version"], row["policy_hash"]) for row in _valid_declarations(policies)}
-    changes: dict[tuple[str, str, str, Version | None], list[str]] = defaultdict(list)
+    changes: dict[tuple[str, str, str, str | None], list[str]] = defaultdict(list)
     programs = {program.program_id: program for program in policies.enabled()}
     for period, decided in sorted(released.items()):
         for name, policy_hash in sorted(decided.items()):
@@ -36,10 +36,10 @@ def changed_past(policies: Policies, released: Released) -> list[Finding]:
             if now and (now.version, now.policy_hash) == (version, policy_hash):
                 continue
             if now is None or (program_id, now.version, now.policy_hash) not in declared:
-                changes[program_id, version, policy_hash, now].append(period)
+                changes[program_id, version, policy_hash, now.version if now else None].append(period)
     return [
-        _finding(policies, programs[program_id], version, policy_hash, now, periods)
-        for (program_id, version, policy_hash, now), periods in changes.items()
+        _finding(policies, programs[program_id], version, policy_hash, programs[program_id].version_for(periods[0]), periods)
+        for (program_id, version, policy_hash, _), periods in changes.items()
     ]
 
 

@@ -27,6 +27,10 @@ Rules = Sequence[tuple[str, str, Sequence[tuple[str, str, str]]]]
 def table(seeds):
     """The six-star program, with further attributes to compare."""
     seeds.set("programs", 2, "monotone_in", "")
+    for seed in ("scope_rules", "caps"):
+        seeds.write(seed, seeds.rows(seed)[:1])
+    for column in ("validity_months", "grace_months", "fall"):
+        seeds.set("policy_versions", 2, column, "")
     seeds.add(
         "attributes",
         {"attribute_id": "t_sum", "type": "decimal", "metric_id": "spend_6m_amount", **METRIC},
