@@ -71,10 +71,10 @@ Rules = Sequence[tuple[str, str, Sequence[tuple[str, str, str]]]]
 class SeedFolder:
     """A complete folder of seeds with the six-star program alone, which a test may spoil."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, *programs: str) -> None:
         self.folder = folder
         shutil.copytree(PROJECT_ROOT / "seeds", folder, ignore=shutil.ignore_patterns("*.yaml", "*.md"))
-        self.only("six_star")
+        self.only(*(programs or ("six_star",)))
 
     def only(self, *programs: str) -> None:
         """Keep the rows of these programs and of no other."""
