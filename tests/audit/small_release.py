@@ -53,6 +53,7 @@ feeds:
       reason: why
       requester_id: asked_by
       approver_id: approved_by
+      approved_date: first_day
       start_date: first_day
       end_date: last_day
   - entity: points
