@@ -201,7 +201,7 @@ def explain(
         columns=columns,
         nominations=nominations,
         applications=applications,
-        deliveries=deliveries(ledger, found["release"]),
+        deliveries=deliveries(ledger, found["release"], policies, program.program_id),
         unit=deployment.config.currency,
         next_review=outlook(decision, program, version) if version else None,
         steps=steps,

@@ -148,10 +148,12 @@ def read_steps(decision: dict[str, Any]) -> list[dict[str, Any]]:
     return list(json.loads(decision["steps"] or "[]"))
 
 
-def deliveries(ledger: Ledger, release: str) -> list[dict[str, Any]]:
-    """Deliveries whose rows came from this release."""
+def deliveries(ledger: Ledger, release: str, policies: Policies, program_id: str) -> list[dict[str, Any]]:
+    """Deliveries of levels of this program whose rows came from this release."""
+    others = {row["channel_id"] for row in policies.seeds["channels"] if row["program_id"] != program_id}
+    mine = {row["channel_id"] for row in policies.seeds["channels"] if row["program_id"] == program_id}
     return [
         {key: entry.payload[key] for key in ("channel", "catalog", "as_of_period", "path", "sha256")} | {"at": entry.at}
         for entry in ledger.entries("delivery")
-        if entry.payload["release"] == release
+        if entry.payload["release"] == release and entry.payload["channel"] not in others - mine
     ]

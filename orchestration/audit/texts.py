@@ -34,7 +34,7 @@ TEXTS: dict[str, dict[Lang, str]] = {
     "why": {"en": "Why this level", "zh": "定级原因"},
     "out_of_scope": {"en": "Not graded: out of scope ({reason}).", "zh": "未评级：不在评级范围({reason})。"},
     "not_evaluated": {"en": "Not evaluated: {reason}.", "zh": "未评估：{reason}。"},
-    "reason_left": {"en": "left", "zh": "已离网"},
+    "reason_left": {"en": "left", "zh": "已离开"},
     "reason_needs": {"en": "needs {what}", "zh": "缺少 {what}"},
     "reason_several": {"en": "several rules hold, and only one may", "zh": "多条规则同时成立，而只允许一条"},
     "reason_none": {"en": "no rule holds", "zh": "没有规则成立"},
@@ -138,6 +138,10 @@ TEXTS: dict[str, dict[Lang, str]] = {
     "window_month": {"en": "{period}  {value}  (rows: {rows})", "zh": "{period}  {value}  ({rows} 行)"},
     "window_empty": {"en": "other months: 0", "zh": "其余月份：0"},
     "window_traced": {"en": "The landed rows add up to exactly this value.", "zh": "落地各行合计与该值完全一致。"},
+    "window_active": {
+        "en": "The months above 0 are counted; the amounts are those of the landed rows.",
+        "zh": "计入金额大于 0 的月份，各月金额为落地各行合计。",
+    },
     "window_unknown": {
         "en": "Not known: a landed row that counts lacks its cost.",
         "zh": "未知：计入的落地行中有缺少成本者。",
@@ -288,7 +292,7 @@ TEXTS: dict[str, dict[Lang, str]] = {
     "policy_end": {"en": " to {end}", "zh": "，至 {end} 止"},
     "policy_hash": {"en": "Policy hash {hash}", "zh": "政策哈希 {hash}"},
     "policy_life": {
-        "en": "A level is held for {validity} months, then for {grace} months of grace, and falls {fall}.",
+        "en": "Months of validity: {validity}; of grace: {grace}; a level then falls {fall}.",
         "zh": "级别有效 {validity} 个月，另有 {grace} 个月宽限，其后{fall}。",
     },
     "fall_to_qualified": {"en": "to the qualified level", "zh": "降至达标级别"},
@@ -327,6 +331,8 @@ TEXTS: dict[str, dict[Lang, str]] = {
     "unit_members": {"en": "members", "zh": "个成员"},
     "unit_persons": {"en": "persons", "zh": "人"},
     "unit_measures": {"en": "measures", "zh": "项指标"},
+    "unit_measurements": {"en": "measurements", "zh": "次测量"},
+    "unit_roles": {"en": "roles", "zh": "个角色"},
 }
 
 

@@ -14,10 +14,19 @@ from orchestration.policy.load import clock_of
 
 
 def windows(e: Explanation, lang: Lang) -> list[list[str]]:
-    """A section for each metric, those that the matched rule looks at first."""
+    """A section for each metric, those that the matched rule looks at first. Rows that two metrics share are listed once."""
     attributes = [v.condition.attribute for v in e.matched.conditions] if e.matched else []
     decisive = {metric.metric_id for a in attributes for metric in a.metrics}
-    return [_window(e, w, lang) for w in sorted(e.windows, key=lambda w: w.metric.metric_id not in decisive)]
+    sections = []
+    listed: set[tuple[tuple[str, int], ...]] = set()
+    for w in sorted(e.windows, key=lambda w: w.metric.metric_id not in decisive):
+        lines = _window(e, w, lang)
+        places = tuple((row.file, row.row) for row in w.rows)
+        if places and places not in listed:
+            listed.add(places)
+            lines += _rows(w, lang)
+        sections.append(lines)
+    return sections
 
 
 def _window(e: Explanation, w: Window, lang: Lang) -> list[str]:
@@ -33,12 +42,9 @@ def _window(e: Explanation, w: Window, lang: Lang) -> list[str]:
         lines.append("  " + text(lang, "window_month", period=month.period, value=found, rows=f"{month.rows:,}"))
     if len(with_rows) < len(w.months):
         lines.append("  " + text(lang, "window_empty"))
-    lines.append("  " + text(lang, "window_unknown" if w.traced is None else "window_traced"))
-    if w.members:
-        lines += _members(w, lang)
-    if w.rows:
-        lines += _rows(w, lang)
-    return lines
+    key = "window_active" if w.metric.aggregation == "months" else "window_unknown" if w.traced is None else "window_traced"
+    lines.append("  " + text(lang, key))
+    return lines + _members(w, lang) if w.members else lines
 
 
 def _members(w: Window, lang: Lang) -> list[str]:
