@@ -206,6 +206,8 @@ def found_text(e: Explanation, reading: Reading, lang: Lang) -> str:
 
 def _unknown(reading: Reading, lang: Lang) -> str:
     a = reading.attribute
+    if a.kind == "band":
+        return _unknown(reading.parts[0], lang)
     divisor = a.months if a.kind == "average" else a.divisor
     if divisor is not None and not (reading.operands[divisor.metric_id] or 0) > 0:
         return text(lang, "found_no_service") if divisor.is_service else text(lang, "found_no_divisor", name=words.name(divisor, lang))
