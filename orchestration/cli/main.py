@@ -88,15 +88,22 @@ def demo_command(context: Context, customers: int, months: int, seed: int, last:
 
 
 @command(main, "explain")
-@click.argument("customer")
-@click.option("--program", default="six_star", show_default=True, help="Program id.")
+@click.argument("subject")
+@click.option("--program", default=None, help="Program id. Default: the first program that the deployment runs.")
 @click.option("--period", required=True, help="Period, e.g. 2026-06.")
+@click.option("--release", default=None, help="Release, e.g. 2026-06.r1. Default: the one that readers see.")
 @click.option("--lang", type=click.Choice(["en", "zh"]), default="en", show_default=True, help="Language of the text.")
-def explain_command(context: Context, customer: str, program: str, period: str, lang: Literal["en", "zh"]) -> None:
-    """Say why CUSTOMER has the level: bills, window values, the matched rule, and why not the level above."""
+def explain_command(
+    context: Context, subject: str, program: str | None, period: str, release: str | None, lang: Literal["en", "zh"]
+) -> None:
+    """Say why SUBJECT (the id of a customer, group, prospect, staff member or reception) has the level.
+
+    The matched rule with every value, why not the level above, the steps of the life cycle, and the landed rows behind it all.
+    Exit 4 if evidence, rules or landed rows give another result than was released.
+    """
     from orchestration.audit import explain, render
 
-    explanation = explain(context.deployment, context.ledger, customer, program, parse_period(period))
+    explanation = explain(context.deployment, context.ledger, subject, program, parse_period(period), release)
     context.result(explanation.as_json(), lambda: click.echo(render(explanation, lang)))
 
 
