@@ -45,7 +45,7 @@
         "__PROSPECT_SUBJECTS__": ref("int_prospect_metrics"),
         "__STAFF_SUBJECTS__": ref("int_staff_metrics"),
         "__RECEPTION_SUBJECTS__": ref("int_reception_metrics"),
-    } if name == "decisions" else {} -%}
+    } if name in ["decisions", "order_values"] else {} -%}
     {%- set replaced = namespace(text=text) -%}
     {%- for placeholder, relation in (of_subjects | dictsort) + (of_decisions | dictsort) -%}
         {%- set replaced.text = replaced.text | replace(placeholder, relation | string) -%}

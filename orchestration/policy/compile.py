@@ -11,6 +11,7 @@ from textwrap import indent
 
 from orchestration.policy import inputs, sql
 from orchestration.policy.inputs import lacking
+from orchestration.policy.lists import order_values
 from orchestration.policy.model import NUMERIC, RANKED, Condition, Level, Metric, Policies, Program, Rule, Version
 from orchestration.policy.operands import AMOUNT, SCORE, all_attributes, operands
 from orchestration.policy.relations import customer_extras, is_month_metric, subject_relation
@@ -73,6 +74,7 @@ def compile_policies(
         "customer_extras": customer_extras(policies, missing),
         **{f"{kind}_subjects": subject_relation(policies, kind, missing) for kind in SUBJECT_TYPES if kind != "customer"},
         "decisions": _decisions(policies, periods, missing),
+        "order_values": order_values(policies, missing),
     }
 
 

@@ -15,8 +15,8 @@ from hypothesis import strategies as st
 
 from orchestration.errors import BadInput
 from orchestration.policy import compile_policies, store_policies
-from orchestration.policy.used import months_reached
 from orchestration.policy.model import Condition
+from orchestration.policy.used import months_reached
 
 
 def spend(amount: str, months: int = 6, brand: str | None = "easyown", points: int = 0) -> dict[str, Any]:
@@ -238,7 +238,10 @@ def retail(seeds) -> None:
     program = seeds.rows("programs")
     seeds.write(
         "programs",
-        [program[0], ["retail_star", "Retail stars", "零售星级", "customer", "decision_table", "first", "month", "", "spend_12m", "true", ""]],
+        [
+            program[0],
+            ["retail_star", "Retail stars", "零售星级", "customer", "decision_table", "first", "month", "", "spend_12m", "true", ""],
+        ],
     )
     head = seeds.rows("levels")[0]
     seeds.write("levels", [head, *(["retail_star", f"star_{n}", str(n), f"{n}", f"{n}", "", ""] for n in (1, 2, 3))])
@@ -343,7 +346,9 @@ def test_seeds_are_stored_typed_beside_the_compiled_sql(seeds):
     policies = seeds.load()
     for _ in range(2):
         store_policies(con, policies, compile_policies(policies))
-    assert con.execute("select count(*), max(rank) from policy.levels where typeof(rank) = 'BIGINT' and program_id = 'six_star'").fetchone() == (6, 6)
+    assert con.execute(
+        "select count(*), max(rank) from policy.levels where typeof(rank) = 'BIGINT' and program_id = 'six_star'"
+    ).fetchone() == (6, 6)
     assert con.execute("select allowed_values from policy.attributes where attribute_id = 'brand'").fetchone() == ("gotone|easyown|mzone",)
     assert con.execute("select count(*) from policy.charge_types where counts_as_spend").fetchone() == (6,)
     assert con.execute("select count(*) from ctl.compiled_sql").fetchone() == (len(compile_policies(policies)),)
