@@ -169,6 +169,7 @@ def _attribute(row: Row, metrics: Mapping[str, Metric], of: tuple[Attribute, ...
     _check_parts(row, of)
     nullable = kind in {"average", "ratio", "position", "share", "portion", "nomination"}
     nullable = nullable or (metric is not None and metric.measure.aggregation == "margin")
+    nullable = nullable or (kind == "band" and of[0].may_be_null) or (kind == "first_known" and all(part.may_be_null for part in of))
     if nullable and not row["may_be_null"]:
         raise row.bad("may_be_null", _why_null(kind), "write true")
     if type_ != "category" and row["allowed_values"]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -14,6 +15,7 @@ from orchestration.policy.model import NUMERIC, Attribute, Cap, Condition, Level
 from orchestration.policy.reader import Row, Seed, close_match
 from orchestration.policy.subjects import SUBJECT_TYPES
 
+HASH = re.compile(r"[0-9a-f]{64}")
 # Seeds whose rows belong to one version of a program.
 VERSIONED = ("bands", "score_dimensions", "score_bands", "scope_rules", "caps", "contact_plans", "target_lists", "checklists")
 # What the decision table of a method must rest on: kinds, and how many attributes of them.
@@ -66,6 +68,14 @@ class _Rows:
             conditions[row["program_id"], row["version"], row["rule_id"]].append(row)
         for name in VERSIONED:
             by_version(name)
+        for row in seeds["restatements"]:
+            known(row)
+            if not HASH.fullmatch(row["policy_hash"]):
+                raise row.bad(
+                    "policy_hash",
+                    f"{row['policy_hash']!r} is no hash of a policy version",
+                    "write all 64 digits, as `tierhouse policy check` names them where the change is refused, or with --json",
+                )
         return cls(rules, conditions, by_version("scope_rules"), by_version("caps"), VersionParts.of(seeds, attributes))
 
 
