@@ -77,6 +77,7 @@ class Deployment:
         self.policies = folder / config.policies
         self.landing = self.data / "landing"
         self.quarantine = self.data / "quarantine"
+        self.waiting = self.data / "waiting"
         self.vault = self.data / "vault.duckdb"
         self.warehouse = self.data / "warehouse.duckdb"
         self.ledger = self.data / "ledger.sqlite"

@@ -50,11 +50,12 @@ def main() -> None:
 
 @command(main, "ingest")
 @click.option("--source", "sources", multiple=True, help="Only this source (may be repeated).")
-def ingest_command(context: Context, sources: tuple[str, ...]) -> None:
+@click.option("--again", is_flag=True, help="Land all files anew of the feeds whose mapping has changed.")
+def ingest_command(context: Context, sources: tuple[str, ...], again: bool) -> None:
     """Land new drops: typed copies of good rows, quarantine with reasons for the rest."""
     from orchestration.ingest import ingest
 
-    report = ingest(context.deployment, context.ledger, sources=list(sources) or None, say=context.say)
+    report = ingest(context.deployment, context.ledger, sources=list(sources) or None, again=again, say=context.say)
 
     def render() -> None:
         from orchestration.cli.summary import print_ingest
@@ -246,17 +247,17 @@ def policy_check_command(context: Context, boundaries: str | None) -> None:
 @command(main, "status")
 def status_command(context: Context) -> None:
     """Show what is landed, which periods are open and why, and what is released."""
-    from orchestration.ingest import open_periods
+    from orchestration.ingest import open_periods, standing_drops
     from orchestration.release import current_catalog
 
-    landed = context.ledger.entries("drop_landed")
+    landed = [drop.payload for drop in standing_drops(context.ledger)]
     opened = open_periods(context.deployment, context.ledger)
     catalog = current_catalog(context.deployment)
     value: dict[str, Any] = {
         "deployment": context.deployment.name,
         "files_landed": len(landed),
-        "rows_landed": sum(e.payload["landed"] for e in landed),
-        "rows_quarantined": sum(e.payload["quarantined"] for e in landed),
+        "rows_landed": sum(drop["landed"] for drop in landed),
+        "rows_quarantined": sum(drop["quarantined"] for drop in landed),
         "open_periods": opened,
         "catalog": catalog,
     }

@@ -11,7 +11,6 @@ from __future__ import annotations
 import bisect
 import csv
 import gzip
-import hashlib
 import io
 import zlib
 from collections.abc import Iterable, Iterator
@@ -22,7 +21,8 @@ from typing import BinaryIO
 import duckdb
 
 from orchestration.errors import Failed
-from orchestration.ingest.expressions import literal, quoted
+from orchestration.ingest.files import sha256_file
+from orchestration.sqltext import literal, quoted
 
 CHUNK = 1 << 22
 BOM = b"\xef\xbb\xbf"
@@ -111,16 +111,14 @@ def _open(path: Path) -> BinaryIO:
         raise Failed(f"the file cannot be read: {err.strerror}", str(path), "give the process permission to read it") from err
 
 
-def sha256_of(path: Path) -> tuple[str, int]:
-    """SHA-256 and size of the drop as delivered."""
+def sha256_of(path: Path) -> str:
+    """SHA-256 of the drop as delivered; Unreadable if it has no bytes of its own."""
     if path.is_dir():
         raise Unreadable("it is a folder, not a file")
-    digest, size = hashlib.sha256(), 0
-    with _open(path) as file:
-        while chunk := file.read(CHUNK):
-            digest.update(chunk)
-            size += len(chunk)
-    return digest.hexdigest(), size
+    if path.is_symlink() and not path.exists():
+        raise Unreadable("it is a link that leads to no file")
+    _open(path).close()
+    return sha256_file(path)
 
 
 def _blocks(path: Path) -> Iterator[bytes]:
