@@ -324,16 +324,14 @@ def _land(
         except Changed as err:
             report.refused.append({"source": feed.source, "entity": feed.entity, "file": item.name, "message": str(err)})
             continue
-        except duckdb.InvalidInputException as err:
-            # The reader itself gave up: the file is no CSV, or no Parquet, after all.
-            _refuse(
-                ledger,
-                feed,
-                item.name,
-                item.arrival.sha256,
-                f"it cannot be read as {feed.config.format}: {str(err).splitlines()[0]}",
-                report,
-            )
+        except duckdb.Error as err:
+            if not _is_unreadable(item, err):
+                raise
+            message = f"it cannot be read as {feed.config.format}: {str(err).splitlines()[0]}"
+            _refuse(ledger, feed, item.name, item.arrival.sha256, message, report)
+            if isinstance(err, (duckdb.InternalException, duckdb.FatalException)):
+                remedy = "take it out of the drops folder and run again: the drops after it were not looked at"
+                raise BadInput(f"the drop is damaged: {message}", item.name, remedy) from err
             continue
         finally:
             _clean(con, deployment, small=payload is not None and item.path.stat().st_size < _SMALL)
@@ -344,6 +342,21 @@ def _land(
             unsaid, said = [], time.monotonic()
     if unsaid:
         say(_progress(unsaid))
+
+
+def _is_unreadable(item: _New, err: duckdb.Error) -> bool:
+    """Whether an error of the scan is the file's fault: it is no CSV, or no Parquet, after all."""
+    if isinstance(err, duckdb.InvalidInputException):
+        return True
+    if item.feed.config.format != "parquet":
+        return False
+    # Damaged Parquet gives errors of every class; reading the file and nothing else tells, on a connection that is whole.
+    with duckdb.connect() as con:
+        try:
+            con.execute(f"select max(hash(t)) from read_parquet({literal(str(item.path))}, hive_partitioning = false) as t").fetchall()
+        except duckdb.Error:
+            return True
+    return False
 
 
 def _progress(files: list[FileReport]) -> str:
