@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import signal
 
-# Every durable step, in the order in which a run takes them. The kill test runs through this list.
+# Every durable step, in the order in which a run takes them. A test proves that each of them is killed at.
 FAILPOINTS = (
     "ingest.again_recorded",
     "ingest.vault_written",

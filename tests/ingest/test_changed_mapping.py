@@ -85,7 +85,10 @@ def test_a_mapping_that_does_not_fit_the_landed_files_stops_it(shop: Any, bills_
     assert shop.ledger.head() == head
 
 
-@pytest.mark.parametrize("point", ["ingest.again_recorded", "ingest.landing_written", "ingest.file_recorded", "ingest.file_recorded:2"])
+KILLED_AT = ("ingest.again_recorded", "ingest.landing_written", "ingest.file_recorded", "ingest.file_recorded:2")
+
+
+@pytest.mark.parametrize("point", KILLED_AT)
 def test_killed_half_way_the_next_ingest_goes_on_with_it(shop: Any, point: str) -> None:
     assert in_a_process(shop, again=True, TIERHOUSE_FAILPOINT=point).returncode == -signal.SIGKILL
     shop.ingest()

@@ -142,7 +142,10 @@ def test_a_held_period_opens_when_the_rows_that_were_bad_are_admitted(shop: Any)
     assert shop.ingest().held_periods == {}
 
 
-@pytest.mark.parametrize("point", ["ingest.file_recorded", "ingest.readmission_written", "ingest.readmission_recorded"])
+KILLED_AT = ("ingest.file_recorded", "ingest.readmission_written", "ingest.readmission_recorded")
+
+
+@pytest.mark.parametrize("point", KILLED_AT)
 def test_killed_half_way_the_next_ingest_admits_the_rest(shop: Any, point: str) -> None:
     for number in (1, 2):
         shop.bills(f"bills_{number}.csv", f"a{number},d1,c1,2025-01,voice,1,CNY", f"b{number},d1,c2,2025-01,voice,2,CNY")
