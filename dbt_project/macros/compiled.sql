@@ -25,3 +25,30 @@
         {%- endif -%}
     {%- endfor -%}
 {%- endmacro %}
+
+{#
+    A compiled relation, its placeholders replaced by the models that they stand for. The list is the whole set that the compiler
+    writes (orchestration/policy/sql.py); dbt must see every ref while it parses, so that models are built in order.
+#}
+{% macro compiled_relation(name) -%}
+    {%- set text = compiled(name) -%}
+    {%- set of_subjects = {
+        "__MONTHS__": ref("int_customer_months"),
+        "__POINTS_MONTHS__": ref("int_points_months"),
+    } -%}
+    {%- set of_decisions = {
+        "__METRICS__": ref("int_customer_metrics"),
+        "__NOMINATIONS__": ref("int_approved_nominations"),
+        "__EXTRAS__": ref("int_customer_extras"),
+        "__APPLICATIONS__": ref("int_application_states"),
+        "__GROUP_SUBJECTS__": ref("int_group_metrics"),
+        "__PROSPECT_SUBJECTS__": ref("int_prospect_metrics"),
+        "__STAFF_SUBJECTS__": ref("int_staff_metrics"),
+        "__RECEPTION_SUBJECTS__": ref("int_reception_metrics"),
+    } if name in ["decisions", "order_values"] else {} -%}
+    {%- set replaced = namespace(text=text) -%}
+    {%- for placeholder, relation in (of_subjects | dictsort) + (of_decisions | dictsort) -%}
+        {%- set replaced.text = replaced.text | replace(placeholder, relation | string) -%}
+    {%- endfor -%}
+    {{ return(replaced.text) }}
+{%- endmacro %}

@@ -236,28 +236,51 @@ def policy_group() -> None:
 def policy_check_command(context: Context, boundaries: str | None) -> None:
     """Prove that the policies are sound before anything runs; exit 2 on a finding of severity error."""
     from orchestration.policy import check_policies, load_policies
+    from orchestration.release import released_policies
 
     policies = load_policies(context.deployment)
-    findings = check_policies(policies)
+    findings = check_policies(policies, released_policies(context.ledger))
     written: list[Path] = []
     if boundaries:
         from orchestration.policy.boundaries import write_boundary_cases
 
         written = write_boundary_cases(policies, Path(boundaries))
 
+    programs = list(policies.enabled())
+    versions = [version for program in programs for version in program.versions]
+    errors = [f for f in findings if f.severity == "error"]
+
     def render() -> None:
         for finding in findings:
             click.echo(str(finding))
         for file in written:
             click.echo(f"boundary cases: {relative(file)}")
-        click.echo(f"{len(list(policies.enabled()))} programs checked, {len(findings)} findings")
+        for version in versions:
+            until = version.valid_to or "on"
+            click.echo(
+                f"{version.program_id} {version.version}: {version.valid_from} {'to ' if version.valid_to else ''}{until}, policy hash {version.policy_hash[:12]}"
+            )
+        click.echo(
+            f"{len(programs)} programs, {len(versions)} versions checked: {len(errors)} errors, {len(findings) - len(errors)} warnings"
+        )
 
-    errors = [f for f in findings if f.severity == "error"]
     error = None
     if errors:
         error = BadInput(f"{len(errors)} findings of severity error", errors[0].where, errors[0].remedy)
     value = {
-        "programs": len(list(policies.enabled())),
+        "programs": len(programs),
+        "versions": [
+            {
+                "program_id": v.program_id,
+                "version": v.version,
+                "valid_from": v.valid_from,
+                "valid_to": v.valid_to,
+                "policy_hash": v.policy_hash,
+            }
+            for v in versions
+        ],
+        "errors": len(errors),
+        "warnings": len(findings) - len(errors),
         "findings": [f.as_json() for f in findings],
         "boundary_files": [str(f) for f in written],
     }

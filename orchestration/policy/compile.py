@@ -9,34 +9,72 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable
 from textwrap import indent
 
-from orchestration.policy import sql
-from orchestration.policy.model import NUMERIC, Attribute, Condition, Level, Policies, Program, Rule, Version
+from orchestration.policy import inputs, sql
+from orchestration.policy.inputs import lacking
+from orchestration.policy.lists import order_values
+from orchestration.policy.model import NUMERIC, RANKED, Condition, Level, Metric, Policies, Program, Rule, Version
+from orchestration.policy.operands import AMOUNT, SCORE, all_attributes, operands
+from orchestration.policy.relations import customer_extras, is_month_metric, subject_relation
+from orchestration.policy.subjects import SUBJECT_TYPES
+from orchestration.policy.used import used_metrics
 
-DECISION_COLUMNS = (
-    "program_id", "subject_type", "subject_id", "period", "policy_version", "policy_hash", "status", "status_reason", "matched_rule_id",
-    "qualified_level_id", "qualified_rank", "evidence", "next_level_id", "missing_attribute", "missing_amount",
-)  # fmt: skip
+# Column → type of what a compiled program yields.
+DECISION_COLUMNS = {
+    "program_id": "varchar", "subject_type": "varchar", "subject_id": "varchar", "period": "varchar", "policy_version": "varchar",
+    "policy_hash": "varchar", "status": "varchar", "status_reason": "varchar", "matched_rule_id": "varchar", "qualified_level_id": "varchar",
+    "qualified_rank": "integer", "evidence": "varchar", "next_level_id": "varchar", "missing_attribute": "varchar",
+    "missing_amount": AMOUNT, "event_date": "date", "score": SCORE, "population_size": "bigint", "population_rank": "bigint",
+    "rank_value": inputs.RANK_VALUE, "cap_id": "varchar", "cap_level_id": "varchar", "cap_rank": "integer",
+}  # fmt: skip
 
 
 def compile_policies(
-    policies: Policies, periods: Collection[str] | None = None, missing_entities: Collection[str] = frozenset()
+    policies: Policies,
+    periods: Collection[str] | None = None,
+    missing_entities: Collection[str] = frozenset(),
+    metrics: Collection[Metric] | None = None,
 ) -> dict[str, str]:
     """Fragment name → SQL.
 
     ``periods``: leave out versions that hold for none of them. ``missing_entities``: entities that no source of the deployment
-    delivers; a program that needs one is `not_evaluated` and says which.
+    delivers; a program that needs one is `not_evaluated` and says which. ``metrics``: those to compute (default: those used).
 
     BadInput if two versions of an enabled program hold for one period.
     """
-    measures = [m for m in policies.measures.values() if m.aggregation != "flag"]
-    metrics = policies.metrics.values()
+    missing = frozenset(missing_entities)
+    wanted = used_metrics(policies) if metrics is None else metrics
+    counted = {m.measure.measure_id for m in wanted} | {"spend_amount"}
+    measures = [m for m in policies.measures.values() if m.aggregation != "flag" and m.measure_id in counted]
+    metrics = [m for m in wanted if m.subject_type == "customer" and is_month_metric(m)]
+    of_bills = [m for m in metrics if m.measure.entity == "bill_lines"]
+    of_points = [m for m in metrics if m.measure.entity == "points"]
+    of_lines = [m for m in measures if m.entity == "bill_lines"]
+    bill_totals = [m for m in of_lines if m.aggregation != "margin"]
+    # A total of points reaches back to the first of them: it is carried only where a metric asks for it.
+    points_totals = [m for m in measures if any(p.measure is m and p.window == "total" for p in of_points)]
+    points_measures = [m for m in measures if any(p.measure is m for p in wanted if p.measure.entity == "points")]
     return {
-        "bill_line_measures": _list(sql.measure(m, "l") for m in measures if m.entity == "bill_lines"),
-        "points_measures": _list(sql.measure(m, "p") for m in measures if m.entity == "points"),
-        "carried_totals": _list(sql.carried_total(m, f"total_{m.measure_id}") for m in measures),
-        "window_metrics": _list(sql.window_metric(m) for m in metrics if not m.is_service),
+        "bill_line_measures": _list(sql.measure(m, "l") for m in of_lines),
+        "points_measures": _list(sql.row_measure(m, "p") for m in points_measures),
+        "points_rows": sql.any_row(points_measures, "p"),
+        "carried_totals": _list(sql.carried_total(m, f"total_{m.measure_id}") for m in bill_totals),
+        "points_carried_totals": _list(sql.carried_total(m, f"total_{m.measure_id}") for m in points_totals),
+        "window_metrics": _list(sql.window_metric(m) for m in of_bills),
+        "points_window_metrics": _list(sql.window_metric(m) for m in of_points),
+        "window_columns": _list(
+            [
+                *(sql.or_zero("b", m.metric_id, sql.result_type(m), keep_null=m.measure.aggregation == "margin") for m in of_bills),
+                *(sql.or_zero("b", f"total_{m.measure_id}", sql.result_type(m)) for m in bill_totals),
+                *(sql.or_zero("p", m.metric_id, sql.result_type(m)) for m in of_points),
+                *(sql.or_zero("p", f"total_{m.measure_id}", sql.result_type(m)) for m in points_totals),
+            ]
+        ),
+        "metric_columns": _list(f"s.{sql.identifier(m.metric_id)}" for m in [*of_bills, *of_points]),
         "service_metrics": _list(sql.service_metric(m) for m in metrics if m.is_service),
-        "decisions": _decisions(policies, periods, frozenset(missing_entities)),
+        "customer_extras": customer_extras(policies, missing),
+        **{f"{kind}_subjects": subject_relation(policies, kind, missing) for kind in SUBJECT_TYPES if kind != "customer"},
+        "decisions": _decisions(policies, periods, missing),
+        "order_values": order_values(policies, missing),
     }
 
 
@@ -47,8 +85,6 @@ def _list(columns: Iterable[str]) -> str:
 def _decisions(policies: Policies, periods: Collection[str] | None, missing: frozenset[str]) -> str:
     parts: list[str] = []
     for program in policies.enabled():
-        if program.subject_type != "customer":
-            continue
         _refuse_overlap(program)
         versions = [v for v in program.versions if periods is None or any(v.covers(p) for p in periods)]
         parts += [_version(program, version, missing) for version in versions]
@@ -67,20 +103,19 @@ def _refuse_overlap(program: Program) -> None:
             )
 
 
-def _range(version: Version, alias: str) -> str:
-    upper = f" and {alias}.period <= {sql.literal(version.valid_to)}" if version.valid_to else ""
-    return f"{alias}.period >= {sql.literal(version.valid_from)}{upper}"
-
-
 def _version(program: Program, version: Version, missing: frozenset[str]) -> str:
-    lacking = sorted({entity for attribute in version.attributes for entity in attribute.needs & missing})
-    if lacking:
-        return _not_evaluated(program, f"needs {', '.join(lacking)}", _range(version, "m"), version)
+    needs = lacking(version, missing)
+    if needs:
+        return _not_evaluated(program, f"needs {', '.join(needs)}", inputs.in_force(version, "m"), version)
+    return decided(program, version.without(missing), inputs.relation(program, version.without(missing)))
+
+
+def decided(program: Program, version: Version, rows: str) -> str:
+    """Decisions over ``rows``, a relation with the columns of :func:`inputs.relation`."""
     levels = {level.level_id: level for level in program.levels}
-    uses_nominations = any(a.kind == "nomination" for a in version.attributes)
     return "\n".join(
         [
-            f"-- program {program.program_id}, version {version.version}: hit policy {program.hit_policy}",
+            f"-- program {program.program_id}, version {version.version}: {program.method}, hit policy {program.hit_policy}",
             "select",
             indent(_select_list(program, version, levels), "    "),
             "from (",
@@ -88,30 +123,39 @@ def _version(program: Program, version: Version, missing: frozenset[str]) -> str
             "        r.*,",
             indent(_gap_case(program, version, levels), "        ") + " as gap",
             "    from (",
-            "        select",
-            "            b.*,",
-            indent(_match_case(program, version, levels), "            "),
-            "        from (",
-            indent(_base(program, version, uses_nominations), "            "),
-            "        ) as b",
+            indent(matched(program, version, rows), "        "),
             "    ) as r",
             ") as d",
         ]
     )
 
 
-def _base(program: Program, version: Version, uses_nominations: bool) -> str:
-    if not uses_nominations:
-        return f"select m.*\nfrom {sql.METRICS_PLACEHOLDER} as m\nwhere {_range(version, 'm')}"
+def matched(program: Program, version: Version, rows: str) -> str:
+    """``rows`` with scores, first_rule_id, rules_that_hold (under *unique*) and cap_id: what a rule table says of each row."""
+    levels = {level.level_id: level for level in program.levels}
+    scored = _scored(version, rows)
     return "\n".join(
         [
-            "select m.*, n.level_id as nominated_level_id, n.level_rank as nominated_level_rank",
-            f"from {sql.METRICS_PLACEHOLDER} as m",
-            f"left join {sql.NOMINATIONS_PLACEHOLDER} as n",
-            f"    on n.program_id = {sql.literal(program.program_id)} and n.subject_id = m.customer_id and n.period = m.period",
-            f"where {_range(version, 'm')}",
+            "select",
+            "    b.*,",
+            indent(_match_case(program, version, levels), "    ") + ",",
+            indent(_cap_case(program, version, levels), "    ") + " as cap_id",
+            "from (",
+            indent(scored, "    "),
+            ") as b",
         ]
     )
+
+
+def _scored(version: Version, rows: str) -> str:
+    """``rows`` with a column for each score, and why a subject has none although it must (refused_reason)."""
+    scores = [a for a in all_attributes(version.attributes) if a.kind == "score"]
+    if not scores:
+        return rows
+    refused = [line for a in scores for line in inputs.refusals(a, "i")]
+    reason = "\n".join(["case", *(f"    {line}" for line in refused), "end"]) if refused else "cast(null as varchar)"
+    columns = [*(f"{inputs.score(a, 'i')} as {sql.identifier(a.attribute_id)}" for a in scores), f"{reason} as refused_reason"]
+    return "\n".join(["select", "    i.*,", indent(",\n".join(columns), "    "), "from (", indent(rows, "    "), ") as i"])
 
 
 def evaluation_order(program: Program, version: Version) -> list[Rule]:
@@ -122,16 +166,40 @@ def evaluation_order(program: Program, version: Version) -> list[Rule]:
 
 
 def _match_case(program: Program, version: Version, levels: dict[str, Level]) -> str:
-    lines = ["case", "    when not b.is_in_scope then null"]
+    lines = ["case", "    when b.out_reason is not null then null"]
     for item in evaluation_order(program, version):
-        lines += [f"    -- {item.rule_id}: {item.level_id}", f"    when {sql.rule(item, 'b', levels)} then {sql.literal(item.rule_id)}"]
-    lines.append("end as first_rule_id,")
+        lines += [
+            f"    -- {item.rule_id}: {item.level_id}",
+            f"    when {sql.conditions(item.conditions, 'b', levels)} then {sql.literal(item.rule_id)}",
+        ]
+    lines.append("end as first_rule_id")
     if program.hit_policy == "unique":
-        holds = [f"case when {sql.rule(item, 'b', levels)} then 1 else 0 end" for item in version.rules]
+        holds = [f"case when {sql.conditions(item.conditions, 'b', levels)} then 1 else 0 end" for item in version.rules]
+        lines[-1] += ","
         lines.append("\n    + ".join(holds) + " as rules_that_hold")
-    else:
-        lines[-1] = lines[-1].rstrip(",")
     return "\n".join(lines)
+
+
+def _cap_case(program: Program, version: Version, levels: dict[str, Level]) -> str:
+    """The cap in force with the lowest level."""
+    lines = ["case", "    when b.out_reason is not null then null"]
+    for cap in sorted(version.caps, key=lambda c: program.level(c.level_id).rank):
+        lines += [
+            f"    -- at most {cap.level_id}",
+            f"    when {sql.conditions(cap.conditions, 'b', levels)} then {sql.literal(cap.cap_id)}",
+        ]
+    return "\n".join([*lines, "end"]) if version.caps else "cast(null as varchar)"
+
+
+def _by_cap(program: Program, version: Version, value: str) -> str:
+    kind = "varchar" if value == "level" else "integer"
+    if not version.caps:
+        return f"cast(null as {kind})"
+    lines = ["case d.cap_id"]
+    for cap in version.caps:
+        found = sql.literal(cap.level_id) if value == "level" else str(program.level(cap.level_id).rank)
+        lines.append(f"    when {sql.literal(cap.cap_id)} then {found}")
+    return f"cast({chr(10).join([*lines, 'end'])} as {kind})"
 
 
 def _by_rule(program: Program, version: Version, value: str) -> str:
@@ -145,48 +213,63 @@ def _by_rule(program: Program, version: Version, value: str) -> str:
 
 def _select_list(program: Program, version: Version, levels: dict[str, Level]) -> str:
     several = "d.rules_that_hold > 1" if program.hit_policy == "unique" else ""
-    decided = "d.first_rule_id is not null" + (f" and not {several}" if several else "")
+    has_scores = any(a.kind == "score" for a in all_attributes(version.attributes))
+    undecided = [text for text in (several, "d.refused_reason is not null" if has_scores else "") if text]
+    decided_ = " and ".join(
+        ["d.first_rule_id is not null", *(f"not {text}" if " > " in text else "d.refused_reason is null" for text in undecided)]
+    )
 
     def only_decided(expression: str) -> str:
-        return f"case when {several} then null else {expression} end" if several else expression
+        return f"case when {' or '.join(undecided)} then null else {expression} end" if undecided else expression
 
-    reason = ["case", "    when not d.is_in_scope then d.scope_reason"]
+    reason = ["case", "    when d.out_reason is not null then d.out_reason"]
+    if has_scores:
+        reason.append("    when d.refused_reason is not null then d.refused_reason")
     if several:
         reason.append(f"    when {several} then 'several rules hold: unique allows one'")
     reason += ["    when d.first_rule_id is null then 'no rule holds'", "end as status_reason"]
+    size, rank, value = inputs.rank_columns(version, "d")
+    scores = [a for a in all_attributes(version.attributes) if a.kind == "score"]
     return ",\n".join(
         [
             f"{sql.literal(program.program_id)} as program_id",
             f"{sql.literal(program.subject_type)} as subject_type",
-            "d.customer_id as subject_id",
+            "d.subject_id",
             "d.period",
             f"{sql.literal(version.version)} as policy_version",
             f"{sql.literal(version.policy_hash)} as policy_hash",
-            f"case when not d.is_in_scope then 'out_of_scope' when {decided} then 'decided' else 'not_evaluated' end as status",
+            f"case when d.out_reason is not null then 'out_of_scope' when {decided_} then 'decided' else 'not_evaluated' end as status",
             "\n".join(reason),
             f"{only_decided('d.first_rule_id')} as matched_rule_id",
             f"{only_decided(_by_rule(program, version, 'level'))} as qualified_level_id",
             f"cast({only_decided(_by_rule(program, version, 'rank'))} as integer) as qualified_rank",
-            f"{sql.json_object(_evidence(version.attributes))} as evidence",
+            f"{sql.json_object(_evidence(version))} as evidence",
             f"{only_decided(_next_level(program, version))} as next_level_id",
             *_missing(program, version, levels),
+            "d.event_date",
+            f"{f'd.{scores[0].attribute_id}' if scores else f'cast(null as {SCORE})'} as score",
+            *(
+                f"case when d.out_reason is null then {text} end as {name}"
+                for text, name in ((size, "population_size"), (rank, "population_rank"), (value, "rank_value"))
+            ),
+            "d.cap_id",
+            f"{_by_cap(program, version, 'level')} as cap_level_id",
+            f"{_by_cap(program, version, 'rank')} as cap_rank",
         ]
     )
 
 
-def _evidence(attributes: Iterable[Attribute]) -> list[tuple[str, str]]:
-    """Attributes that conditions use with their values; of an average the sum and the months, which decide, and no quotient."""
+def _evidence(version: Version) -> list[tuple[str, str]]:
+    """The operands with their values, then the scores and bands that follow from them: a decision can be made again from it."""
     pairs: dict[str, str] = {}
-    for attribute in attributes:
-        column = sql.operand(attribute, "d")
-        # Amounts as text: a JSON number may be read as a float.
-        shown = f"cast({column} as varchar)" if attribute.type in {"decimal", "date"} else column
-        if attribute.kind == "average":
-            assert attribute.metric and attribute.months
-            pairs[attribute.metric.metric_id] = shown
-            pairs[attribute.months.metric_id] = sql.months_of(attribute, "d")
-        else:
-            pairs[attribute.attribute_id] = shown
+    for operand in operands(version.attributes):
+        column = f"d.{sql.identifier(operand.name)}"
+        pairs[operand.name] = f"cast({column} as varchar)" if operand.is_text_in_evidence else column
+    for attribute in all_attributes(version.attributes):
+        if attribute.kind == "score":
+            pairs[attribute.attribute_id] = f"cast(d.{sql.identifier(attribute.attribute_id)} as varchar)"
+        elif attribute.kind == "band":
+            pairs[attribute.attribute_id] = sql.band(attribute, "d")
     return list(pairs.items())
 
 
@@ -206,7 +289,8 @@ def _next_level(program: Program, version: Version) -> str:
 
 def _can_be_raised(condition: Condition) -> bool:
     """Whether more of a number makes the condition hold."""
-    return condition.attribute.type in NUMERIC and condition.operator in {">=", ">", "in range"}
+    attribute = condition.attribute
+    return attribute.type in NUMERIC and attribute.kind not in RANKED and condition.operator in {">=", ">", "in range"}
 
 
 def _gap_case(program: Program, version: Version, levels: dict[str, Level]) -> str:
@@ -261,42 +345,43 @@ def _missing(program: Program, version: Version, levels: dict[str, Level]) -> li
             if _can_be_raised(condition):
                 amounts.append(when + sql.missing_amount(_lower_bound(condition), "d"))
     found = "\n".join([*attributes, "end"]) if len(attributes) > 1 else "cast(null as varchar)"
-    amount = "\n".join([*amounts, "end"]) if len(amounts) > 1 else f"cast(null as {sql.AMOUNT})"
+    amount = "\n".join([*amounts, "end"]) if len(amounts) > 1 else f"cast(null as {AMOUNT})"
     return [f"{found} as missing_attribute", f"{amount} as missing_amount"]
 
 
 def _not_evaluated(program: Program, reason: str, where: str, version: Version | None = None) -> str:
-    hash_, name = (sql.literal(version.policy_hash), sql.literal(version.version)) if version else ("cast(null as varchar)",) * 2
+    relation, key = inputs.subjects_of(program)
+    by_application = program.row["event_entity"] == "applications"
+    known = {
+        "program_id": sql.literal(program.program_id),
+        "subject_type": sql.literal(program.subject_type),
+        "subject_id": f"m.{key}",
+        "period": "m.period",
+        "policy_version": sql.literal(version.version) if version else "",
+        "policy_hash": sql.literal(version.policy_hash) if version else "",
+        "status": "case when not m.is_in_scope then 'out_of_scope' else 'not_evaluated' end",
+        "status_reason": f"case when not m.is_in_scope then m.scope_reason else {sql.literal(reason)} end",
+        "evidence": "'{}'",
+    }
+    columns = [f"{known.get(name) or f'cast(null as {kind})'} as {name}" for name, kind in DECISION_COLUMNS.items()]
     return "\n".join(
         [
             f"-- program {program.program_id}" + (f", version {version.version}" if version else "") + ": not evaluated",
             "select",
-            f"    {sql.literal(program.program_id)} as program_id,",
-            f"    {sql.literal(program.subject_type)} as subject_type,",
-            "    m.customer_id as subject_id,",
-            "    m.period,",
-            f"    {name} as policy_version,",
-            f"    {hash_} as policy_hash,",
-            "    case when not m.is_in_scope then 'out_of_scope' else 'not_evaluated' end as status,",
-            f"    case when not m.is_in_scope then m.scope_reason else {sql.literal(reason)} end as status_reason,",
-            *(f"    cast(null as varchar) as {c}," for c in ("matched_rule_id", "qualified_level_id")),
-            "    cast(null as integer) as qualified_rank,",
-            "    '{}' as evidence,",
-            *(f"    cast(null as varchar) as {c}," for c in ("next_level_id", "missing_attribute")),
-            f"    cast(null as {sql.AMOUNT}) as missing_amount",
-            f"from {sql.METRICS_PLACEHOLDER} as m",
-            f"where {where}",
+            indent(",\n".join(columns), "    "),
+            # Without applications nobody has an event, so that there is nobody to evaluate.
+            f"from {relation} as m",
+            f"where {where}" + (" and false" if by_application else ""),
         ]
     )
 
 
 def _no_version(program: Program) -> str:
-    covered = " or ".join(f"({_range(version, 'm')})" for version in program.versions)
+    covered = " or ".join(f"({inputs.in_force(version, 'm')})" for version in program.versions)
     return _not_evaluated(program, "no policy version holds for the period", f"not ({covered})")
 
 
 def _nothing() -> str:
     """No program is enabled: the same columns, no rows."""
-    types = {"qualified_rank": "integer", "missing_amount": sql.AMOUNT}
-    columns = ",\n".join(f"    cast(null as {types.get(name, 'varchar')}) as {name}" for name in DECISION_COLUMNS)
+    columns = ",\n".join(f"    cast(null as {kind}) as {name}" for name, kind in DECISION_COLUMNS.items())
     return f"select\n{columns}\nwhere false"

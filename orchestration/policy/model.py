@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date
 from decimal import Decimal
 from typing import Any
@@ -16,6 +16,9 @@ from orchestration.policy.reader import Row, Seed
 Value = str | int | Decimal | bool | date
 NUMERIC = frozenset({"decimal", "integer"})
 ORDERED = NUMERIC | {"date", "level"}
+# Kinds whose value depends on all subjects of the program and period, not on the subject alone.
+RANKED = frozenset({"position", "share", "portion"})
+APPLICATION_STATES = ("applied", "reviewed", "approved", "refused", "returned")
 
 
 @dataclass(frozen=True)
@@ -34,12 +37,13 @@ class Measure:
 
 @dataclass(frozen=True)
 class Metric:
-    """A measure over a window."""
+    """A measure over a window, of one type of subject."""
 
     metric_id: str
     measure: Measure
     window: str
     aggregation: str
+    subject_type: str
     row: Row
 
     @property
@@ -49,8 +53,37 @@ class Metric:
 
 
 @dataclass(frozen=True)
+class Band:
+    """Numbers below ``below`` (None: all that are left) and not in a band before it."""
+
+    band_id: str
+    below: Decimal | None
+    row: Row
+
+
+@dataclass(frozen=True)
+class Dimension:
+    """One weighted part of a score. ``bands``: (below, score) where the scaling is by bands."""
+
+    dimension_id: str
+    group: str
+    attribute: Attribute
+    scaling: str
+    weight: Decimal
+    low: Decimal | None
+    high: Decimal | None
+    missing: str
+    bands: tuple[tuple[Decimal | None, Decimal], ...]
+    row: Row
+
+
+@dataclass(frozen=True)
 class Attribute:
-    """What a condition compares. ``metric`` and ``months`` as the kind asks for; see seeds/schema.yaml."""
+    """What a condition compares. The other fields as the kind asks for; see seeds/schema.yaml.
+
+    ``of``: what it is made of. ``bands`` and ``dimensions`` belong to a policy version: they are there in the attributes of a
+    version's conditions, and empty in :attr:`Policies.attributes`.
+    """
 
     attribute_id: str
     subject_type: str
@@ -66,15 +99,49 @@ class Attribute:
     maximum: Decimal | None
     may_be_null: bool
     row: Row
+    divisor: Metric | None = None
+    of: tuple[Attribute, ...] = ()
+    bands: tuple[Band, ...] = ()
+    dimensions: tuple[Dimension, ...] = ()
+
+    @property
+    def parts(self) -> tuple[Attribute, ...]:
+        """The attributes that it is made of, one step down."""
+        return (*self.of, *(d.attribute for d in self.dimensions))
+
+    @property
+    def is_ranked(self) -> bool:
+        """Whether its value depends on all subjects of the program."""
+        relative = any(d.scaling == "percentile_rank" or (d.scaling == "min_max" and None in (d.low, d.high)) for d in self.dimensions)
+        return self.kind in RANKED or relative or any(part.is_ranked for part in self.parts)
+
+    @property
+    def metrics(self) -> tuple[Metric, ...]:
+        """The window metrics that it rests on, those of its parts included."""
+        own = [metric for metric in (self.metric, self.months, self.divisor) if metric]
+        return tuple({m.metric_id: m for m in [*own, *(metric for part in self.parts for metric in part.metrics)]}.values())
 
     @property
     def needs(self) -> frozenset[str]:
-        """Entities without which it cannot be evaluated."""
+        """Entities without which it cannot be evaluated; ``bill_lines.cost_amount`` for a margin."""
         found = {self.entity} if self.entity else set()
-        for metric in (self.metric, self.months):
+        for metric in (self.metric, self.months, self.divisor):
             if metric and metric.measure.aggregation != "flag":
                 found.add(metric.measure.entity)
-        return frozenset(found)
+                if metric.measure.aggregation == "margin":
+                    found.add("bill_lines.cost_amount")
+            if metric and metric.subject_type == "group":
+                found.add("group_members")
+        if self.kind == "first_known":
+            # What is left of it is enough: see without().
+            return frozenset(found | frozenset.intersection(*(part.needs for part in self.of)))
+        return frozenset(found.union(*(part.needs for part in self.parts)))
+
+    def without(self, missing: frozenset[str]) -> Attribute:
+        """The same attribute where ``missing`` is not delivered: a first_known loses the parts that need it."""
+        of = tuple(part.without(missing) for part in self.of if self.kind != "first_known" or not part.needs & missing)
+        dimensions = tuple(replace(d, attribute=d.attribute.without(missing)) for d in self.dimensions)
+        return replace(self, of=of, dimensions=dimensions)
 
 
 @dataclass(frozen=True)
@@ -107,6 +174,25 @@ class Rule:
 
 
 @dataclass(frozen=True)
+class ScopeRule:
+    """Conditions joined by AND under which a subject is not graded."""
+
+    rule_id: str
+    conditions: tuple[Condition, ...]
+    row: Row
+
+
+@dataclass(frozen=True)
+class Cap:
+    """Conditions joined by AND under which a level above ``level_id`` is not shown."""
+
+    cap_id: str
+    level_id: str
+    conditions: tuple[Condition, ...]
+    row: Row
+
+
+@dataclass(frozen=True)
 class Level:
     """A level of a program; a higher rank is better."""
 
@@ -124,17 +210,48 @@ class Version:
     valid_from: str
     valid_to: str | None
     rules: tuple[Rule, ...]
+    scope_rules: tuple[ScopeRule, ...]
+    caps: tuple[Cap, ...]
     policy_hash: str
     row: Row
+
+    @property
+    def validity_months(self) -> int:
+        """Periods for which a level is held once it is reached; 0 where the level follows the rules."""
+        return int(self.row["validity_months"] or 0)
+
+    @property
+    def grace_months(self) -> int:
+        """Periods after the validity in which the level is still held."""
+        return int(self.row["grace_months"] or 0)
+
+    @property
+    def fall(self) -> str:
+        """``to_qualified`` or ``one_level``."""
+        return str(self.row["fall"] or "to_qualified")
 
     def covers(self, period: str) -> bool:
         """Whether it holds for ``period``."""
         return self.valid_from <= period and (self.valid_to is None or period <= self.valid_to)
 
+    def without(self, missing: frozenset[str]) -> Version:
+        """The same version where ``missing`` entities and columns are not delivered: see :meth:`Attribute.without`."""
+
+        def conditions(items: tuple[Condition, ...]) -> tuple[Condition, ...]:
+            return tuple(replace(c, attribute=c.attribute.without(missing)) for c in items)
+
+        return replace(
+            self,
+            rules=tuple(replace(r, conditions=conditions(r.conditions)) for r in self.rules),
+            scope_rules=tuple(replace(r, conditions=conditions(r.conditions)) for r in self.scope_rules),
+            caps=tuple(replace(c, conditions=conditions(c.conditions)) for c in self.caps),
+        )
+
     @property
     def attributes(self) -> tuple[Attribute, ...]:
-        """The attributes that its conditions use, in order of first use."""
-        return tuple({c.attribute.attribute_id: c.attribute for r in self.rules for c in r.conditions}.values())
+        """The attributes that its conditions use, in order of first use: rules, scope rules, caps."""
+        tables: tuple[Rule | ScopeRule | Cap, ...] = (*self.rules, *self.scope_rules, *self.caps)
+        return tuple({c.attribute.attribute_id: c.attribute for r in tables for c in r.conditions}.values())
 
 
 @dataclass(frozen=True)
@@ -175,18 +292,33 @@ class Policies:
     @property
     def reach_months(self) -> int:
         """Months, the period included, that the longest window looks back; 24 for last calendar year."""
+        return max((reach_of(metric.window) for metric in self.metrics.values()), default=1)
 
-        def reach(window: str) -> int:
-            found = WINDOW.fullmatch(window)
-            if found is None or found[2] is None:
-                return {"ytd": 12, "last_year": 24}.get(window, 1)
-            return int(found[2]) * (2 if found[1] else 1)
+    @property
+    def used_metrics(self) -> tuple[Metric, ...]:
+        """The metrics that the rules, scope rules, caps, lists and features of enabled programs rest on, in the order of the seed."""
+        used = {metric.metric_id for a in self.used_attributes for metric in a.metrics}
+        return tuple(metric for metric in self.metrics.values() if metric.metric_id in used)
 
-        return max((reach(metric.window) for metric in self.metrics.values()), default=1)
+    @property
+    def used_attributes(self) -> tuple[Attribute, ...]:
+        """The attributes that enabled programs rest on, those of every version, of target lists and of features included."""
+        found = [a for program in self.enabled() for version in program.versions for a in version.attributes]
+        for name, column in (("target_lists", "order_attribute"), ("behaviour_features", "attribute")):
+            found += [self.attributes[row[column]] for row in self.seeds[name] if self.programs[row["program_id"]].enabled]
+        return tuple(found)
 
     def enabled(self) -> Iterator[Program]:
         """The programs that are run, in the order of the seed."""
         return (program for program in self.programs.values() if program.enabled)
+
+
+def reach_of(window: str) -> int:
+    """Months, the period included, that a window looks back at most."""
+    found = WINDOW.fullmatch(window)
+    if found is None or found[2] is None:
+        return {"ytd": 12, "last_year": 24}.get(window, 1)
+    return int(found[2]) * (2 if found[1] else 1)
 
 
 def text_of(value: Any) -> str:

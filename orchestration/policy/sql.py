@@ -11,11 +11,22 @@ from datetime import date
 from decimal import Decimal
 
 from orchestration.policy.cells import ID, WINDOW
-from orchestration.policy.model import Attribute, Condition, Level, Measure, Metric, Rule, Value
+from orchestration.policy.model import RANKED, Attribute, Band, Condition, Level, Measure, Metric, Value
+from orchestration.policy.operands import AMOUNT, SCORE, Quotient, plain, quotient
+from orchestration.policy.subjects import SUBJECT_TYPES
 
+# Names that the models replace by the relations they stand for.
 METRICS_PLACEHOLDER = "__METRICS__"
 NOMINATIONS_PLACEHOLDER = "__NOMINATIONS__"
-AMOUNT = "decimal(18, 4)"
+EXTRAS_PLACEHOLDER = "__EXTRAS__"
+APPLICATIONS_PLACEHOLDER = "__APPLICATIONS__"
+MONTHS_PLACEHOLDER = "__MONTHS__"
+POINTS_MONTHS_PLACEHOLDER = "__POINTS_MONTHS__"
+SUBJECT_PLACEHOLDERS = {kind: f"__{kind.upper()}_SUBJECTS__" for kind in SUBJECT_TYPES if kind != "customer"}
+PLACEHOLDERS = (
+    METRICS_PLACEHOLDER, NOMINATIONS_PLACEHOLDER, EXTRAS_PLACEHOLDER, APPLICATIONS_PLACEHOLDER, MONTHS_PLACEHOLDER, POINTS_MONTHS_PLACEHOLDER,
+    *SUBJECT_PLACEHOLDERS.values(),
+)  # fmt: skip
 
 
 def identifier(name: str) -> str:
@@ -35,7 +46,7 @@ def literal(value: Value) -> str:
     if isinstance(value, date):
         return f"date '{value.isoformat()}'"
     text = value.replace("'", "''")
-    for placeholder in (METRICS_PLACEHOLDER, NOMINATIONS_PLACEHOLDER):
+    for placeholder in PLACEHOLDERS:
         # A placeholder inside of a value is data: it must not be found by who replaces placeholders.
         text = text.replace(placeholder, placeholder[:3] + "' || '" + placeholder[3:])
     return f"('{text}')" if " || " in text and "' || '" in text else f"'{text}'"
@@ -47,7 +58,7 @@ def json_object(pairs: Sequence[tuple[str, str]]) -> str:
     return f"cast(json_object({inner}) as varchar)" if inner else "'{}'"
 
 
-def _month_range(window: str, index: str) -> tuple[str, str]:
+def month_range(window: str, index: str) -> tuple[str, str]:
     """First and last month index of a window that ends with month ``index``."""
     if window == "ytd":
         return f"{index} - {index} % 12", index
@@ -65,12 +76,48 @@ def measure(item: Measure, alias: str) -> str:
     """``… as spend_amount`` over landed rows ``alias``."""
     chosen = ""
     if item.filter_column:
-        values = ", ".join(literal(v) for v in item.filter_values)
-        chosen = f" filter (where {alias}.{identifier(item.filter_column)} in ({values}))"
+        chosen = f" filter (where {_counts(item, alias)})"
     if item.aggregation == "count":
         return f"cast(count(*){chosen} as bigint) as {identifier(item.measure_id)}"
+    if item.aggregation == "margin":
+        # Known only where every line that counts has its cost.
+        known = f"count(*){chosen} = count({alias}.cost_amount){chosen}"
+        margin = f"coalesce(sum({alias}.net_amount - {alias}.cost_amount){chosen}, 0)"
+        return f"cast(case when {known} then {margin} end as {AMOUNT}) as {identifier(item.measure_id)}"
     column = identifier(item.column_name or "")
     return f"cast(coalesce(sum({alias}.{column}){chosen}, 0) as {_result_type(item)}) as {identifier(item.measure_id)}"
+
+
+def row_measure(item: Measure, alias: str) -> str:
+    """``… as base_points`` of one landed row ``alias``: what it adds to the measure, null if nothing."""
+    value = "1" if item.aggregation == "count" else f"{alias}.{identifier(item.column_name or '')}"
+    chosen = _where(_counts(item, alias), value) if item.filter_column else value
+    return f"cast({chosen} as {_result_type(item)}) as {identifier(item.measure_id)}"
+
+
+def any_row(items: Sequence[Measure], alias: str) -> str:
+    """The condition on landed rows ``alias`` that some measure counts."""
+    if all(item.filter_column for item in items):
+        return " or ".join(dict.fromkeys(_counts(item, alias) for item in items)) or "false"
+    return "true"
+
+
+def _counts(item: Measure, alias: str) -> str:
+    return f"{alias}.{identifier(item.filter_column or '')} in ({', '.join(literal(v) for v in item.filter_values)})"
+
+
+def or_zero(alias: str, name: str, result_type: str, *, keep_null: bool = False) -> str:
+    """A column of an outer join, 0 where the other side has no row; ``keep_null``: but null where its row says so."""
+    if keep_null:
+        return f"case when {alias}.customer_id is null then 0 else {alias}.{identifier(name)} end as {identifier(name)}"
+    return f"coalesce({alias}.{identifier(name)}, cast(0 as {result_type})) as {identifier(name)}"
+
+
+def result_type(item: Measure | Metric) -> str:
+    """SQL type of a measure or metric."""
+    if isinstance(item, Metric):
+        return "bigint" if item.aggregation == "months" else _result_type(item.measure)
+    return _result_type(item)
 
 
 def _result_type(item: Measure) -> str:
@@ -91,13 +138,17 @@ def window_metric(item: Metric) -> str:
     """``… as spend_6m_amount`` over month rows m and the target period t."""
     if item.window == "total":
         return carried_total(item.measure, item.metric_id)
-    first, last = _month_range(item.window, "t.period_index")
+    first, last = month_range(item.window, "t.period_index")
     within = f"m.period_index between {first} and {last}"
     if item.aggregation == "months":
         return (
             f"cast(count({_where(f'm.{identifier(item.measure.measure_id)} and {within}', '1')}) as bigint) as {identifier(item.metric_id)}"
         )
     value = f"sum({_where(within, f'm.{identifier(item.measure.measure_id)}')})"
+    if item.measure.aggregation == "margin":
+        unknown = f"m.{identifier(item.measure.measure_id)} is null and m.bill_line_count is not null and {within}"
+        known = f"count({_where(unknown, '1')}) = 0"
+        return f"cast(case when {known} then coalesce({value}, 0) end as {AMOUNT}) as {identifier(item.metric_id)}"
     return f"cast(coalesce({value}, 0) as {_result_type(item.measure)}) as {identifier(item.metric_id)}"
 
 
@@ -119,80 +170,162 @@ def service_metric(item: Metric) -> str:
     return f"cast(bit_count({bits}) as bigint) as {identifier(item.metric_id)}"
 
 
-def operand(attribute: Attribute, alias: str) -> str:
-    """The column that holds an attribute (for an average: its sum; for a nomination: the level)."""
-    if attribute.kind == "column":
-        return f"{alias}.{identifier(attribute.column_name or '')}"
-    if attribute.kind == "nomination":
-        return f"{alias}.nominated_level_id"
-    assert attribute.metric
-    return f"{alias}.{identifier(attribute.metric.metric_id)}"
-
-
-def months_of(attribute: Attribute, alias: str) -> str:
-    """The column with the months that an average divides by."""
-    assert attribute.months
-    return f"{alias}.{identifier(attribute.months.metric_id)}"
-
-
 def condition(item: Condition, alias: str, levels: Mapping[str, Level]) -> str:
-    """A boolean expression; null or false where the condition does not hold."""
+    """A boolean expression over input columns; null or false where the condition does not hold."""
     attribute, operator = item.attribute, item.operator
-    if attribute.kind == "average":
-        return _average(item, alias)
-    column = operand(attribute, alias)
+    if attribute.kind == "band":
+        return _band(item, alias)
+    ratio = quotient(attribute, alias)
+    if ratio:
+        return _quotient(item, ratio)
+    column = plain(attribute, alias)
     if operator in {"is null", "is not null"}:
         return f"{column} {operator}"
     if attribute.type == "level" and operator in {"<", "<=", ">", ">="}:
-        rank = levels[str(item.values[0])].rank
-        return f"{alias}.nominated_level_rank {operator} {rank}"
+        bar = levels[str(item.values[0])].rank
+        inside = [literal(level.level_id) for level in levels.values() if compare_ranks(level.rank, operator, bar)]
+        return f"{column} in ({', '.join(inside)})" if inside else "false"
     values = [literal(v) for v in item.values]
     if operator == "in range":
         return f"({column} >= {values[0]} and {column} < {values[1]})"
     if operator == "in":
-        inside = f"{column} in ({', '.join(values)})" if values else ""
-        parts = [part for part in (inside, f"{column} is null" if item.with_null else "") if part]
+        inside_list = f"{column} in ({', '.join(values)})" if values else ""
+        parts = [part for part in (inside_list, f"{column} is null" if item.with_null else "") if part]
         return f"({' or '.join(parts)})" if len(parts) > 1 else parts[0]
     if operator == "not in":
         return f"{column} not in ({', '.join(values)})" if values else f"{column} is not null"
     return f"{column} {'<>' if operator == '!=' else operator} {values[0]}"
 
 
-def _average(item: Condition, alias: str) -> str:
-    """Averages are compared as sums: ``sum >= bar * months``; a division would round."""
-    total, months = operand(item.attribute, alias), months_of(item.attribute, alias)
-    known, unknown = f"{months} > 0", f"coalesce({months}, 0) = 0"
+def compare_ranks(rank: int, operator: str, bar: int) -> bool:
+    """Whether a rank stands to ``bar`` as ``operator`` says."""
+    return {"<": rank < bar, "<=": rank <= bar, ">": rank > bar, ">=": rank >= bar}[operator]
+
+
+def _quotient(item: Condition, ratio: Quotient) -> str:
+    """Quotients are compared as products: ``sum >= bar * months``; a division would round."""
     if item.operator == "is null":
-        return unknown
+        return f"not coalesce({ratio.known}, false)"
     if item.operator == "is not null":
-        return known
-    bars = [f"{literal(v)} * {months}" for v in item.values]
+        return f"({ratio.known})"
+    bars = [f"{literal(v)} * {ratio.denominator}" for v in item.values]
     if item.operator == "in range":
-        return f"({known} and {total} >= {bars[0]} and {total} < {bars[1]})"
+        return f"({ratio.known} and {ratio.left} >= {bars[0]} and {ratio.left} < {bars[1]})"
     if item.operator == "in":
-        inside = [f"({known} and ({' or '.join(f'{total} = {bar}' for bar in bars)}))"] if bars else []
-        return f"({' or '.join([*inside, *([unknown] if item.with_null else [])])})"
+        inside = [f"({ratio.known} and ({' or '.join(f'{ratio.left} = {bar}' for bar in bars)}))"] if bars else []
+        return f"({' or '.join([*inside, *([f'not coalesce({ratio.known}, false)'] if item.with_null else [])])})"
     if item.operator == "not in":
-        return "(" + " and ".join([known, *(f"{total} <> {bar}" for bar in bars)]) + ")"
-    return f"({known} and {total} {'<>' if item.operator == '!=' else item.operator} {bars[0]})"
+        return "(" + " and ".join([ratio.known, *(f"{ratio.left} <> {bar}" for bar in bars)]) + ")"
+    return f"({ratio.known} and {ratio.left} {'<>' if item.operator == '!=' else item.operator} {bars[0]})"
 
 
-def rule(item: Rule, alias: str, levels: Mapping[str, Level]) -> str:
-    """All conditions of a rule; ``true`` where there are none."""
-    return " and ".join(condition(c, alias, levels) for c in item.conditions) or "true"
+def _band(item: Condition, alias: str) -> str:
+    """A band is compared as the range of numbers that it stands for."""
+    attribute = item.attribute
+    number = attribute.of[0]
+    known = _known(number, alias)
+    if item.operator == "is null":
+        return f"not coalesce({known}, false)"
+    if item.operator == "is not null":
+        return f"({known})"
+    wanted = {band.band_id for band in attribute.bands if (band.band_id in item.values) == (item.operator in {"=", "in"})}
+    ranges = [f"({_within(attribute, band, alias)})" for band in attribute.bands if band.band_id in wanted]
+    parts = ranges + ([f"not coalesce({known}, false)"] if item.with_null and item.operator == "in" else [])
+    return f"({' or '.join(parts)})" if parts else "false"
+
+
+def _known(number: Attribute, alias: str) -> str:
+    ratio = quotient(number, alias)
+    return ratio.known if ratio else f"{plain(number, alias)} is not null"
+
+
+def _side(number: Attribute, alias: str, operator: str, bar: Decimal) -> str:
+    ratio = quotient(number, alias)
+    return f"{ratio.left} {operator} {literal(bar)} * {ratio.denominator}" if ratio else f"{plain(number, alias)} {operator} {literal(bar)}"
+
+
+def _within(attribute: Attribute, band: Band, alias: str) -> str:
+    number, place = attribute.of[0], attribute.bands.index(band)
+    parts = [_known(number, alias)]
+    before = attribute.bands[place - 1].below if place else None
+    if before is not None:
+        parts.append(_side(number, alias, ">=", before))
+    if band.below is not None:
+        parts.append(_side(number, alias, "<", band.below))
+    return " and ".join(parts)
+
+
+def band(attribute: Attribute, alias: str) -> str:
+    """The id of the band that the attribute's number falls into; null where it is not known."""
+    number = attribute.of[0]
+    lines = [f"when not coalesce({_known(number, alias)}, false) then null"]
+    lines += [
+        f"when {_side(number, alias, '<', item.below)} then {literal(item.band_id)}" for item in attribute.bands if item.below is not None
+    ]
+    return "case " + " ".join(lines) + f" else {literal(attribute.bands[-1].band_id)} end"
+
+
+def conditions(items: Sequence[Condition], alias: str, levels: Mapping[str, Level]) -> str:
+    """All conditions; ``true`` where there are none."""
+    return " and ".join(condition(c, alias, levels) for c in items) or "true"
 
 
 def missing_amount(item: Condition, alias: str) -> str:
-    """How much more of a number meets the lower bound of ``item``, exactly; of an average: more of its sum over the window.
+    """How much more of a number meets the lower bound of ``item``, exactly; of a quotient: more of its numerator.
 
-    Null for an average without months: no amount would mend it.
+    Null for a quotient that is not known, and for positions and shares, which others move too: no amount would mend it.
     """
-    column = operand(item.attribute, alias)
+    attribute = item.attribute
     bar = literal(item.values[0])
     step = ""
     if item.operator == ">":
-        step = " + 1" if item.attribute.type == "integer" else " + 0.0001"
-    if item.attribute.kind != "average":
-        return f"cast({bar} - {column}{step} as {AMOUNT})"
-    months = months_of(item.attribute, alias)
-    return f"case when {months} > 0 then cast({bar} * {months} - {column}{step} as {AMOUNT}) end"
+        step = " + 1" if attribute.type == "integer" else " + 0.0001"
+    ratio = quotient(attribute, alias)
+    if ratio is None:
+        return f"cast({bar} - {plain(attribute, alias)}{step} as {AMOUNT})"
+    if attribute.kind in RANKED:
+        return f"cast(null as {AMOUNT})"
+    # Rounded up to the last digit of an amount: what is missing is enough.
+    short = f"({bar} * {ratio.denominator} - {ratio.left})"
+    if ratio.scale != 1:
+        short = f"ceil({short} * 100) * 0.0001"
+    return f"case when {ratio.known} then cast({short}{step} as {AMOUNT}) end"
+
+
+def whole(expression: str, sql_type: str, digits: int) -> str:
+    """A number with ``digits`` decimals as a HUGEINT of its last digits, exactly."""
+    return (
+        f"cast({expression} * {10**digits} as hugeint)"
+        if sql_type.startswith("decimal")
+        else f"cast({expression} as hugeint) * {10**digits}"
+    )
+
+
+def millionths(attribute: Attribute, alias: str) -> str:
+    """The value of a number in millionths as a HUGEINT; of a quotient cut off, not rounded. Exact under any order of rows."""
+    ratio = quotient(attribute, alias)
+    if ratio:
+        top = f"cast({ratio.numerator} * 10000 as hugeint)"
+        bottom = f"cast({ratio.denominator} * 10000 as hugeint)"
+        return f"case when {ratio.known} then ({top} * {ratio.scale * 10**6}) // {bottom} end"
+    return f"cast({plain(attribute, alias)} * 1000000 as hugeint)"
+
+
+def from_millionths(expression: str) -> str:
+    """A HUGEINT of millionths as a score."""
+    return f"cast(cast({expression} as decimal(18, 0)) * 0.000001 as {SCORE})"
+
+
+def month_index(day: str) -> str:
+    """Year × 12 + month − 1 of a date."""
+    return f"(cast(extract(year from {day}) as integer) * 12 + cast(extract(month from {day}) as integer) - 1)"
+
+
+def period_index(period: str) -> str:
+    """As :func:`month_index`, of a period text."""
+    return f"(cast(substr({period}, 1, 4) as integer) * 12 + cast(substr({period}, 6, 2) as integer) - 1)"
+
+
+def local_date(timestamp_utc: str) -> str:
+    """The day of a UTC timestamp in the deployment's time zone."""
+    return f"cast(({timestamp_utc} at time zone 'UTC') at time zone (select timezone from ctl.run) as date)"

@@ -64,6 +64,13 @@ def _write_mart(con: duckdb.DuckDBPyConnection, mart: Mart, file: Path, period: 
     return {"rows": rows, "hash": digest, "fingerprint": fingerprint(con, written, mart.columns)[1]}
 
 
+def policies_of(con: duckdb.DuckDBPyConnection, folder: Path) -> dict[str, str]:
+    """Program/version → policy hash, of the versions that decided the period; see ``policy.past``."""
+    decisions = f"read_parquet({literal(str(folder / 'fct_decisions.parquet'))})"
+    query = f"select distinct program_id || '/' || policy_version, policy_hash from {decisions} where status = 'decided' order by 1"
+    return dict(rows_of(con, query))
+
+
 def write_policies(con: duckdb.DuckDBPyConnection, folder: Path) -> None:
     """``policy/<seed>.csv``, the policies as this run used them, and ``compiled.sql``, what was made of them."""
     (folder / "policy").mkdir()

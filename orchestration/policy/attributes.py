@@ -1,0 +1,382 @@
+"""Attributes from seeds: what each kind is made of, and whether the parts fit.
+
+An attribute of kind band or score gets its bands or dimensions from the policy version that uses it: see :func:`resolved`.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections import defaultdict
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
+from decimal import Decimal
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from orchestration.deployment import PROJECT_ROOT
+from orchestration.policy.model import APPLICATION_STATES, NUMERIC, RANKED, Attribute, Band, Dimension, Metric
+from orchestration.policy.reader import Row, Seed, close_match, load_schema
+from orchestration.policy.subjects import CUSTOMER_COLUMNS, SUBJECT_TYPES
+
+CONTRACTS = PROJECT_ROOT / "orchestration" / "ingest" / "contracts"
+HUNDRED = Decimal(100)
+# Columns of compiled relations that are no operands.
+RESERVED = frozenset(
+    {
+        "subject_id",
+        "period",
+        "event_date",
+        "out_reason",
+        "is_in_scope",
+        "scope_reason",
+        "first_rule_id",
+        "rules_that_hold",
+        "cap_id",
+        "gap",
+        "refused_reason",
+    }
+)
+# Kinds that are a numerator over a denominator; the result is in the attribute's unit.
+PER_CENT = RANKED | {"ratio"}
+_TYPES = {"average": "decimal", "ratio": "decimal", "score": "decimal", "position": "decimal", "share": "decimal", "portion": "decimal",
+          "months_since": "integer", "band": "category", "application": "category", "nomination": "level"}  # fmt: skip
+_USES: dict[str, tuple[str, ...]] = {
+    "column": ("column_name",),
+    "metric": ("metric_id",),
+    "average": ("metric_id", "months_metric_id"),
+    "ratio": ("metric_id", "divisor_metric_id"),
+    "months_since": ("column_name",),
+    "first_known": ("of_attributes",),
+    "position": ("of_attributes",),
+    "share": ("of_attributes",),
+    "portion": ("of_attributes",),
+    "score": (),
+    "band": ("of_attributes",),
+    "nomination": (),
+    "application": (),
+}
+
+
+@cache
+def contract_columns(entity: str) -> dict[str, Any]:
+    """The columns of an entity's contract, as its file has them."""
+    columns: dict[str, Any] = yaml.safe_load((CONTRACTS / f"{entity}.yaml").read_text(encoding="utf-8"))["columns"]
+    return columns
+
+
+@cache
+def entities() -> frozenset[str]:
+    """Names of all entities that have a contract."""
+    return frozenset(path.stem for path in CONTRACTS.glob("*.yaml"))
+
+
+@cache
+def period_column(entity: str) -> str | None:
+    """The column that says to which period a row belongs, where the contract names one."""
+    found: str | None = yaml.safe_load((CONTRACTS / f"{entity}.yaml").read_text(encoding="utf-8")).get("period_from")
+    return found
+
+
+@cache
+def is_history(entity: str) -> bool:
+    """Whether rows of the entity hold from a day on until the next one."""
+    return bool(yaml.safe_load((CONTRACTS / f"{entity}.yaml").read_text(encoding="utf-8")).get("history"))
+
+
+def describe(row: Row, column: str) -> str:
+    """The description of a column, for a remedy."""
+    schema = load_schema().get(Path(row.file).stem)
+    return schema.columns[column].description if schema else column
+
+
+def need(row: Row, column: str, why: str) -> Any:
+    """The value of a cell that may not be empty here."""
+    if row[column] in (None, ()):
+        raise row.bad(column, f"is empty, but {why}", f"write {describe(row, column)}")
+    return row[column]
+
+
+def closed_values(attribute: Attribute) -> tuple[str, ...]:
+    """The only values that a category can have, where that is known; else nothing."""
+    if attribute.kind == "band":
+        return tuple(band.band_id for band in attribute.bands)
+    if attribute.kind == "application":
+        return APPLICATION_STATES
+    if attribute.type != "category" or not attribute.entity or not attribute.column_name:
+        return ()
+    return tuple(contract_columns(attribute.entity).get(attribute.column_name, {}).get("allowed", ()))
+
+
+def build_attributes(seed: Seed, metrics: Mapping[str, Metric]) -> dict[str, Attribute]:
+    """Attribute by id, parts first resolved; BadInput for one that is made of itself."""
+    rows = {row["attribute_id"]: row for row in seed}
+    done: dict[str, Attribute] = {}
+
+    def build(name: str, path: tuple[str, ...]) -> Attribute:
+        if name in done:
+            return done[name]
+        row = rows[name]
+        parts = []
+        for part in row["of_attributes"]:
+            if part not in rows:
+                raise row.bad("of_attributes", f"{part!r} is not an attribute", close_match(part, rows))
+            if part in (*path, name):
+                raise row.bad("of_attributes", f"{name!r} is made of itself: {' of '.join((*path, name, part))}", "break the circle")
+            parts.append(build(part, (*path, name)))
+        done[name] = _attribute(row, metrics, tuple(parts))
+        return done[name]
+
+    return {name: build(name, ()) for name in rows}
+
+
+def _attribute(row: Row, metrics: Mapping[str, Metric], of: tuple[Attribute, ...]) -> Attribute:
+    kind, type_, subject = row["kind"], row["type"], row["subject_type"]
+    if row["attribute_id"] in RESERVED or "__" in row["attribute_id"]:
+        raise row.bad("attribute_id", f"{row['attribute_id']!r} is a name that the compiled SQL uses itself", "choose another name")
+    for column in ("metric_id", "months_metric_id", "divisor_metric_id", "of_attributes", "column_name"):
+        if column in _USES[kind]:
+            need(row, column, f"the attribute is of kind {kind}")
+        elif row[column] not in (None, ()):
+            raise row.bad(column, f"an attribute of kind {kind} does not use it", "leave it empty")
+    metric = metrics[row["metric_id"]] if row["metric_id"] else None
+    months = metrics[row["months_metric_id"]] if row["months_metric_id"] else None
+    divisor = metrics[row["divisor_metric_id"]] if row["divisor_metric_id"] else None
+    for column, found in (("metric_id", metric), ("months_metric_id", months), ("divisor_metric_id", divisor)):
+        if found and found.subject_type != subject:
+            raise row.bad(
+                column,
+                f"{found.metric_id!r} is a metric of a {found.subject_type}, the attribute belongs to a {subject}",
+                "name a metric of the same subject",
+            )
+    _check_entity(row)
+    expected = _TYPES.get(kind)
+    if kind == "metric" and metric:
+        expected = "integer" if metric.aggregation == "months" else metric.measure.type
+    if kind == "first_known":
+        expected = "decimal" if any(part.type == "decimal" for part in of) else of[0].type
+    if expected and type_ != expected:
+        what = metric.metric_id if metric and kind == "metric" else f"kind {kind}"
+        raise row.bad("type", f"{type_!r} does not fit: {what} gives {expected}", f"write {expected}")
+    if type_ == "level" and kind != "nomination":
+        raise row.bad("type", f"{type_!r} does not fit kind {kind!r}", "a nomination is of type level, and only a nomination")
+    if kind == "average" and metric and months:
+        _check_average(row, metric, months)
+    if kind == "ratio" and metric and divisor and "months" in (metric.aggregation, divisor.aggregation):
+        raise row.bad("metric_id", "a ratio is of two sums", "for an amount per month use kind average")
+    _check_parts(row, of)
+    nullable = kind in {"average", "ratio", "position", "share", "portion", "nomination"}
+    nullable = nullable or (metric is not None and metric.measure.aggregation == "margin")
+    nullable = nullable or (kind == "band" and of[0].may_be_null) or (kind == "first_known" and all(part.may_be_null for part in of))
+    if nullable and not row["may_be_null"]:
+        raise row.bad("may_be_null", _why_null(kind), "write true")
+    if type_ != "category" and row["allowed_values"]:
+        raise row.bad("allowed_values", f"a {type_} has no list of values", "leave it empty; minimum and maximum bound numbers")
+    low, high = row["minimum"], row["maximum"]
+    if (low is not None or high is not None) and type_ not in NUMERIC:
+        raise row.bad("minimum", f"a {type_} has no bounds", "leave minimum and maximum empty")
+    if low is not None and high is not None and low > high:
+        raise row.bad("minimum", f"{low} is above the maximum {high}", "exchange them")
+    if kind in {*RANKED, "score"}:
+        low, high = Decimal(0) if low is None else low, HUNDRED if high is None else high
+    if kind == "months_since" and low is None:
+        low = Decimal(0)
+    return Attribute(
+        row["attribute_id"], subject, kind, type_, row["unit"] or "", metric, months, row["column_name"], row["entity"],
+        row["allowed_values"], low, high, row["may_be_null"], row, divisor, of,
+    )  # fmt: skip
+
+
+def _why_null(kind: str) -> str:
+    if kind == "average":
+        return "an average is null where the subject was in service in no month"
+    return f"a {kind} is null for some subjects" if kind in _USES else "it is null for some subjects"
+
+
+def _check_entity(row: Row) -> None:
+    kind, entity, subject = row["kind"], row["entity"], SUBJECT_TYPES[row["subject_type"]]
+    if entity and entity not in entities():
+        raise row.bad("entity", f"{entity!r} is not an entity", close_match(entity, sorted(entities())))
+    if kind not in {"column", "months_since"}:
+        return
+    column = row["column_name"]
+    own = entity in (None, subject.entity)
+    known: Iterable[str] = contract_columns(entity or subject.entity)
+    if own and subject.name == "customer":
+        known = CUSTOMER_COLUMNS
+    if column not in known:
+        of = f"the {subject.name}'s metrics" if own and subject.name == "customer" else entity or subject.entity
+        raise row.bad("column_name", f"{column!r} is not a column of {of}", close_match(column, known))
+    if own:
+        return
+    if not is_history(entity):
+        raise row.bad(
+            "entity", f"rows of {entity!r} do not hold from a day on, so that there is no newest one", "count or add them up: see metrics"
+        )
+    if subject.key not in contract_columns(entity):
+        raise row.bad("entity", f"{entity!r} says nothing of a {subject.name}", f"name an entity with {subject.key}")
+    body = contract_columns(entity)[column]
+    if body.get("personal"):
+        raise row.bad("column_name", f"{column!r} is personal: it is in the vault and decides nothing", "name another column")
+
+
+def _check_average(row: Row, metric: Metric, months: Metric) -> None:
+    counts = months.aggregation == "months" or months.measure.aggregation == "count"
+    if not counts or metric.aggregation != "sum" or metric.measure.aggregation not in {"sum", "count"}:
+        raise row.bad("months_metric_id", "an average divides a sum by months", "name a metric with aggregation months, or a count")
+    if months.window != metric.window:
+        raise row.bad("months_metric_id", f"the sum is over {metric.window}, the months over {months.window}", "name metrics of one window")
+
+
+def _check_parts(row: Row, of: tuple[Attribute, ...]) -> None:
+    kind = row["kind"]
+    for part in of:
+        if part.subject_type != row["subject_type"]:
+            raise row.bad(
+                "of_attributes", f"{part.attribute_id!r} belongs to a {part.subject_type}", f"name attributes of a {row['subject_type']}"
+            )
+        if part.type not in NUMERIC:
+            raise row.bad("of_attributes", f"{part.attribute_id!r} is no number", "name a number")
+    if kind == "first_known":
+        if len(of) < 2:
+            raise row.bad("of_attributes", "there is nothing to fall back to", "name at least two attributes joined by |")
+        allowed = {"column", "metric", "months_since", "first_known"}
+    elif kind in RANKED:
+        allowed = {"column", "metric", "months_since", "first_known"}
+    else:
+        allowed = set(_USES)
+    if kind in {*RANKED, "band"} and len(of) > 1:
+        raise row.bad("of_attributes", f"a {kind} is of one attribute", "name one")
+    for part in of:
+        if part.kind not in allowed:
+            raise row.bad(
+                "of_attributes",
+                f"{part.attribute_id!r} is a {part.kind}, which a {kind} cannot be made of",
+                f"name a {' or '.join(sorted(allowed))}",
+            )
+
+
+@dataclass(frozen=True)
+class VersionParts:
+    """Rows of bands, dimensions and score bands by (program, version, attribute)."""
+
+    bands: Mapping[tuple[str, str, str], list[Row]]
+    dimensions: Mapping[tuple[str, str, str], list[Row]]
+    scores: Mapping[tuple[str, str, str], list[Row]]
+
+    @classmethod
+    def of(cls, seeds: Mapping[str, Seed], attributes: Mapping[str, Attribute]) -> VersionParts:
+        """Grouped; a row of an attribute that is no band or score is refused."""
+        found = []
+        for name, kind in (("bands", "band"), ("score_dimensions", "score"), ("score_bands", "score")):
+            rows: dict[tuple[str, str, str], list[Row]] = defaultdict(list)
+            for row in seeds[name]:
+                attribute = attributes[row["attribute_id"]]
+                if attribute.kind != kind:
+                    raise row.bad(
+                        "attribute_id",
+                        f"{attribute.attribute_id!r} is a {attribute.kind}, not a {kind}",
+                        f"name an attribute of kind {kind}",
+                    )
+                rows[row["program_id"], row["version"], row["attribute_id"]].append(row)
+            found.append(rows)
+        return cls(*found)
+
+
+def resolved(
+    attribute: Attribute, program_id: str, version: str, parts: VersionParts, attributes: Mapping[str, Attribute], where: Row
+) -> Attribute:
+    """The attribute with the bands and dimensions that a policy version gives it. ``where``: the row that uses it."""
+    of = tuple(resolved(part, program_id, version, parts, attributes, where) for part in attribute.of)
+    found = replace(attribute, of=of)
+    key = (program_id, version, attribute.attribute_id)
+    if attribute.kind == "band":
+        return replace(found, bands=_bands(parts.bands.get(key, []), found, where, f"{program_id} {version}"))
+    if attribute.kind == "score":
+        rows = parts.dimensions.get(key, [])
+        return replace(found, dimensions=_dimensions(rows, parts.scores.get(key, []), found, where, f"{program_id} {version}", attributes))
+    return found
+
+
+def _bands(rows: list[Row], attribute: Attribute, where: Row, title: str) -> tuple[Band, ...]:
+    name = attribute.attribute_id
+    if not rows:
+        raise where.bad("attribute", f"{title} has no bands for {name!r}", "add them to bands")
+    ordered = _ascending(rows, "band_order")
+    last = ordered[-1]
+    if attribute.of[0].kind in {"position", "share"}:
+        if last["below"] != HUNDRED:
+            ends = "is open" if last["below"] is None else f"ends at {last['below']}"
+            raise last.bad("below", f"the table of {name!r} {ends}, and per cents end at 100", "write 100 as the bound of the last band")
+    elif last["below"] is not None:
+        raise last.bad("below", f"numbers from {last['below']} up have no band", "leave the bound of the last band empty")
+    return tuple(Band(row["band_id"], None if row is last else row["below"], row) for row in ordered)
+
+
+def _ascending(rows: list[Row], order: str) -> list[Row]:
+    """Rows in order; each has a bound above the one before, the last may have none."""
+    ordered = sorted(rows, key=lambda row: int(row[order]))
+    for before, row in itertools.pairwise(ordered):
+        if row[order] == before[order]:
+            raise row.bad(order, f"{row[order]} is the place of row {before.line} already", "give each band a place of its own")
+        if before["below"] is None:
+            raise before.bad("below", "is empty, but only the last band is open", "write the bound that its numbers are below")
+        if row["below"] is not None and row["below"] <= before["below"]:
+            raise row.bad(
+                "below", f"{row['below']} is not above the bound before it, {before['below']}", "order the bands from the lowest numbers up"
+            )
+    return ordered
+
+
+def _dimensions(
+    rows: list[Row], score_rows: list[Row], attribute: Attribute, where: Row, title: str, attributes: Mapping[str, Attribute]
+) -> tuple[Dimension, ...]:
+    name = attribute.attribute_id
+    if not rows:
+        raise where.bad("attribute", f"{title} has no dimensions for {name!r}", "add them to score_dimensions")
+    total = sum((row["weight"] for row in rows), Decimal(0))
+    if total != HUNDRED:
+        raise rows[-1].bad("weight", f"the weights of {name!r} in {title} add up to {total:f}", "make them add up to 100")
+    known = {row["dimension_id"] for row in rows}
+    for row in score_rows:
+        if row["dimension_id"] not in known:
+            raise row.bad(
+                "dimension_id", f"{name!r} in {title} has no dimension {row['dimension_id']!r}", close_match(row["dimension_id"], known)
+            )
+    return tuple(
+        _dimension(row, [s for s in score_rows if s["dimension_id"] == row["dimension_id"]], attribute, attributes) for row in rows
+    )
+
+
+def _dimension(row: Row, score_rows: list[Row], score: Attribute, attributes: Mapping[str, Attribute]) -> Dimension:
+    of = attributes[row["of_attribute"]]
+    if of.subject_type != score.subject_type or of.type not in NUMERIC or of.kind in {"score", *RANKED}:
+        raise row.bad(
+            "of_attribute", f"{of.attribute_id!r} cannot be scaled", f"name a number of a {score.subject_type} that is no rank and no score"
+        )
+    if row["weight"] <= 0 or row["weight"] != row["weight"].quantize(Decimal("0.01")):
+        raise row.bad("weight", f"{row['weight']:f} is no weight", "write per cent above 0 with at most two decimals")
+    low, high = row["low"], row["high"]
+    if row["scaling"] != "min_max" and (low is not None or high is not None):
+        raise row.bad("low", f"{row['scaling']} has no bounds", "leave low and high empty")
+    if low is not None and high is not None and low >= high:
+        raise row.bad("low", f"{low} is not below high, {high}", "write the value that scores 0 as low and that which scores 100 as high")
+    if (row["scaling"] == "bands") != bool(score_rows):
+        what = "has no bands" if row["scaling"] == "bands" else f"is scaled by {row['scaling']}, yet has score_bands"
+        raise row.bad("scaling", f"{row['dimension_id']!r} {what}", "add them to score_bands, or choose another scaling")
+    bands = []
+    if score_rows:
+        ordered = _ascending(score_rows, "band_order")
+        if ordered[-1]["below"] is not None:
+            raise ordered[-1].bad(
+                "below", f"numbers from {ordered[-1]['below']} up have no score", "leave the bound of the last band empty"
+            )
+        for band in ordered:
+            if not 0 <= band["score"] <= HUNDRED:
+                raise band.bad("score", f"{band['score']} is no score", "write a number from 0 to 100")
+            bands.append((band["below"], band["score"]))
+    return Dimension(
+        row["dimension_id"], row["dimension_group"], of, row["scaling"], row["weight"], low, high, row["missing"], tuple(bands), row
+    )  # fmt: skip

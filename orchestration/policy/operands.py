@@ -1,0 +1,178 @@
+"""What a condition is computed from: the columns of a program's inputs, and the SQL of an attribute's value over them.
+
+The inputs of a program version have one row per subject and period and one column per operand. A decision is a function of that
+row alone; where the population decides, its counts and sums are operands too. The decision's evidence is the operands by name,
+so that a decision can be made again from its evidence.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+
+from orchestration.policy.model import NUMERIC, RANKED, Attribute, Dimension, Metric
+from orchestration.policy.subjects import MONTH_TABLES
+
+AMOUNT = "decimal(18, 4)"
+TOTAL = "decimal(38, 4)"
+SCORE = "decimal(18, 6)"
+_TYPES = {"decimal": AMOUNT, "integer": "bigint", "boolean": "boolean", "date": "date"}
+
+# Groups in which the inputs of a decision are substituted to find the cause of a movement.
+ATTRIBUTES, BILLS, POINTS, POPULATION, NOMINATION = "attributes", "bills", "points", "population", "nomination"
+
+
+@dataclass(frozen=True)
+class Operand:
+    """A column of the inputs. ``metric``: the window metric that it holds, if it is one. ``attribute``: whose it is.
+
+    ``is_computed``: made from other operands or over the population, not read from a relation.
+    """
+
+    name: str
+    sql_type: str
+    group: str
+    attribute: Attribute
+    metric: Metric | None = None
+    is_computed: bool = False
+
+    @property
+    def is_text_in_evidence(self) -> bool:
+        """Amounts and days are text in JSON: a JSON number may be read as a float."""
+        return self.sql_type.startswith(("decimal", "date"))
+
+
+def operands_of(attribute: Attribute) -> Iterator[Operand]:
+    """The operands of one attribute; of a score also those of its dimensions, of a band those of its number."""
+    name = attribute.attribute_id
+    if attribute.kind in {"column", "months_since"}:
+        yield Operand(name, _TYPES.get(attribute.type, "varchar"), ATTRIBUTES, attribute)
+    elif attribute.kind == "application" or attribute.kind == "nomination":
+        yield Operand(name, "varchar", NOMINATION, attribute)
+    elif attribute.kind == "metric":
+        assert attribute.metric
+        yield _metric(attribute, attribute.metric, name)
+    elif attribute.kind in {"average", "ratio"}:
+        for metric in (attribute.metric, attribute.months or attribute.divisor):
+            assert metric
+            yield _metric(attribute, metric, metric.metric_id)
+    for part in attribute.parts:
+        yield from operands_of(part)
+    if attribute.kind == "position":
+        yield Operand(f"{name}__above", "bigint", POPULATION, attribute, is_computed=True)
+        yield Operand(f"{name}__population", "bigint", POPULATION, attribute, is_computed=True)
+    elif attribute.kind == "share":
+        yield Operand(f"{name}__above", "bigint", POPULATION, attribute, is_computed=True)
+        yield Operand(f"{name}__population", "bigint", POPULATION, attribute, is_computed=True)
+        yield Operand(f"{name}__above_amount", TOTAL, POPULATION, attribute, is_computed=True)
+        yield Operand(f"{name}__total_amount", TOTAL, POPULATION, attribute, is_computed=True)
+    elif attribute.kind == "portion":
+        yield Operand(f"{name}__total_amount", TOTAL, POPULATION, attribute, is_computed=True)
+    for dimension in attribute.dimensions:
+        group = POPULATION if is_relative(dimension) else group_of(dimension.attribute)
+        yield Operand(dimension_column(attribute, dimension), SCORE, group, attribute, is_computed=True)
+
+
+def _metric(attribute: Attribute, metric: Metric, name: str) -> Operand:
+    kind = "integer" if metric.aggregation == "months" else metric.measure.type
+    return Operand(name, _TYPES[kind], _group(metric), attribute, metric)
+
+
+def _group(metric: Metric) -> str:
+    if metric.measure.entity == "points":
+        return POINTS
+    return BILLS if metric.measure.entity in MONTH_TABLES or metric.measure.aggregation == "flag" else ATTRIBUTES
+
+
+def group_of(attribute: Attribute) -> str:
+    """The group of the first operand of an attribute."""
+    return next(operands_of(attribute)).group
+
+
+def is_relative(dimension: Dimension) -> bool:
+    """Whether the scaling of a dimension depends on the population."""
+    return dimension.scaling == "percentile_rank" or (dimension.scaling == "min_max" and None in (dimension.low, dimension.high))
+
+
+def dimension_column(attribute: Attribute, dimension: Dimension) -> str:
+    """The operand with the scaled value of a dimension, 0 to 100; null where the number is missing."""
+    return f"{attribute.attribute_id}__{dimension.dimension_id}"
+
+
+def operands(attributes: Iterable[Attribute]) -> list[Operand]:
+    """The operands of several attributes, each once, in order of first use."""
+    return list({o.name: o for attribute in attributes for o in operands_of(attribute)}.values())
+
+
+def all_attributes(attributes: Iterable[Attribute]) -> list[Attribute]:
+    """The attributes and what they are made of, parts first, each once."""
+    found: dict[str, Attribute] = {}
+
+    def collect(attribute: Attribute) -> None:
+        for part in attribute.parts:
+            collect(part)
+        found.setdefault(attribute.attribute_id, attribute)
+
+    for attribute in attributes:
+        collect(attribute)
+    return list(found.values())
+
+
+@dataclass(frozen=True)
+class Quotient:
+    """A number that is a numerator times ``scale`` over a denominator; it is null unless ``known`` holds.
+
+    Compared without a division, which would round: ``numerator * scale >= bar * denominator``.
+    """
+
+    numerator: str
+    denominator: str
+    scale: int
+    known: str
+
+    @property
+    def left(self) -> str:
+        """The side of a comparison that does not hold the bar."""
+        return self.numerator if self.scale == 1 else f"{self.numerator} * {self.scale}"
+
+
+def quotient(attribute: Attribute, alias: str) -> Quotient | None:
+    """The value of an attribute as a quotient over input columns; None for one that is a plain column."""
+    name = f"{alias}.{attribute.attribute_id}"
+    if attribute.kind == "average":
+        assert attribute.metric and attribute.months
+        months = f"{alias}.{attribute.months.metric_id}"
+        return Quotient(f"{alias}.{attribute.metric.metric_id}", months, 1, f"{months} > 0")
+    if attribute.kind == "ratio":
+        assert attribute.metric and attribute.divisor
+        top, bottom = f"{alias}.{attribute.metric.metric_id}", f"{alias}.{attribute.divisor.metric_id}"
+        known = f"{bottom} > 0"
+        if attribute.metric.measure.aggregation == "margin":
+            known += f" and {top} is not null"
+        return Quotient(top, bottom, 100, known)
+    if attribute.kind == "position":
+        return Quotient(f"{name}__above", f"{name}__population", 100, f"{name}__above is not null")
+    if attribute.kind == "share":
+        # Without any positive amount nobody has a share: all come last.
+        return Quotient(
+            f"{name}__above_amount", f"{name}__total_amount", 100, f"{name}__total_amount > 0 and {name}__above_amount is not null"
+        )
+    if attribute.kind == "portion":
+        value = plain(attribute.of[0], alias)
+        return Quotient(f"greatest({value}, 0)", f"{name}__total_amount", 100, f"{name}__total_amount > 0 and {value} is not null")
+    return None
+
+
+def plain(attribute: Attribute, alias: str) -> str:
+    """The value of an attribute that is no quotient and no band."""
+    if attribute.kind == "first_known":
+        values = [plain(part, alias) for part in attribute.of]
+        return values[0] if len(values) == 1 else f"coalesce({', '.join(values)})"
+    if attribute.kind in RANKED | {"average", "ratio", "band"}:
+        raise ValueError(f"{attribute.attribute_id} is a {attribute.kind}")
+    return f"{alias}.{attribute.attribute_id}"
+
+
+def is_number(attribute: Attribute) -> bool:
+    """Whether more or less of it can be asked."""
+    return attribute.type in NUMERIC
