@@ -12,7 +12,8 @@ import duckdb
 
 from orchestration.channels.contract import Column, Condition, Contract
 from orchestration.errors import BadInput
-from orchestration.gate.candidate import literal, quoted, rows_of
+from orchestration.gate.candidate import rows_of
+from orchestration.sqltext import literal, quoted
 
 VAULT = "vault"
 COMPARISONS = frozenset({"=", "!=", "<", "<=", ">", ">="})

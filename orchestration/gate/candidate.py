@@ -14,6 +14,7 @@ from typing import Any, Protocol
 import duckdb
 
 from orchestration.ledger.store import canonical_json
+from orchestration.sqltext import literal, quoted
 
 MARTS = "marts"
 # Columns that say which run wrote a row, not what was decided.
@@ -57,16 +58,6 @@ class Mart:
     @property
     def by_period(self) -> bool:
         return "period" in self.columns
-
-
-def quoted(name: str) -> str:
-    """A DuckDB identifier."""
-    return '"' + name.replace('"', '""') + '"'
-
-
-def literal(value: str) -> str:
-    """A DuckDB text literal."""
-    return "'" + value.replace("'", "''") + "'"
 
 
 def rows_of(con: Connection, query: str) -> list[tuple[Any, ...]]:

@@ -13,8 +13,9 @@ import duckdb
 
 from orchestration.deployment import Deployment
 from orchestration.errors import Failed
-from orchestration.gate.candidate import Mart, canonical_hash, fingerprint, literal, marts_of, quoted, rows_of, select_period
+from orchestration.gate.candidate import Mart, canonical_hash, fingerprint, marts_of, rows_of, select_period
 from orchestration.ingest.files import sha256_file, sync_folder
+from orchestration.sqltext import literal, quoted
 
 WAREHOUSE = "warehouse"
 BI_FILE = "tierhouse.duckdb"
