@@ -88,7 +88,7 @@ def make_place(name: str, customers: int, months: int) -> Place:
         folder.mkdir(parents=True)
         made = place.tierhouse(
             *("sample", "--customers", str(customers), "--months", str(months), "--seed", "1", "--last-period", LAST),
-            *("--entities", "customers,lines,bill_lines,points", "--old-billing-share", "0", "--no-defects", "--out", str(drops)),
+            *("--entities", "customers,lines,bill_lines,points,nominations", "--old-billing-share", "0", "--no-defects", "--out", str(drops)),
         )
         print(f"sample of {customers:,} customers × {months} months: {made.seconds:.0f} s, {made.peak_bytes / GIB:.1f} GiB", flush=True)
         for file in sorted((drops / "billing_new").glob("bill_lines_*.parquet")):
@@ -106,7 +106,7 @@ def make_place(name: str, customers: int, months: int) -> Place:
     for source in ("crm", "rewards", "rewards_history"):
         mapping = yaml.safe_load((telecom / "sources" / f"{source}.yaml").read_text())
         mapping["feeds"] = [
-            {k: v for k, v in f.items() if k != "expected"} for f in mapping["feeds"] if f["entity"] in ("customers", "lines", "points")
+            {k: v for k, v in f.items() if k != "expected"} for f in mapping["feeds"] if f["entity"] in ("customers", "lines", "points", "nominations")
         ]
         if mapping["feeds"]:
             (deployment / "sources" / f"{source}.yaml").write_text(yaml.safe_dump(mapping, allow_unicode=True))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
 from decimal import Decimal
 from typing import Any
@@ -14,8 +15,8 @@ from hypothesis import strategies as st
 
 from orchestration.errors import BadInput
 from orchestration.policy import compile_policies, store_policies
-from orchestration.policy.used import months_reached
 from orchestration.policy.model import Condition
+from orchestration.policy.used import months_reached
 
 
 def spend(amount: str, months: int = 6, brand: str | None = "easyown", points: int = 0) -> dict[str, Any]:
