@@ -9,6 +9,7 @@ import duckdb
 
 from orchestration.gate import run_gate
 from orchestration.release import release, released_policies, rollback
+from orchestration.release.files import policies_of
 from tests.gate.fixture_warehouse import Plan, build_warehouse, make_place, record_build, silent
 
 
@@ -30,9 +31,18 @@ def test_the_visible_release_says_what_its_period_was_decided_with(tmp_path: Pat
 
     with duckdb.connect(str(deployment.warehouse)) as con:
         con.execute("update marts.fct_decisions set policy_hash = 'def'")
-        # What no rule decided says nothing of the version.
-        con.execute("update marts.fct_decisions set policy_version = 'v0', status = 'not_evaluated' where subject_id = 'c1'")
     released_by("run2")
     assert released_policies(ledger) == {"2026-05": {"six_star/v1": "def"}}
     rollback(deployment, ledger, 1, "by hand", "a test", say=silent)
     assert released_policies(ledger) == {"2026-05": {"six_star/v1": "abc"}}
+
+
+def test_a_version_that_decided_nothing_is_not_among_them(tmp_path: Path) -> None:
+    rows = (
+        "('a', 'v1', 'h1', 'decided'), ('a', 'v2', 'h2', 'not_evaluated'), ('b', null, null, 'not_evaluated'), ('c', 'v1', 'h3', 'decided')"
+    )
+    with duckdb.connect() as con:
+        con.execute(
+            f"copy (select * from (values {rows}) as t (program_id, policy_version, policy_hash, status)) to '{tmp_path}/fct_decisions.parquet'"
+        )
+        assert policies_of(con, tmp_path) == {"a/v1": "h1", "c/v1": "h3"}
