@@ -25,6 +25,7 @@ from orchestration.ledger.store import Ledger
 from orchestration.periods import add_months, first_day, period_from_index, period_index, periods_between
 from orchestration.policy.subjects import SUBJECT_TYPES
 from orchestration.policy.used import months_reached, used_metrics
+from orchestration.sqltext import literal
 from orchestration.warehouse.plan import (
     USUAL_REACH_MONTHS,
     Held,
@@ -80,12 +81,8 @@ def warehouse(path: Path, *, read_only: bool = False) -> Iterator[duckdb.DuckDBP
         con.close()
 
 
-def _literal(text: str) -> str:
-    return "'" + text.replace("'", "''") + "'"
-
-
 def _scan(together: list[Part], columns: str) -> str:
-    files = ", ".join(_literal(str(part.path)) for part in together)
+    files = ", ".join(literal(str(part.path)) for part in together)
     return f"select {columns} from read_parquet([{files}], hive_partitioning = false)"
 
 
@@ -120,7 +117,7 @@ def _effective(together: list[Part], columns: str, period: str, superseded: dict
         yield _scan(untouched, with_index)
     if touched:
         lists = sorted({str(path) for part in touched for path in superseded[part.file_id]})
-        replaced = f"select file_id, key from read_parquet([{', '.join(map(_literal, lists))}], hive_partitioning = false)"
+        replaced = f"select file_id, key from read_parquet([{', '.join(map(literal, lists))}], hive_partitioning = false)"
         yield (
             f"select {with_index} from ({_scan(touched, columns)}) as landed "
             f"where not exists (select 1 from ({replaced}) as replaced where replaced.file_id = landed._file_id and replaced.key = landed._key)"
@@ -174,7 +171,7 @@ class Landed:
         for subject in (SUBJECT_TYPES[kind] for kind in sorted(kinds)):
             if self.parts[subject.entity]:
                 day = subject.at_column or self.contracts[subject.entity].history
-                local = f"cast(({day} at time zone 'UTC') at time zone {_literal(timezone)} as date)" if subject.at_column else day
+                local = f"cast(({day} at time zone 'UTC') at time zone {literal(timezone)} as date)" if subject.at_column else day
                 days.append(f"select {local} as day from ({self.select(subject.entity)})")
         if not days:
             return []
@@ -224,7 +221,7 @@ class Landed:
         billed = self._without_customer(billed) if self.parts["lines"] else []
         if not billed:
             return {}
-        wanted = ", ".join(f"({_literal(period)}, date '{first_day(period)}', date '{last_day(period)}')" for period in periods)
+        wanted = ", ".join(f"({literal(period)}, date '{first_day(period)}', date '{last_day(period)}')" for period in periods)
         rows = self._con.execute(
             f"""
             with months (period, first_day, last_day) as (values {wanted}),
@@ -431,7 +428,7 @@ def _write_control(con: duckdb.DuckDBPyConnection, deployment: Deployment, lande
     con.execute("create or replace table ctl.window_months (period varchar, period_index integer, month_index integer)")
     con.execute(
         "insert into ctl.window_months select * from (values "
-        + ", ".join(f"({_literal(period)}, {target}, {month})" for period, target, month in window_months(plan))
+        + ", ".join(f"({literal(period)}, {target}, {month})" for period, target, month in window_months(plan))
         + ")"
     )
     con.execute("create or replace table ctl.entities (entity varchar, parts bigint)")
