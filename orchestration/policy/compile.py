@@ -10,6 +10,7 @@ from collections.abc import Collection, Iterable
 from textwrap import indent
 
 from orchestration.policy import inputs, sql
+from orchestration.policy.features import feature_values
 from orchestration.policy.inputs import lacking
 from orchestration.policy.model import NUMERIC, RANKED, Condition, Level, Policies, Program, Rule, Version
 from orchestration.policy.operands import AMOUNT, SCORE, all_attributes, operands
@@ -36,6 +37,9 @@ def compile_policies(
 
     BadInput if two versions of an enabled program hold for one period.
     """
+    # It asks the rule tables of this module.
+    from orchestration.policy.movement import movement_causes
+
     missing = frozenset(missing_entities)
     measures = [m for m in policies.measures.values() if m.aggregation != "flag" and m.entity in MONTH_TABLES]
     metrics = [m for m in policies.metrics.values() if m.subject_type == "customer" and is_month_metric(m)]
@@ -48,6 +52,8 @@ def compile_policies(
         "customer_extras": customer_extras(policies, missing),
         **{f"{kind}_subjects": subject_relation(policies, kind, missing) for kind in SUBJECT_TYPES if kind != "customer"},
         "decisions": _decisions(policies, periods, missing),
+        "movement_causes": movement_causes(policies, periods, missing),
+        "feature_values": feature_values(policies, missing),
     }
 
 
