@@ -270,6 +270,9 @@ def _substituted(program: Program, version: Version, of_version: list[Operand]) 
     if of_version:
         columns += ["p.was", "p.becomes"]
     columns += [f"{_at_step(program, o, n)} as {sql.identifier(o.name)}" for n, o in enumerate(of_version, 1) if not o.is_computed]
+    placed = _placed(program, version, of_version)
+    if placed:
+        columns.append(f"{sql.struct(placed)} as placed")
     steps = ", ".join(f"({step})" for step in _steps(of_version))
     lines = [
         "select",
@@ -320,12 +323,31 @@ def _at_step(program: Program, operand: Operand, number: int) -> str:
     return f"case {' '.join(lines)} else p.was.{name} end"
 
 
+def _placed(program: Program, version: Version, of_version: list[Operand]) -> list[tuple[str, str]]:
+    """Operands of amounts that are placed among those of the month before, as they are placed.
+
+    An amount of more months than the others has no place among them: a window that grew counts as new spend, one that shrank as
+    rolled off.
+    """
+    ranked = [a.of[0] for a in all_attributes(version.attributes) if a.kind in {"position", "share"}]
+    names = {o.name for amount in ranked for o in operands_of(amount)}
+    found = []
+    for number, operand in enumerate(of_version, 1):
+        if operand.name in names:
+            value = _at_step(program, operand, number)
+            if operand.metric and operand.group == BILLS and _is_windowed(program.subject_type, operand.metric):
+                grown = f"greatest(w.{_corrected(operand.metric)}, p.becomes.{sql.identifier(operand.name)})"
+                value = f"case when k.step = {_AT['new_spend']} then {grown} else {value} end"
+            found.append((operand.name, value))
+    return found
+
+
 def _first_ranked(attributes: Sequence[Attribute]) -> Attribute | None:
     """The attribute whose amounts decisions keep as rank_value."""
     return next((a for a in attributes if a.kind in {"position", "share"}), None)
 
 
-def _own(ranked: Attribute, alias: str = "p") -> str:
+def _own(ranked: Attribute, alias: str = "p.placed") -> str:
     return f"cast({plain(ranked.of[0], alias)} as {inputs.RANK_VALUE})"
 
 
@@ -363,7 +385,7 @@ def _computed(attribute: Attribute, attributes: Sequence[Attribute]) -> Iterator
     name = attribute.attribute_id
     now = f"when p.step >= {_AT['population']} then p.becomes"
     if attribute.kind == "portion":
-        yield f"case {now}.{name}__total_amount else {_total(attribute)} end as {name}__total_amount"
+        yield f"case {now}.{name}__total_amount else {_total(attribute, 'p')} end as {name}__total_amount"
     elif attribute.kind in {"position", "share"}:
         ranked = _first_ranked(attributes)
         yield from _place(attribute, is_kept=ranked is not None and attribute.of[0].attribute_id == ranked.of[0].attribute_id)
@@ -375,17 +397,17 @@ def _computed(attribute: Attribute, attributes: Sequence[Attribute]) -> Iterator
             yield f"{sql.from_millionths(inputs.scaled(dimension))} as {column}"
 
 
-def _total(attribute: Attribute) -> str:
+def _total(attribute: Attribute, alias: str) -> str:
     """The sum of positive amounts of the month before, with the own amount replaced."""
     name = attribute.attribute_id
-    own, was = plain(attribute.of[0], "p"), plain(attribute.of[0], "p.was")
+    own, was = plain(attribute.of[0], alias), plain(attribute.of[0], "p.was")
     return f"p.was.{name}__total_amount - greatest(coalesce({was}, 0), 0) + greatest(coalesce({own}, 0), 0)"
 
 
 def _place(attribute: Attribute, is_kept: bool) -> Iterator[str]:
     """Place and share of an own amount among the amounts of the month before; of an attribute whose amounts are not kept, as it was."""
     name = attribute.attribute_id
-    own, was = plain(attribute.of[0], "p"), plain(attribute.of[0], "p.was")
+    own, was = plain(attribute.of[0], "p.placed"), plain(attribute.of[0], "p.was")
     is_now = f"when p.step >= {_AT['population']} then p.becomes"
     if is_kept:
         same = f"when {own} is not distinct from {was} then p.was"
@@ -398,7 +420,7 @@ def _place(attribute: Attribute, is_kept: bool) -> Iterator[str]:
         )
         yield f"cast(case {is_now}.{name}__population else {population} end as bigint) as {name}__population"
         if attribute.kind == "share":
-            total = _total(attribute)
+            total = _total(attribute, "p.placed")
             amount_left = f"case when {was} > {own} then {was} else 0 end"
             yield (
                 f"cast(case {is_now}.{name}__above_amount {same}.{name}__above_amount when {own} > 0 then l.above_amount - {amount_left} "
