@@ -52,8 +52,9 @@ _WINDOWS = {"customer": "customer_windows", "group": "group_windows"}
 
 CAUSE_COLUMNS = {
     "program_id": "varchar", "subject_type": "varchar", "subject_id": "varchar", "period": "varchar", "movement_cause": "varchar",
-    "previous_level_rank": "integer", "level_rank": "integer", "start_level_rank": "integer", "qualified_level_rank": "integer",
-    "end_qualified_rank": "integer", "step_ranks": "varchar",
+    "previous_level_id": "varchar", "previous_level_rank": "integer", "level_id": "varchar", "level_rank": "integer",
+    "start_level_rank": "integer", "qualified_level_rank": "integer", "end_qualified_rank": "integer", "step_ranks": "varchar",
+    "evidence_before": "varchar", "evidence": "varchar",
 }  # fmt: skip
 
 
@@ -104,7 +105,8 @@ def _pairs(program_ids: Iterable[str]) -> str:
         "policy_hash",
         "evidence",
     )
-    columns = ["d.program_id", "d.subject_type", "d.subject_id", "d.period", "d.period_index", "d.qualified_level_rank"]
+    columns = ["d.program_id", "d.subject_type", "d.subject_id", "d.period", "d.period_index", "d.level_id", "d.previous_level_id"]
+    columns.append("d.qualified_level_rank")
     columns += [f"d.{name}" for name in ranks]
     columns += [f"b.{name} as before_{name}" for name in ranks]
     columns += [f"coalesce({alias}.validity_months, 0) > 0 as {name}" for alias, name in (("v", "has_review"), ("w", "had_review"))]
@@ -486,7 +488,7 @@ def _final() -> str:
     cause = "\n".join(["case", *changed, f"    else {sql.literal('policy')}", "end"])
     columns = [
         "c.program_id", "c.subject_type", "c.subject_id", "c.period", f"cast({cause} as varchar) as movement_cause",
-        "c.before_level_rank as previous_level_rank", "c.level_rank", "case when c.q0 is not null then c.l0 end as start_level_rank",
-        "c.qualified_level_rank", f"c.q{_AT['nomination']} as end_qualified_rank", f"{ranks} as step_ranks",
+        "c.previous_level_id", "c.before_level_rank as previous_level_rank", "c.level_id", "c.level_rank", "case when c.q0 is not null then c.l0 end as start_level_rank",
+        "c.qualified_level_rank", f"c.q{_AT['nomination']} as end_qualified_rank", f"{ranks} as step_ranks", "c.before_evidence as evidence_before", "c.evidence",
     ]  # fmt: skip
     return "\n".join(["select", _list(columns), "from covered as c"])

@@ -12,20 +12,16 @@ with causes as (
 ),
 
 decisions as (
-    select
-        program_id,
-        subject_type,
-        subject_id,
-        period,
-        movement
-    from {{ ref("int_held_decisions") }}
-    where period in (select targets.period from {{ source("ctl", "target_periods") }} as targets)
+    select * from {{ ref("int_held_decisions") }}
 ),
 
 -- Who comes or goes had or has no level to compare.
 came_and_went as (
-    select * from decisions
-    where movement in ('joined', 'left')
+    select *
+    from decisions
+    where
+        period in (select targets.period from {{ source("ctl", "target_periods") }} as targets)
+        and movement in ('joined', 'left')
 )
 
 select
@@ -34,24 +30,39 @@ select
     subject_id,
     period,
     movement_cause,
+    previous_level_id,
     previous_level_rank,
+    level_id,
     level_rank,
     start_level_rank,
     qualified_level_rank,
     end_qualified_rank,
-    step_ranks
+    step_ranks,
+    evidence_before,
+    evidence
 from causes
 union all
 select
-    program_id,
-    subject_type,
-    subject_id,
-    period,
-    movement as movement_cause,
-    cast(null as integer) as previous_level_rank,
-    cast(null as integer) as level_rank,
+    came_and_went.program_id,
+    came_and_went.subject_type,
+    came_and_went.subject_id,
+    came_and_went.period,
+    came_and_went.movement as movement_cause,
+    came_and_went.previous_level_id,
+    came_and_went.previous_level_rank,
+    came_and_went.level_id,
+    came_and_went.level_rank,
     cast(null as integer) as start_level_rank,
-    cast(null as integer) as qualified_level_rank,
+    came_and_went.qualified_level_rank,
     cast(null as integer) as end_qualified_rank,
-    cast(null as varchar) as step_ranks
+    cast(null as varchar) as step_ranks,
+    before.evidence as evidence_before,
+    case when came_and_went.movement = 'joined' then came_and_went.evidence end as evidence
 from came_and_went
+left join decisions as before
+    on
+        came_and_went.movement = 'left'
+        and came_and_went.program_id = before.program_id
+        and came_and_went.subject_type = before.subject_type
+        and came_and_went.subject_id = before.subject_id
+        and came_and_went.period_index - 1 = before.period_index
