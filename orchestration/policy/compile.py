@@ -12,10 +12,11 @@ from textwrap import indent
 from orchestration.policy import inputs, sql
 from orchestration.policy.features import feature_values
 from orchestration.policy.inputs import lacking
-from orchestration.policy.model import NUMERIC, RANKED, Condition, Level, Policies, Program, Rule, Version
+from orchestration.policy.model import NUMERIC, RANKED, Condition, Level, Metric, Policies, Program, Rule, Version
 from orchestration.policy.operands import AMOUNT, SCORE, all_attributes, operands
 from orchestration.policy.relations import customer_extras, is_month_metric, subject_relation
-from orchestration.policy.subjects import MONTH_TABLES, SUBJECT_TYPES
+from orchestration.policy.subjects import SUBJECT_TYPES
+from orchestration.policy.used import used_metrics
 
 # Column → type of what a compiled program yields.
 DECISION_COLUMNS = {
@@ -28,12 +29,15 @@ DECISION_COLUMNS = {
 
 
 def compile_policies(
-    policies: Policies, periods: Collection[str] | None = None, missing_entities: Collection[str] = frozenset()
+    policies: Policies,
+    periods: Collection[str] | None = None,
+    missing_entities: Collection[str] = frozenset(),
+    metrics: Collection[Metric] | None = None,
 ) -> dict[str, str]:
     """Fragment name → SQL.
 
     ``periods``: leave out versions that hold for none of them. ``missing_entities``: entities that no source of the deployment
-    delivers; a program that needs one is `not_evaluated` and says which.
+    delivers; a program that needs one is `not_evaluated` and says which. ``metrics``: those to compute (default: those used).
 
     BadInput if two versions of an enabled program hold for one period.
     """
@@ -41,13 +45,34 @@ def compile_policies(
     from orchestration.policy.movement import movement_causes
 
     missing = frozenset(missing_entities)
-    measures = [m for m in policies.measures.values() if m.aggregation != "flag" and m.entity in MONTH_TABLES]
-    metrics = [m for m in policies.metrics.values() if m.subject_type == "customer" and is_month_metric(m)]
+    wanted = used_metrics(policies) if metrics is None else metrics
+    counted = {m.measure.measure_id for m in wanted} | {"spend_amount"}
+    measures = [m for m in policies.measures.values() if m.aggregation != "flag" and m.measure_id in counted]
+    metrics = [m for m in wanted if m.subject_type == "customer" and is_month_metric(m)]
+    of_bills = [m for m in metrics if m.measure.entity == "bill_lines"]
+    of_points = [m for m in metrics if m.measure.entity == "points"]
+    of_lines = [m for m in measures if m.entity == "bill_lines"]
+    bill_totals = [m for m in of_lines if m.aggregation != "margin"]
+    # A total of points reaches back to the first of them: it is carried only where a metric asks for it.
+    points_totals = [m for m in measures if any(p.measure is m and p.window == "total" for p in of_points)]
+    points_measures = [m for m in measures if any(p.measure is m for p in wanted if p.measure.entity == "points")]
     return {
-        "bill_line_measures": _list(sql.measure(m, "l") for m in measures if m.entity == "bill_lines"),
-        "points_measures": _list(sql.measure(m, "p") for m in measures if m.entity == "points"),
-        "carried_totals": _list(sql.carried_total(m, f"total_{m.measure_id}") for m in measures if m.aggregation != "margin"),
-        "window_metrics": _list(sql.window_metric(m) for m in metrics if not m.is_service),
+        "bill_line_measures": _list(sql.measure(m, "l") for m in of_lines),
+        "points_measures": _list(sql.row_measure(m, "p") for m in points_measures),
+        "points_rows": sql.any_row(points_measures, "p"),
+        "carried_totals": _list(sql.carried_total(m, f"total_{m.measure_id}") for m in bill_totals),
+        "points_carried_totals": _list(sql.carried_total(m, f"total_{m.measure_id}") for m in points_totals),
+        "window_metrics": _list(sql.window_metric(m) for m in of_bills),
+        "points_window_metrics": _list(sql.window_metric(m) for m in of_points),
+        "window_columns": _list(
+            [
+                *(sql.or_zero("b", m.metric_id, sql.result_type(m), keep_null=m.measure.aggregation == "margin") for m in of_bills),
+                *(sql.or_zero("b", f"total_{m.measure_id}", sql.result_type(m)) for m in bill_totals),
+                *(sql.or_zero("p", m.metric_id, sql.result_type(m)) for m in of_points),
+                *(sql.or_zero("p", f"total_{m.measure_id}", sql.result_type(m)) for m in points_totals),
+            ]
+        ),
+        "metric_columns": _list(f"s.{sql.identifier(m.metric_id)}" for m in [*of_bills, *of_points]),
         "service_metrics": _list(sql.service_metric(m) for m in metrics if m.is_service),
         "customer_extras": customer_extras(policies, missing),
         **{f"{kind}_subjects": subject_relation(policies, kind, missing) for kind in SUBJECT_TYPES if kind != "customer"},

@@ -19,6 +19,8 @@ from orchestration.policy.programs import build_programs
 from orchestration.policy.reader import Row, Seed, check_references, close_match, load_schema, read_seed
 from orchestration.policy.subjects import CUSTOMER_COLUMNS, MONTH_TABLES, SUBJECT_TYPES
 
+# Rows that hold from a day on are counted in the month in which they begin.
+_BEGINS = dict.fromkeys(("subscriptions", "devices", "group_members", "household_members"), "start_date")
 FLAGS = ("is_in_service", "is_active")
 TAKEN_NAMES = frozenset(
     {
@@ -139,9 +141,7 @@ def _measure(row: Row, seeds: Mapping[str, Seed], spend: tuple[str, ...]) -> Mea
 
 def clock_of(entity: str) -> str | None:
     """The column that says in which period a row counts; None for entities that are no happenings."""
-    return {"campaign_targets": "targeted_date", "subscriptions": "start_date", "devices": "start_date"}.get(entity) or period_column(
-        entity
-    )
+    return {**_BEGINS, "campaign_targets": "targeted_date"}.get(entity) or period_column(entity)
 
 
 def _metric(row: Row, measures: Mapping[str, Measure]) -> Metric:

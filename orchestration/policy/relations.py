@@ -192,14 +192,23 @@ def _windows(entity: str, key: str, name: str, metrics: list[Metric]) -> str:
 
 def member_months(months: str, columns: Iterable[str]) -> str:
     """Months of the members of groups, each in the months of membership (any day of the month)."""
-    listed = ", ".join(f"c.{sql.identifier(name)}" for name in columns)
+    # A customer who is in a group twice at a time counts once.
+    members = "\n".join(
+        [
+            "select distinct g.group_id, k.customer_id, k.period_index",
+            "from landing.group_members as g",
+            f"inner join (select distinct customer_id, period_index from {months}) as k on g.customer_id = k.customer_id",
+            f"    and k.period_index >= {sql.month_index('g.start_date')}",
+            f"    and (g.end_date is null or k.period_index <= {sql.month_index('g.end_date')})",
+        ]
+    )
     return "\n".join(
         [
-            f"select distinct g.group_id as subject_id, c.customer_id, c.period_index, {listed}",
-            "from landing.group_members as g",
-            f"inner join {months} as c on g.customer_id = c.customer_id",
-            f"    and c.period_index >= {sql.month_index('g.start_date')}",
-            f"    and (g.end_date is null or c.period_index <= {sql.month_index('g.end_date')})",
+            f"select i.group_id as subject_id, c.period_index, {', '.join(f'c.{sql.identifier(name)}' for name in columns)}",
+            "from (",
+            indent(members, "    "),
+            ") as i",
+            f"inner join {months} as c on i.customer_id = c.customer_id and i.period_index = c.period_index",
         ]
     )
 

@@ -98,8 +98,7 @@ def measure(item: Measure, alias: str) -> str:
     """``… as spend_amount`` over landed rows ``alias``."""
     chosen = ""
     if item.filter_column:
-        values = ", ".join(literal(v) for v in item.filter_values)
-        chosen = f" filter (where {alias}.{identifier(item.filter_column)} in ({values}))"
+        chosen = f" filter (where {_counts(item, alias)})"
     if item.aggregation == "count":
         return f"cast(count(*){chosen} as bigint) as {identifier(item.measure_id)}"
     if item.aggregation == "margin":
@@ -109,6 +108,38 @@ def measure(item: Measure, alias: str) -> str:
         return f"cast(case when {known} then {margin} end as {AMOUNT}) as {identifier(item.measure_id)}"
     column = identifier(item.column_name or "")
     return f"cast(coalesce(sum({alias}.{column}){chosen}, 0) as {_result_type(item)}) as {identifier(item.measure_id)}"
+
+
+def row_measure(item: Measure, alias: str) -> str:
+    """``… as base_points`` of one landed row ``alias``: what it adds to the measure, null if nothing."""
+    value = "1" if item.aggregation == "count" else f"{alias}.{identifier(item.column_name or '')}"
+    chosen = _where(_counts(item, alias), value) if item.filter_column else value
+    return f"cast({chosen} as {_result_type(item)}) as {identifier(item.measure_id)}"
+
+
+def any_row(items: Sequence[Measure], alias: str) -> str:
+    """The condition on landed rows ``alias`` that some measure counts."""
+    if all(item.filter_column for item in items):
+        return " or ".join(dict.fromkeys(_counts(item, alias) for item in items)) or "false"
+    return "true"
+
+
+def _counts(item: Measure, alias: str) -> str:
+    return f"{alias}.{identifier(item.filter_column or '')} in ({', '.join(literal(v) for v in item.filter_values)})"
+
+
+def or_zero(alias: str, name: str, result_type: str, *, keep_null: bool = False) -> str:
+    """A column of an outer join, 0 where the other side has no row; ``keep_null``: but null where its row says so."""
+    if keep_null:
+        return f"case when {alias}.customer_id is null then 0 else {alias}.{identifier(name)} end as {identifier(name)}"
+    return f"coalesce({alias}.{identifier(name)}, cast(0 as {result_type})) as {identifier(name)}"
+
+
+def result_type(item: Measure | Metric) -> str:
+    """SQL type of a measure or metric."""
+    if isinstance(item, Metric):
+        return "bigint" if item.aggregation == "months" else _result_type(item.measure)
+    return _result_type(item)
 
 
 def _result_type(item: Measure) -> str:

@@ -79,12 +79,16 @@ def applied(deployment: Deployment, plan: RunPlan) -> None:
 
 
 def _compile(deployment: Deployment, policies: Policies, periods: list[str]) -> dict[str, str]:
-    """The fragments; a program that needs an entity which no source of the deployment delivers is not evaluated."""
+    """The fragments; a program that needs an entity, or the cost of bill lines, which no source of the deployment delivers is not
+    evaluated."""
     from orchestration.ingest import load_contracts, load_mappings
     from orchestration.policy import compile_policies
 
-    delivered = {feed.entity for mapping in load_mappings(deployment) for feed in mapping.feeds}
-    return compile_policies(policies, periods, set(load_contracts()) - delivered)
+    feeds = [feed for mapping in load_mappings(deployment) for feed in mapping.feeds]
+    missing = set(load_contracts()) - {feed.entity for feed in feeds}
+    if not any(feed.entity == "bill_lines" and "cost_amount" in feed.columns for feed in feeds):
+        missing.add("bill_lines.cost_amount")
+    return compile_policies(policies, periods, missing)
 
 
 def _span(periods: list[str]) -> str:

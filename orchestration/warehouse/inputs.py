@@ -8,6 +8,7 @@ from __future__ import annotations
 import calendar
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,10 +16,12 @@ import duckdb
 
 from orchestration.deployment import Deployment
 from orchestration.errors import Busy, Failed
+from orchestration.ingest import parts
 from orchestration.ingest.contracts import Contract, load_contracts
-from orchestration.ingest.parts import Part, landed_parts, superseded_files
+from orchestration.ingest.parts import Part
 from orchestration.ledger.store import Ledger
-from orchestration.periods import first_day, period_index
+from orchestration.periods import add_months, first_day, period_from_index, period_index
+from orchestration.policy.used import months_reached, used_metrics
 from orchestration.warehouse.plan import (
     USUAL_REACH_MONTHS,
     Held,
@@ -37,6 +40,8 @@ from orchestration.warehouse.plan import (
 )
 
 LINEAGE = {"_source": "VARCHAR", "_file_id": "VARCHAR", "_row": "BIGINT", "_key": "VARCHAR", "_content_hash": "VARCHAR"}
+# What the views of entities kept by period hold besides: the period as months since year 0.
+PERIOD_INDEX = "_period_index"
 
 _STATE = """
 create schema if not exists ctl;
@@ -76,12 +81,12 @@ def _literal(text: str) -> str:
     return "'" + text.replace("'", "''") + "'"
 
 
-def _scan(parts: list[Part], columns: str) -> str:
-    files = ", ".join(_literal(str(part.path)) for part in parts)
+def _scan(together: list[Part], columns: str) -> str:
+    files = ", ".join(_literal(str(part.path)) for part in together)
     return f"select {columns} from read_parquet([{files}], hive_partitioning = false)"
 
 
-def relation(contract: Contract, parts: list[Part], superseded: dict[str, list[Path]]) -> str:
+def relation(contract: Contract, landed: list[Part], superseded: dict[str, list[Path]]) -> str:
     """SELECT of an entity's effective rows. ``superseded``: file id → the lists that name rows of it.
 
     Only files of which rows were replaced meet the lists; all others are read without a join. A row is known by its key:
@@ -89,32 +94,48 @@ def relation(contract: Contract, parts: list[Part], superseded: dict[str, list[P
     """
     types = {name: contract.columns[name].sql_type for name in contract.landed} | LINEAGE
     columns = ", ".join(f'"{name}"' for name in types)
-    if not parts:
-        empty = ", ".join(f'cast(null as {sql_type}) as "{name}"' for name, sql_type in types.items())
+    if not landed:
+        index = {PERIOD_INDEX: "INTEGER"} if contract.by_period else {}
+        empty = ", ".join(f'cast(null as {sql_type}) as "{name}"' for name, sql_type in (types | index).items())
         return f"select {empty} where false"
-    touched = [part for part in parts if part.file_id in superseded]
-    untouched = [part for part in parts if part.file_id not in superseded]
-    selects = [_scan(untouched, columns)] if untouched else []
+    return " union all ".join(
+        select
+        for period in sorted({part.period or "" for part in landed})
+        for select in _effective([part for part in landed if (part.period or "") == period], columns, period, superseded)
+    )
+
+
+def _effective(together: list[Part], columns: str, period: str, superseded: dict[str, list[Path]]) -> Iterator[str]:
+    """SELECTs of the effective rows of one period's parts (of all parts where an entity is not kept by period).
+
+    The period's index is a constant of each: rows need no arithmetic on text, and a filter on it leaves files unread.
+    """
+    with_index = f"{columns}, {period_index(period)} as {PERIOD_INDEX}" if period else columns
+    touched = [part for part in together if part.file_id in superseded]
+    untouched = [part for part in together if part.file_id not in superseded]
+    if untouched:
+        yield _scan(untouched, with_index)
     if touched:
         lists = sorted({str(path) for part in touched for path in superseded[part.file_id]})
         replaced = f"select file_id, key from read_parquet([{', '.join(map(_literal, lists))}], hive_partitioning = false)"
-        selects.append(
-            f"select {columns} from ({_scan(touched, columns)}) as landed "
+        yield (
+            f"select {with_index} from ({_scan(touched, columns)}) as landed "
             f"where not exists (select 1 from ({replaced}) as replaced where replaced.file_id = landed._file_id and replaced.key = landed._key)"
         )
-    return " union all ".join(selects)
 
 
 class Landed:
     """Everything landed at a cut-off: parts by entity, and which rows of which files newer rows replaced."""
 
-    def __init__(self, deployment: Deployment, ledger: Ledger, cutoff_seq: int) -> None:
+    def __init__(self, deployment: Deployment, ledger: Ledger, drops: list[tuple[int, dict[str, Any]]]) -> None:
         self.contracts = load_contracts()
-        self.parts: dict[str, list[Part]] = {entity: [] for entity in self.contracts}
-        for part in landed_parts(deployment, ledger, upto_seq=cutoff_seq):
-            self.parts[part.entity].append(part)
-        self.lists = {entity: superseded_files(deployment, ledger, entity, upto_seq=cutoff_seq) for entity in self.contracts}
+        read = parts.Landed(deployment, ledger)
+        for seq, drop in drops:
+            read.add(seq, drop)
+        self.parts: dict[str, list[Part]] = {entity: read.parts(entity) for entity in self.contracts}
+        self.lists: dict[str, list[Path]] = {entity: read.superseded(entity) for entity in self.contracts}
         self._con = duckdb.connect()
+        self._digests: dict[str, dict[str, str]] = {}
         # (entity, file id of the older rows, their period) → lists
         self.replaced: dict[str, dict[str, list[Path]]] = {}
         self.replaced_in: dict[tuple[str, str], list[str]] = {}
@@ -137,8 +158,8 @@ class Landed:
 
     def select(self, entity: str, periods: set[str] | None = None) -> str:
         """Effective rows of an entity; with ``periods`` only their parts."""
-        parts = [part for part in self.parts[entity] if periods is None or part.period in periods]
-        return relation(self.contracts[entity], parts, self.replaced[entity])
+        wanted = [part for part in self.parts[entity] if periods is None or part.period in periods]
+        return relation(self.contracts[entity], wanted, self.replaced[entity])
 
     def periods(self, entity: str) -> list[str]:
         return sorted({part.period for part in self.parts[entity] if part.period})
@@ -147,9 +168,9 @@ class Landed:
         """Identity of all that has landed: files by entity (content-addressed) and the lists of replaced rows."""
         return digest(
             {
-                entity: [sorted({part.file_id for part in parts}), sorted(path.stem for path in self.lists[entity])]
-                for entity, parts in self.parts.items()
-                if parts
+                entity: [sorted({part.file_id for part in landed}), sorted(path.stem for path in self.lists[entity])]
+                for entity, landed in self.parts.items()
+                if landed
             }
         )
 
@@ -157,8 +178,10 @@ class Landed:
         """For each month up to ``upto``: identity of the rows that its customer-months and points-months are made from."""
         periods = sorted({*self.periods("bill_lines"), *self.periods("points")})
         periods = [period for period in periods if period <= upto]
+        if upto in self._digests:
+            return self._digests[upto]
         holders = self._holders_of_numbers(periods)
-        return {
+        self._digests[upto] = {
             period: digest(
                 [
                     sorted(
@@ -173,17 +196,21 @@ class Landed:
             )
             for period in periods
         }
+        return self._digests[upto]
 
     def _holders_of_numbers(self, periods: list[str]) -> dict[str, str]:
         """Identity of the number holders in each month that has bills without a customer: those bills depend on them."""
-        if not self.parts["lines"] or not self.parts["bill_lines"]:
+        billed = [part for part in self.parts["bill_lines"] if part.period in set(periods)]
+        billed = self._without_customer(billed) if self.parts["lines"] else []
+        if not billed:
             return {}
         wanted = ", ".join(f"({_literal(period)}, date '{first_day(period)}', date '{last_day(period)}')" for period in periods)
         rows = self._con.execute(
             f"""
             with months (period, first_day, last_day) as (values {wanted}),
             numbers as (
-                select distinct line_id, bill_period as period from ({self.select("bill_lines", set(periods))}) where customer_id is null and line_id is not null
+                select distinct line_id, bill_period as period from ({relation(self.contracts["bill_lines"], billed, self.replaced["bill_lines"])})
+                where customer_id is null and line_id is not null
             ),
             held as (
                 select months.period, l.line_id, l.customer_id, greatest(l.start_date, months.first_day) as first_day,
@@ -197,6 +224,33 @@ class Landed:
             """
         ).fetchall()
         return dict(rows)
+
+    def _without_customer(self, billed: list[Part]) -> list[Part]:
+        """The parts that hold any bill without a customer, by the statistics in the files' footers: most hold none, and stay unread."""
+        if not billed:
+            return []
+        rows = self._con.execute(
+            """
+            select distinct file_name from parquet_metadata(?)
+            where path_in_schema = 'customer_id' and coalesce(stats_null_count, 1) > 0
+            """,
+            [[str(part.path) for part in billed]],
+        ).fetchall()
+        found = {name for (name,) in rows}
+        return [part for part in billed if str(part.path) in found]
+
+
+_read: dict[Path, tuple[tuple[Any, ...], Landed]] = {}
+
+
+def landed_at(deployment: Deployment, ledger: Ledger, cutoff_seq: int) -> Landed:
+    """What had landed at a cut-off. The last one is kept: a run plans before it takes the drops in and after, mostly over the same drops."""
+    drops = parts.landed(ledger, cutoff_seq)
+    identity = (deployment.data, [(seq, drop["file_id"]) for seq, drop in drops])
+    known = _read.get(ledger.path)
+    if known is None or known[0] != identity:
+        _read[ledger.path] = known = (identity, Landed(deployment, ledger, drops))
+    return known[1]
 
 
 def last_day(period: str) -> str:
@@ -233,7 +287,7 @@ def plan_run(
 ) -> RunPlan:
     """The plan of a run over ``periods``; reads ledger, landing and warehouse, writes nothing."""
     cutoff_seq, _ = ledger.head()
-    landed = Landed(deployment, ledger, cutoff_seq)
+    landed = landed_at(deployment, ledger, cutoff_seq)
     check_periods(periods, deployment.config.first_period, landed.periods("bill_lines"))
     held = read_held(deployment.warehouse)
     months = months_version(deployment, compiled)
@@ -245,7 +299,7 @@ def plan_run(
     inputs_hash = digest([landed.hash(), deployment.config.timezone, deployment.config.currency, deployment.config.customers_from])
     code = code_version()
     reasons = already_released(ledger, periods, inputs_hash, policies.hash, code, cutoff_seq)
-    return RunPlan(
+    plan = RunPlan(
         run_id=run_id or new_run_id(),
         periods=periods,
         input_periods=input_periods,
@@ -263,13 +317,25 @@ def plan_run(
         months_version=months,
         windows_version=windows,
     )
+    return replace(plan, points_periods=_points_periods(plan, policies, landed))
+
+
+def _points_periods(plan: RunPlan, policies: Any, landed: Landed) -> list[str]:
+    """The landed months of points that some metric in use reads in this run."""
+    known = {period_index(period) for period in landed.periods("points")}
+    metrics = used_metrics(policies)
+    read: set[int] = set()
+    for target in {target for _, target, _ in window_months(plan)}:
+        reached = known & {month for _, period, month in window_months(plan) if period == target}
+        read |= months_reached(metrics, "points", target, reached)
+    return [period_from_index(index) for index in sorted(read)]
 
 
 def write_inputs(
     deployment: Deployment, ledger: Ledger, plan: RunPlan, store_policies: Callable[[duckdb.DuckDBPyConnection], None]
 ) -> None:
     """Write the schemas ``landing``, ``ctl`` and ``policy`` of the warehouse for ``plan``."""
-    landed = Landed(deployment, ledger, plan.cutoff_seq)
+    landed = landed_at(deployment, ledger, plan.cutoff_seq)
     held = read_held(deployment.warehouse)
     with warehouse(deployment.warehouse) as con:
         con.execute("begin")
@@ -287,7 +353,7 @@ def _forget_outdated(con: duckdb.DuckDBPyConnection, held: Held, plan: RunPlan) 
     for schema in ("landing", "policy", "staging", "intermediate", "marts"):
         con.execute(f"create schema if not exists {schema}")
     if held.months_version != plan.months_version:
-        for table in ("int_customer_months", "int_points_months", "int_landed_months"):
+        for table in ("int_customer_months", "int_landed_months"):
             con.execute(f"drop table if exists intermediate.{table}")
         con.execute("delete from ctl.applied")
     if held.windows_version != plan.windows_version:
@@ -297,8 +363,11 @@ def _forget_outdated(con: duckdb.DuckDBPyConnection, held: Held, plan: RunPlan) 
 
 
 def _write_landing(con: duckdb.DuckDBPyConnection, landed: Landed, plan: RunPlan) -> None:
+    """Bill lines of the months that are read again, points of the months that the run's windows read, all else as far as any window reaches."""
+    within_reach = {add_months(period, -back) for period in plan.periods for back in range(plan.reach_months)}
+    periods = {"bill_lines": set(plan.input_periods), "points": set(plan.points_periods)}
     for entity, contract in landed.contracts.items():
-        select = landed.select(entity, set(plan.input_periods) if contract.by_period else None)
+        select = landed.select(entity, periods.get(entity, within_reach) if contract.by_period else None)
         con.execute(f'create or replace view landing."{entity}" as {select}')
 
 
@@ -338,7 +407,7 @@ def _write_control(con: duckdb.DuckDBPyConnection, deployment: Deployment, lande
         + ")"
     )
     con.execute("create or replace table ctl.entities (entity varchar, parts bigint)")
-    con.executemany("insert into ctl.entities values (?, ?)", [[entity, len(parts)] for entity, parts in landed.parts.items()])
+    con.executemany("insert into ctl.entities values (?, ?)", [[entity, len(found)] for entity, found in landed.parts.items()])
 
 
 def record_applied(deployment: Deployment, plan: RunPlan) -> None:

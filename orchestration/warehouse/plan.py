@@ -22,6 +22,17 @@ from orchestration.periods import add_months, period_index, periods_between
 # Last calendar year reaches at most from December to the January of the year before. Longer windows: `reach_months` of the policies.
 USUAL_REACH_MONTHS = 24
 
+# The compiled text that int_customer_windows is made of.
+WINDOW_FRAGMENTS = (
+    "points_measures",
+    "points_rows",
+    "window_metrics",
+    "carried_totals",
+    "points_window_metrics",
+    "points_carried_totals",
+    "window_columns",
+)
+
 
 class PolicySet(Protocol):
     """What planning needs of loaded policies (orchestration.policy)."""
@@ -47,6 +58,7 @@ class RunPlan:
     extra_window_periods: list[str] = field(default_factory=list)
     first_landed_period: str | None = None
     reach_months: int = USUAL_REACH_MONTHS
+    points_periods: list[str] = field(default_factory=list)
     period_digests: dict[str, str] = field(default_factory=dict)
     months_version: str = ""
     windows_version: str = ""
@@ -176,12 +188,12 @@ def already_released(ledger: Ledger, periods: list[str], inputs_hash: str, polic
 
 def months_version(deployment: Deployment, compiled: dict[str, str]) -> str:
     """What every customer-month depends on besides its rows."""
-    return digest([months_code(), deployment.config.timezone, compiled.get("bill_line_measures"), compiled.get("points_measures")])
+    return digest([months_code(), deployment.config.timezone, compiled.get("bill_line_measures")])
 
 
 def windows_version(months: str, compiled: dict[str, str]) -> str:
     """What carried totals and the columns of the windows depend on besides the months."""
-    return digest([months, windows_code(), compiled.get("window_metrics"), compiled.get("carried_totals")])
+    return digest([months, windows_code(), *(compiled.get(name) for name in WINDOW_FRAGMENTS)])
 
 
 def extra_windows(periods: list[str], base: str | None) -> list[str]:

@@ -27,9 +27,18 @@ create or replace table metrics (
 class SeedFolder:
     """A complete folder of seeds that a test may spoil."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, *programs: str) -> None:
         self.folder = folder
         shutil.copytree(PROJECT_ROOT / "seeds", folder, ignore=shutil.ignore_patterns("*.yaml", "*.md"))
+        self.only(*(programs or ("six_star",)))
+
+    def only(self, *programs: str) -> None:
+        """Keep the rows of these programs and of no other."""
+        for path in self.folder.glob("*.csv"):
+            rows = self.rows(path.stem)
+            if "program_id" in rows[0]:
+                place = rows[0].index("program_id")
+                self.write(path.stem, [rows[0], *(row for row in rows[1:] if row[place] in programs)])
 
     def path(self, seed: str) -> Path:
         return self.folder / f"{seed}.csv"
@@ -72,6 +81,7 @@ def seeds(tmp_path: Path) -> SeedFolder:
 def con() -> Iterable[duckdb.DuckDBPyConnection]:
     with duckdb.connect() as connection:
         connection.execute(METRICS_DDL)
+        connection.execute("create table extras (customer_id varchar, period varchar, arrears_suspensions_12m bigint)")
         connection.execute(
             "create table nominations (program_id varchar, subject_id varchar, period varchar, level_id varchar, level_rank integer)"
         )
@@ -93,7 +103,10 @@ def decide(con: duckdb.DuckDBPyConnection) -> Callable[..., list[dict[str, Any]]
         for nomination in nominations:
             con.execute("insert into nominations values (?, ?, ?, ?, ?)", nomination)
         text = (
-            compile_policies(policies, **options)["decisions"].replace("__METRICS__", "metrics").replace("__NOMINATIONS__", "nominations")
+            compile_policies(policies, **options)["decisions"]
+            .replace("__METRICS__", "metrics")
+            .replace("__NOMINATIONS__", "nominations")
+            .replace("__EXTRAS__", "extras")
         )
         result = con.execute(f"select * from ({text}) order by program_id, subject_id, period")
         names = [column[0] for column in result.description]

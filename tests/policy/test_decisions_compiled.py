@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
 from decimal import Decimal
 from typing import Any
@@ -15,6 +16,7 @@ from hypothesis import strategies as st
 from orchestration.errors import BadInput
 from orchestration.policy import compile_policies, store_policies
 from orchestration.policy.model import Condition
+from orchestration.policy.used import months_reached
 
 
 def spend(amount: str, months: int = 6, brand: str | None = "easyown", points: int = 0) -> dict[str, Any]:
@@ -79,6 +81,9 @@ def test_evidence_names_every_attribute_and_keeps_amounts_exact(seeds, decide):
         "nominated_level": None,
         "spend_6m_amount": "79.9950",
         "service_6m_months": 1,
+        "segment": None,
+        "is_real_name": None,
+        "arrears_suspensions": 0,
     }
 
 
@@ -233,7 +238,10 @@ def retail(seeds) -> None:
     program = seeds.rows("programs")
     seeds.write(
         "programs",
-        [program[0], ["retail_star", "Retail stars", "零售星级", "customer", "decision_table", "first", "month", "spend_12m", "true", ""]],
+        [
+            program[0],
+            ["retail_star", "Retail stars", "零售星级", "customer", "decision_table", "first", "month", "", "spend_12m", "true", ""],
+        ],
     )
     head = seeds.rows("levels")[0]
     seeds.write("levels", [head, *(["retail_star", f"star_{n}", str(n), f"{n}", f"{n}", "", ""] for n in (1, 2, 3))])
@@ -249,7 +257,7 @@ def retail(seeds) -> None:
         ("star_2_spend", "spend_12m", ">=", "500"),
     ]
     seeds.write("decision_conditions", [head, *(["retail_star", "v1", *c] for c in conditions)])
-    for seed in ("channels", "channel_audience", "channel_columns"):
+    for seed in ("channels", "channel_audience", "channel_columns", "scope_rules", "caps"):
         seeds.write(seed, seeds.rows(seed)[:1])
 
 
@@ -269,7 +277,7 @@ def test_a_program_of_a_deployment_is_seeds_alone_and_needs_none_of_the_telecom_
 
 def test_windows_over_months_and_service_bits(seeds):
     policies = seeds.load()
-    compiled = compile_policies(policies)
+    compiled = compile_policies(policies, metrics=[m for m in policies.metrics.values() if m.measure.aggregation != "margin"])
     con = duckdb.connect()
     con.execute("create table t as select '2026-03' as period, 24314 as period_index")
     months = [(24314 - back, Decimal(10 ** min(back, 3)) + back) for back in range(24)]
@@ -277,7 +285,10 @@ def test_windows_over_months_and_service_bits(seeds):
         "create table m (period_index integer, spend_amount decimal(18,4), base_points bigint, is_active boolean, is_after_base boolean)"
     )
     con.executemany("insert into m values (?, ?, ?, ?, true)", [(i, s, n, n % 2 == 0) for n, (i, s) in enumerate(months)])
-    result = con.execute(f"select {compiled['window_metrics']}, {compiled['carried_totals']} from m, t group by t.period, t.period_index")
+    result = con.execute(
+        f"""select {compiled["window_metrics"]}, {compiled["carried_totals"]}, {compiled["points_window_metrics"]}
+        from m, t group by t.period, t.period_index"""
+    )
     got = dict(zip([c[0] for c in result.description], result.fetchone(), strict=True))
     amounts = [s for _, s in months]
     assert got["spend_3m_amount"] == sum(amounts[:3]) == got["spend_ytd_amount"]
@@ -301,6 +312,26 @@ def test_windows_over_months_and_service_bits(seeds):
     }
 
 
+def test_only_metrics_that_a_condition_of_an_enabled_program_uses_are_computed(seeds):
+    compiled = compile_policies(seeds.load())
+    assert re.findall(r"s\.(\w+)", compiled["metric_columns"]) == ["spend_6m_amount", "base_points_last_year"]
+    assert re.findall(r" as (\w+)(?:,|$)", compiled["service_metrics"], re.M) == ["service_6m_months"]
+    retail(seeds)
+    compiled = compile_policies(seeds.load())
+    assert re.findall(r"s\.(\w+)", compiled["metric_columns"]) == ["spend_12m_amount", "active_12m_months"]
+    assert compiled["points_rows"] == "false", "nothing reads points"
+
+
+def test_a_metric_reads_the_months_of_its_window_and_no_others(seeds):
+    metrics = seeds.load().metrics
+    months = set(range(24290, 24318))
+    assert months_reached([metrics["base_points_last_year"]], "points", 24317, months) == set(range(24300, 24312))
+    assert months_reached([metrics["base_points_ytd"]], "points", 24314, months) == {24312, 24313, 24314}
+    assert months_reached([metrics["spend_3m_amount"]], "bill_lines", 24317, months) == {24315, 24316, 24317}
+    assert months_reached([metrics["spend_total_amount"]], "bill_lines", 24317, months) == months
+    assert months_reached(metrics.values(), "lines", 24317, months) == set()
+
+
 def test_bill_lines_are_added_up_by_the_charge_types_that_count(seeds):
     compiled = compile_policies(seeds.load())
     con = duckdb.connect()
@@ -315,7 +346,9 @@ def test_seeds_are_stored_typed_beside_the_compiled_sql(seeds):
     policies = seeds.load()
     for _ in range(2):
         store_policies(con, policies, compile_policies(policies))
-    assert con.execute("select count(*), max(rank) from policy.levels where typeof(rank) = 'BIGINT'").fetchone() == (6, 6)
+    assert con.execute(
+        "select count(*), max(rank) from policy.levels where typeof(rank) = 'BIGINT' and program_id = 'six_star'"
+    ).fetchone() == (6, 6)
     assert con.execute("select allowed_values from policy.attributes where attribute_id = 'brand'").fetchone() == ("gotone|easyown|mzone",)
     assert con.execute("select count(*) from policy.charge_types where counts_as_spend").fetchone() == (6,)
     assert con.execute("select count(*) from ctl.compiled_sql").fetchone() == (len(compile_policies(policies)),)

@@ -62,11 +62,28 @@ in_scope as (
 )
 
 select
-    s.*,
+    s.customer_id,
+    s.period,
+    s.period_index,
     {{ first_day("s.period") }} as period_date,
+    s.brand,
+    s.plan,
+    s.region,
+    s.segment,
+    s.is_real_name,
+    s.credit_class,
+    s.joined_date,
+    s.left_date,
+    s.service_mask,
+    s.is_in_service,
     true as is_in_scope,
     case when s.is_in_service then 'in_service' else 'billed' end as scope_reason,
     case when s.first_index <= s.period_index then s.period_index - s.first_index + 1 end as tenure_months,
+    s.net_amount,
+    s.spend_amount,
+    s.bill_line_count,
     s.total_first_bill_index as first_bill_index,
-    s.total_last_bill_index as last_bill_index{{ compiled_columns("service_metrics") }}
+    s.total_last_bill_index as last_bill_index,
+    cast(s.period_index - s.total_last_active_index as integer) as months_since_active
+    {{- compiled_columns("metric_columns", "service_metrics") }}
 from in_scope as s

@@ -10,9 +10,21 @@
         post_hook="{{ plain_storage(false) }}",
     )
 }}
+{%- set carries_points = compiled("points_carried_totals") | trim != "" %}
 
 with run as (
     select * from {{ source("ctl", "run") }}
+),
+
+window_months as (
+    select * from {{ source("ctl", "window_months") }}
+),
+
+targets as (
+    select distinct
+        period,
+        period_index
+    from window_months
 ),
 
 bill_months as (
@@ -20,13 +32,10 @@ bill_months as (
         *,
         spend_amount > 0 as is_active,
         period_index as first_bill_index,
-        period_index as last_bill_index
+        period_index as last_bill_index,
+        case when spend_amount > 0 then period_index end as last_active_index
     from {{ ref("int_customer_months") }}
     where customer_id is not null
-),
-
-points_months as (
-    select * from {{ ref("int_points_months") }}
 ),
 
 -- One row a customer without any amount, so that who has never had a bill has windows too, of zero; -1 is no month.
@@ -49,27 +58,74 @@ customers as (
     ),
 
 {% endif -%}
-all_months as (
-    {{ union_by_name(["bill_months", "points_months", "customers"] + (["carried"] if is_incremental() else [])) }}
+bill_rows as (
+    {{ union_by_name(["bill_months", "customers"] + (["carried"] if is_incremental() else [])) }}
 ),
 
-months as (
+bills as (
     select
         *,
         period_index = -1 or period_index > coalesce((select totals_base_index from run), -1) as is_after_base
-    from all_months
-)
+    from bill_rows
+),
 
 -- `case` inside of the aggregates: DuckDB takes a third longer with `filter`.
+bill_windows as (
+    select
+        m.customer_id,
+        t.period_index,
+        sum(case when m.period_index = t.period_index then m.net_amount end) as net_amount,
+        sum(case when m.period_index = t.period_index then m.spend_amount end) as spend_amount,
+        sum(case when m.period_index = t.period_index then m.bill_line_count end) as bill_line_count,
+        min(case when m.is_after_base then m.first_bill_index end) as total_first_bill_index,
+        max(case when m.is_after_base then m.last_bill_index end) as total_last_bill_index,
+        max(case when m.is_after_base then m.last_active_index end) as total_last_active_index{{ compiled_columns("window_metrics", "carried_totals") }}
+    from bills as m
+    inner join window_months as t on m.period_index = t.month_index
+    group by m.customer_id, t.period_index
+),
+
+point_months as (
+    select * from {{ ref("int_points_months") }}
+),
+
+point_rows as (
+    {{ union_by_name(["point_months"] + (["carried"] if is_incremental() and carries_points else [])) }}
+),
+
+points as (
+    select
+        *,
+        period_index = -1 or period_index > coalesce((select totals_base_index from run), -1) as is_after_base
+    from point_rows
+),
+
+-- Apart from the bills: there are as many rows of points as of bills, and few windows ask for them.
+point_windows as (
+    select
+        m.customer_id,
+        t.period_index{{ compiled_columns("points_window_metrics", "points_carried_totals") }}
+    from points as m
+    inner join window_months as t on m.period_index = t.month_index
+    group by m.customer_id, t.period_index
+),
+
+windows as (
+    select
+        coalesce(b.customer_id, p.customer_id) as customer_id,
+        coalesce(b.period_index, p.period_index) as period_index,
+        cast(coalesce(b.net_amount, 0) as decimal(18, 4)) as net_amount,
+        cast(coalesce(b.spend_amount, 0) as decimal(18, 4)) as spend_amount,
+        cast(coalesce(b.bill_line_count, 0) as bigint) as bill_line_count,
+        b.total_first_bill_index,
+        b.total_last_bill_index,
+        b.total_last_active_index{{ compiled_columns("window_columns") }}
+    from bill_windows as b
+    full outer join point_windows as p on b.customer_id = p.customer_id and b.period_index = p.period_index
+)
+
 select
-    m.customer_id,
-    {{ period_from_index("t.period_index") }} as period,
-    t.period_index,
-    cast(coalesce(sum(case when m.period_index = t.period_index then m.net_amount end), 0) as decimal(18, 4)) as net_amount,
-    cast(coalesce(sum(case when m.period_index = t.period_index then m.spend_amount end), 0) as decimal(18, 4)) as spend_amount,
-    cast(coalesce(sum(case when m.period_index = t.period_index then m.bill_line_count end), 0) as bigint) as bill_line_count,
-    min(case when m.is_after_base then m.first_bill_index end) as total_first_bill_index,
-    max(case when m.is_after_base then m.last_bill_index end) as total_last_bill_index{{ compiled_columns("window_metrics", "carried_totals") }}
-from months as m
-inner join {{ source("ctl", "window_months") }} as t on m.period_index = t.month_index
-group by m.customer_id, t.period_index
+    windows.*,
+    targets.period
+from windows
+inner join targets on windows.period_index = targets.period_index

@@ -15,7 +15,6 @@
 with numbers_only as (
     select
         bill_lines.*,
-        {{ period_index("bill_lines.bill_period") }} as bill_period_index,
         {{ local_date("bill_lines.billed_at", "run.timezone") }} as billed_date
     from {{ ref("stg_landing__bill_lines") }} as bill_lines
     cross join {{ source("ctl", "run") }} as run
@@ -32,7 +31,7 @@ holders as (
 with_customer as (
     select
         customer_id,
-        bill_period,
+        bill_period_index,
         charge_type,
         document_id,
         product,
@@ -46,7 +45,7 @@ with_customer as (
     union all
     select
         holders.customer_id,
-        numbers_only.bill_period,
+        numbers_only.bill_period_index,
         numbers_only.charge_type,
         numbers_only.document_id,
         numbers_only.product,
@@ -72,20 +71,12 @@ with_customer as (
                     and (holders.end_date is null or numbers_only.billed_date <= holders.end_date)
                 )
             )
-),
-
-customer_months as (
-    select
-        l.customer_id,
-        l.bill_period,
-        cast(sum(l.net_amount) as decimal(18, 4)) as net_amount,
-        count(*) as bill_line_count{{ compiled_columns("bill_line_measures") }}
-    from with_customer as l
-    group by l.customer_id, l.bill_period
 )
 
 select
-    {{ all_but("customer_months", "bill_period") }},
-    input_periods.period_index
-from customer_months
-inner join {{ source("ctl", "input_periods") }} as input_periods on customer_months.bill_period = input_periods.period
+    l.customer_id,
+    l.bill_period_index as period_index,
+    cast(sum(l.net_amount) as decimal(18, 4)) as net_amount,
+    count(*) as bill_line_count{{ compiled_columns("bill_line_measures") }}
+from with_customer as l
+group by l.customer_id, l.bill_period_index

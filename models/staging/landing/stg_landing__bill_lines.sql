@@ -4,6 +4,7 @@ select
     customer_id,
     line_id,
     bill_period,
+    _period_index as bill_period_index,
     billed_at,
     charge_type,
     product,

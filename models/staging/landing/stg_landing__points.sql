@@ -1,6 +1,7 @@
 select
     customer_id,
     period,
+    _period_index as period_index,
     points_type,
     points,
     _source,

@@ -1,0 +1,45 @@
+"""Which metrics a run needs, and which months they reach: what nothing reads is not computed, and its months are not read.
+
+Not here: what a metric is (``model``) or how it becomes SQL (``sql``, ``compile``).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable
+
+from orchestration.policy.cells import WINDOW
+from orchestration.policy.model import Metric, Policies
+
+
+def used_metrics(policies: Policies, also: Collection[str] = ()) -> list[Metric]:
+    """The metrics that enabled programs rest on, and those named in ``also``, in the order of the seed.
+
+    All versions of a program count, whatever period is run: columns that came and went with the period would make every
+    carried total anew.
+    """
+    used = {metric.metric_id for metric in policies.used_metrics} | set(also)
+    return [metric for metric in policies.metrics.values() if metric.metric_id in used]
+
+
+def months_reached(metrics: Iterable[Metric], entity: str, target: int, months: Collection[int]) -> set[int]:
+    """Of the month indexes ``months``, those whose rows of ``entity`` some metric reads when it is asked for month ``target``."""
+    found: set[int] = set()
+    for metric in metrics:
+        if metric.measure.entity != entity or metric.is_service:
+            continue
+        first, last = (min(months, default=target), target) if metric.window == "total" else window_months(metric.window, target)
+        found |= {month for month in months if first <= month <= last}
+    return found
+
+
+def window_months(window: str, target: int) -> tuple[int, int]:
+    """First and last month index of a window, other than ``total``, that is asked for month ``target``."""
+    january = target - target % 12
+    if window == "ytd":
+        return january, target
+    if window == "last_year":
+        return january - 12, january - 1
+    found = WINDOW.fullmatch(window)
+    assert found and found[2]
+    length = int(found[2])
+    return (target - 2 * length + 1, target - length) if found[1] else (target - length + 1, target)
