@@ -5,11 +5,7 @@
     coalesce(cast(to_json(cast({{ value }} as varchar)) as varchar), 'null')
 {%- endmacro %}
 
-{#
-    One step of a decision as JSON text, after a comma. Levels are identifiers and need no escaping, null where there is none;
-    `why` is an expression that gives JSON text.
-#}
+{# One step of a decision as JSON text, after a comma. The levels are identifiers; `why` is an expression that gives JSON text. #}
 {% macro decision_step(step, from_level, to_level, why) -%}
-    ',{"step":"{{ step }}","from":' || coalesce('"' || {{ from_level }} || '"', 'null')
-    || ',"to":' || coalesce('"' || {{ to_level }} || '"', 'null') || ',"why":' || {{ why }} || '}'
+    concat(',{"step":"{{ step }}","from":"', {{ from_level }}, '","to":"', {{ to_level }}, '","why":', {{ why }}, '}')
 {%- endmacro %}

@@ -69,6 +69,8 @@ def build_warehouse(
             case i % 3 when 0 then 'gotone' when 1 then 'easyown' end as brand, 'north' as region
         from range(1, {customers + 1}) r(i), p"""
     )
+    for other in ("group", "prospect", "staff", "reception"):
+        con.execute(f"create table intermediate.int_{other}_metrics (subject_id varchar, period varchar, is_in_scope boolean)")
     con.execute(
         """create table marts.fct_decisions as
         select 'six_star' as program_id, 'customer' as subject_type, customer_id as subject_id, period,
@@ -82,7 +84,9 @@ def build_warehouse(
             cast(null as varchar) as valid_until_period, cast(null as varchar) as next_level_id,
             cast(null as varchar) as missing_attribute, cast(12.5 as decimal(18,4)) as missing_amount,
             cast(null as bigint) as population_size, cast(null as bigint) as population_rank,
-            cast(null as decimal(18,6)) as score, '{"spend_6m_amount": 10.0000}' as evidence
+            cast(null as decimal(18,6)) as score, '{"spend_6m_amount": 10.0000}' as evidence,
+            'follows' as review, cast(null as integer) as cap_level_rank, cast(null as integer) as at_least_level_rank,
+            cast(null as integer) as set_level_rank, cast(null as date) as event_date, cast(null as decimal(24,4)) as rank_value
         from (select *, cast(1 + (cast(substr(customer_id, 2) as integer) % 6) as integer) as lvl from intermediate.int_customer_metrics)"""
     )
     con.execute(
@@ -113,7 +117,15 @@ def build_warehouse(
     con.execute(
         """create table policy.policy_versions as
         select 'six_star' as program_id, 'v1' as version, '2020-01' as valid_from_period, cast(null as varchar) as valid_to_period,
-            'owner' as author, 'approver' as approver"""
+            'owner' as author, 'approver' as approver, cast(null as bigint) as validity_months"""
+    )
+    con.execute(
+        """create table policy.programs as
+        select 'six_star' as program_id, 'customer' as subject_type, 'month' as clock, cast(null as varchar) as event_entity, true as enabled"""
+    )
+    con.execute(
+        """create table landing.nominations (program_id varchar, subject_id varchar, kind varchar, level_id varchar, requester_id varchar,
+            approver_id varchar, approved_date date, start_date date, end_date date)"""
     )
     con.execute("create table policy.tags as select unnest(['complaint_open', 'rent_ends']) as tag_id")
     con.execute("create table ctl.compiled_sql as select 'decisions' as name, 'select 1' as sql, 'x' as sha256")

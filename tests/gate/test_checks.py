@@ -16,7 +16,28 @@ from orchestration.ledger import Ledger
 from tests.gate.fixture_warehouse import Plan, build_warehouse, make_place, record_build, silent
 
 PERIODS = ["2026-05", "2026-06"]
-MARCH_OF_LEVELS = "level_id = 'star_' || (level_rank % 6 + 1), level_rank = level_rank % 6 + 1"
+PREFIXES = ("", "held_", "qualified_")
+
+
+def levels_become(rank: str) -> str:
+    """SET clause that makes ``rank`` the shown, held and qualified level alike."""
+    return ", ".join(f"{prefix}level_id = 'star_' || ({rank}), {prefix}level_rank = {rank}" for prefix in PREFIXES)
+
+
+MARCH_OF_LEVELS = levels_become("level_rank % 6 + 1")
+# Subject c6 has level 1, c12 too; c1 … c5 have the levels 2 … 6.
+SET_C6 = "update marts.fct_decisions set level_id = 'star_5', level_rank = 5, set_level_rank = 5, steps = '[{\"step\":\"set\",\"to\":\"star_5\"}]' where subject_id = 'c6' and period = '2026-06'"
+HELD_UNTIL_JULY = "update marts.fct_decisions set valid_until_period = '2026-07', review = 'held'"
+
+
+def nomination(**changed: str) -> str:
+    """INSERT of an override of c6 that counts in June 2026, but for what is ``changed``; values as SQL."""
+    row = {
+        "program_id": "'six_star'", "subject_id": "'c6'", "kind": "'set'", "level_id": "'star_5'", "requester_id": "'A'",
+        "approver_id": "'B'", "approved_date": "date '2026-06-30'", "start_date": "date '2026-06-30'", "end_date": "date '2026-06-30'",
+    } | changed  # fmt: skip
+    return f"insert into landing.nominations ({', '.join(row)}) values ({', '.join(row.values())})"
+
 
 # check → (faults in the warehouse, number of failing keys or None where it is not a number of subjects)
 WAREHOUSE_FAULTS: dict[str, tuple[list[str], int | None]] = {
@@ -28,13 +49,53 @@ WAREHOUSE_FAULTS: dict[str, tuple[list[str], int | None]] = {
         ["insert into marts.fct_decisions select * from marts.fct_decisions where subject_id in ('c4', 'c5') and period = '2026-06'"],
         2,
     ),
-    "decisions__are_not_empty": (["insert into marts.dim_programs values ('five_star', 'group', 'Five', '五')"], 1),
+    "decisions__are_not_empty": (
+        [
+            "insert into policy.programs values ('five_star', 'group', 'month', null, true), ('off', 'group', 'month', null, false)",
+            "insert into intermediate.int_group_metrics values ('g1', '2026-06', true), ('g2', '2026-06', true)",
+        ],
+        1,
+    ),
     "decisions__status_is_known": (
         ["update marts.fct_decisions set status = 'perhaps', status_reason = 'x' where subject_id = 'c6' and period = '2026-06'"],
         1,
     ),
     "decisions__level_belongs_to_program": (
         ["update marts.fct_decisions set level_id = 'star_9' where subject_id = 'c7' and period = '2026-06'"],
+        1,
+    ),
+    "levels__are_the_held_one_as_covered": (
+        [
+            "update marts.fct_decisions set cap_level_rank = 2 where subject_id in ('c1', 'c2') and period = '2026-06'",
+            "update marts.fct_decisions set at_least_level_rank = 3 where subject_id in ('c6', 'c3') and period = '2026-06'",
+            "update marts.fct_decisions set held_level_id = 'star_6', held_level_rank = 6 where subject_id = 'c12' and period = '2026-06'",
+            SET_C6.replace("level_rank = 5, set_", "level_rank = 5 - 1, set_")
+            .replace("c6", "c18")
+            .replace("'star_5', level_rank", "'star_4', level_rank"),
+            nomination(subject_id="'c18'"),
+            nomination(kind="'at_least'", level_id="'star_3'"),
+            nomination(kind="'at_least'", level_id="'star_3'", subject_id="'c3'"),
+        ],
+        4,
+    ),
+    "levels__are_what_the_last_step_says": (
+        [
+            SET_C6.replace('"to":"star_5"', '"to":"star_4"'),
+            SET_C6.replace('"}]', '"}').replace("c6", "c12"),
+            SET_C6.replace("c6", "c18"),
+            *(nomination(subject_id=f"'{subject}'") for subject in ("c6", "c12", "c18")),
+        ],
+        2,
+    ),
+    "overrides__are_approved": ([SET_C6], 1),
+    "validity__is_kept": (
+        [
+            "update policy.policy_versions set validity_months = 12",
+            HELD_UNTIL_JULY,
+            "update marts.fct_decisions set valid_until_period = '2026-05' where subject_id = 'c4' and period = '2026-05'",
+            f"update marts.fct_decisions set {levels_become('1')} where subject_id in ('c3', 'c4') and period = '2026-06'",
+            f"update marts.fct_decisions set {levels_become('6')} where subject_id = 'c1' and period = '2026-06'",
+        ],
         1,
     ),
     "decisions__decided_have_a_level": (
@@ -68,12 +129,12 @@ WAREHOUSE_FAULTS: dict[str, tuple[list[str], int | None]] = {
     "movement__outside_budget_is_small": (
         [
             f"update marts.fct_decisions set policy_version = 'v2', {MARCH_OF_LEVELS} where period = '2026-06'",
-            "insert into policy.policy_versions values ('six_star', 'v2', '2026-06', null, 'owner', 'approver')",
+            "insert into policy.policy_versions values ('six_star', 'v2', '2026-06', null, 'owner', 'approver', null)",
         ],
         1,
     ),
     "levels__have_not_drifted": (
-        ["update marts.fct_decisions set level_id = 'star_6', level_rank = 6 where period = '2026-06' and level_rank > 2"],
+        [f"update marts.fct_decisions set {levels_become('6')} where period = '2026-06' and level_rank > 2"],
         None,
     ),
 }
@@ -131,6 +192,61 @@ def test_check_fails_and_lists_all_failing_keys(check: str, tmp_path: Path) -> N
     entry = ledger.last("gate")
     assert entry is not None
     assert entry.payload["passed"] is result.passed
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        {"approver_id": "'A'"},
+        {"approver_id": "null", "approved_date": "null"},
+        {"approved_date": "date '2026-07-01'"},
+        {"start_date": "date '2026-07-01'", "end_date": "date '2026-12-31'"},
+        {"start_date": "date '2026-01-01'", "end_date": "date '2026-05-31'"},
+        {"end_date": "null"},
+        {"kind": "'at_least'"},
+        {"level_id": "'star_4'"},
+        {"subject_id": "'c12'"},
+    ],
+    ids=lambda changed: "_".join(changed),
+)
+def test_an_override_counts_only_as_approved_by_someone_else_and_while_in_force(changed: dict[str, str], tmp_path: Path) -> None:
+    result, _, _ = gate_of(tmp_path, [SET_C6, nomination(**changed)])
+    assert set(failed(result)) == {"overrides__are_approved"}
+
+
+def test_levels_that_are_covered_pass_with_their_steps(tmp_path: Path) -> None:
+    result, _, _ = gate_of(tmp_path, [SET_C6, nomination()])
+    assert failed(result) == {}
+
+
+@pytest.mark.parametrize(
+    "given_up", ["update policy.policy_versions set validity_months = null", "delete from marts.dim_levels where level_id = 'star_4'"]
+)
+def test_a_level_may_fall_where_the_program_has_given_up_its_validity(given_up: str, tmp_path: Path) -> None:
+    faults, _ = WAREHOUSE_FAULTS["validity__is_kept"]
+    result, _, _ = gate_of(tmp_path, [*faults, given_up])
+    assert "validity__is_kept" not in failed(result)
+
+
+def test_a_program_whose_subjects_the_deployment_lacks_holds_nothing_up(tmp_path: Path) -> None:
+    result, _, _ = gate_of(tmp_path, ["insert into policy.programs values ('five_star', 'group', 'month', null, true)"])
+    assert failed(result) == {}
+
+
+def test_of_events_only_receptions_are_complete(tmp_path: Path) -> None:
+    programs = "insert into policy.programs values ('upgrade', 'customer', 'event', 'applications', true), ('vip', 'reception', 'event', 'receptions', true)"
+    result, deployment, _ = gate_of(
+        tmp_path, [programs, "insert into intermediate.int_reception_metrics values ('R1', '2026-06', true), ('R0', '2026-05', true)"]
+    )
+    found = failed(result)
+    assert set(found) == {"decisions__are_complete", "decisions__are_not_empty"}
+    assert keys(deployment, found["decisions__are_complete"]) == [{"program_id": "vip", "subject_id": "R1", "decisions": "0"}]
+
+
+def test_events_have_no_movement_budget(tmp_path: Path) -> None:
+    faults, _ = WAREHOUSE_FAULTS["movement__is_within_budget"]
+    result, _, _ = gate_of(tmp_path, [*faults, "update policy.programs set clock = 'event', event_entity = 'applications'"])
+    assert failed(result) == {}
 
 
 @pytest.mark.parametrize("built", [None, False])

@@ -154,6 +154,7 @@ met as (
         coalesce(qualified.subject_id, before.subject_id) as subject_id,
         coalesce(qualified.period, before.period) as period,
         coalesce(qualified.period_index, before.period_index) as period_index,
+        coalesce(qualified.period_date, {{ first_day("before.period") }}) as period_date,
         coalesce(qualified.status, 'out_of_scope') as status,
         case when qualified.program_id is null then 'left' else qualified.status_reason end as status_reason,
         qualified.matched_rule_id,
@@ -268,11 +269,10 @@ raised as (
 covered as (
     select
         *,
-        replace(review, '_', ' ')
-        || case
-            when review in ('held', 'renewed') then ' until ' || valid_until_period
-            when review = 'grace' then ' until ' || {{ period_from_index("(" ~ period_index("valid_until_period") ~ " + grace_months)") }}
-            else ''
+        case
+            when review in ('held', 'renewed') then concat(review, ' until ', valid_until_period)
+            when review = 'grace' then concat('grace until ', {{ period_from_index("(" ~ period_index("valid_until_period") ~ " + grace_months)") }})
+            else replace(review, '_', ' ')
         end as review_reason,
         case when status = 'decided' then coalesce(set_level_id, raised_level_id) end as level_id,
         case when status = 'decided' then coalesce(set_level_rank, raised_level_rank) end as level_rank
@@ -285,45 +285,51 @@ select
     cast(subject_id as varchar) as subject_id,
     cast(period as varchar) as period,
     cast(period_index as integer) as period_index,
-    {{ first_day("period") }} as period_date,
+    period_date,
     cast(level_id as varchar) as level_id,
     cast(level_rank as integer) as level_rank,
     cast(qualified_level_id as varchar) as qualified_level_id,
     cast(qualified_level_rank as integer) as qualified_level_rank,
     cast(held_level_id as varchar) as held_level_id,
     cast(held_level_rank as integer) as held_level_rank,
-    case
-        when status = 'out_of_scope'
-            then
-                '[{"step":"scope","from":null,"to":null,"why":' || {{ json_text("status_reason") }} || '}'
-                || {{ decision_step("qualified", "null", "null", "'\"not in scope\"'") }}
-        when status = 'not_evaluated'
-            then
-                '[{"step":"scope","from":null,"to":null,"why":"in scope"}'
-                || {{ decision_step("qualified", "null", "null", json_text("status_reason")) }}
-        else
-            '[{"step":"scope","from":null,"to":null,"why":"in scope"}'
-            || {{ decision_step("qualified", "null", "qualified_level_id", "'\"' || matched_rule_id || '\"'") }}
-    end
-    || case
-        when review = 'follows' or review is null then ''
-        else {{ decision_step("review", "qualified_level_id", "held_level_id", "'\"' || review_reason || '\"'") }}
-    end
-    || case
-        when status = 'decided' and cap_level_rank < held_level_rank
-            then {{ decision_step("cap", "held_level_id", "capped_level_id", "'\"' || cap_id || '\"'") }}
-        else ''
-    end
-    || case
-        when at_least_level_rank > capped_level_rank
-            then {{ decision_step("at_least", "capped_level_id", "raised_level_id", json_text("at_least_nomination_id")) }}
-        else ''
-    end
-    || case
-        when set_level_id is not null then {{ decision_step("set", "raised_level_id", "set_level_id", json_text("set_nomination_id")) }}
-        else ''
-    end
-    || ']' as steps,
+    concat(
+        case
+            when status = 'decided'
+                then concat(
+                    '[{"step":"scope","from":null,"to":null,"why":"in scope"},{"step":"qualified","from":null,"to":"',
+                    qualified_level_id, '","why":"', matched_rule_id, '"}'
+                )
+            when status = 'not_evaluated'
+                then concat(
+                    '[{"step":"scope","from":null,"to":null,"why":"in scope"},{"step":"qualified","from":null,"to":null,"why":',
+                    {{ json_text("status_reason") }}, '}'
+                )
+            else
+                concat(
+                    '[{"step":"scope","from":null,"to":null,"why":', {{ json_text("status_reason") }},
+                    '},{"step":"qualified","from":null,"to":null,"why":"not in scope"}'
+                )
+        end,
+        case
+            when review <> 'follows' then {{ decision_step("review", "qualified_level_id", "held_level_id", json_text("review_reason")) }}
+            else ''
+        end,
+        case
+            when status = 'decided' and cap_level_rank < held_level_rank
+                then {{ decision_step("cap", "held_level_id", "capped_level_id", json_text("cap_id")) }}
+            else ''
+        end,
+        case
+            when at_least_level_rank > capped_level_rank
+                then {{ decision_step("at_least", "capped_level_id", "raised_level_id", json_text("at_least_nomination_id")) }}
+            else ''
+        end,
+        case
+            when set_level_id is not null then {{ decision_step("set", "raised_level_id", "set_level_id", json_text("set_nomination_id")) }}
+            else ''
+        end,
+        ']'
+    ) as steps,
     cast(status as varchar) as status,
     cast(status_reason as varchar) as status_reason,
     cast(matched_rule_id as varchar) as matched_rule_id,
