@@ -14,6 +14,7 @@ from orchestration.policy.features import feature_values
 from orchestration.policy.inputs import lacking
 from orchestration.policy.model import NUMERIC, RANKED, Condition, Level, Metric, Policies, Program, Rule, Version
 from orchestration.policy.operands import AMOUNT, SCORE, all_attributes, operands
+from orchestration.policy.paces import present_paces
 from orchestration.policy.relations import customer_extras, is_month_metric, subject_relation
 from orchestration.policy.subjects import SUBJECT_TYPES
 from orchestration.policy.used import used_metrics
@@ -79,6 +80,7 @@ def compile_policies(
         "decisions": _decisions(policies, periods, missing),
         "movement_causes": movement_causes(policies, periods, missing),
         "feature_values": feature_values(policies, missing),
+        "present_paces": present_paces(policies),
     }
 
 

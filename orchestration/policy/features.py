@@ -1,8 +1,11 @@
-"""What behaviour analysis compares, as SQL: the numbers of a program's top subjects and of all others."""
+"""Behaviour analysis: the numbers of a program's top subjects and of all others as SQL, and how far they differ."""
 
 from __future__ import annotations
 
 from textwrap import indent
+from typing import Any
+
+import pyarrow as pa
 
 from orchestration.policy import inputs, sql
 from orchestration.policy.model import Attribute, Policies, Program
@@ -14,6 +17,13 @@ SAMPLE = 20_000
 COLUMNS = {
     "program_id": "varchar", "period": "varchar", "top_level_id": "varchar", "attribute_id": "varchar", "is_top": "boolean", "value": "double",
 }  # fmt: skip
+
+EFFECT_COLUMNS = {
+    "program_id": "varchar", "period": "varchar", "top_level_id": "varchar", "attribute_id": "varchar", "top_subjects": "bigint",
+    "other_subjects": "bigint", "top_mean": "double", "other_mean": "double", "top_median": "double", "other_median": "double",
+    "cohens_d": "double", "cliffs_delta": "double", "p_value": "double",
+}  # fmt: skip
+_ARROW = {"varchar": pa.string(), "bigint": pa.int64(), "double": pa.float64()}
 
 
 def feature_values(policies: Policies, missing: frozenset[str]) -> str:
@@ -72,3 +82,42 @@ def _number(attribute: Attribute) -> str:
     if ratio is None:
         return f"cast({plain(attribute, 'p')} as double)"
     return f"case when {ratio.known} then cast({ratio.left} as double) / cast({ratio.denominator} as double) end"
+
+
+def effects_table(values: pa.Table) -> pa.Table:
+    """One row per program, period and attribute with effect sizes of ``values`` (see COLUMNS), by name."""
+    rows = []
+    keys = ("program_id", "period", "top_level_id", "attribute_id")
+    if values.num_rows:
+        # scipy takes half a second to load: only where there is something to compare.
+        import numpy as np
+
+        frame = values.sort_by([(name, "ascending") for name in keys])
+        names = list(zip(*(frame[name].to_pylist() for name in keys), strict=True))
+        is_top = np.asarray(frame["is_top"].to_pylist(), dtype=bool)
+        numbers = np.asarray(frame["value"].to_numpy(zero_copy_only=False), dtype=float)
+        starts = [n for n, name in enumerate(names) if n == 0 or names[n - 1] != name]
+        for start, end in zip(starts, [*starts[1:], len(names)], strict=True):
+            some, top = numbers[start:end], is_top[start:end]
+            known = ~np.isnan(some)
+            rows.append(dict(zip(keys, names[start], strict=True)) | effects(some[top & known], some[~top & known]))
+    return pa.Table.from_pylist(rows, schema=pa.schema([(name, _ARROW[kind]) for name, kind in EFFECT_COLUMNS.items()]))
+
+
+def effects(top: Any, others: Any) -> dict[str, Any]:
+    """Effect sizes of two samples (numpy arrays without nulls); null where a side is empty or nothing varies."""
+    from scipy import stats
+
+    found: dict[str, Any] = {"top_subjects": len(top), "other_subjects": len(others)}
+    for name, side in (("top", top), ("other", others)):
+        found |= {f"{name}_mean": float(side.mean()), f"{name}_median": float(stats.scoreatpercentile(side, 50))} if len(side) else {}
+    if not len(top) or not len(others):
+        return found
+    freedom = len(top) + len(others) - 2
+    pooled = ((((top - top.mean()) ** 2).sum() + ((others - others.mean()) ** 2).sum()) / freedom) ** 0.5 if freedom else 0
+    test = stats.mannwhitneyu(top, others, alternative="two-sided")
+    return found | {
+        "cohens_d": float((top.mean() - others.mean()) / pooled) if pooled else None,
+        "cliffs_delta": float(2 * test.statistic / (len(top) * len(others)) - 1),
+        "p_value": float(test.pvalue),
+    }

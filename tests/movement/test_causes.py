@@ -144,7 +144,8 @@ def test_programs_without_movement_compile_to_no_rows(seeds_of_events):
 @pytest.fixture
 def seeds_of_events(tmp_path):
     seeds = SeedFolder(tmp_path / "disabled")
-    seeds.set("programs", 2, "enabled", "false")
+    for line in range(2, len(seeds.rows("programs")) + 1):
+        seeds.set("programs", line, "enabled", "false")
     return seeds.load()
 
 
@@ -186,7 +187,7 @@ def versions_of(dice: random.Random) -> list[tuple[Rules, int]]:
     return [(first, LONG_AGO), (second, FIRST + dice.randint(2, 5))]
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=4, deadline=None)
 @given(st.integers(0, 10**6))
 def test_random_histories_agree_with_the_reckoning(seed):
     dice = random.Random(seed)
@@ -199,7 +200,7 @@ def test_random_histories_agree_with_the_reckoning(seed):
 def test_random_histories_know_every_cause():
     """The law above is not empty: a few histories show all causes."""
     counts: Counter[str] = Counter()
-    for seed in range(6):
+    for seed in range(3):
         dice = random.Random(seed)
         versions = versions_of(dice)
         with tempfile.TemporaryDirectory() as folder:

@@ -18,6 +18,7 @@ from typing import Any
 import duckdb
 
 from orchestration.policy import Policies, compile_policies, store_policies
+from orchestration.policy.reader import load_schema
 from tests.policy.conftest import SeedFolder
 
 FIRST = 2026 * 12  # 2026-01
@@ -138,7 +139,13 @@ def add(seeds: SeedFolder, seed: str, rows: Iterable[dict[str, str]]) -> None:
 
 def policies_with(seeds: SeedFolder, versions: list[tuple[Rules, int]], *, position: bool = False) -> Policies:
     """six_star with versions that begin in a month each, a cap of three stars for bad credit; and a program of positions."""
+    for name in load_schema():
+        rows = seeds.rows(name)
+        if "program_id" in rows[0]:
+            seeds.write(name, [rows[0], *(row for row in rows[1:] if row[rows[0].index("program_id")] == "six_star")])
     heads = {name: seeds.rows(name) for name in ("policy_versions", "decision_rules", "decision_conditions")}
+    for name in ("caps", "scope_rules"):
+        seeds.write(name, [seeds.rows(name)[0]])
     for name, rows in heads.items():
         seeds.write(name, [rows[0]])
     for place, (rules, first) in enumerate(versions):
@@ -189,7 +196,7 @@ def _add_positions(seeds: SeedFolder) -> None:
         seeds,
         "attributes",
         [
-            {"attribute_id": "spend_position", "subject_type": "customer", "kind": "position", "type": "decimal", "of_attributes": "spend_6m",
+            {"attribute_id": "place_of_spend", "subject_type": "customer", "kind": "position", "type": "decimal", "of_attributes": "spend_6m",
              "may_be_null": "true", **names}
         ],
     )  # fmt: skip
@@ -221,7 +228,7 @@ def _add_positions(seeds: SeedFolder) -> None:
     add(
         seeds,
         "decision_conditions",
-        [version | {"rule_id": f"r_{level}", "attribute": "spend_position", "operator": "<", "value": bar} for level, bar in levels if bar],
+        [version | {"rule_id": f"r_{level}", "attribute": "place_of_spend", "operator": "<", "value": bar} for level, bar in levels if bar],
     )
 
 
