@@ -1,11 +1,6 @@
 {{ config(materialized="view") }}
 
-select
-    cast(movement_cause as varchar) as movement_cause,
-    cast(cause_order as integer) as cause_order,
-    cast(name_en as varchar) as name_en,
-    cast(name_zh as varchar) as name_zh
-from (
+with causes (movement_cause, cause_order, name_en, name_zh) as (
     values
     ('attributes', 1, 'An attribute changed (brand, plan, region and the like)', '属性变化(品牌、套餐、地区等)'),
     ('bill_corrections', 2, 'Earlier bills were corrected', '历史账单更正'),
@@ -19,4 +14,11 @@ from (
     ('validity', 10, 'Validity or grace ended', '有效期或宽限期结束'),
     ('joined', 11, 'Newly graded', '新进入分级'),
     ('left', 12, 'No longer graded', '退出分级')
-) as causes (movement_cause, cause_order, name_en, name_zh)
+)
+
+select
+    cast(movement_cause as varchar) as movement_cause,
+    cast(cause_order as integer) as cause_order,
+    cast(name_en as varchar) as name_en,
+    cast(name_zh as varchar) as name_zh
+from causes

@@ -36,7 +36,7 @@ sums as (
         attributes.attribute_id,
         metrics.metric_id,
         metrics.measure_id,
-        metrics.window,
+        metrics.window as window_kind,
         attributes.months_metric_id,
         cast(nullif(regexp_extract(metrics.window, '^([0-9]+)m$', 1), '') as integer) as window_months
     from {{ source("policy", "attributes") }} as attributes
@@ -74,9 +74,9 @@ candidates as (
 paced as (
     select
         candidates.*,
-        sums.window,
+        sums.window_kind,
         sums.window_months,
-        paces.recent_amount * 10000 // served.recent_months as pace_units,
+        cast(paces.recent_amount * 10000 as hugeint) // served.recent_months as pace_units,
         cast(candidates.missing_amount * 10000 as hugeint) as missing_units,
         cast(cast(json_extract_string(candidates.evidence, '$.' || sums.metric_id) as decimal(18, 4)) * 10000 as hugeint) as window_units,
         coalesce(
@@ -100,7 +100,7 @@ gaining as (
     select
         *,
         case
-            when window in ('total', 'ytd') then pace_units
+            when window_kind in ('total', 'ytd') then pace_units
             when divided_months < window_months then pace_units - (window_units + missing_units) // divided_months
             when window_months is not null then pace_units - window_units // window_months
         end as gain_units
@@ -110,7 +110,7 @@ gaining as (
 reckoned as (
     select
         *,
-        case when gain_units > 0 then (missing_units + cast(gain_units as hugeint) - 1) // cast(gain_units as hugeint) end as months_needed,
+        case when gain_units > 0 then (missing_units + gain_units - 1) // gain_units end as months_needed,
         {{ period_index("valid_until_period") }} + 1 - period_index as months_to_review
     from gaining
 ),
@@ -120,7 +120,7 @@ pathed as (
         *,
         -- A window is all of the present pace after its own months, and a calendar year ends in December.
         case
-            when window = 'ytd' and months_needed > 11 - period_index % 12 then null
+            when window_kind = 'ytd' and months_needed > 11 - period_index % 12 then null
             when window_months is not null and months_needed > window_months then null
             else months_needed
         end as months_to_next_level
