@@ -31,7 +31,7 @@ ui: setup  ## the Dagster UI on this project
 test: setup  ## all tests but the slow ones
 	@$(BIN)/python -m pytest -q -m "not slow" -n 2 --dist loadgroup
 
-test-slow: setup  ## random kills, larger samples, other versions
+test-slow: setup  ## whole runs killed at every step and at random times, full disks, other versions
 	@$(BIN)/python -m pytest -q -m slow -n 2
 
 lint: setup  ## ruff, mypy, sqlfluff, policy check

@@ -21,6 +21,16 @@ PROJECT_ROOT = Path(__file__).resolve().parent.parent
 DEFAULT_DEPLOYMENT = PROJECT_ROOT / "examples" / "telecom"
 
 
+def known_zone(value: str | None) -> str | None:
+    """``value`` if it names a time zone; the ValueError that a model's validator raises if not."""
+    if value is not None:
+        try:
+            ZoneInfo(value)
+        except (ZoneInfoNotFoundError, ValueError, OSError) as err:
+            raise ValueError(f"{value!r} is no time zone; write an IANA name such as Asia/Shanghai") from err
+    return value
+
+
 class Config(BaseModel):
     """Keys of ``tierhouse.yaml``. Paths are relative to the deployment's folder."""
 
@@ -42,14 +52,7 @@ class Config(BaseModel):
     failure_webhook: str | None = Field(None, description="address that gets a JSON POST when a Dagster run fails")
     schedule_cron: str = Field("0 6 3 * *", description="when the monthly schedule runs, in the deployment's time zone")
 
-    @field_validator("timezone")
-    @classmethod
-    def _known_zone(cls, value: str) -> str:
-        try:
-            ZoneInfo(value)
-        except (ZoneInfoNotFoundError, ValueError) as err:
-            raise ValueError(f"{value!r} is no time zone; write an IANA name such as Asia/Shanghai") from err
-        return value
+    _known_zone = field_validator("timezone")(known_zone)
 
     @field_validator("first_period")
     @classmethod
@@ -77,6 +80,7 @@ class Deployment:
         self.policies = folder / config.policies
         self.landing = self.data / "landing"
         self.quarantine = self.data / "quarantine"
+        self.waiting = self.data / "waiting"
         self.vault = self.data / "vault.duckdb"
         self.warehouse = self.data / "warehouse.duckdb"
         self.ledger = self.data / "ledger.sqlite"

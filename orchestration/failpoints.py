@@ -9,12 +9,15 @@ from __future__ import annotations
 import os
 import signal
 
-# Every durable step, in the order in which a run takes them. The kill test runs through this list.
+# Every durable step, in the order in which a run takes them. A test proves that each of them is killed at.
 FAILPOINTS = (
+    "ingest.again_recorded",
     "ingest.vault_written",
     "ingest.landing_written",
     "ingest.quarantine_written",
     "ingest.file_recorded",
+    "ingest.readmission_written",
+    "ingest.readmission_recorded",
     "ingest.totals_recorded",
     "warehouse.inputs_prepared",
     "warehouse.built",

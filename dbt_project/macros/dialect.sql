@@ -27,10 +27,32 @@
     cast(({{ timestamp_utc }} at time zone 'UTC') at time zone {{ zone }} as date)
 {%- endmacro %}
 
+{# The local clock's reading of a UTC timestamp in an IANA time zone given by an expression, as a timestamp without zone. #}
+{% macro local_time(timestamp_utc, zone) -%}{{ return(adapter.dispatch("local_time")(timestamp_utc, zone)) }}{%- endmacro %}
+
+{% macro duckdb__local_time(timestamp_utc, zone) -%}
+    (({{ timestamp_utc }} at time zone 'UTC') at time zone {{ zone }})
+{%- endmacro %}
+
+{# timestamp - n minutes #}
+{% macro minutes_before(moment, minutes) -%}{{ return(adapter.dispatch("minutes_before")(moment, minutes)) }}{%- endmacro %}
+
+{% macro duckdb__minutes_before(moment, minutes) -%}({{ moment }} - to_minutes({{ minutes }})){%- endmacro %}
+
+{# Days from one date to a later one; negative if it is earlier. #}
+{% macro days_between(earlier, later) -%}{{ return(adapter.dispatch("days_between")(earlier, later)) }}{%- endmacro %}
+
+{% macro duckdb__days_between(earlier, later) -%}cast({{ later }} - {{ earlier }} as integer){%- endmacro %}
+
 {# day + n days, as a date #}
 {% macro add_days(day, days) -%}{{ return(adapter.dispatch("add_days")(day, days)) }}{%- endmacro %}
 
 {% macro duckdb__add_days(day, days) -%}cast({{ day }} + {{ days }} as date){%- endmacro %}
+
+{# Aggregate: the texts that are not null, in the order of `order_by`, joined by a semicolon; null if there are none. #}
+{% macro listed(text, order_by) -%}{{ return(adapter.dispatch("listed")(text, order_by)) }}{%- endmacro %}
+
+{% macro duckdb__listed(text, order_by) -%}string_agg({{ text }}, '; ' order by {{ order_by }}){%- endmacro %}
 
 {# JSON object text from a dict of key -> expression; keys in the order given, null values kept. #}
 {% macro json_object(pairs) -%}{{ return(adapter.dispatch("json_object")(pairs)) }}{%- endmacro %}

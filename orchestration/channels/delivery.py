@@ -21,12 +21,13 @@ from orchestration.channels.feed import feed_sql, make_subjects
 from orchestration.deployment import Deployment
 from orchestration.errors import Failed
 from orchestration.failpoints import failpoint
-from orchestration.gate.candidate import literal, rows_of
+from orchestration.gate.candidate import rows_of
 from orchestration.ingest.files import place, sha256_file, storage_errors
 from orchestration.ledger.store import Entry, Ledger
 from orchestration.locking import exclusive
 from orchestration.release.catalog import Catalog, recorded_catalog
 from orchestration.release.recovery import recover
+from orchestration.sqltext import literal
 
 Say = Callable[[str], None]
 # Feeds may hold personal columns: not for everyone on the machine.

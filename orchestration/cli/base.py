@@ -18,7 +18,7 @@ import click
 from rich.console import Console
 
 from orchestration.deployment import Deployment, load_deployment
-from orchestration.errors import EXIT_FAILED, Failed, TierhouseError
+from orchestration.errors import Failed, TierhouseError
 from orchestration.ledger import Ledger
 
 _OS_REMEDIES = {
@@ -39,13 +39,13 @@ class Context:
     # Into a file or a pipe there is no width to fit: tables keep their columns whole.
     out: Console = field(default_factory=lambda: Console(highlight=False, width=None if sys.stdout.isatty() else 200))
     started: float = field(default_factory=time.monotonic)
-    _deployment: Deployment | None = None
+    loaded: Deployment | None = None
 
     @property
     def deployment(self) -> Deployment:
-        if self._deployment is None:
-            self._deployment = load_deployment(self.folder)
-        return self._deployment
+        if self.loaded is None:
+            self.loaded = load_deployment(self.folder)
+        return self.loaded
 
     @property
     def ledger(self) -> Ledger:
@@ -71,24 +71,29 @@ class Context:
                 raise error
 
 
-def _end(context: Context, error: TierhouseError) -> None:
-    if context.as_json:
+def end_with(error: TierhouseError, as_json: bool) -> int:
+    """Print ``error``, as JSON on standard output or for a person on standard error; its exit code."""
+    if as_json:
         click.echo(json.dumps(error.as_json(), ensure_ascii=False, indent=2, default=str))
     else:
         click.echo(f"{type(error).__name__}: {error}", err=True)
-    sys.exit(error.exit_code)
+    return error.exit_code
 
 
 def _log_defect(context: Context) -> str:
     """Write the traceback where it can be reported from; return where."""
+    loaded = context.loaded
+    if loaded is None:
+        traceback.print_exc()
+        return "what stands above"
     try:
-        folder = context.deployment.data / "logs"
+        folder = loaded.data / "logs"
         folder.mkdir(parents=True, exist_ok=True)
         file = folder / f"defect-{datetime.now(UTC):%Y%m%dT%H%M%S}.txt"
         file.write_text(traceback.format_exc())
-    except (OSError, TierhouseError):
+    except OSError:
         traceback.print_exc()
-        return "above"
+        return "what stands above"
     return str(file)
 
 
@@ -102,20 +107,15 @@ def command(group: click.Group, name: str, **kwargs: Any) -> Callable[[Callable[
             try:
                 function(context, **options)
             except TierhouseError as err:
-                _end(context, err)
+                sys.exit(end_with(err, as_json))
             except OSError as err:
-                where = str(err.filename or "")
-                _end(
-                    context,
-                    Failed(str(err.strerror or err), where, _OS_REMEDIES.get(err.errno or 0, "check the disk and the rights on that path")),
-                )
+                remedy = _OS_REMEDIES.get(err.errno or 0, "check the disk and the rights on that path")
+                sys.exit(end_with(Failed(str(err.strerror or err), str(err.filename or ""), remedy), as_json))
             except (KeyboardInterrupt, click.ClickException, click.exceptions.Exit):
                 raise
             except Exception as err:  # noqa: BLE001 - the last resort: a defect of ours must not look like bad input
-                click.echo(
-                    f"Failed: a defect of Tierhouse: {type(err).__name__}: {err}\n  To do: report it with {_log_defect(context)}", err=True
-                )
-                sys.exit(EXIT_FAILED)
+                what = f"a defect of Tierhouse: {type(err).__name__}: {err}"
+                sys.exit(end_with(Failed(what, remedy=f"report it with {_log_defect(context)}"), as_json))
 
         wrapped: Callable[..., Any] = click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")(call)
         wrapped = click.option(

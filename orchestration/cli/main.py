@@ -11,8 +11,8 @@ from typing import Any, Literal
 import click
 from rich.table import Table
 
-from orchestration.cli.base import Context, command, relative
-from orchestration.errors import BadInput
+from orchestration.cli.base import Context, command, end_with, relative
+from orchestration.errors import EXIT_BAD_INPUT, EXIT_DONE, EXIT_FAILED, BadInput, Failed
 from orchestration.periods import parse_period, parse_period_range
 
 os.environ.setdefault("GX_ANALYTICS_ENABLED", "false")
@@ -28,15 +28,35 @@ def run() -> None:
     """
     # A log that cannot be written (a full disk) must not print a traceback over the message that says so.
     logging.raiseExceptions = False
-    code: Any = 0
-    try:
-        main(standalone_mode=True)
-    except SystemExit as end:
-        code = end.code
+    code = call(sys.argv[1:])
     logging.shutdown()
     sys.stdout.flush()
     sys.stderr.flush()
-    os._exit(code if isinstance(code, int) else 0 if code is None else 1)
+    os._exit(code)
+
+
+def call(arguments: list[str]) -> int:
+    """Run one command line; its exit code. Wrong use, too, is one JSON value under ``--json``."""
+    try:
+        # Without a command click gives the exit code of --help and the like, with one whatever the command returns: nothing.
+        return main(arguments, prog_name="tierhouse", standalone_mode=False) or EXIT_DONE
+    except SystemExit as end:
+        return end.code if isinstance(end.code, int) else EXIT_DONE if end.code is None else EXIT_FAILED
+    except click.ClickException as err:
+        return _wrong_use(err, "--json" in arguments)
+    except (click.Abort, KeyboardInterrupt):
+        return end_with(
+            Failed("stopped by the keyboard", remedy="run the same command again: nothing was left half done"), "--json" in arguments
+        )
+
+
+def _wrong_use(err: click.ClickException, as_json: bool) -> int:
+    if not as_json:
+        err.show()
+        return EXIT_BAD_INPUT
+    path = getattr(err, "ctx", None)
+    where = path.command_path if path else "tierhouse"
+    return end_with(BadInput(err.format_message(), where, f"see {where} --help"), as_json)
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -50,11 +70,12 @@ def main() -> None:
 
 @command(main, "ingest")
 @click.option("--source", "sources", multiple=True, help="Only this source (may be repeated).")
-def ingest_command(context: Context, sources: tuple[str, ...]) -> None:
+@click.option("--again", is_flag=True, help="Land all files anew of the feeds whose mapping has changed.")
+def ingest_command(context: Context, sources: tuple[str, ...], again: bool) -> None:
     """Land new drops: typed copies of good rows, quarantine with reasons for the rest."""
     from orchestration.ingest import ingest
 
-    report = ingest(context.deployment, context.ledger, sources=list(sources) or None, say=context.say)
+    report = ingest(context.deployment, context.ledger, sources=list(sources) or None, again=again, say=context.say)
 
     def render() -> None:
         from orchestration.cli.summary import print_ingest
@@ -88,15 +109,22 @@ def demo_command(context: Context, customers: int, months: int, seed: int, last:
 
 
 @command(main, "explain")
-@click.argument("customer")
-@click.option("--program", default="six_star", show_default=True, help="Program id.")
+@click.argument("subject")
+@click.option("--program", default=None, help="Program id. Default: the first program that the deployment runs.")
 @click.option("--period", required=True, help="Period, e.g. 2026-06.")
+@click.option("--release", default=None, help="Release, e.g. 2026-06.r1. Default: the one that readers see.")
 @click.option("--lang", type=click.Choice(["en", "zh"]), default="en", show_default=True, help="Language of the text.")
-def explain_command(context: Context, customer: str, program: str, period: str, lang: Literal["en", "zh"]) -> None:
-    """Say why CUSTOMER has the level: bills, window values, the matched rule, and why not the level above."""
+def explain_command(
+    context: Context, subject: str, program: str | None, period: str, release: str | None, lang: Literal["en", "zh"]
+) -> None:
+    """Say why SUBJECT (the id of a customer, group, prospect, staff member or reception) has the level.
+
+    The matched rule with every value, why not the level above, the steps of the life cycle, and the landed rows behind it all.
+    Exit 4 if evidence, rules or landed rows give another result than was released.
+    """
     from orchestration.audit import explain, render
 
-    explanation = explain(context.deployment, context.ledger, customer, program, parse_period(period))
+    explanation = explain(context.deployment, context.ledger, subject, program, parse_period(period), release)
     context.result(explanation.as_json(), lambda: click.echo(render(explanation, lang)))
 
 
@@ -215,28 +243,51 @@ def policy_group() -> None:
 def policy_check_command(context: Context, boundaries: str | None) -> None:
     """Prove that the policies are sound before anything runs; exit 2 on a finding of severity error."""
     from orchestration.policy import check_policies, load_policies
+    from orchestration.release import released_policies
 
     policies = load_policies(context.deployment)
-    findings = check_policies(policies)
+    findings = check_policies(policies, released_policies(context.ledger))
     written: list[Path] = []
     if boundaries:
         from orchestration.policy.boundaries import write_boundary_cases
 
         written = write_boundary_cases(policies, Path(boundaries))
 
+    programs = list(policies.enabled())
+    versions = [version for program in programs for version in program.versions]
+    errors = [f for f in findings if f.severity == "error"]
+
     def render() -> None:
         for finding in findings:
             click.echo(str(finding))
         for file in written:
             click.echo(f"boundary cases: {relative(file)}")
-        click.echo(f"{len(list(policies.enabled()))} programs checked, {len(findings)} findings")
+        for version in versions:
+            until = version.valid_to or "on"
+            click.echo(
+                f"{version.program_id} {version.version}: {version.valid_from} {'to ' if version.valid_to else ''}{until}, policy hash {version.policy_hash[:12]}"
+            )
+        click.echo(
+            f"{len(programs)} programs, {len(versions)} versions checked: {len(errors)} errors, {len(findings) - len(errors)} warnings"
+        )
 
-    errors = [f for f in findings if f.severity == "error"]
     error = None
     if errors:
         error = BadInput(f"{len(errors)} findings of severity error", errors[0].where, errors[0].remedy)
     value = {
-        "programs": len(list(policies.enabled())),
+        "programs": len(programs),
+        "versions": [
+            {
+                "program_id": v.program_id,
+                "version": v.version,
+                "valid_from": v.valid_from,
+                "valid_to": v.valid_to,
+                "policy_hash": v.policy_hash,
+            }
+            for v in versions
+        ],
+        "errors": len(errors),
+        "warnings": len(findings) - len(errors),
         "findings": [f.as_json() for f in findings],
         "boundary_files": [str(f) for f in written],
     }
@@ -246,17 +297,17 @@ def policy_check_command(context: Context, boundaries: str | None) -> None:
 @command(main, "status")
 def status_command(context: Context) -> None:
     """Show what is landed, which periods are open and why, and what is released."""
-    from orchestration.ingest import open_periods
+    from orchestration.ingest import open_periods, standing_drops
     from orchestration.release import current_catalog
 
-    landed = context.ledger.entries("drop_landed")
+    landed = [drop.payload for drop in standing_drops(context.ledger)]
     opened = open_periods(context.deployment, context.ledger)
     catalog = current_catalog(context.deployment)
     value: dict[str, Any] = {
         "deployment": context.deployment.name,
         "files_landed": len(landed),
-        "rows_landed": sum(e.payload["landed"] for e in landed),
-        "rows_quarantined": sum(e.payload["quarantined"] for e in landed),
+        "rows_landed": sum(drop["landed"] for drop in landed),
+        "rows_quarantined": sum(drop["quarantined"] for drop in landed),
         "open_periods": opened,
         "catalog": catalog,
     }

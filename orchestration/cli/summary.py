@@ -12,6 +12,8 @@ from rich.table import Table
 
 from orchestration.cli.base import Context, relative
 from orchestration.errors import Held
+from orchestration.ingest.parts import standing_drops
+from orchestration.ingest.quarantine import quarantined_rows
 
 if TYPE_CHECKING:
     from orchestration.ingest import IngestReport
@@ -23,8 +25,10 @@ def _reasons(reasons: dict[str, int]) -> str:
 
 def print_ingest(context: Context, report: IngestReport) -> None:
     """One line a source and entity, then the reasons for quarantine and the files that were refused."""
-    if not report.new_files:
-        click.echo("Nothing new: every drop is already landed.")
+    for name, rows in report.readmitted.items():
+        click.echo(f"Admitted from quarantine, because what they refer to has landed: {rows:,} rows of {name}")
+    if not report.new_files and not report.refused:
+        click.echo("No new drop: every one is already landed.")
         return
     groups: dict[tuple[str, str], Counter[str]] = {}
     reasons: Counter[str] = Counter()
@@ -59,14 +63,12 @@ def print_balance(context: Context, rows: list[dict[str, Any]]) -> None:
 def quarantine_listing(context: Context, limit: int) -> list[dict[str, Any]]:
     """Per drop with rejected rows: counts by reason and up to ``limit`` rows with line, reasons and original text."""
     listing = []
-    for entry in context.ledger.entries("drop_landed"):
-        payload = entry.payload
+    for payload in [drop.payload for drop in standing_drops(context.ledger)]:
         if not payload["quarantined"]:
             continue
         rows: list[dict[str, Any]] = []
         if limit and payload.get("quarantine"):
-            path = context.deployment.data / payload["quarantine"]
-            found = duckdb.execute("select line, reasons, text from read_parquet(?) order by line limit ?", [str(path), limit]).fetchall()
+            found = quarantined_rows(context.deployment, payload, limit)
             rows = [{"line": line, "reasons": reasons, "text": text} for line, reasons, text in found]
         listing.append(
             {
@@ -132,14 +134,14 @@ def report_run(context: Context, periods: list[str]) -> None:
     outcome = run_months(context.deployment, periods, say=context.say)
     visible = {p.period: p.release for p in outcome.periods if p.release}
     counts = level_counts(context, visible)
-    landed = context.ledger.entries("drop_landed")
+    landed = [drop.payload for drop in standing_drops(context.ledger)]
     reasons: Counter[str] = Counter()
-    for entry in landed:
-        reasons.update(entry.payload["reasons"])
+    for drop in landed:
+        reasons.update(drop["reasons"])
     value = {
         **outcome.as_json(),
         "levels": counts,
-        "quarantine": {"rows": sum(e.payload["quarantined"] for e in landed), "reasons": dict(reasons)},
+        "quarantine": {"rows": sum(drop["quarantined"] for drop in landed), "reasons": dict(reasons)},
     }
 
     def render() -> None:

@@ -14,7 +14,7 @@ from typing import Any
 from orchestration.deployment import Deployment
 from orchestration.errors import Failed, TierhouseError
 from orchestration.failpoints import failpoint
-from orchestration.gate.candidate import Connection, Plan, combined_hash, fingerprint, literal, marts_of, quoted, rows_of, select_period
+from orchestration.gate.candidate import Connection, Plan, combined_hash, fingerprint, marts_of, rows_of, select_period
 from orchestration.gate.drops import make_drop_tables
 from orchestration.gate.result import GateResult
 from orchestration.gate.suites import Check, Expectation, Suite, load_suites
@@ -23,6 +23,7 @@ from orchestration.ingest.files import place, storage_errors
 from orchestration.ledger.store import Ledger
 from orchestration.periods import add_months
 from orchestration.release.catalog import read_pointer
+from orchestration.sqltext import literal, quoted
 
 Say = Callable[[str], None]
 WAREHOUSE = "warehouse"

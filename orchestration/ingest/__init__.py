@@ -4,7 +4,7 @@ from orchestration.ingest.balance import balance
 from orchestration.ingest.closing import ANY_PERIOD, open_periods
 from orchestration.ingest.contracts import Contract, load_contracts
 from orchestration.ingest.mapping import Feed, SourceMapping, load_mappings
-from orchestration.ingest.parts import Part, landed_parts, superseded_files
+from orchestration.ingest.parts import Part, landed_parts, standing_drops, superseded_files
 from orchestration.ingest.pending import new_drops
 from orchestration.ingest.report import FileReport, IngestReport
 from orchestration.ingest.run import ingest
@@ -24,5 +24,6 @@ __all__ = [
     "load_mappings",
     "new_drops",
     "open_periods",
+    "standing_drops",
     "superseded_files",
 ]

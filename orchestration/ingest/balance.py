@@ -5,12 +5,12 @@ from __future__ import annotations
 from decimal import Decimal
 from typing import Any
 
-from orchestration.ingest.parts import landed
+from orchestration.ingest.parts import landed, standing
 from orchestration.ledger.store import Ledger
 
 
 def balance(ledger: Ledger, upto_seq: int | None = None) -> list[dict[str, Any]]:
-    """One dict per drop: rows_in = landed (in force) + quarantined + superseded + not_for_entity; ``agrees`` says so.
+    """One dict per drop as it stands: rows_in = landed (in force) + quarantined + superseded + not_for_entity; ``agrees`` says so.
 
     ``unattributed`` are rows among those in force that belong to no customer; ``identical`` are those that repeat another
     of the same drop. Amounts are decimal texts with the same identity, null where the entity has none.
@@ -26,8 +26,12 @@ def balance(ledger: Ledger, upto_seq: int | None = None) -> list[dict[str, Any]]
             nobody, repeats = supersedes["unattributed_by_file"][file_id], supersedes["identical_by_file"][file_id]
             gone[key] = (before[0] + rows, before[1] + amount, before[2] + nobody, before[3] + repeats)
     found = []
-    for _, drop in drops:
-        rows, amount, nobody, repeats = gone.get((drop["source"], drop["entity"], drop["file_id"]), (0, Decimal(0), 0, 0))
+    for item in standing(drops):
+        drop = item.payload
+        rows, amount, nobody, repeats = 0, Decimal(0), 0, 0
+        for file_id in item.file_ids:
+            more = gone.get((drop["source"], drop["entity"], file_id), (0, Decimal(0), 0, 0))
+            rows, amount, nobody, repeats = rows + more[0], amount + more[1], nobody + more[2], repeats + more[3]
         in_parts = sum(part["rows"] for part in drop["parts"])
         has_amount = drop["amount_in"] is not None
         found.append(

@@ -13,10 +13,11 @@ from zoneinfo import ZoneInfo
 import duckdb
 
 from orchestration.errors import BadInput
-from orchestration.ingest.expressions import Expression, literal, quoted
+from orchestration.ingest.expressions import Expression
 from orchestration.ingest.mapping import Feed
 from orchestration.ingest.reading import REPLACEMENT
 from orchestration.periods import periods_between
+from orchestration.sqltext import literal, quoted
 
 # What is wrong with a row as a whole. A row that cannot be split into its columns has no other reason.
 STRUCTURAL = ("broken_encoding", "truncated_row", "missing_column", "malformed_row")
@@ -59,6 +60,10 @@ class Scan:
     def details(self, mask: int) -> list[str]:
         """Reasons with the column each is about: ``bad_date: joined_date``."""
         return [f"{c.reason}: {c.column}" if c.column else c.reason for bit, c in enumerate(self.checks) if mask >> bit & 1]
+
+    def mask(self, reason: str) -> int:
+        """All bits of ``reason``."""
+        return sum(1 << bit for bit, check in enumerate(self.checks) if check.reason == reason)
 
     def bit(self, reason: str) -> int:
         """Mask of the row-level reason ``reason``."""

@@ -7,7 +7,7 @@ from typing import Any
 
 from orchestration.deployment import Deployment
 from orchestration.ingest.mapping import Feed
-from orchestration.ingest.parts import landed
+from orchestration.ingest.parts import standing_drops
 from orchestration.ingest.totals import ControlTotal, compare
 from orchestration.ledger.store import Ledger
 from orchestration.periods import periods_between
@@ -28,7 +28,7 @@ def open_periods(deployment: Deployment, ledger: Ledger) -> dict[str, list[str]]
 
 def record_status(deployment: Deployment, ledger: Ledger, feeds: list[Feed], totals: dict[str, list[ControlTotal]]) -> None:
     """Work out every feed's periods and record those whose state has changed."""
-    drops = [drop for _, drop in landed(ledger)]
+    drops = [item.payload for item in standing_drops(ledger)]
     refused = [entry.payload for entry in ledger.entries("drop_refused")]
     last = {(e.payload["source"], e.payload["entity"], e.payload["period"]): e.payload for e in ledger.entries("period_status")}
     named = [drop["name_period"] for drop in drops if drop["name_period"]]

@@ -14,7 +14,6 @@ from pathlib import Path
 
 import duckdb
 
-from orchestration.ingest.expressions import literal, quoted
 from orchestration.ingest.mapping import Feed
 from orchestration.ingest.reading import (
     MAX_TEXT,
@@ -29,6 +28,7 @@ from orchestration.ingest.reading import (
     rejects_table,
     shifts,
 )
+from orchestration.sqltext import literal, quoted
 
 # Keys of JSON lines are looked for in so many rows; a key that stands in none of them is looked for in all.
 _JSON_SAMPLE = 2000

@@ -17,6 +17,7 @@ from typing import Any
 import duckdb
 
 from orchestration.errors import BadInput
+from orchestration.sqltext import quoted
 
 
 def _words(text: str) -> frozenset[str]:
@@ -62,16 +63,6 @@ class Expression:
     columns: frozenset[str]
     failed: list[str] = field(default_factory=list)
     column: str | None = None
-
-
-def quoted(name: str) -> str:
-    """``name`` as an SQL identifier."""
-    return '"' + name.replace('"', '""') + '"'
-
-
-def literal(text: str) -> str:
-    """``text`` as an SQL string."""
-    return "'" + text.replace("'", "''") + "'"
 
 
 def nearest(name: str, known: Iterable[str]) -> str:

@@ -16,18 +16,34 @@ import duckdb
 from orchestration.deployment import Deployment
 from orchestration.failpoints import failpoint
 from orchestration.ingest.checking import Scan
+from orchestration.ingest.contracts import Contract
 from orchestration.ingest.drops import Drop, rejects_relation, settle_lines
-from orchestration.ingest.expressions import literal, quoted
 from orchestration.ingest.files import place, sha256_file
 from orchestration.ingest.mapping import Feed
 from orchestration.ingest.parts import Landed, file_stat
-from orchestration.ingest.quarantine import write_quarantine
+from orchestration.ingest.quarantine import write_quarantine, write_waiting
 from orchestration.ingest.supersession import referred_periods, supersede
 from orchestration.ingest.vault import keep_personal
 from orchestration.ledger.store import Ledger
+from orchestration.sqltext import literal, quoted
 
 # Keys are all different: without a small limit the writer builds a dictionary of them first, in vain.
 _PARQUET = "(format parquet, parquet_version v2, compression zstd, compression_level 1, string_dictionary_page_size_limit 65536)"
+
+
+class Changed(Exception):
+    """The file was written to while it was read. Not a fault of its bytes: they are looked at again next time."""
+
+
+@dataclass(frozen=True)
+class Arrival:
+    """Which file is landed, as it was when its bytes were hashed; ``replaces``: what earlier landings of it are called."""
+
+    name: str
+    sha256: str
+    stat: dict[str, int]
+    file_id: str
+    replaces: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -53,19 +69,21 @@ def land(
     feed: Feed,
     drop: Drop,
     scan: Scan,
-    name: str,
-    sha256: str,
-    mapping_name: str,
+    arrival: Arrival,
 ) -> dict[str, Any]:
-    """Scan ``drop`` and make everything of it durable; the payload of its ``drop_landed`` entry, already recorded."""
-    file_id = sha256[:16]
+    """Scan ``drop`` and make everything of it durable; the payload of its ``drop_landed`` entry, already recorded.
+
+    Changed, and nothing recorded, if the file is no longer the one that was hashed.
+    """
+    file_id = arrival.file_id
     contract = feed.contract
     _scan(con, drop, scan)
+    _is_unchanged(drop.path, arrival)
     key = _keys(con, feed)
-    counts = _count(con, contract.amount_column, key)
+    counts = count(con, contract.amount_column, key)
     if counts.good != counts.distinct:
         _mark_duplicates(con, scan, key)
-        counts = _count(con, contract.amount_column, key)
+        counts = count(con, contract.amount_column, key)
     older = known.parts(contract.entity, feed.source)
     if "refers_to_document_id" in feed.columns:
         referred_periods(con, older)
@@ -73,11 +91,14 @@ def land(
     if contract.personal:
         keep_personal(con, deployment.vault, contract, drop.line_sql("_rows"), file_id)
         failpoint("ingest.vault_written")
-    parts = _write_parts(con, deployment, feed, drop, file_id, key, scratch)
-    supersedes = supersede(con, deployment, contract, older, known.superseded(contract.entity), parts, key, file_id)
+    folder = deployment.landing / contract.entity / feed.source / file_id
+    parts = write_parts(con, deployment, feed.source, contract, drop.line_sql("_rows"), file_id, key, folder)
+    supersedes = supersede(
+        con, deployment, contract, older, known.superseded(contract.entity), parts, key, file_id, replaced=arrival.replaces
+    )
     failpoint("ingest.landing_written")
 
-    quarantine = None
+    quarantine = waiting = None
     reasons: dict[str, int] = {}
     bad_rows = counts.rows - counts.good - counts.other
     if bad_rows:
@@ -90,17 +111,20 @@ def land(
         target = deployment.quarantine / contract.entity / feed.source / f"{file_id}.parquet"
         place(scratch / "quarantine.parquet", target)
         quarantine = str(target.relative_to(deployment.data))
+        if "unknown_reference" in reasons:
+            waiting = write_waiting(con, deployment, feed, drop.line_sql("_rows"), scan.mask("unknown_reference"), key, file_id)
         failpoint("ingest.quarantine_written")
 
+    _is_unchanged(drop.path, arrival)
     has_amount = contract.amount_column is not None
     payload = {
         "source": feed.source,
         "entity": contract.entity,
-        "file": name,
+        "file": arrival.name,
         "file_id": file_id,
-        "sha256": sha256,
-        **file_stat(drop.path),
-        "mapping": mapping_name,
+        "sha256": arrival.sha256,
+        **arrival.stat,
+        "mapping": feed.mapping_file.name,
         "mapping_hash": feed.mapping_hash,
         "rows_in": counts.rows,
         "landed": counts.good,
@@ -112,16 +136,24 @@ def land(
         "amount_quarantined": str(counts.amount_bad) if has_amount else None,
         "unattributed": counts.unattributed,
         "amount_unattributed": str(counts.amount_unattributed) if has_amount else None,
-        "identical": _identical(con) if key == "_key" else 0,
+        "identical": identical(con) if key == "_key" else 0,
         "parts": parts,
         "quarantine": quarantine,
+        "waiting": waiting,
+        "replaces": list(arrival.replaces),
         "supersedes": supersedes,
         "periods": sorted({p["period"] for p in parts if p["period"]} | set(supersedes["periods"])),
-        "name_period": feed.period_of(Path(name).name),
+        "name_period": feed.period_of(Path(arrival.name).name),
     }
     known.add(ledger.append("drop_landed", payload).seq, payload)
     failpoint("ingest.file_recorded")
     return payload
+
+
+def _is_unchanged(path: Path, arrival: Arrival) -> None:
+    """A source may still be writing: what was scanned must be the bytes that were hashed."""
+    if file_stat(path) != arrival.stat:
+        raise Changed("it changed while it was read: ingest again when the source has finished writing it")
 
 
 def _scan(con: duckdb.DuckDBPyConnection, drop: Drop, scan: Scan) -> None:
@@ -138,8 +170,15 @@ def _scan(con: duckdb.DuckDBPyConnection, drop: Drop, scan: Scan) -> None:
         con.execute("create or replace table _reject_rows as select *, 0::bigint as _line from _rows limit 0").fetchall()
 
 
+def key_sql(contract: Contract) -> str:
+    """SQL for the natural key of a row, from the contract's columns."""
+    if len(contract.key) == 1:
+        return quoted(contract.key[0])
+    return "(" + " || '|' || ".join(f"cast({quoted(n)} as varchar)" for n in contract.key) + ")"
+
+
 def _keys(con: duckdb.DuckDBPyConnection, feed: Feed) -> str:
-    """SQL for the natural key of a row of ``_rows``.
+    """SQL for the key of a row of ``_rows``.
 
     Bill lines of a source without line keys get one: document, content, and ordinal among identical rows of the file.
     """
@@ -152,7 +191,7 @@ def _keys(con: duckdb.DuckDBPyConnection, feed: Feed) -> str:
         con.execute("drop table _rows").fetchall()
         # Only rows that are not alone need counting, and they are few.
         con.execute(
-            "create or replace table _nth as select rowid as place, row_number() over (partition by document_id, _content_hash, _mask = 0 and not _other order by rowid) as nth "
+            "create or replace table _nth as select rowid as place, row_number() over (partition by document_id, _content_hash, _mask, _other order by rowid) as nth "
             "from _hashed where _content_hash in (select _content_hash from _hashed group by 1 having count(*) > 1)"
         ).fetchall()
         con.execute(
@@ -163,9 +202,7 @@ def _keys(con: duckdb.DuckDBPyConnection, feed: Feed) -> str:
         con.execute("drop table _hashed").fetchall()
         con.execute("alter table _reject_rows add column _key varchar").fetchall()
         return "_key"
-    if len(contract.key) == 1:
-        return quoted(contract.key[0])
-    return "(" + " || '|' || ".join(f"cast({quoted(n)} as varchar)" for n in contract.key) + ")"
+    return key_sql(contract)
 
 
 def _mark_duplicates(con: duckdb.DuckDBPyConnection, scan: Scan, key: str) -> None:
@@ -177,7 +214,8 @@ def _mark_duplicates(con: duckdb.DuckDBPyConnection, scan: Scan, key: str) -> No
     con.execute(f"update _rows set _mask = {scan.bit('duplicate_key')} where rowid in (select place from _later)").fetchall()
 
 
-def _count(con: duckdb.DuckDBPyConnection, amount_column: str | None, key: str) -> Counts:
+def count(con: duckdb.DuckDBPyConnection, amount_column: str | None, key: str) -> Counts:
+    """Rows of ``_rows`` and ``_reject_rows`` by what becomes of them."""
     amount = quoted(amount_column) if amount_column else "null::decimal(18,4)"
     one = (
         f"select count(*) as n, count(*) filter (where _mask = 0 and not _other) as good, count(distinct hash({key})) filter (where _mask = 0 and not _other) as distinct_keys, count(*) filter (where _other) as other, "
@@ -193,17 +231,22 @@ def _count(con: duckdb.DuckDBPyConnection, amount_column: str | None, key: str) 
     return Counts(int(rows), int(good), int(distinct), int(other), int(unattributed), u, a, g, a - g)
 
 
-def _identical(con: duckdb.DuckDBPyConnection) -> int:
+def identical(con: duckdb.DuckDBPyConnection) -> int:
     """Good rows that repeat an earlier row of the same file: kept, because without a key nobody can tell them apart."""
     return int(con.execute("select count(*) from _rows where _mask = 0 and not _other and not ends_with(_key, '|1')").fetchall()[0][0])
 
 
-def _write_parts(
-    con: duckdb.DuckDBPyConnection, deployment: Deployment, feed: Feed, drop: Drop, file_id: str, key: str, scratch: Path
+def write_parts(
+    con: duckdb.DuckDBPyConnection,
+    deployment: Deployment,
+    source: str,
+    contract: Contract,
+    rows: str,
+    file_id: str,
+    key: str,
+    folder: Path,
 ) -> list[dict[str, Any]]:
-    """One Parquet file per period (or one in all) with the good rows, put in place; what the ledger says of each."""
-    contract = feed.contract
-    folder = deployment.landing / contract.entity / feed.source / file_id
+    """One Parquet file per period (or one in all) with the good rows of ``rows``, put in place in ``folder``; what the ledger says of each."""
     is_bill = contract.entity == "bill_lines"
     document = "min(document_id), max(document_id)" if is_bill else "null, null"
     groups = con.execute(
@@ -212,18 +255,18 @@ def _write_parts(
     ).fetchall()
     columns = ["_period as bill_period" if is_bill and name == "bill_period" else quoted(name) for name in contract.landed]
     columns += [
-        f"{literal(feed.source)} as _source",
+        f"{literal(source)} as _source",
         f"{literal(file_id)} as _file_id",
         "cast(_line as bigint) as _row",
         f"{key} as _key",
         f"{'_content_hash' if key == '_key' else 'cast(null as varchar)'} as _content_hash",
     ]
     parts = []
-    for period, rows, low, high, low_document, high_document in groups:
+    for period, number, low, high, low_document, high_document in groups:
         only = f" and _period = {literal(period)}" if period is not None and len(groups) > 1 else ""
-        made = scratch / f"part_{period or 'all'}.parquet"
+        made = deployment.scratch / f"part_{period or 'all'}.parquet"
         con.execute(
-            f"copy (select {', '.join(columns)} from {drop.line_sql('_rows')} where _mask = 0 and not _other{only}) to {literal(str(made))} {_PARQUET}"
+            f"copy (select {', '.join(columns)} from {rows} where _mask = 0 and not _other{only}) to {literal(str(made))} {_PARQUET}"
         ).fetchall()
         target = folder / (f"period={period}" if period is not None else "all") / "part.parquet"
         digest = sha256_file(made)
@@ -232,7 +275,7 @@ def _write_parts(
             {
                 "path": str(target.relative_to(deployment.data)),
                 "period": period,
-                "rows": rows,
+                "rows": number,
                 "sha256": digest,
                 "min_key": low,
                 "max_key": high,

@@ -10,11 +10,10 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
-from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
-from orchestration.deployment import Deployment, explain_validation, read_yaml
+from orchestration.deployment import Deployment, explain_validation, known_zone, read_yaml
 from orchestration.errors import BadInput
 from orchestration.ingest.contracts import Contract, load_contracts
 from orchestration.ingest.expressions import Expression, Parser, nearest
@@ -103,15 +102,7 @@ class FeedConfig(_Strict):
     expected: Expected | None = Field(None, description="files that the source promises for each period")
     control: Control | None = Field(None, description="control totals of the files")
 
-    @field_validator("timezone")
-    @classmethod
-    def _zone(cls, value: str | None) -> str | None:
-        if value is not None:
-            try:
-                ZoneInfo(value)
-            except (ZoneInfoNotFoundError, ValueError) as err:
-                raise ValueError(f"{value!r} is no time zone; write an IANA name such as Asia/Shanghai") from err
-        return value
+    _zone = field_validator("timezone")(known_zone)
 
     @field_validator("files")
     @classmethod

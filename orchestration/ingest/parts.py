@@ -1,8 +1,10 @@
-"""What is landed, as the ledger tells it: parts and superseded rows up to a cut-off."""
+"""What is landed, as the ledger tells it: parts and superseded rows up to a cut-off, and every drop as it stands."""
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +14,11 @@ from orchestration.ledger.store import Ledger
 
 @dataclass(frozen=True)
 class Part:
-    """One Parquet file of landing. ``period`` is None where the entity is not kept by period."""
+    """One Parquet file of landing. ``period`` is None where the entity is not kept by period.
+
+    ``position`` is where its rows stand among those of the same key: the landing of their drop, also for rows that were
+    admitted from its quarantine long after.
+    """
 
     path: Path
     entity: str
@@ -21,6 +27,7 @@ class Part:
     period: str | None
     rows: int
     seq: int
+    position: int
     sha256: str
     min_key: str | None = None
     max_key: str | None = None
@@ -60,6 +67,10 @@ class Landed:
         """Payloads in landing order."""
         return [drop for _, drop in self._drops]
 
+    def standing(self) -> list[Standing]:
+        """Every drop once, as it stands."""
+        return standing(self._drops)
+
     def parts(self, entity: str, source: str | None = None) -> list[Part]:
         """Parts of an entity, of one source or all."""
         return [part for part in self._parts.get(entity, []) if source is None or part.source == source]
@@ -67,6 +78,58 @@ class Landed:
     def superseded(self, entity: str) -> list[Path]:
         """Files that list superseded rows of an entity."""
         return list(self._superseded.get(entity, []))
+
+
+@dataclass(frozen=True)
+class Standing:
+    """A drop as it stands: its first entry's payload with all that was admitted from its quarantine since.
+
+    ``file_ids`` are those of its parts, ``seq`` the entry that landed it, ``last_seq`` the last that concerns it.
+    """
+
+    seq: int
+    last_seq: int
+    file_ids: tuple[str, ...]
+    payload: dict[str, Any]
+
+
+# Counts that an entry which admits rows from quarantine moves; it holds them with the sign of the move.
+_MOVED_COUNTS = ("landed", "quarantined", "unattributed", "identical")
+_MOVED_AMOUNTS = ("amount_landed", "amount_quarantined", "amount_unattributed")
+
+
+def standing(drops: Iterable[tuple[int, dict[str, Any]]]) -> list[Standing]:
+    """Every drop once, in landing order. One that was landed again stands as it was landed last."""
+    found: dict[tuple[str, str, str], Standing] = {}
+    for seq, drop in drops:
+        feed = (drop["source"], drop["entity"])
+        for file_id in drop.get("replaces", ()):
+            found.pop((*feed, file_id), None)
+        if origin := drop.get("readmits"):
+            before = found[(*feed, origin)]
+            found[(*feed, origin)] = Standing(before.seq, seq, (*before.file_ids, drop["file_id"]), _moved(before.payload, drop))
+        else:
+            found[(*feed, drop["file_id"])] = Standing(seq, seq, (drop["file_id"],), drop)
+    return list(found.values())
+
+
+def _moved(before: dict[str, Any], move: dict[str, Any]) -> dict[str, Any]:
+    after = {**before, "parts": [*before["parts"], *move["parts"]], "waiting": move["waiting"]}
+    for name in _MOVED_COUNTS:
+        after[name] = before[name] + move[name]
+    for name in _MOVED_AMOUNTS:
+        after[name] = None if before[name] is None else str(Decimal(before[name]) + Decimal(move[name]))
+    counts = {
+        reason: before["reasons"].get(reason, 0) + move["reasons"].get(reason, 0) for reason in {**before["reasons"], **move["reasons"]}
+    }
+    after["reasons"] = {reason: rows for reason, rows in counts.items() if rows}
+    after["periods"] = sorted({*before["periods"], *move["periods"]})
+    return after
+
+
+def standing_drops(ledger: Ledger, upto_seq: int | None = None) -> list[Standing]:
+    """:func:`standing` of what the ledger knows at the cut-off."""
+    return standing(landed(ledger, upto_seq))
 
 
 def file_stat(path: Path) -> dict[str, int]:
@@ -97,6 +160,7 @@ def _parts_of(deployment: Deployment, seq: int, drop: dict[str, Any]) -> list[Pa
             period=part["period"],
             rows=part["rows"],
             seq=seq,
+            position=drop.get("position", seq),
             sha256=part["sha256"],
             min_key=part["min_key"],
             max_key=part["max_key"],

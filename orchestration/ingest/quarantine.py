@@ -1,16 +1,24 @@
-"""Rejected rows with every reason, their line number and their original text: one Parquet file per drop."""
+"""Rejected rows with every reason, their line number and their original text: one Parquet file per drop.
+
+Rows that lack nothing but what they refer to are also kept as they would land, in the waiting folder: see ``readmission``.
+"""
 
 from __future__ import annotations
 
 from decimal import Decimal
 from pathlib import Path
+from typing import Any
 
 import duckdb
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from orchestration.deployment import Deployment
 from orchestration.ingest.checking import Scan
 from orchestration.ingest.drops import Drop, original_texts
+from orchestration.ingest.files import place
+from orchestration.ingest.mapping import Feed
+from orchestration.sqltext import literal, quoted
 
 SCHEMA = pa.schema(
     [
@@ -62,3 +70,46 @@ def write_quarantine(con: duckdb.DuckDBPyConnection, drop: Drop, scan: Scan, bad
                 )
             )
     return counts
+
+
+def write_waiting(
+    con: duckdb.DuckDBPyConnection, deployment: Deployment, feed: Feed, rows: str, references: int, key: str, file_id: str
+) -> dict[str, Any] | None:
+    """Keep the rows of ``rows`` whose mask has no bit but those of ``references``; where they lie, or None if there are none.
+
+    Personal columns are among them: like the quarantine, the folder is to be treated like the vault.
+    """
+    contract = feed.contract
+    columns = ", ".join(quoted(name) for name in contract.columns)
+    content = "_content_hash" if key == "_key" else "cast(null as varchar)"
+    return place_waiting(
+        con,
+        deployment,
+        f"select {columns}, _period, cast(_line as bigint) as _line, {key} as _key, {content} as _content_hash from {rows} "
+        f"where not _other and _mask <> 0 and (_mask | {references}) = {references} order by _line, _key",
+        deployment.waiting / contract.entity / feed.source / f"{file_id}.parquet",
+    )
+
+
+def place_waiting(con: duckdb.DuckDBPyConnection, deployment: Deployment, query: str, target: Path) -> dict[str, Any] | None:
+    """Write the rows of ``query`` to ``target``: its path and number of rows for the ledger, None if there are none."""
+    made = deployment.scratch / "waiting.parquet"
+    rows = con.execute(f"copy ({query}) to {literal(str(made))} (format parquet, compression zstd)").fetchall()[0][0]
+    if not rows:
+        return None
+    place(made, target)
+    return {"path": str(target.relative_to(deployment.data)), "rows": int(rows)}
+
+
+def quarantined_rows(deployment: Deployment, drop: dict[str, Any], limit: int) -> list[tuple[int, list[str], str]]:
+    """Line, reasons and text of the first ``limit`` rows of a drop as it stands that are in quarantine still."""
+    path = str(deployment.data / drop["quarantine"])
+    waiting = "select null::bigint, null::varchar where false"
+    if drop["waiting"]:
+        waiting = f"select _line, _key from read_parquet({literal(str(deployment.data / drop['waiting']['path']))})"
+    return duckdb.execute(
+        f"select line, reasons, text from read_parquet(?) "
+        f"where reasons <> ['unknown_reference'] or (line, coalesce(key, '')) in (select (_line, _key) from ({waiting}) as w(_line, _key)) "
+        "order by line, key limit ?",
+        [path, limit],
+    ).fetchall()

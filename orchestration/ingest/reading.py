@@ -11,7 +11,6 @@ from __future__ import annotations
 import bisect
 import csv
 import gzip
-import hashlib
 import io
 import zlib
 from collections.abc import Iterable, Iterator
@@ -22,11 +21,13 @@ from typing import BinaryIO
 import duckdb
 
 from orchestration.errors import Failed
-from orchestration.ingest.expressions import literal, quoted
+from orchestration.ingest.files import sha256_file
+from orchestration.sqltext import literal, quoted
 
 CHUNK = 1 << 22
 BOM = b"\xef\xbb\xbf"
 REPLACEMENT = "\ufffd"
+NUL = "\0"
 # Longest row that is read as one; a longer one is a quote that was never closed.
 MAX_LINE = 1 << 21
 # Text of a quarantined row is kept up to this many characters.
@@ -111,16 +112,16 @@ def _open(path: Path) -> BinaryIO:
         raise Failed(f"the file cannot be read: {err.strerror}", str(path), "give the process permission to read it") from err
 
 
-def sha256_of(path: Path) -> tuple[str, int]:
-    """SHA-256 and size of the drop as delivered."""
+def sha256_of(path: Path) -> str:
+    """SHA-256 of the drop as delivered; Unreadable if it has no bytes of its own."""
     if path.is_dir():
         raise Unreadable("it is a folder, not a file")
-    digest, size = hashlib.sha256(), 0
-    with _open(path) as file:
-        while chunk := file.read(CHUNK):
-            digest.update(chunk)
-            size += len(chunk)
-    return digest.hexdigest(), size
+    if path.is_symlink() and not path.exists():
+        raise Unreadable("it is a link that leads to no file")
+    if path.exists() and not path.is_file():
+        raise Unreadable("it is a pipe or a device, not a file")
+    _open(path).close()
+    return sha256_file(path)
 
 
 def _blocks(path: Path) -> Iterator[bytes]:
@@ -201,6 +202,12 @@ def read_text(path: Path, sha256: str, encoding: str, scratch: Path, *, mend: bo
         _write(normal, _line_ends(_plain_blocks(source)))
         copy = normal
         survey = _survey(copy)
+    if survey.nuls:
+        # Not text, and what comes after us cannot hold it: the rows are told from good ones by the mark for broken bytes.
+        clean = copy.with_suffix(".clean")
+        _write(clean, (block.replace(NUL.encode(), REPLACEMENT.encode()) for block in _plain_blocks(survey.path)))
+        survey = _survey(clean)
+        state["broken"] = True
     return TextFile(
         path=survey.path,
         sha256=sha256,
@@ -219,6 +226,7 @@ class _Survey:
     newlines: int = 0
     carriage_returns: int = 0
     pairs: int = 0
+    nuls: int = 0
     size: int = 0
     last: int = -1
     checkpoints: list[tuple[int, int]] = field(default_factory=list)
@@ -235,6 +243,7 @@ def _survey(path: Path) -> _Survey:
     for block in _plain_blocks(path):
         found.checkpoints.append((found.size, found.newlines))
         found.newlines += block.count(b"\n")
+        found.nuls += block.count(NUL.encode())
         returns = block.count(b"\r")
         if returns or found.last == 13:
             found.carriage_returns += returns
@@ -276,6 +285,8 @@ def header_of(text: TextFile, delimiter: str, has_header: bool) -> list[str]:
     names = [name.strip() for name in first]
     if not any(names):
         raise Unreadable("its first line holds no column names")
+    if any(NUL in name for name in names):
+        raise Unreadable("its header holds NUL bytes: it is no text, or UTF-16; it must be UTF-8 or GB18030")
     folded = [name.lower() for name in names]
     twice = sorted({name for name in folded if name and folded.count(name) > 1})
     if twice:

@@ -44,13 +44,23 @@ class FileReport:
 
 @dataclass
 class IngestReport:
-    """What one ingest found. ``refused`` are drops that could not be read at all; ``held_periods`` the open ones."""
+    """What one ingest found.
+
+    ``refused`` are drops that could not be read at all; ``held_periods`` the open ones; ``readmitted`` rows by file that were
+    admitted from quarantine; ``older_mapping`` files by feed that stand as another mapping than today's read them.
+    """
 
     files: list[FileReport] = field(default_factory=list)
     known_files: int = 0
+    readmitted: dict[str, int] = field(default_factory=dict)
+    older_mapping: dict[str, list[str]] = field(default_factory=dict)
     refused: list[dict[str, str]] = field(default_factory=list)
     bad_share: list[str] = field(default_factory=list)
     held_periods: dict[str, list[str]] = field(default_factory=dict)
+
+    def add_readmitted(self, payload: dict[str, Any]) -> None:
+        """Count the rows of an entry that admits rows from quarantine."""
+        self.readmitted[payload["file"]] = self.readmitted.get(payload["file"], 0) + payload["landed"]
 
     @property
     def new_files(self) -> int:
@@ -107,6 +117,8 @@ class IngestReport:
             "landed": self.landed,
             "quarantined": self.quarantined,
             "reasons": self.reasons,
+            "readmitted": self.readmitted,
+            "older_mapping": self.older_mapping,
             "refused": self.refused,
             "bad_share_exceeded": self.bad_share,
             "held_periods": self.held_periods,

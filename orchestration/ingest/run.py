@@ -21,19 +21,22 @@ from orchestration.errors import BadInput
 from orchestration.failpoints import failpoint
 from orchestration.ingest.checking import PERIOD_TYPE, Scan, build_scan
 from orchestration.ingest.closing import open_periods, record_status
-from orchestration.ingest.contracts import load_contracts
 from orchestration.ingest.drops import Drop, columns_of, open_drop, survey, unpivoted
-from orchestration.ingest.expressions import literal, nearest, quoted
+from orchestration.ingest.expressions import nearest
 from orchestration.ingest.files import storage_errors
-from orchestration.ingest.landing import land
+from orchestration.ingest.finding import Found, in_landing_order, walk
+from orchestration.ingest.landing import Arrival, Changed, land
 from orchestration.ingest.mapping import Feed, SourceMapping, load_mappings, together
-from orchestration.ingest.parts import Landed, is_known_by_stat
-from orchestration.ingest.reading import Unreadable, head_of, sha256_of
+from orchestration.ingest.parts import Landed
+from orchestration.ingest.reading import Unreadable, head_of
+from orchestration.ingest.readmission import readmit
+from orchestration.ingest.references import References
+from orchestration.ingest.relanding import ask_again, to_land_anew, under_older_mapping
 from orchestration.ingest.report import FileReport, IngestReport
-from orchestration.ingest.supersession import paths_sql
 from orchestration.ingest.totals import ControlTotal, read_totals, record_totals
 from orchestration.ledger.store import Ledger
 from orchestration.locking import exclusive
+from orchestration.sqltext import literal, quoted
 
 # Drops below this size leave their tables to be written over.
 _SMALL = 16 << 20
@@ -44,47 +47,73 @@ MEMORY_LIMIT = os.environ.get("TIERHOUSE_INGEST_MEMORY", "4GB")
 
 @dataclass
 class _New:
-    """A drop that is not landed yet. ``lacking``: columns the mapping names and the file has not."""
+    """A drop that is to be landed. ``lacking``: columns the mapping names and the file has not."""
 
     feed: Feed
     path: Path
-    name: str
-    sha256: str
+    arrival: Arrival
     header: list[str]
     lacking: frozenset[str] = frozenset()
 
+    @property
+    def name(self) -> str:
+        return self.arrival.name
 
-def ingest(deployment: Deployment, ledger: Ledger, *, sources: list[str] | None = None, say: Callable[[str], None]) -> IngestReport:
-    """Land all new drops (of ``sources``, by default all). BadInput if a mapping is wrong; then nothing was landed.
 
-    A drop that cannot be read at all is refused and recorded, the others land; see :meth:`IngestReport.error`.
+def ingest(
+    deployment: Deployment,
+    ledger: Ledger,
+    *,
+    sources: list[str] | None = None,
+    again: bool = False,
+    say: Callable[[str], None],
+) -> IngestReport:
+    """Land all new drops (of ``sources``, by default all), then the rows that waited for what has landed now.
+
+    ``again``: first land all drops of the feeds anew whose mapping has changed. BadInput if a mapping is wrong; then nothing
+    was landed. A drop that cannot be read at all is refused and recorded, the others land; see :meth:`IngestReport.error`.
     """
     with exclusive(deployment, "ingest"), storage_errors(deployment.data):
         mappings = load_mappings(deployment)
-        if sources:
-            names = [mapping.source for mapping in mappings]
-            for wanted in sources:
-                if wanted not in names:
-                    raise BadInput(f"there is no source {wanted!r}", str(deployment.sources), nearest(wanted, names))
-        if not deployment.drops.is_dir():
-            raise BadInput(
-                "the drops folder is not there",
-                str(deployment.drops),
-                "make it and put the sources' files there, or correct `drops:` in tierhouse.yaml",
-            )
+        _check_names(deployment, mappings, sources)
+        feeds = [feed for feed in in_landing_order(mappings) if not sources or feed.source in sources]
         report = IngestReport()
         with _connection(deployment) as con:
             known = Landed(deployment, ledger).load()
-            new = _find(con, deployment, ledger, known, mappings, sources, report)
+            new = _find(con, deployment, ledger, known, feeds, report)
             totals = {feed.id: read_totals(con, deployment, feed) for mapping in mappings for feed in mapping.feeds if feed.config.control}
-            _check_mappings(con, deployment, known, new)
-            _land(con, deployment, ledger, known, mappings, new, report, say)
+            anew = _anew(con, deployment, to_land_anew(deployment, ledger, known, feeds, again=again))
+            due = [item for feed in feeds for item in [*anew, *new] if item.feed.id == feed.id]
+            _check_mappings(con, deployment, known, due)
+            if again:
+                ask_again(ledger, known, feeds)
+            references = References(con, deployment, known, mappings)
+            _land(con, deployment, ledger, known, references, due, report, say)
+            for payload in readmit(con, deployment, ledger, known, references):
+                report.add_readmitted(payload)
+                say(f"{payload['file']}: {payload['landed']:,} rows admitted from quarantine: what they refer to has landed")
             _close(deployment, ledger, mappings, totals)
+            report.older_mapping = under_older_mapping(known, feeds)
+        for feed_id, names in report.older_mapping.items():
+            say(f"{feed_id}: {len(names)} files stand as an older mapping read them; to land them anew: tierhouse ingest --again")
         report.held_periods = open_periods(deployment, ledger)
         report.bad_share = sorted(
             {problem for problems in report.held_periods.values() for problem in problems if "rows are bad" in problem}
         )
     return report
+
+
+def _check_names(deployment: Deployment, mappings: list[SourceMapping], sources: list[str] | None) -> None:
+    names = [mapping.source for mapping in mappings]
+    for wanted in sources or []:
+        if wanted not in names:
+            raise BadInput(f"there is no source {wanted!r}", str(deployment.sources), nearest(wanted, names))
+    if not deployment.drops.is_dir():
+        raise BadInput(
+            "the drops folder is not there",
+            str(deployment.drops),
+            "make it and put the sources' files there, or correct `drops:` in tierhouse.yaml",
+        )
 
 
 @contextmanager
@@ -116,39 +145,34 @@ def _salt(deployment: Deployment) -> str:
 
 
 def _find(
-    con: duckdb.DuckDBPyConnection,
-    deployment: Deployment,
-    ledger: Ledger,
-    known: Landed,
-    mappings: list[SourceMapping],
-    sources: list[str] | None,
-    report: IngestReport,
+    con: duckdb.DuckDBPyConnection, deployment: Deployment, ledger: Ledger, known: Landed, feeds: list[Feed], report: IngestReport
 ) -> list[_New]:
-    """New drops in the order in which they land: referenced entities first, then by source and file name."""
-    by_name = {(drop["source"], drop["entity"], drop["file"]): drop for drop in known.drops}
-    here = {(drop["source"], drop["entity"], drop["sha256"]) for drop in known.drops}
-    order = list(load_contracts())
-    feeds = [feed for mapping in mappings if not sources or mapping.source in sources for feed in mapping.feeds]
+    """New drops in the order in which they land; what cannot be read is refused."""
     new: list[_New] = []
-    digests: dict[Path, str] = {}
-    for feed in sorted(feeds, key=lambda feed: (order.index(feed.entity), feed.source)):
-        seen: set[str] = set()
-        for path in sorted(deployment.drops.glob(feed.config.files), key=lambda path: str(path.relative_to(deployment.drops))):
-            name = str(path.relative_to(deployment.drops))
-            if is_known_by_stat(path, by_name.get((feed.source, feed.entity, name))):
-                report.known_files += 1
-                continue
-            sha256 = None
-            try:
-                sha256 = digests[path] = digests.get(path) or sha256_of(path)[0]
-                if (feed.source, feed.entity, sha256) in here or sha256 in seen:
-                    report.known_files += 1
-                    continue
-                seen.add(sha256)
-                new.append(_New(feed, path, name, sha256, _peek(con, deployment, path, feed)))
-            except Unreadable as err:
-                _refuse(ledger, feed, name, sha256, str(err), report)
+    for item in walk(deployment, known, feeds):
+        if item.is_landed:
+            report.known_files += 1
+            continue
+        try:
+            if item.sha256 is None or item.stat is None:
+                raise Unreadable(str(item.problem))
+            arrival = Arrival(item.name, item.sha256, item.stat, item.sha256[:16])
+            new.append(_New(item.feed, item.path, arrival, _peek(con, deployment, item.path, item.feed)))
+        except Unreadable as err:
+            _refuse(ledger, item.feed, item.name, item.sha256, str(err), report)
     return new
+
+
+def _anew(con: duckdb.DuckDBPyConnection, deployment: Deployment, found: list[tuple[Found, Arrival]]) -> list[_New]:
+    """Drops that land anew. The mapping must be able to read them, or nothing is begun."""
+    anew = []
+    for item, arrival in found:
+        try:
+            anew.append(_New(item.feed, item.path, arrival, _peek(con, deployment, item.path, item.feed)))
+        except Unreadable as err:
+            remedy = "correct the mapping so that it reads the files that are landed, too"
+            raise BadInput(f"{item.name} cannot be landed anew under this mapping: {err}", str(item.feed.mapping_file), remedy) from err
+    return anew
 
 
 def _peek(con: duckdb.DuckDBPyConnection, deployment: Deployment, path: Path, feed: Feed) -> list[str]:
@@ -264,52 +288,16 @@ def _scan_of(con: duckdb.DuckDBPyConnection, deployment: Deployment, drop: Drop,
     )
 
 
-class _References:
-    """Values that references may point to: landed ones and those of this ingest, each read once."""
-
-    def __init__(self, con: duckdb.DuckDBPyConnection, deployment: Deployment, known: Landed, mappings: list[SourceMapping]) -> None:
-        self._con, self._deployment, self._landed = con, deployment, known
-        self._mapped = {feed.entity for mapping in mappings for feed in mapping.feeds}
-        self._seen: dict[str, set[Path]] = {}
-
-    def of(self, feed: Feed) -> dict[str, str]:
-        """Contract column → table with one column ``value``. Entities that no source delivers are not checked."""
-        found = {}
-        for name, column in feed.contract.columns.items():
-            if column.references is None or name not in feed.columns:
-                continue
-            entity, _, target = column.references.partition(".")
-            if entity not in self._mapped or (entity == "customers" and self._deployment.config.customers_from == "bill_lines"):
-                continue
-            found[name] = self._table(entity, target)
-        return found
-
-    def _table(self, entity: str, column: str) -> str:
-        table = quoted(f"_known_{entity}_{column}")
-        seen = self._seen.setdefault(table, set())
-        if not seen:
-            self._con.execute(f"create table if not exists {table} (value varchar)").fetchall()
-        fresh = [part.path for part in self._landed.parts(entity) if part.path not in seen]
-        if fresh:
-            self._con.execute(
-                f"insert into {table} select distinct {quoted(column)} from read_parquet({paths_sql([str(p) for p in fresh])}, hive_partitioning = false) "
-                f"where {quoted(column)} not in (select value from {table})"
-            ).fetchall()
-            seen.update(fresh)
-        return table
-
-
 def _land(
     con: duckdb.DuckDBPyConnection,
     deployment: Deployment,
     ledger: Ledger,
     known: Landed,
-    mappings: list[SourceMapping],
+    references: References,
     new: list[_New],
     report: IngestReport,
     say: Callable[[str], None],
 ) -> None:
-    references = _References(con, deployment, known, mappings)
     unsaid: list[FileReport] = []
     said = time.monotonic()
     all_threads = con.execute("select current_setting('threads')").fetchall()[0][0]
@@ -322,21 +310,28 @@ def _land(
             threads = wanted
             con.execute(f"set threads = {threads}").fetchall()
         try:
-            text, header = survey(con, item.path, feed, item.sha256, deployment.scratch)
+            text, header = survey(con, item.path, feed, item.arrival.sha256, deployment.scratch)
             drop = open_drop(con, item.path, feed, text, header, _asked(feed))
             if feed.config.unpivot:
                 drop = unpivoted(con, drop)
         except Unreadable as err:
-            _refuse(ledger, feed, item.name, item.sha256, str(err), report)
+            _refuse(ledger, feed, item.name, item.arrival.sha256, str(err), report)
             continue
         payload = None
         try:
-            scan = _scan_of(con, deployment, drop, references.of(feed))
-            mapping = f"{feed.mapping_file.name}"
-            payload = land(con, deployment, ledger, known, feed, drop, scan, item.name, item.sha256, mapping)
-        except duckdb.InvalidInputException as err:
-            # The reader itself gave up: the file is no CSV, or no Parquet, after all.
-            _refuse(ledger, feed, item.name, item.sha256, f"it cannot be read as {feed.config.format}: {str(err).splitlines()[0]}", report)
+            scan = _scan_of(con, deployment, drop, references.of(feed.contract, set(feed.columns)))
+            payload = land(con, deployment, ledger, known, feed, drop, scan, item.arrival)
+        except Changed as err:
+            report.refused.append({"source": feed.source, "entity": feed.entity, "file": item.name, "message": str(err)})
+            continue
+        except duckdb.Error as err:
+            if not _is_unreadable(item, err):
+                raise
+            message = f"it cannot be read as {feed.config.format}: {str(err).splitlines()[0]}"
+            _refuse(ledger, feed, item.name, item.arrival.sha256, message, report)
+            if isinstance(err, (duckdb.InternalException, duckdb.FatalException)):
+                remedy = "take it out of the drops folder and run again: the drops after it were not looked at"
+                raise BadInput(f"the drop is damaged: {message}", item.name, remedy) from err
             continue
         finally:
             _clean(con, deployment, small=payload is not None and item.path.stat().st_size < _SMALL)
@@ -347,6 +342,21 @@ def _land(
             unsaid, said = [], time.monotonic()
     if unsaid:
         say(_progress(unsaid))
+
+
+def _is_unreadable(item: _New, err: duckdb.Error) -> bool:
+    """Whether an error of the scan is the file's fault: it is no CSV, or no Parquet, after all."""
+    if isinstance(err, duckdb.InvalidInputException):
+        return True
+    if item.feed.config.format != "parquet":
+        return False
+    # Damaged Parquet gives errors of every class; reading the file and nothing else tells, on a connection that is whole.
+    with duckdb.connect() as con:
+        try:
+            con.execute(f"select max(hash(t)) from read_parquet({literal(str(item.path))}, hive_partitioning = false) as t").fetchall()
+        except duckdb.Error:
+            return True
+    return False
 
 
 def _progress(files: list[FileReport]) -> str:

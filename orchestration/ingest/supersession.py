@@ -9,9 +9,9 @@ import duckdb
 
 from orchestration.deployment import Deployment
 from orchestration.ingest.contracts import Contract
-from orchestration.ingest.expressions import literal
 from orchestration.ingest.files import place
 from orchestration.ingest.parts import Part
+from orchestration.sqltext import literal
 
 
 def paths_sql(paths: list[str]) -> str:
@@ -28,11 +28,15 @@ def supersede(
     parts: list[dict[str, Any]],
     key: str,
     file_id: str,
+    *,
+    replaced: tuple[str, ...] = (),
+    overtaken: bool = False,
 ) -> dict[str, Any]:
     """Record the rows of ``older`` parts whose key stands in the good rows of ``_rows``: path, rows, by file, periods.
 
-    Parts whose key range does not meet the new one are not read. ``gone``: files that list
-    the rows superseded before, which are not again.
+    Parts whose key range does not meet the new one are not read. ``gone``: files that list the rows superseded before, which
+    are not again. ``replaced``: file ids of which every row is superseded. ``overtaken``: rows of ``_rows`` whose key stands in
+    the table ``_overtaken`` are superseded as they land.
     """
     nothing: dict[str, Any] = {
         "path": None,
@@ -43,27 +47,41 @@ def supersede(
         "identical_by_file": {},
         "periods": [],
     }
-    if not parts:
-        return nothing
-    low, high = min(p["min_key"] for p in parts), max(p["max_key"] for p in parts)
-    met = [part for part in older if part.min_key is not None and part.max_key is not None and part.min_key <= high and part.max_key >= low]
-    if not met:
+    low, high = min((p["min_key"] for p in parts), default=""), max((p["max_key"] for p in parts), default="")
+    met = [
+        part
+        for part in older
+        if part.file_id in replaced
+        or (parts and part.min_key is not None and part.max_key is not None and part.min_key <= high and part.max_key >= low)
+    ]
+    if not met and not overtaken:
         return nothing
     entity = contract.entity
     period = {"bill_lines": "bill_period", "points": "period"}.get(entity, "cast(null as varchar)")
     amount = contract.amount_column or "cast(null as decimal(18,4))"
     nobody = "customer_id is null and line_id is null" if entity == "bill_lines" else "false"
-    old = f"(select _file_id as file_id, _row as row, _key, {period} as period, {amount} as amount, {nobody} as nobody from read_parquet({paths_sql([str(part.path) for part in met])}, hive_partitioning = false))"
+    facts = f"{amount} as amount, {nobody} as nobody"
+    old = f"(select _file_id as file_id, _row as row, _key, {period} as period, {facts} from read_parquet({paths_sql([str(part.path) for part in met])}, hive_partitioning = false))"
     # Keys are unique within a file; line numbers are not, where one line gave several rows.
     before = (
         f" anti join (select file_id, key from read_parquet({paths_sql([str(path) for path in gone])})) g on o.file_id = g.file_id and o._key = g.key"
         if gone
         else ""
     )
-    con.execute(
-        f"create or replace table _superseded as select o.file_id, o.row, o._key as key, o.period, o.amount, o.nobody from {old} o "
-        f"semi join (select {key} as _key from _rows where _mask = 0 and not _other) n on o._key = n._key{before} order by 1, 2, 3"
-    ).fetchall()
+    chosen = []
+    if met:
+        named = f" or o.file_id in ({', '.join(map(literal, replaced))})" if replaced else ""
+        chosen.append(
+            f"select o.file_id, o.row, o._key as key, o.period, o.amount, o.nobody from {old} o{before} "
+            f"where (o._key in (select {key} from _rows where _mask = 0 and not _other){named})"
+        )
+    if overtaken:
+        own_period = "_period" if entity == "bill_lines" else period
+        chosen.append(
+            f"select {literal(file_id)} as file_id, _line as row, {key} as key, {own_period} as period, {facts} from _rows "
+            f"where _mask = 0 and {key} in (select key from _overtaken)"
+        )
+    con.execute(f"create or replace table _superseded as {' union all '.join(chosen)} order by 1, 2, 3").fetchall()
     repeats = "count(*) filter (where not ends_with(key, '|1'))" if key == "_key" else "0"
     groups = con.execute(
         f"select file_id, count(*), sum(amount)::decimal(38,4), count(*) filter (where nobody), {repeats} from _superseded group by 1 order by 1"

@@ -14,7 +14,7 @@ from orchestration.deployment import Deployment
 from orchestration.errors import BadInput
 from orchestration.ingest.expressions import nearest
 from orchestration.ingest.mapping import Feed
-from orchestration.ingest.parts import landed
+from orchestration.ingest.parts import standing_drops
 from orchestration.ingest.reading import Unreadable, csv_relation, header_of, read_text, rejects_of, sha256_of
 from orchestration.ledger.store import Ledger
 
@@ -52,7 +52,7 @@ def _read(con: duckdb.DuckDBPyConnection, scratch: Path, feed: Feed, path: Path,
     delimiter = control.delimiter or (feed.config.delimiter if feed.config.format == "csv" else ",")
     remedy = "have the source send the control file again, or take it out of the drops folder"
     try:
-        text = read_text(path, sha256_of(path)[0], control.encoding or feed.config.encoding, scratch)
+        text = read_text(path, sha256_of(path), control.encoding or feed.config.encoding, scratch)
         if text.empty:
             raise Unreadable("it is empty")
         header = header_of(text, delimiter, True)
@@ -91,7 +91,10 @@ def _read(con: duckdb.DuckDBPyConnection, scratch: Path, feed: Feed, path: Path,
 
 def new_totals(ledger: Ledger, feed: Feed, totals: list[ControlTotal]) -> list[tuple[ControlTotal, dict[str, Any]]]:
     """Totals that are not recorded yet, or come out otherwise than recorded, each with its ``control_total`` payload."""
-    drops = {Path(drop["file"]).name: drop for _, drop in landed(ledger) if drop["source"] == feed.source and drop["entity"] == feed.entity}
+    mine = [
+        item.payload for item in standing_drops(ledger) if (item.payload["source"], item.payload["entity"]) == (feed.source, feed.entity)
+    ]
+    drops = {Path(drop["file"]).name: drop for drop in mine}
     last: dict[str, dict[str, Any]] = {
         entry.payload["file"]: entry.payload
         for entry in ledger.entries("control_total")

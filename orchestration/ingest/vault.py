@@ -11,7 +11,7 @@ from pathlib import Path
 import duckdb
 
 from orchestration.ingest.contracts import Contract
-from orchestration.ingest.expressions import literal, quoted
+from orchestration.sqltext import literal, quoted
 
 
 def keep_personal(con: duckdb.DuckDBPyConnection, vault: Path, contract: Contract, rows: str, file_id: str) -> None:

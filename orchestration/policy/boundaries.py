@@ -7,51 +7,116 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from datetime import date, timedelta
-from decimal import Decimal
+from decimal import ROUND_FLOOR, Decimal
 from fractions import Fraction
 from pathlib import Path
+from typing import Any
 
 import z3
 
 from orchestration.policy.compile import evaluation_order
-from orchestration.policy.model import NUMERIC, Attribute, Policies, Program, Value, Version, text_of
-from orchestration.policy.profiles import CENT, OTHER, Profile, Space, Variable, first_rule
+from orchestration.policy.model import Attribute, Condition, Policies, Program, Value, Version, text_of
+from orchestration.policy.profiles import CENT, OTHER, Profile, Space, Variable, condition_holds, first_rule, table_holds
 
-COLUMNS = ("program_id", "version", "rule_id", "attribute", "case", "value", "level_id", "matched_rule_id", "other_attributes")
+COLUMNS = (
+    "program_id", "version", "rule_id", "attribute", "case", "value", "level_id", "matched_rule_id", "capped_to", "other_attributes",
+)  # fmt: skip
 NULL = "(null)"
+OUT_OF_SCOPE = "(out of scope)"
+NO_LEVEL = "(none)"
 
 
 def boundary_cases(program: Program, version: Version) -> list[dict[str, str]]:
-    """Rows of :data:`COLUMNS`, in the order in which rules are asked."""
-    rules = evaluation_order(program, version)
-    space = Space(rules, program.levels)
-    rows: dict[tuple[str, ...], dict[str, str]] = {}
-    above = z3.BoolVal(False)
-    for rule in rules:
-        base = _profile(space, z3.And(space.holds[rule.rule_id], z3.Not(above)))
-        above = z3.Or(above, space.holds[rule.rule_id])
+    """Rows of :data:`COLUMNS`: of the rules in the order in which they are asked, then of scope rules and caps.
+
+    ``rule_id`` is the rule, scope rule or cap whose bar it is; ``level_id`` the level before caps, ``capped_to`` that after them
+    where it is a lower one.
+    """
+    cases = _Cases(program, version)
+    space, above = cases.space, z3.BoolVal(False)
+    for rule in cases.rules:
+        holds = space.all_hold(rule)
+        cases.add(rule.rule_id, rule.conditions, z3.And(cases.in_scope, holds, z3.Not(above)))
+        above = z3.Or(above, holds)
+    for scope in version.scope_rules:
+        cases.add(scope.rule_id, scope.conditions, space.all_hold(scope))
+    for cap in version.caps:
+        rank = space.ranks[cap.level_id]
+        lowered = z3.Or([space.all_hold(rule) for rule in cases.rules if space.ranks[rule.level_id] > rank])
+        held = z3.And(cases.in_scope, space.all_hold(cap))
+        if not cases.add(cap.cap_id, cap.conditions, z3.And(held, lowered)):
+            cases.add(cap.cap_id, cap.conditions, held)
+    return list(cases.rows.values())
+
+
+class _Cases:
+    """The cases of one version as they are found; each stands once."""
+
+    def __init__(self, program: Program, version: Version) -> None:
+        self.program, self.version = program, version
+        self.rules = evaluation_order(program, version)
+        self.space = Space([*self.rules, *version.scope_rules, *version.caps], program.levels)
+        self.in_scope = z3.Not(z3.Or([self.space.all_hold(scope) for scope in version.scope_rules]))
+        self.rows: dict[tuple[str, ...], dict[str, str]] = {}
+
+    def add(self, rule_id: str, conditions: Iterable[Condition], formula: Any) -> bool:
+        """Cases around a profile of ``formula``; False if there is none."""
+        base = _profile(self.space, formula)
         if base is None:
-            continue
-        for condition in rule.conditions:
-            attribute = condition.attribute
-            others = "; ".join(f"{name} = {_text(value)}" for name, value in base.items() if name != attribute.attribute_id)
-            for case, value in _values(space.variables[attribute.attribute_id], condition.values):
-                decided = first_rule(rules, {**base, attribute.attribute_id: value}, space.ranks)
-                row = {
-                    "program_id": program.program_id,
-                    "version": version.version,
-                    "rule_id": rule.rule_id,
-                    "attribute": attribute.attribute_id,
-                    "case": case,
-                    "value": _text(value),
-                    "level_id": decided.level_id if decided else "(none)",
-                    "matched_rule_id": decided.rule_id if decided else "(none)",
-                    "other_attributes": others,
-                }
-                rows.setdefault(tuple(row[c] for c in ("rule_id", "attribute", "value")), row)
-    return list(rows.values())
+            return False
+        for condition in conditions:
+            number = condition.attribute.of[0] if condition.attribute.kind == "band" else condition.attribute
+            made_of = self.space.made_of(number)
+            for case, value in self._values(condition, number, [self.space.variables[name] for name in made_of]):
+                # Of a first known attribute the first part decides; it is null where all parts are.
+                given = dict.fromkeys(made_of) if value is None else {made_of[0]: value}
+                variables = self.space.nearest({name: base[name] for name in self.space.variables}, given)
+                if variables is not None:
+                    self._row(rule_id, number, case, value, made_of, self.space.complete(variables))
+        return True
+
+    def _values(self, condition: Condition, number: Attribute, variables: list[Variable]) -> Iterator[tuple[str, Value | None]]:
+        """Cases of one condition; of a band at the bounds where the condition begins or ceases to hold."""
+        first = variables[0]
+        if condition.attribute.kind == "band":
+            held = [condition_holds(condition, band.band_id, self.space.ranks) for band in condition.attribute.bands]
+            for band, now, then in zip(condition.attribute.bands, held, held[1:], strict=False):
+                if now != then and band.below is not None:
+                    yield from _around(first, band.below)
+        elif first.codes:
+            yield from ((("named" if code in condition.values else "other"), code) for code in first.codes)
+        else:
+            for bar in condition.values:
+                yield from _around(first, bar)
+        if all(v.may_be_null for v in variables):
+            yield "null", None
+
+    def _row(self, rule_id: str, number: Attribute, case: str, value: Value | None, made_of: Sequence[str], profile: Profile) -> None:
+        ranks = self.space.ranks
+        excluded = next((scope for scope in self.version.scope_rules if table_holds(scope, profile, ranks)), None)
+        decided = None if excluded else first_rule(self.rules, profile, ranks)
+        caps = [cap.level_id for cap in self.version.caps if decided and table_holds(cap, profile, ranks)]
+        lowest = min(caps, key=lambda level: ranks[level], default=None)
+        moved = {
+            number.attribute_id,
+            *made_of,
+            *(a.attribute_id for a in self.space.named.values() if set(self.space.made_of(a)) <= set(made_of)),
+        }
+        row = {
+            "program_id": self.program.program_id,
+            "version": self.version.version,
+            "rule_id": rule_id,
+            "attribute": number.attribute_id,
+            "case": case,
+            "value": _text(value),
+            "level_id": OUT_OF_SCOPE if excluded else decided.level_id if decided else NO_LEVEL,
+            "matched_rule_id": excluded.rule_id if excluded else decided.rule_id if decided else NO_LEVEL,
+            "capped_to": lowest if lowest and decided and ranks[lowest] < ranks[decided.level_id] else "",
+            "other_attributes": "; ".join(f"{name} = {_text(other)}" for name, other in profile.items() if name not in moved),
+        }
+        self.rows.setdefault(tuple(row[c] for c in ("rule_id", "attribute", "value")), row)
 
 
 def write_boundary_cases(policies: Policies, folder: Path) -> list[Path]:
@@ -70,7 +135,7 @@ def write_boundary_cases(policies: Policies, folder: Path) -> list[Path]:
     return written
 
 
-def _profile(space: Space, formula: object) -> Profile | None:
+def _profile(space: Space, formula: Any) -> Profile | None:
     """A profile for which ``formula`` holds, with as many attributes at a plain value as possible, so that files stay stable."""
     solver = z3.Solver()
     solver.add(space.domain, formula)
@@ -100,30 +165,24 @@ def _wishes(variable: Variable) -> Iterator[object]:
     yield variable.is_null
 
 
-def _values(variable: Variable, values: tuple[Value, ...]) -> Iterator[tuple[str, Value | None]]:
-    attribute = variable.attribute
-    if variable.codes:
-        yield from ((("named" if code in values else "other"), code) for code in variable.codes)
-    else:
-        for bar in values:
-            yield from _around(attribute, bar)
-    if attribute.may_be_null:
-        yield "null", None
-
-
-def _around(attribute: Attribute, bar: Value) -> Iterator[tuple[str, Value]]:
+def _around(variable: Variable, bar: Value) -> Iterator[tuple[str, Value]]:
+    """The bar and a step either side, as far as the attribute goes."""
     if isinstance(bar, date):
-        moved: list[tuple[str, Value]] = [("below", bar - timedelta(days=1)), ("at the bar", bar), ("above", bar + timedelta(days=1))]
+        yield from (("below", bar - timedelta(days=1)), ("at the bar", bar), ("above", bar + timedelta(days=1)))
+        return
+    assert isinstance(bar, int | Decimal)
+    if variable.attribute.type == "integer":
+        # Of a bar between two whole numbers there are only the sides.
+        whole = int(bar.to_integral_value(ROUND_FLOOR)) if isinstance(bar, Decimal) else bar
+        moved: list[tuple[str, Value]] = [("below", whole - 1 if whole == bar else whole), ("above", whole + 1)]
+        if whole == bar:
+            moved.insert(1, ("at the bar", whole))
     else:
-        step = 1 if attribute.type == "integer" else CENT
-        number = int(bar) if attribute.type == "integer" else Decimal(bar)
-        moved = [("below", number - step), ("at the bar", number), ("above", number + step)]
+        moved = [("below", Decimal(bar) - CENT), ("at the bar", Decimal(bar)), ("above", Decimal(bar) + CENT)]
     for case, value in moved:
-        if attribute.type in NUMERIC and isinstance(value, int | Decimal):
-            low, high = attribute.minimum, attribute.maximum
-            if (low is not None and value < low) or (high is not None and value > high):
-                continue
-        yield case, value
+        assert isinstance(value, int | Decimal)
+        if (variable.low is None or value >= variable.low) and (variable.high is None or value <= variable.high):
+            yield case, value
 
 
 def _text(value: Value | None) -> str:

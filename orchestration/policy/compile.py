@@ -12,6 +12,7 @@ from textwrap import indent
 from orchestration.policy import inputs, sql
 from orchestration.policy.features import feature_values
 from orchestration.policy.inputs import lacking
+from orchestration.policy.lists import order_values
 from orchestration.policy.model import NUMERIC, RANKED, Condition, Level, Metric, Policies, Program, Rule, Version
 from orchestration.policy.operands import AMOUNT, SCORE, all_attributes, operands
 from orchestration.policy.paces import present_paces
@@ -81,6 +82,7 @@ def compile_policies(
         "movement_causes": movement_causes(policies, periods, missing),
         "feature_values": feature_values(policies, missing),
         "present_paces": present_paces(policies),
+        "order_values": order_values(policies, missing),
     }
 
 

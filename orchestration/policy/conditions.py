@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from orchestration.policy import cells
+from orchestration.policy.attributes import closed_values
 from orchestration.policy.cells import CellProblem
 from orchestration.policy.model import NUMERIC, ORDERED, Attribute, Condition, Level, Value
 from orchestration.policy.reader import Row, close_match
@@ -30,8 +31,9 @@ def parse_value(text: str, attribute: Attribute, levels: Mapping[str, Level]) ->
         if text not in levels:
             raise CellProblem(f"{text!r} is not a level of the program", close_match(text, levels))
         return text
-    if attribute.allowed_values and text not in attribute.allowed_values:
-        raise CellProblem(f"{text!r} is not a value of {attribute.attribute_id}", close_match(text, attribute.allowed_values))
+    known = attribute.allowed_values or closed_values(attribute)
+    if known and text not in known:
+        raise CellProblem(f"{text!r} is not a value of {attribute.attribute_id}", close_match(text, known))
     return text
 
 

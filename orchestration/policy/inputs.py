@@ -65,7 +65,7 @@ def operand_rows(program: Program, of_attributes: Collection[Attribute], where: 
         f"{event} as event_date",
         "m.is_in_scope",
         "m.scope_reason",
-        *(f"{_source(program, o)} as {sql.identifier(o.name)}" for o in raw),
+        *(f"{source(program, o)} as {sql.identifier(o.name)}" for o in raw),
     ]
     lines = ["select", indent(",\n".join(columns), "    "), f"from {relation_} as m"]
     if needs_extras:
@@ -90,7 +90,7 @@ def _from_extras(program: Program, operand: Operand) -> bool:
     return is_extra(operand.attribute) if operand.metric is None else not is_month_metric(operand.metric)
 
 
-def _source(program: Program, operand: Operand) -> str:
+def source(program: Program, operand: Operand) -> str:
     """Where an operand is read from: m metrics or subject row, x extras, n nominations, a applications."""
     attribute = operand.attribute
     if attribute.kind == "nomination":

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -14,6 +15,7 @@ from orchestration.policy.model import NUMERIC, Attribute, Cap, Condition, Level
 from orchestration.policy.reader import Row, Seed, close_match
 from orchestration.policy.subjects import SUBJECT_TYPES
 
+HASH = re.compile(r"[0-9a-f]{64}")
 # Seeds whose rows belong to one version of a program.
 VERSIONED = ("bands", "score_dimensions", "score_bands", "scope_rules", "caps", "contact_plans", "target_lists", "checklists")
 # What the decision table of a method must rest on: kinds, and how many attributes of them.
@@ -66,6 +68,14 @@ class _Rows:
             conditions[row["program_id"], row["version"], row["rule_id"]].append(row)
         for name in VERSIONED:
             by_version(name)
+        for row in seeds["restatements"]:
+            known(row)
+            if not HASH.fullmatch(row["policy_hash"]):
+                raise row.bad(
+                    "policy_hash",
+                    f"{row['policy_hash']!r} is no hash of a policy version",
+                    "write all 64 digits, as `tierhouse policy check` names them where the change is refused, or with --json",
+                )
         return cls(rules, conditions, by_version("scope_rules"), by_version("caps"), VersionParts.of(seeds, attributes))
 
 
@@ -78,6 +88,7 @@ def build_programs(seeds: Mapping[str, Seed], attributes: Mapping[str, Attribute
         _once(row, "name_zh", programs.values())
         programs[row["program_id"]] = _program(row, seeds, rows, attributes)
     _check_levels_of(seeds, programs)
+    _check_lists(seeds, programs, attributes)
     return programs
 
 
@@ -104,6 +115,19 @@ def _check_levels_of(seeds: Mapping[str, Seed], programs: Mapping[str, Program])
     for row in seeds["contact_plans"]:
         if row["contacts_min"] > row["contacts_max"]:
             raise row.bad("contacts_min", f"{row['contacts_min']} is above contacts_max, {row['contacts_max']}", "exchange them")
+
+
+def _check_lists(seeds: Mapping[str, Seed], programs: Mapping[str, Program], attributes: Mapping[str, Attribute]) -> None:
+    """A list is ordered by a number of the subject that its program grades."""
+    allowed = {"column", "metric", "average", "ratio", "months_since", "first_known"}
+    for row in seeds["target_lists"]:
+        program, attribute = programs[row["program_id"]], attributes[row["order_attribute"]]
+        if attribute.type not in NUMERIC or attribute.kind not in allowed or attribute.subject_type != program.subject_type:
+            raise row.bad(
+                "order_attribute",
+                f"{attribute.attribute_id!r} is a {attribute.kind} of a {attribute.subject_type}, which orders no list of {row['program_id']}",
+                f"name a number of a {program.subject_type} of kind {', '.join(sorted(allowed))}",
+            )
 
 
 def _program(row: Row, seeds: Mapping[str, Seed], rows: _Rows, attributes: Mapping[str, Attribute]) -> Program:

@@ -102,7 +102,7 @@ def _there(subject: SubjectType, columns: list[str]) -> str:
         [
             f"select l.*, t.period, t.period_index, {sql.month_index('l.first_day')} as first_index,",
             f"    row_number() over (partition by l.{subject.key}, t.period_index order by l.{history} desc, l._source, l._file_id) as newest_first",
-            f"from (select *, min({history}) over (partition by {subject.key}) as first_day from landing.{subject.entity}) as l",
+            f"from (select *, min({history}) over (partition by {subject.key}) as first_day from {sql.rows_of(subject.entity)}) as l",
             f"inner join {TARGETS} as t on l.{history} <= t.last_day",
         ]
     )
@@ -146,7 +146,7 @@ def _newest(entity: str, key: str, name: str, columns: dict[str, str]) -> str:
             "from (",
             f"    select l.{key} as {name}, t.period, {listed},",
             f"        row_number() over (partition by l.{key}, t.period_index order by l.{history} desc, l._source, l._file_id) as newest_first",
-            f"    from landing.{sql.identifier(entity)} as l",
+            f"    from {sql.rows_of(entity)} as l",
             f"    inner join {TARGETS} as t on l.{history} <= t.last_day",
             ") as newest",
             "where newest_first = 1",
@@ -182,7 +182,7 @@ def _windows(entity: str, key: str, name: str, metrics: list[Metric]) -> str:
             indent(",\n".join(sql.window_metric(m) for m in metrics), "    "),
             "from (",
             indent(rows[0], "    "),
-            f"    from landing.{sql.identifier(entity)} as l",
+            f"    from {sql.rows_of(entity)} as l",
             ") as m",
             f"inner join {TARGETS} as t on m.period_index between t.period_index - {reach - 1} and t.period_index",
             f"group by m.{name}, t.period",
@@ -196,7 +196,7 @@ def member_months(months: str, columns: Iterable[str]) -> str:
     members = "\n".join(
         [
             "select distinct g.group_id, k.customer_id, k.period_index",
-            "from landing.group_members as g",
+            f"from {sql.rows_of('group_members')} as g",
             f"inner join (select distinct customer_id, period_index from {months}) as k on g.customer_id = k.customer_id",
             f"    and k.period_index >= {sql.month_index('g.start_date')}",
             f"    and (g.end_date is null or k.period_index <= {sql.month_index('g.end_date')})",

@@ -337,6 +337,11 @@ def from_millionths(expression: str) -> str:
     return f"cast(cast({expression} as decimal(18, 0)) * 0.000001 as {SCORE})"
 
 
+def rows_of(entity: str) -> str:
+    """The staging model of an entity (models/staging/landing)."""
+    return f"staging.stg_landing__{identifier(entity)}"
+
+
 def month_index(day: str) -> str:
     """Year × 12 + month − 1 of a date."""
     return f"(cast(extract(year from {day}) as integer) * 12 + cast(extract(month from {day}) as integer) - 1)"

@@ -3,6 +3,7 @@
 from orchestration.release.catalog import Catalog, current_catalog
 from orchestration.release.history import list_catalogs, list_releases, rollback
 from orchestration.release.publish import PeriodReport, ReleaseReport, release
+from orchestration.release.record import released_policies
 from orchestration.release.recovery import recover
 
 __all__ = [
@@ -14,5 +15,6 @@ __all__ = [
     "list_releases",
     "recover",
     "release",
+    "released_policies",
     "rollback",
 ]

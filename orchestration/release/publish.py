@@ -25,7 +25,7 @@ from orchestration.ingest.files import sha256_file, storage_errors, sync_folder
 from orchestration.ledger.store import Ledger
 from orchestration.locking import exclusive
 from orchestration.release.catalog import publish_catalog, recorded_catalog
-from orchestration.release.files import open_warehouse, seal, seal_file, write_marts, write_policies
+from orchestration.release.files import open_warehouse, policies_of, seal, seal_file, write_marts, write_policies
 from orchestration.release.record import build_problem, gate_problem, held_before, last_gate, release_entries
 from orchestration.release.recovery import recover
 
@@ -139,6 +139,7 @@ def _write(deployment: Deployment, ledger: Ledger, plan: Plan, period: str, name
             if payload["content_hash"] == content_hash:
                 return PeriodReport(period, "unchanged" if payload["release"] == visible else "released", payload["release"])
         write_policies(con, scratch)
+        policies = policies_of(con, scratch)
     finally:
         con.close()
     files = seal(scratch)
@@ -156,6 +157,7 @@ def _write(deployment: Deployment, ledger: Ledger, plan: Plan, period: str, name
         "cutoff_seq": plan.cutoff_seq,
         "content_hash": content_hash,
         "policy_hash": plan.policy_hash,
+        "policies": policies,
         "inputs_hash": plan.inputs_hash,
         "previous": revisions[-1]["release"] if revisions else None,
         "chain": everything[-1]["manifest_hash"] if everything else None,
@@ -177,7 +179,7 @@ def _write(deployment: Deployment, ledger: Ledger, plan: Plan, period: str, name
         "release",
         {
             **{key: manifest[key] for key in ("release", "period", "revision", "run_id", "code_version", "cutoff_seq", "content_hash")},
-            **{key: manifest[key] for key in ("policy_hash", "inputs_hash", "previous", "chain")},
+            **{key: manifest[key] for key in ("policy_hash", "policies", "inputs_hash", "previous", "chain")},
             "manifest_hash": sha256_file(target / MANIFEST),
             "rows": {mart: table["rows"] for mart, table in tables.items()},
             "path": str(target.relative_to(deployment.data)),

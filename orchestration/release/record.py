@@ -21,6 +21,14 @@ def release_payload(ledger: Ledger, release: str) -> dict[str, Any]:
     raise BadInput(f"there is no release {release!r}", "release", "list them: tierhouse releases")
 
 
+def released_policies(ledger: Ledger) -> dict[str, dict[str, str]]:
+    """Period → program/version → policy hash, of the releases in the catalog that stands."""
+    newest = ledger.last("catalog")
+    visible = set(newest.payload["periods"].values()) if newest else set()
+    # A release made before policies were recorded says nothing of them.
+    return {payload["period"]: payload.get("policies", {}) for payload in release_entries(ledger) if payload["release"] in visible}
+
+
 def last_gate(ledger: Ledger, period: str, run_id: str | None = None) -> Entry | None:
     """The newest verdict on a period, of one run or of any."""
     found = [e for e in ledger.entries("gate") if e.payload["period"] == period and run_id in (None, e.payload["run_id"])]

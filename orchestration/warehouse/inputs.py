@@ -9,8 +9,10 @@ import calendar
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
+from datetime import datetime
 from pathlib import Path
 from typing import Any
+from zoneinfo import ZoneInfo
 
 import duckdb
 
@@ -20,8 +22,10 @@ from orchestration.ingest import parts
 from orchestration.ingest.contracts import Contract, load_contracts
 from orchestration.ingest.parts import Part
 from orchestration.ledger.store import Ledger
-from orchestration.periods import add_months, first_day, period_from_index, period_index
+from orchestration.periods import add_months, first_day, period_from_index, period_index, periods_between
+from orchestration.policy.subjects import SUBJECT_TYPES
 from orchestration.policy.used import months_reached, used_metrics
+from orchestration.sqltext import literal
 from orchestration.warehouse.plan import (
     USUAL_REACH_MONTHS,
     Held,
@@ -77,12 +81,8 @@ def warehouse(path: Path, *, read_only: bool = False) -> Iterator[duckdb.DuckDBP
         con.close()
 
 
-def _literal(text: str) -> str:
-    return "'" + text.replace("'", "''") + "'"
-
-
 def _scan(together: list[Part], columns: str) -> str:
-    files = ", ".join(_literal(str(part.path)) for part in together)
+    files = ", ".join(literal(str(part.path)) for part in together)
     return f"select {columns} from read_parquet([{files}], hive_partitioning = false)"
 
 
@@ -117,7 +117,7 @@ def _effective(together: list[Part], columns: str, period: str, superseded: dict
         yield _scan(untouched, with_index)
     if touched:
         lists = sorted({str(path) for part in touched for path in superseded[part.file_id]})
-        replaced = f"select file_id, key from read_parquet([{', '.join(map(_literal, lists))}], hive_partitioning = false)"
+        replaced = f"select file_id, key from read_parquet([{', '.join(map(literal, lists))}], hive_partitioning = false)"
         yield (
             f"select {with_index} from ({_scan(touched, columns)}) as landed "
             f"where not exists (select 1 from ({replaced}) as replaced where replaced.file_id = landed._file_id and replaced.key = landed._key)"
@@ -164,6 +164,23 @@ class Landed:
     def periods(self, entity: str) -> list[str]:
         return sorted({part.period for part in self.parts[entity] if part.period})
 
+    def periods_of(self, kinds: set[str], timezone: str, newest_landing: str) -> list[str]:
+        """Months in which subjects of these types can be graded without bills: from their first row on, up to their last one or to
+        the month of the newest landing, for what was said once holds until it is said otherwise."""
+        days = []
+        for subject in (SUBJECT_TYPES[kind] for kind in sorted(kinds)):
+            if self.parts[subject.entity]:
+                day = subject.at_column or self.contracts[subject.entity].history
+                local = f"cast(({day} at time zone 'UTC') at time zone {literal(timezone)} as date)" if subject.at_column else day
+                days.append(f"select {local} as day from ({self.select(subject.entity)})")
+        if not days:
+            return []
+        low, high = self._con.execute(
+            f"select strftime(min(day), '%Y-%m'), strftime(max(day), '%Y-%m') from ({' union all '.join(days)})"
+        ).fetchall()[0]
+        newest = datetime.fromisoformat(newest_landing).astimezone(ZoneInfo(timezone)).strftime("%Y-%m")
+        return periods_between(low, max(high, newest)) if low else []
+
     def hash(self) -> str:
         """Identity of all that has landed: files by entity (content-addressed) and the lists of replaced rows."""
         return digest(
@@ -204,7 +221,7 @@ class Landed:
         billed = self._without_customer(billed) if self.parts["lines"] else []
         if not billed:
             return {}
-        wanted = ", ".join(f"({_literal(period)}, date '{first_day(period)}', date '{last_day(period)}')" for period in periods)
+        wanted = ", ".join(f"({literal(period)}, date '{first_day(period)}', date '{last_day(period)}')" for period in periods)
         rows = self._con.execute(
             f"""
             with months (period, first_day, last_day) as (values {wanted}),
@@ -288,7 +305,15 @@ def plan_run(
     """The plan of a run over ``periods``; reads ledger, landing and warehouse, writes nothing."""
     cutoff_seq, _ = ledger.head()
     landed = landed_at(deployment, ledger, cutoff_seq)
-    check_periods(periods, deployment.config.first_period, landed.periods("bill_lines"))
+    kinds = {program.subject_type for program in policies.enabled()}
+    if "customer" in kinds or not kinds:
+        check_periods(periods, deployment.config.first_period, landed.periods("bill_lines"))
+    else:
+        newest = max((entry.at for entry in ledger.entries("drop_landed", upto=cutoff_seq)), default="")
+        of = " or ".join(SUBJECT_TYPES[kind].entity for kind in sorted(kinds))
+        check_periods(
+            periods, deployment.config.first_period, landed.periods_of(kinds, deployment.config.timezone, newest), f"rows of {of}"
+        )
     held = read_held(deployment.warehouse)
     months = months_version(deployment, compiled)
     windows = windows_version(months, compiled)
@@ -403,7 +428,7 @@ def _write_control(con: duckdb.DuckDBPyConnection, deployment: Deployment, lande
     con.execute("create or replace table ctl.window_months (period varchar, period_index integer, month_index integer)")
     con.execute(
         "insert into ctl.window_months select * from (values "
-        + ", ".join(f"({_literal(period)}, {target}, {month})" for period, target, month in window_months(plan))
+        + ", ".join(f"({literal(period)}, {target}, {month})" for period, target, month in window_months(plan))
         + ")"
     )
     con.execute("create or replace table ctl.entities (entity varchar, parts bigint)")

@@ -120,8 +120,8 @@ def windows_code() -> str:
     return _hash_files([PROJECT_ROOT / "models" / "intermediate" / "customers"], (".sql",))
 
 
-def check_periods(periods: list[str], first_allowed: str, landed: list[str]) -> None:
-    """BadInput unless the periods follow one another and bills have landed for each month up to the last."""
+def check_periods(periods: list[str], first_allowed: str, landed: list[str], rows: str = "bill lines") -> None:
+    """BadInput unless the periods follow one another and ``rows`` have landed for each month up to the last."""
     if not periods:
         raise BadInput("no period to run", "--periods", "name at least one, for example 2026-06")
     if periods != periods_between(periods[0], periods[-1]):
@@ -130,13 +130,13 @@ def check_periods(periods: list[str], first_allowed: str, landed: list[str]) -> 
         )
     if not landed:
         raise BadInput(
-            "no bill lines have landed, so there is nothing to decide", "--periods", "run `tierhouse ingest` on a deployment with drops"
+            f"no {rows} have landed, so there is nothing to decide", "--periods", "run `tierhouse ingest` on a deployment with drops"
         )
     first = max(first_allowed, landed[0])
     for period in (periods[0], periods[-1]):
         if not first <= period <= landed[-1]:
             raise BadInput(
-                f"the period {period} is out of range: bills have landed for {landed[0]} to {landed[-1]}, first_period is {first_allowed}",
+                f"the period {period} is out of range: {rows} have landed for {landed[0]} to {landed[-1]}, first_period is {first_allowed}",
                 "--periods",
                 f"choose from {first} to {landed[-1]}",
             )

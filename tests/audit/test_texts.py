@@ -8,7 +8,7 @@ from decimal import Decimal
 
 import pytest
 
-from orchestration.audit.render import amount
+from orchestration.audit.sections.words import amount
 from orchestration.audit.texts import TEXTS
 
 

@@ -29,6 +29,8 @@ _FROM_NOTHING = {"onboarding-a-source.md"}
 _RUN_BEFORE = {"running-months.md": "tierhouse run --periods 2026-04"}
 # A page about another deployment names it itself.
 _OWN_DEPLOYMENT = {"onboarding-a-source.md"}
+# Deployments whose page makes the drops and runs all months: they stand in an empty place and write beside it.
+_EXAMPLES = [PROJECT_ROOT / "examples" / name for name in ("sales_force", "prospects")]
 
 
 def runnable(page: Path) -> list[str]:
@@ -39,19 +41,22 @@ def runnable(page: Path) -> list[str]:
 def _runnable_pages() -> list[ParameterSet]:
     """Pages with commands; those that need a run of months of their own are slow."""
     pages = [page for page in PAGES if page.exists() and runnable(page)]
-    return [pytest.param(page, marks=[pytest.mark.slow] if page.name in _RUN_BEFORE else [], id=page.name) for page in pages]
+    slow = [page for page in pages if page.name in _RUN_BEFORE or page.parent in _EXAMPLES]
+    return [pytest.param(page, marks=[pytest.mark.slow] if page in slow else [], id=str(page.relative_to(PROJECT_ROOT))) for page in pages]
 
 
 @pytest.mark.parametrize("page", _runnable_pages())
 def test_commands_of_the_page_run(page: Path, tmp_path: Path, request: pytest.FixtureRequest) -> None:
     state = tmp_path / "var" / "telecom"
-    if page.name not in _FROM_NOTHING:
+    if page.parent in _EXAMPLES:
+        shutil.copytree(page.parent, tmp_path / page.parent.relative_to(PROJECT_ROOT))
+    elif page.name not in _FROM_NOTHING:
         sample: Cli = request.getfixturevalue("released_sample")
         shutil.copytree(sample.data, state)
         shutil.copytree(sample.drops, state / "drops")
     env = Cli(tmp_path).environment(TIERHOUSE_DEPLOYMENT=str(PROJECT_ROOT / "examples" / "telecom"), TIERHOUSE_DATA=str(state))
     env |= {"TIERHOUSE_DROPS": str(state / "drops"), "PATH": f"{Path(sys.executable).parent}:{env['PATH']}"}
-    if page.name in _OWN_DEPLOYMENT:
+    if page.name in _OWN_DEPLOYMENT or page.parent in _EXAMPLES:
         env = {name: value for name, value in env.items() if not name.startswith("TIERHOUSE_")}
     for block in [*filter(None, [_RUN_BEFORE.get(page.name)]), *runnable(page)]:
         done = subprocess.run(["bash", "-euo", "pipefail", "-c", block], cwd=tmp_path, env=env, capture_output=True, text=True, timeout=500)

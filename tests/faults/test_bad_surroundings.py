@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import json
 import os
 import shutil
@@ -9,12 +10,12 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
+import polars as pl
 import pytest
 
 from tests.support import PROJECT_ROOT, TIERHOUSE, Cli
-
-AS_ROOT = os.geteuid() == 0
 
 
 def state(cli: Cli) -> dict[str, bytes]:
@@ -73,32 +74,70 @@ def test_a_full_disk_is_named_and_leaves_no_half_state(size_kb: int, released_sa
     assert count.strip() == "0"
 
 
-@pytest.mark.skipif(AS_ROOT and shutil.which("setpriv") is None, reason="root may read and write everything")
-def test_a_read_only_folder_and_an_unreadable_file_are_named(released_sample: Cli, make_cli: Callable[..., Cli]) -> None:
+def bound_by_permissions() -> None:
+    """In a child: root keeps its name, so that it may still use its own folders, and loses the right to pass over permissions."""
+    if os.geteuid() == 0:
+        drop_from_bounding_set, dac_override, dac_read_search = 24, 1, 2
+        libc = ctypes.CDLL(None, use_errno=True)
+        for capability in (dac_override, dac_read_search):
+            if libc.prctl(drop_from_bounding_set, capability, 0, 0, 0) != 0:
+                raise OSError(ctypes.get_errno(), "root's right to pass over permissions cannot be given up")
+
+
+def refused_by_permissions(cli: Cli, *arguments: str, data: Path) -> dict[str, Any]:
+    """The error of a command that the permissions stop."""
+    done = subprocess.run(
+        [str(TIERHOUSE), *arguments, "--json"],
+        env=cli.environment(TIERHOUSE_DATA=str(data)),
+        cwd=PROJECT_ROOT,
+        capture_output=True,
+        text=True,
+        preexec_fn=bound_by_permissions,
+    )
+    assert done.returncode == 1 and "Traceback" not in done.stderr, done.stdout + done.stderr
+    error: dict[str, Any] = json.loads(done.stdout)
+    assert error["exit_code"] == 1 and error["remedy"]
+    return error
+
+
+def test_a_folder_that_cannot_be_written_to_is_named(make_cli: Callable[..., Cli]) -> None:
+    cli = make_cli()
+    cli.drops.mkdir()
+    locked = cli.folder / "locked"
+    locked.mkdir(mode=0o555)
+    assert "locked" in refused_by_permissions(cli, "ingest", data=locked / "data")["where"]
+    assert list(locked.iterdir()) == []
+
+
+def test_a_data_folder_that_has_become_read_only_is_named_and_keeps_what_it_holds(
+    released_sample: Cli, make_cli: Callable[..., Cli]
+) -> None:
+    cli = make_cli(copy_of=released_sample.folder)
+    for name in ("landing", "quarantine"):
+        for folder in [cli.data / name, *(path for path in (cli.data / name).rglob("*") if path.is_dir())]:
+            folder.chmod(0o555)
+    newest = sorted(cli.drops.glob("billing_new/bill_lines_*"))[-1]
+    pl.read_parquet(newest).write_parquet(newest.with_name("bill_lines_2026-07.parquet"), compression="gzip")
+    before = state(cli)
+    error = refused_by_permissions(cli, "ingest", data=cli.data)
+    assert "cannot be written" in error["what"] and str(cli.data / "landing") in error["where"]
+    assert state(cli) == before
+
+
+def test_a_drop_that_cannot_be_read_is_named_and_nothing_lands(released_sample: Cli, make_cli: Callable[..., Cli]) -> None:
     cli = make_cli()
     shutil.copytree(released_sample.drops, cli.drops)
     victim = sorted(cli.drops.rglob("*2026-06*"))[0]
     victim.chmod(0)
-    cli.folder.chmod(0o755)
-    locked = cli.folder / "locked"
-    locked.mkdir(mode=0o555)
-    prefix = ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups"] if AS_ROOT else []
-    for parent in [cli.folder, *cli.folder.parents]:
-        if AS_ROOT and parent.stat().st_mode & 0o005 != 0o005:
-            pytest.skip("the temporary folder is closed to other users, so no unprivileged run can be tried here")
-    open_folder = cli.folder / "open"
-    open_folder.mkdir()
-    open_folder.chmod(0o777)
+    error = refused_by_permissions(cli, "ingest", data=cli.data)
+    assert victim.name in error["where"] and "Permission denied" in error["what"]
+    assert not (cli.data / "landing").exists()
 
-    def run(data: Path) -> dict[str, object]:
-        environment = cli.environment(TIERHOUSE_DATA=str(data), HOME=str(open_folder), PYTHONDONTWRITEBYTECODE="1")
-        done = subprocess.run(
-            [*prefix, str(TIERHOUSE), "ingest", "--json"], env=environment, cwd=PROJECT_ROOT, capture_output=True, text=True
-        )
-        assert done.returncode == 1, done.stdout + done.stderr
-        found: dict[str, object] = json.loads(done.stdout)
-        return found
 
-    assert "locked" in str(run(locked / "data")["where"])
-    unreadable = run(open_folder / "data")
-    assert victim.name in str(unreadable["where"]) + str(unreadable["what"])
+def test_a_folder_of_drops_that_cannot_be_listed_is_named_and_not_taken_for_empty(make_cli: Callable[..., Cli]) -> None:
+    cli = make_cli()
+    closed = cli.drops / "billing_new"
+    closed.mkdir(parents=True)
+    closed.chmod(0)
+    error = refused_by_permissions(cli, "ingest", data=cli.data)
+    assert error["where"] == str(closed) and "cannot be listed" in error["what"]

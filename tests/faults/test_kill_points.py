@@ -16,7 +16,7 @@ from typing import Any
 import duckdb
 import pytest
 
-from orchestration.failpoints import FAILPOINTS
+from orchestration.ledger import Ledger
 from tests.support import Cli, prepared
 
 LATE_ARRIVALS = "2026-06"
@@ -81,24 +81,40 @@ def undisturbed(may: Cli, shared_folder: Path) -> Cli:
     return prepared(shared_folder, "june_undisturbed", make)
 
 
-# Each step's own tests kill it too; of the whole run, two are tried in the quick suite and all the others in the slow one.
-QUICK = {"warehouse.built", "catalog.recorded"}
+# Each step's own tests kill it too. The quick suite tries two points of the whole run, the slow one all of them, a chain a stage:
+# every run of a chain is killed a step further on, so that it also meets what the killed runs before it left.
+QUICK = ["warehouse.built", "catalog.recorded"]
+CHAINS = {
+    "ingest": [
+        "ingest.vault_written",
+        "ingest.landing_written",
+        "ingest.quarantine_written",
+        "ingest.file_recorded",
+        "ingest.totals_recorded",
+    ],
+    "warehouse": ["warehouse.inputs_prepared", "warehouse.built", "warehouse.applied"],
+    "gate": ["gate.results_written", "gate.recorded"],
+    "release": ["release.files_written", "release.manifest_written", "release.moved", "release.recorded"],
+    "catalog": ["catalog.recorded", "catalog.pointer_moved", "channels.file_written", "channels.recorded"],
+}
+# A run that is killed at one of these has moved the pointer.
+AFTER_THE_POINTER = {"catalog.pointer_moved", "channels.file_written", "channels.recorded"}
 
 
-@pytest.mark.parametrize("point", [pytest.param(p, marks=() if p in QUICK else pytest.mark.slow) for p in FAILPOINTS])
-def test_a_kill_leaves_the_old_catalog_and_the_next_run_completes(
-    point: str, may: Cli, undisturbed: Cli, make_cli: Callable[..., Cli]
+@pytest.mark.parametrize(
+    "points", [pytest.param([p], id=p) for p in QUICK] + [pytest.param(c, id=n, marks=pytest.mark.slow) for n, c in CHAINS.items()]
+)
+def test_kills_leave_the_old_catalog_and_the_next_run_completes(
+    points: list[str], may: Cli, undisturbed: Cli, make_cli: Callable[..., Cli]
 ) -> None:
     cli = make_cli(copy_of=may.folder)
     before = pointer(cli)
     june_arrives(cli)
-
-    killed = cli("run", "--periods", "2026-06", expect=None, TIERHOUSE_FAILPOINT=point)
-    assert killed.returncode == -9, f"the run never came to {point}\n{killed.stderr[-3000:]}"
-
-    moved = point in {"catalog.pointer_moved", "channels.file_written", "channels.recorded"}
-    assert (pointer(cli) != before) == moved
-    assert cli("ledger", "verify")
+    for point in points:
+        killed = cli("run", "--periods", "2026-06", expect=None, TIERHOUSE_FAILPOINT=point)
+        assert killed.returncode == -9, f"the run never came to {point}\n{killed.stderr[-3000:]}"
+        assert (pointer(cli) != before) == (point in AFTER_THE_POINTER)
+        Ledger(cli.data / "ledger.sqlite").verify()
 
     cli("run", "--periods", "2026-06")
     assert decisions(cli) == decisions(undisturbed)

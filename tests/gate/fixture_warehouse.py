@@ -72,6 +72,9 @@ def build_warehouse(
     for other in ("group", "prospect", "staff", "reception"):
         con.execute(f"create table intermediate.int_{other}_metrics (subject_id varchar, period varchar, is_in_scope boolean)")
     con.execute(
+        "create table intermediate.int_application_states (program_id varchar, subject_id varchar, period varchar, is_event boolean)"
+    )
+    con.execute(
         """create table marts.fct_decisions as
         select 'six_star' as program_id, 'customer' as subject_type, customer_id as subject_id, period,
             'star_' || lvl as level_id, lvl as level_rank,

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import gzip
+import os
+import subprocess
+import sys
 import textwrap
 from pathlib import Path
 from typing import Any
@@ -12,7 +15,7 @@ import pytest
 import yaml
 
 from orchestration.deployment import Deployment, load_deployment
-from orchestration.ingest import IngestReport, ingest, landed_parts, superseded_files
+from orchestration.ingest import IngestReport, ingest, landed_parts, standing_drops, superseded_files
 from orchestration.ledger.store import Ledger
 
 BILLS: dict[str, Any] = {
@@ -86,9 +89,18 @@ class Company:
         """Its ledger."""
         return Ledger(self.deployment.ledger)
 
-    def ingest(self) -> IngestReport:
+    def ingest(self, *, again: bool = False) -> IngestReport:
         """Ingest all that is there."""
-        return ingest(self.deployment, self.ledger, say=lambda text: None)
+        return ingest(self.deployment, self.ledger, again=again, say=lambda text: None)
+
+    def standing(self) -> list[dict[str, Any]]:
+        """Every drop as it stands."""
+        return [drop.payload for drop in standing_drops(self.ledger)]
+
+    def vault(self, entity: str, columns: str) -> list[tuple[Any, ...]]:
+        """What the vault holds of an entity."""
+        with duckdb.connect(str(self.deployment.vault), read_only=True) as con:
+            return con.execute(f"select {columns} from {entity} order by all").fetchall()
 
     def in_force(self, entity: str, columns: str = "*", order: str = "_file_id, _row") -> list[tuple[Any, ...]]:
         """Landed rows of an entity that no newer row has replaced."""
@@ -114,6 +126,16 @@ class Company:
     def kinds(self) -> list[str]:
         """Kinds of the ledger's entries, in order."""
         return [entry.kind for entry in self.ledger.entries()]
+
+
+def in_a_process(company: Company, *, again: bool = False, **environment: str) -> subprocess.CompletedProcess[str]:
+    """An ingest in a process of its own, which a failpoint may kill."""
+    script = (
+        "from orchestration.deployment import load_deployment\nfrom orchestration.ingest import ingest\nfrom orchestration.ledger.store import Ledger\n"
+        f"d = load_deployment({str(company.folder)!r})\ningest(d, Ledger(d.ledger), again={again}, say=print)\n"
+    )
+    assert company.deployment
+    return subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, env={**os.environ, **environment}, check=False)
 
 
 @pytest.fixture

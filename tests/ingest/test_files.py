@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import os
 import signal
-import subprocess
-import sys
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -13,9 +10,9 @@ from typing import Any
 import pytest
 
 from orchestration.errors import BadInput, Failed
-from orchestration.failpoints import FAILPOINTS
 from orchestration.ingest import balance, landed_parts, open_periods
 from orchestration.ingest.files import storage_errors
+from tests.ingest.conftest import in_a_process
 
 
 def keyless(feed: dict[str, Any]) -> dict[str, Any]:
@@ -212,16 +209,16 @@ def test_more_bad_rows_than_allowed_hold_the_period(company: Any, bills_feed: di
     assert report.bad_share_exceeded and "3.0 %" in report.held_periods["2025-01"][0]
 
 
-def _in_a_process(company: Any, **environment: str) -> subprocess.CompletedProcess[str]:
-    script = (
-        "from orchestration.deployment import load_deployment\nfrom orchestration.ingest import ingest\nfrom orchestration.ledger.store import Ledger\n"
-        f"d = load_deployment({str(company.folder)!r})\ningest(d, Ledger(d.ledger), say=print)\n"
-    )
-    assert company.deployment
-    return subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, env={**os.environ, **environment}, check=False)
+KILLED_AT = (
+    "ingest.vault_written",
+    "ingest.landing_written",
+    "ingest.quarantine_written",
+    "ingest.file_recorded",
+    "ingest.totals_recorded",
+)
 
 
-@pytest.mark.parametrize("point", [point for point in FAILPOINTS if point.startswith("ingest.")])
+@pytest.mark.parametrize("point", KILLED_AT)
 def test_killed_at_any_point_the_next_ingest_completes_as_if_nothing_had_happened(
     company: Any, bills_feed: dict[str, Any], customers_feed: dict[str, Any], point: str
 ) -> None:
@@ -230,7 +227,7 @@ def test_killed_at_any_point_the_next_ingest_completes_as_if_nothing_had_happene
     company.bills("bills_2025-01.csv", "a,d1,c1,2025-01,voice,1,CNY", "b,d1,c1,2025-01,voice,x,CNY")
     company.bills("bills_2025-02.csv", "a,d1,c1,2025-02,voice,1,CNY")
     company.drop("control_2025-01.csv", "file,n,total,instead\nbills_2025-01.csv,2,1,\n")
-    killed = _in_a_process(company, TIERHOUSE_FAILPOINT=point)
+    killed = in_a_process(company, TIERHOUSE_FAILPOINT=point)
     assert killed.returncode == -signal.SIGKILL
     for part in landed_parts(company.deployment, company.ledger):
         assert part.path.exists()

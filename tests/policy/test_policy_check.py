@@ -277,10 +277,10 @@ def test_boundary_cases_show_each_bar_and_the_level_either_side(seeds):
     assert {c["attribute"] for c in cases} == {a.attribute_id for a in program.versions[0].attributes}
 
 
-def test_boundary_cases_are_those_of_the_compiled_sql(seeds, decide):
+def test_boundary_cases_are_those_of_the_compiled_sql(seeds, decide, con):
     policies = seeds.load()
     program = policies.programs["six_star"]
-    columns = {BRAND: "brand", POINTS: "base_points_last_year"}
+    columns = {BRAND: "brand", POINTS: "base_points_last_year", "segment": "segment", "is_real_name": "is_real_name"}
     for case in boundary_cases(program, program.versions[0]):
         profile = dict(pair.split(" = ") for pair in case["other_attributes"].split("; ")) | {case["attribute"]: case["value"]}
         row: dict[str, Any] = {columns[a]: None if profile[a] == "(null)" else profile[a] for a in columns}
@@ -288,12 +288,22 @@ def test_boundary_cases_are_those_of_the_compiled_sql(seeds, decide):
         row |= {"service_6m_months": months, "spend_6m_amount": Decimal(profile[SPEND]) if months else Decimal(0)}
         level = profile["nominated_level"]
         nominations = [] if level == "(null)" else [("six_star", "c0", "2026-06", level, program.level(level).rank)]
+        con.execute("delete from extras")
+        con.execute("insert into extras values ('c0', '2026-06', ?)", [int(profile["arrears_suspensions"])])
         (decision,) = decide(policies, row, nominations=nominations)
+        if case["level_id"] == "(out of scope)":
+            assert (decision["status"], decision["status_reason"]) == ("out_of_scope", case["matched_rule_id"]), case
+            continue
         assert (decision["matched_rule_id"], decision["qualified_level_id"]) == (case["matched_rule_id"], case["level_id"]), case
+        capped = decision["cap_rank"] is not None and decision["cap_rank"] < decision["qualified_rank"]
+        assert (decision["cap_level_id"] if capped else "") == case["capped_to"], case
 
 
 def test_the_boundary_files_of_the_default_policies_are_current(tmp_path):
     deployment = load_deployment()
-    for path in write_boundary_cases(load_policies(deployment), tmp_path):
-        kept = deployment.seeds / "boundaries" / path.name
-        assert kept.read_text(encoding="utf-8") == path.read_text(encoding="utf-8"), "write them anew with write_boundary_cases"
+    written = write_boundary_cases(load_policies(deployment), tmp_path)
+    kept = deployment.seeds / "boundaries"
+    again = "write them anew: tierhouse policy check --boundaries seeds/boundaries"
+    assert {path.name for path in written} == {path.name for path in kept.iterdir()}, again
+    for path in written:
+        assert (kept / path.name).read_text(encoding="utf-8") == path.read_text(encoding="utf-8"), again

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from pathlib import Path
+
 import duckdb
 import pytest
 
 from orchestration.errors import BadInput
 from orchestration.policy import compile_policies, store_policies
 from orchestration.policy.reader import load_schema
-from orchestration.policy.sql import literal
+from orchestration.policy.sql import PLACEHOLDERS, literal
+from tests.policy.conftest import SeedFolder
+from tests.policy.whole_warehouse import build_relations, statements
 
 PAYLOADS = [
     "x'); drop table metrics; --",
@@ -19,7 +24,7 @@ PAYLOADS = [
     "(select max(sql) from ctl.compiled_sql)",
     "{{ run_query('drop table metrics') }}",
     "__METRICS__",
-    "x__NOMINATIONS__'y",
+    "x__NOMINATIONS__'y__GROUP_SUBJECTS__",
     "read_csv('/etc/passwd')",
     "\\'; drop table metrics; --",
     "a\n; drop table metrics; --",
@@ -28,37 +33,64 @@ PAYLOADS = [
     "=cmd|'/C calc'!A0",
 ]
 
+# Programs of customers, groups and staff, and one that uses every seed: all kinds of compiled relations are written.
+PROGRAMS = ("six_star", "group_value", "staff_grade")
 ran: set[str] = set()
 
 
+@pytest.fixture(scope="module")
+def whole() -> Iterator[duckdb.DuckDBPyConnection]:
+    with duckdb.connect() as con:
+        yield con
+
+
+@pytest.fixture
+def everything(tmp_path: Path) -> SeedFolder:
+    folder = SeedFolder(tmp_path / "seeds", *PROGRAMS)
+    folder.own_program()
+    return folder
+
+
+def tables(con: duckdb.DuckDBPyConnection) -> list[tuple[str, str]]:
+    return con.execute("select schema_name, table_name from duckdb_tables() where schema_name <> 'policy' order by all").fetchall()
+
+
+def row_to_spoil(seeds: SeedFolder, seed: str) -> int:
+    """The last row, of the program that uses every seed; of other seeds the first."""
+    return len(seeds.rows(seed)) if {"program_id", "subject_type"} & set(seeds.rows(seed)[0]) else 2
+
+
 @pytest.mark.parametrize(("seed", "column"), [(seed, column) for seed, schema in load_schema().items() for column in schema.columns])
-def test_sql_in_a_cell_never_runs(seeds, con, seed, column):
-    sound = (seeds.path(seed)).read_bytes()
+def test_sql_in_a_cell_never_runs(everything, whole, seed, column):
+    sound = everything.path(seed).read_bytes()
     stored = False
-    statements = len(compile_policies(seeds.load()))
+    policies = everything.load()
+    fragments = list(compile_policies(policies))
+    build_relations(whole, policies)
+    store_policies(whole, policies, compile_policies(policies))
+    there = tables(whole)
     for payload in PAYLOADS:
-        seeds.path(seed).write_bytes(sound)
-        seeds.set(seed, 2, column, payload)
+        everything.path(seed).write_bytes(sound)
+        everything.set(seed, row_to_spoil(everything, seed), column, payload)
         try:
-            policies = seeds.load()
+            policies = everything.load()
         except BadInput as err:
-            assert f"{seed}.csv, row 2" in err.where or ".csv, row" in err.where, err
-            assert err.remedy
+            assert ".csv, row" in err.where and err.remedy, err
             continue
         compiled = compile_policies(policies)
-        assert len(compiled) == statements
-        text = compiled["decisions"].replace("__METRICS__", "metrics").replace("__NOMINATIONS__", "nominations")
-        if text not in ran:
-            assert len(duckdb.extract_statements(f"select * from ({text})")) == 1
-            con.execute(f"select * from ({text})").fetchall()
-            assert con.execute("select count(*) from metrics").fetchone() == (0,)
+        assert list(compiled) == fragments
+        for text in statements(compiled):
+            if text in ran:
+                continue
             ran.add(text)
-        if stored:
-            continue
-        stored = True
-        store_policies(con, policies, compiled)
-        assert con.execute(f'select "{column}" from policy.{seed} limit 1').fetchone() is not None
-        assert con.execute("select count(*) from metrics").fetchone() == (0,)
+            assert len(duckdb.extract_statements(text)) == 1
+            whole.execute(text).fetchall()
+        assert tables(whole) == there
+        if not stored:
+            stored = True
+            store_policies(whole, policies, compiled)
+            assert whole.execute(f'select "{column}" from policy.{seed} limit 1').fetchone() is not None
+            assert tables(whole) == there
 
 
 @pytest.mark.parametrize("payload", [p for p in PAYLOADS if "\n" not in p])
@@ -75,5 +107,5 @@ def test_a_category_value_that_holds_sql_matches_only_itself(seeds, decide, payl
 @pytest.mark.parametrize("value", [*PAYLOADS, "'", "''", "\\", "__METRICS__' || '__METRICS__", "六星"])
 def test_a_literal_evaluates_to_its_value_and_holds_no_placeholder(value):
     text = literal(value)
-    assert "__METRICS__" not in text and "__NOMINATIONS__" not in text
+    assert not any(placeholder in text for placeholder in PLACEHOLDERS)
     assert duckdb.execute(f"select {text}").fetchall() == [(value,)]

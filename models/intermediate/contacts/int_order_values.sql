@@ -1,0 +1,1 @@
+{{ compiled_relation("order_values") }}

@@ -1,0 +1,125 @@
+"""Rows that were rejected only because what they refer to was not known: admitted when it has landed since.
+
+They become parts of their own, beside those of their drop. The ledger entry moves their counts in the drop's balance from
+quarantined to landed; it holds the moves with their sign. The rows stand where their drop stands: a row of the same key that a
+later drop brought stays in force.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import duckdb
+
+from orchestration.deployment import Deployment
+from orchestration.failpoints import failpoint
+from orchestration.ingest.contracts import Contract, load_contracts
+from orchestration.ingest.landing import count, identical, key_sql, write_parts
+from orchestration.ingest.parts import Landed, Standing
+from orchestration.ingest.quarantine import place_waiting
+from orchestration.ingest.references import References
+from orchestration.ingest.supersession import paths_sql, referred_periods, supersede
+from orchestration.ingest.vault import keep_personal
+from orchestration.ledger.store import Ledger
+from orchestration.sqltext import literal, quoted
+
+
+def readmittable(con: duckdb.DuckDBPyConnection, deployment: Deployment, known: Landed, references: References) -> Iterator[Standing]:
+    """Drops with waiting rows of which some can be admitted now, referenced entities first.
+
+    Lazy: what is admitted meanwhile counts for the drops after it. Leaves the rows that can be admitted in the table ``_ready``.
+    """
+    for contract in load_contracts().values():
+        targets = references.targets(contract)
+        for drop in known.standing():
+            payload = drop.payload
+            if payload["entity"] != contract.entity or not payload.get("waiting"):
+                continue
+            # All that was known when the rows were set aside was looked at then.
+            if not any(part.seq > drop.last_seq for entity, _ in targets.values() for part in known.parts(entity)):
+                continue
+            tables = references.of(contract, set(targets))
+            exists = [f"({quoted(name)} is null or {quoted(name)} in (select value from {table}))" for name, table in tables.items()]
+            own = [str(part.path) for part in known.parts(contract.entity, payload["source"]) if part.file_id in drop.file_ids]
+            # A key that the drop has landed already makes the row a duplicate: it stays where it is.
+            fresh = f"_key not in (select _key from read_parquet({paths_sql(own)}, hive_partitioning = false))" if own else "true"
+            con.execute(
+                f"create or replace table _ready as select *, 0::bigint as _mask, false as _other, false as _unattributed "
+                f"from read_parquet({literal(str(deployment.data / payload['waiting']['path']))}, hive_partitioning = false) "
+                f"where {' and '.join(exists)} and {fresh} qualify row_number() over (partition by _key order by _line) = 1 order by _line, _key"
+            ).fetchall()
+            if con.execute("select 1 from _ready limit 1").fetchall():
+                yield drop
+
+
+def readmit(
+    con: duckdb.DuckDBPyConnection, deployment: Deployment, ledger: Ledger, known: Landed, references: References
+) -> list[dict[str, Any]]:
+    """Admit every row that can be; the payloads of the entries recorded."""
+    found = []
+    for drop in readmittable(con, deployment, known, references):
+        contract = load_contracts()[drop.payload["entity"]]
+        payload = _admit(con, deployment, known, contract, drop)
+        known.add(ledger.append("drop_landed", payload).seq, payload)
+        failpoint("ingest.readmission_recorded")
+        found.append(payload)
+    return found
+
+
+def _admit(con: duckdb.DuckDBPyConnection, deployment: Deployment, known: Landed, contract: Contract, drop: Standing) -> dict[str, Any]:
+    before = drop.payload
+    source, entity = before["source"], contract.entity
+    file_id = f"{before['file_id']}-r{len(drop.file_ids)}"
+    con.execute("create or replace table _rows as from _ready").fetchall()
+    con.execute("create or replace table _reject_rows as select * from _rows limit 0").fetchall()
+    without_key = bool(con.execute("select 1 from _rows where _content_hash is not null limit 1").fetchall())
+    key = "_key" if without_key else key_sql(contract)
+    parts_here = known.parts(entity, source)
+    if entity == "bill_lines":
+        referred_periods(con, parts_here)
+    standing_ids = {name for item in known.standing() for name in item.file_ids}
+    later = [str(part.path) for part in parts_here if part.position > drop.seq and part.file_id in standing_ids]
+    newer = f"select _key from read_parquet({paths_sql(later)}, hive_partitioning = false)" if later else "select null where false"
+    con.execute(f"create or replace table _overtaken as select _key as key from _rows where _key in ({newer})").fetchall()
+    counts = count(con, contract.amount_column, key)
+    if contract.personal:
+        keep_personal(con, deployment.vault, contract, "(from _rows where _key not in (select key from _overtaken))", file_id)
+    folder = deployment.landing / entity / source / file_id
+    parts = write_parts(con, deployment, source, contract, "_rows", file_id, key, folder)
+    older = [part for part in parts_here if part.position < drop.seq]
+    gone = known.superseded(entity)
+    overtaken = bool(con.execute("select 1 from _overtaken limit 1").fetchall())
+    supersedes = supersede(con, deployment, contract, older, gone, parts, key, file_id, overtaken=overtaken)
+    waiting = place_waiting(
+        con,
+        deployment,
+        f"select * from read_parquet({literal(str(deployment.data / before['waiting']['path']))}, hive_partitioning = false) "
+        "where (_line, _key) not in (select (_line, _key) from _rows) order by _line, _key",
+        deployment.waiting / entity / source / f"{file_id}.parquet",
+    )
+    failpoint("ingest.readmission_written")
+    has_amount = contract.amount_column is not None
+    return {
+        **{name: before[name] for name in ("source", "entity", "file", "sha256", "bytes", "mtime_ns", "mapping", "mapping_hash")},
+        "file_id": file_id,
+        "readmits": before["file_id"],
+        "position": drop.seq,
+        "rows_in": 0,
+        "landed": counts.good,
+        "quarantined": -counts.good,
+        "not_for_entity": 0,
+        "reasons": {"unknown_reference": -counts.good},
+        "amount_in": "0" if has_amount else None,
+        "amount_landed": str(counts.amount_good) if has_amount else None,
+        "amount_quarantined": str(-counts.amount_good) if has_amount else None,
+        "unattributed": 0,
+        "amount_unattributed": "0" if has_amount else None,
+        "identical": identical(con) if key == "_key" else 0,
+        "parts": parts,
+        "quarantine": None,
+        "waiting": waiting,
+        "supersedes": supersedes,
+        "periods": sorted({p["period"] for p in parts if p["period"]} | set(supersedes["periods"])),
+        "name_period": before["name_period"],
+    }

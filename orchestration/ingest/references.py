@@ -1,0 +1,52 @@
+"""What rows refer to: which columns are checked, and the values that exist."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import duckdb
+
+from orchestration.deployment import Deployment
+from orchestration.ingest.contracts import Contract
+from orchestration.ingest.mapping import SourceMapping
+from orchestration.ingest.parts import Landed
+from orchestration.ingest.supersession import paths_sql
+from orchestration.sqltext import quoted
+
+
+class References:
+    """Values that references may point to: landed ones and those of this ingest, each read once."""
+
+    def __init__(self, con: duckdb.DuckDBPyConnection, deployment: Deployment, known: Landed, mappings: list[SourceMapping]) -> None:
+        self._con, self._deployment, self._landed = con, deployment, known
+        self._mapped = {feed.entity for mapping in mappings for feed in mapping.feeds}
+        self._seen: dict[str, set[Path]] = {}
+
+    def targets(self, contract: Contract) -> dict[str, tuple[str, str]]:
+        """Contract column → the entity and column that must hold its value. Entities that no source delivers are not checked."""
+        found = {}
+        for name, column in contract.columns.items():
+            if column.references is None:
+                continue
+            entity, _, target = column.references.partition(".")
+            if entity in self._mapped and not (entity == "customers" and self._deployment.config.customers_from == "bill_lines"):
+                found[name] = entity, target
+        return found
+
+    def of(self, contract: Contract, columns: set[str]) -> dict[str, str]:
+        """For those of ``columns`` that are checked: table with one column ``value``."""
+        return {name: self._table(*target) for name, target in self.targets(contract).items() if name in columns}
+
+    def _table(self, entity: str, column: str) -> str:
+        table = quoted(f"_known_{entity}_{column}")
+        seen = self._seen.setdefault(table, set())
+        if not seen:
+            self._con.execute(f"create table if not exists {table} (value varchar)").fetchall()
+        fresh = [part.path for part in self._landed.parts(entity) if part.path not in seen]
+        if fresh:
+            self._con.execute(
+                f"insert into {table} select distinct {quoted(column)} from read_parquet({paths_sql([str(p) for p in fresh])}, hive_partitioning = false) "
+                f"where {quoted(column)} not in (select value from {table})"
+            ).fetchall()
+            seen.update(fresh)
+        return table

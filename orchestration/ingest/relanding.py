@@ -1,0 +1,84 @@
+"""A mapping that has changed: which drops were landed under an older one, and landing a feed's drops anew.
+
+Never by itself: a mapping may be changed for the files to come, and landing anew restates months. When it is asked for, all
+drops of the feed land again in their old order, so that a correction still comes after what it corrects. Each supersedes all
+that it landed before. What is asked is recorded first; an ingest that finds it unfinished goes on with it.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from pathlib import Path
+
+from orchestration.deployment import Deployment
+from orchestration.errors import BadInput
+from orchestration.failpoints import failpoint
+from orchestration.ingest.finding import Found
+from orchestration.ingest.landing import Arrival
+from orchestration.ingest.mapping import Feed
+from orchestration.ingest.parts import Landed, Standing, file_stat, is_known_by_stat
+from orchestration.ingest.reading import sha256_of
+from orchestration.ledger.store import Ledger
+
+
+def under_older_mapping(known: Landed, feeds: list[Feed]) -> dict[str, list[str]]:
+    """Feed id → names of its drops that stand as another mapping than today's read them."""
+    hashes = {(feed.source, feed.entity): feed for feed in feeds}
+    found: dict[str, list[str]] = {}
+    for drop in known.standing():
+        feed = hashes.get((drop.payload["source"], drop.payload["entity"]))
+        if feed and drop.payload["mapping_hash"] != feed.mapping_hash:
+            found.setdefault(feed.id, []).append(drop.payload["file"])
+    return found
+
+
+def unfinished(ledger: Ledger, known: Landed, feeds: list[Feed]) -> list[tuple[Feed, Standing]]:
+    """Drops that were asked to be landed anew and have not been, in landing order within a feed."""
+    asked = {(entry.payload["source"], entry.payload["entity"]): entry.seq for entry in ledger.entries("landing_again")}
+    return [(feed, drop) for feed in feeds for drop in _of(known, feed) if drop.seq < asked.get((feed.source, feed.entity), 0)]
+
+
+def to_land_anew(deployment: Deployment, ledger: Ledger, known: Landed, feeds: list[Feed], *, again: bool) -> list[tuple[Found, Arrival]]:
+    """Drops that are to land anew, as they lie now, and what each replaces: what was left unfinished, and under ``again``
+    all of the feeds with a changed mapping. BadInput if one is no longer there."""
+    changed = under_older_mapping(known, feeds) if again else {}
+    wanted = [(feed, drop) for feed, drop in unfinished(ledger, known, feeds) if feed.id not in changed]
+    wanted += [(feed, drop) for feed in feeds if feed.id in changed for drop in _of(known, feed)]
+    times = Counter((entry.payload["source"], entry.payload["entity"]) for entry in ledger.entries("landing_again"))
+    found = []
+    for feed, drop in wanted:
+        path = _locate(deployment, feed, drop)
+        sha256 = drop.payload["sha256"]
+        name, stat = str(path.relative_to(deployment.drops)), file_stat(path)
+        # Every landing of the same bytes has a name of its own, so that nothing that counts is ever written over.
+        number = times[feed.source, feed.entity] + (2 if feed.id in changed else 1)
+        arrival = Arrival(name, sha256, stat, f"{sha256[:16]}-{number}", drop.file_ids)
+        found.append((Found(feed, path, name, True, sha256, stat), arrival))
+    return found
+
+
+def ask_again(ledger: Ledger, known: Landed, feeds: list[Feed]) -> None:
+    """Record that the feeds with a changed mapping are to be landed anew."""
+    changed = under_older_mapping(known, feeds)
+    for feed in [feed for feed in feeds if feed.id in changed]:
+        ledger.append("landing_again", {"source": feed.source, "entity": feed.entity, "mapping_hash": feed.mapping_hash})
+    failpoint("ingest.again_recorded")
+
+
+def _of(known: Landed, feed: Feed) -> list[Standing]:
+    return [drop for drop in known.standing() if (drop.payload["source"], drop.payload["entity"]) == (feed.source, feed.entity)]
+
+
+def _locate(deployment: Deployment, feed: Feed, drop: Standing) -> Path:
+    """The file with the bytes of ``drop``, under its old name or another."""
+    named: Path = deployment.drops / drop.payload["file"]
+    if named.exists() and is_known_by_stat(named, drop.payload):
+        return named
+    for path in [named, *sorted(deployment.drops.glob(feed.config.files))]:
+        if path.is_file() and path.stat().st_size == drop.payload["bytes"] and sha256_of(path) == drop.payload["sha256"]:
+            return path
+    raise BadInput(
+        f"{drop.payload['file']} was landed under an older mapping and is no longer in the drops folder, so {feed.id} cannot be landed anew",
+        str(named),
+        "put the file back, all files of the feed are needed in their order; or go on without --again",
+    )

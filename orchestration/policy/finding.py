@@ -1,0 +1,63 @@
+"""What `policy check` finds: one thing that is not sound, where, for whom, and what would mend it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from orchestration.policy.reader import Row
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One thing that is not sound. ``severity`` error stops a run; warning does not."""
+
+    severity: str
+    kind: str
+    program_id: str
+    version: str
+    file: str
+    row: int
+    rule_id: str | None
+    what: str
+    remedy: str
+    example: dict[str, str | None] = field(default_factory=dict)
+
+    @property
+    def where(self) -> str:
+        """``decision_rules.csv, row 4, rule star_5_spend``"""
+        return f"{self.file}, row {self.row}" + (f", rule {self.rule_id}" if self.rule_id else "")
+
+    def as_json(self) -> dict[str, Any]:
+        """All fields, and ``where``."""
+        return {
+            "severity": self.severity,
+            "kind": self.kind,
+            "program_id": self.program_id,
+            "version": self.version,
+            "where": self.where,
+            "file": self.file,
+            "row": self.row,
+            "rule_id": self.rule_id,
+            "what": self.what,
+            "remedy": self.remedy,
+            "example": self.example,
+        }
+
+    def __str__(self) -> str:
+        lines = [f"{self.severity}: {self.where}: {self.what}"]
+        if self.example:
+            lines.append(
+                "  Example: " + ", ".join(f"{name} {'(null)' if value is None else value}" for name, value in self.example.items())
+            )
+        return "\n".join([*lines, f"  To do: {self.remedy}"])
+
+
+def finding_at(row: Row, version: str, severity: str, kind: str, what: str, remedy: str, rule_id: str | None = None) -> Finding:
+    """A finding on one row of a seed."""
+    return Finding(severity, kind, row["program_id"], version, row.file, row.line, rule_id, what, remedy)
+
+
+def same_person(one: str, other: str) -> bool:
+    """Whether two names are of one person, whatever their case and blanks."""
+    return "".join(one.lower().split()) == "".join(other.lower().split())

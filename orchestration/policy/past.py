@@ -1,0 +1,101 @@
+"""Changes of policy versions that released periods were decided with: refused unless declared as a restatement.
+
+A period's policy is the version valid for it. A release records for each program which version decided and its hash; where the
+policies of today say otherwise, a run would silently decide the past anew. ``seeds/restatements.csv`` declares such a change, for
+one hash and no other.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterator, Mapping
+
+from orchestration.periods import add_months
+from orchestration.policy.finding import Finding, finding_at, same_person
+from orchestration.policy.model import Policies, Program, Version
+from orchestration.policy.reader import Row
+
+# Period → "program/version" → policy hash, as the visible release of the period records them.
+Released = Mapping[str, Mapping[str, str]]
+
+
+def changed_past(policies: Policies, released: Released) -> list[Finding]:
+    """One finding for each program, version and hash of a released period that is another one today, and is not declared.
+
+    A program that is new, switched off or gone is no change of its versions.
+    """
+    declared = {(row["program_id"], row["version"], row["policy_hash"]) for row in _valid_declarations(policies)}
+    changes: dict[tuple[str, str, str, str | None], list[str]] = defaultdict(list)
+    programs = {program.program_id: program for program in policies.enabled()}
+    for period, decided in sorted(released.items()):
+        for name, policy_hash in sorted(decided.items()):
+            program_id, _, version = name.partition("/")
+            if program_id not in programs:
+                continue
+            now = programs[program_id].version_for(period)
+            if now and (now.version, now.policy_hash) == (version, policy_hash):
+                continue
+            if now is None or (program_id, now.version, now.policy_hash) not in declared:
+                changes[program_id, version, policy_hash, now.version if now else None].append(period)
+    return [
+        _finding(policies, programs[program_id], version, policy_hash, programs[program_id].version_for(periods[0]), periods)
+        for (program_id, version, policy_hash, _), periods in changes.items()
+    ]
+
+
+def _finding(policies: Policies, program: Program, version: str, was: str, now: Version | None, periods: list[str]) -> Finding:
+    of = _shown(periods)
+    last = max(periods)
+    title = f"{program.program_id} {version}"
+    if now is None:
+        row = program.versions[0].row
+        return finding_at(
+            row, version, "error", "changed_past",
+            f"no version of {program.program_id} holds for {of} any more, which {'was' if len(periods) == 1 else 'were'} released with {title} (hash {was})",
+            f"let version {version!r} hold for {'it' if len(periods) == 1 else 'them'} again (valid_from_period, valid_to_period)",
+        )  # fmt: skip
+    declare = (
+        f"or declare the restatement in {policies.seeds['restatements'].file}: program_id {program.program_id}, version {now.version}, "
+        f"policy_hash {now.policy_hash}, and an approver other than the author"
+    )
+    if now.version != version:
+        return finding_at(
+            now.row, now.version, "error", "changed_past",
+            f"{of} of {program.program_id} {'was' if len(periods) == 1 else 'were'} released with version {version!r} (hash {was}), "
+            f"and now version {now.version!r} (hash {now.policy_hash}) holds for {'it' if len(periods) == 1 else 'them'}",
+            f"begin version {now.version!r} with {add_months(last, 1)} and end version {version!r} with {last}, {declare}",
+        )  # fmt: skip
+    return finding_at(
+        now.row, now.version, "error", "changed_past",
+        f"version {version!r} of {program.program_id} was changed after {of} {'was' if len(periods) == 1 else 'were'} released with it: "
+        f"its hash was {was}, and is now {now.policy_hash}",
+        f"take the change back and make it in a new version that begins with {add_months(last, 1)} or later, {declare}",
+    )  # fmt: skip
+
+
+def _shown(periods: list[str]) -> str:
+    """``2026-01 to 2026-03, 2026-05``"""
+    runs: list[list[str]] = []
+    for period in periods:
+        if runs and add_months(runs[-1][-1], 1) == period:
+            runs[-1].append(period)
+        else:
+            runs.append([period])
+    return ", ".join(run[0] if len(run) == 1 else f"{run[0]} to {run[-1]}" for run in runs)
+
+
+def _valid_declarations(policies: Policies) -> Iterator[Row]:
+    return (row for row in policies.seeds["restatements"] if not same_person(row["author"], row["approver"]))
+
+
+def declarations(policies: Policies) -> list[Finding]:
+    """Declared restatements that their author approved: these declare nothing."""
+    valid = list(_valid_declarations(policies))
+    return [
+        finding_at(
+            row, row["version"], "error", "self_approved",
+            f"the restatement of {row['program_id']} {row['version']} is approved by its author, {row['author']}", "have someone else approve it",
+        )
+        for row in policies.seeds["restatements"]
+        if row not in valid and policies.programs[row["program_id"]].enabled
+    ]  # fmt: skip

@@ -1,0 +1,121 @@
+"""What hangs around a decision table and cannot be seen in one cell: plans and checklists that leave a level out, bands and
+dimensions that decide nothing. Warnings all: they stop no run."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from decimal import Decimal
+
+from orchestration.policy.finding import Finding, finding_at
+from orchestration.policy.model import Attribute, Cap, Dimension, Policies, Program, Rule, ScopeRule, Value, Version
+from orchestration.policy.profiles import bounds, condition_holds, may_be_null
+
+HUNDRED = Decimal(100)
+# Score of a number that is not known, by `missing`; where the others share the weight there is none.
+_MISSING = {"zero": Decimal(0), "middle": Decimal(50)}
+
+
+def plans_and_checklists(policies: Policies, program: Program) -> Iterator[Finding]:
+    """Levels that a program with contact plans or checklists has none for."""
+    for name, what in (("contact_plans", "contact plan"), ("checklists", "checklist")):
+        rows = [row for row in policies.seeds[name] if row["program_id"] == program.program_id]
+        for version in program.versions if rows else ():
+            own = [row for row in rows if row["version"] == version.version]
+            given = {row["level_id"] for row in own}
+            lacking = [level.level_id for level in program.levels if level.level_id not in given]
+            if lacking:
+                yield finding_at(
+                    own[-1] if own else version.row, version.version, "warning", f"no_{name[:-1]}",
+                    f"{program.program_id} {version.version} has no {what} for {', '.join(lacking)}", f"add rows to {policies.seeds[name].file}",
+                )  # fmt: skip
+
+
+def bands_and_dimensions(policies: Policies, program: Program) -> Iterator[Finding]:
+    """Bands and dimensions of each version that no rule uses, or that change nothing."""
+    for version in program.versions:
+        used = _used(policies, version)
+        for name, what in (("bands", "bands"), ("score_dimensions", "dimensions")):
+            rows = [r for r in policies.seeds[name] if (r["program_id"], r["version"]) == (program.program_id, version.version)]
+            for attribute_id in dict.fromkeys(r["attribute_id"] for r in rows):
+                if attribute_id not in used:
+                    row = next(r for r in rows if r["attribute_id"] == attribute_id)
+                    yield finding_at(
+                        row, version.version, "warning", "unused", f"no rule of {program.program_id} {version.version} uses the {what} of {attribute_id!r}",
+                        "use them in a rule, or remove their rows",
+                    )  # fmt: skip
+        for attribute in used.values():
+            yield from _alike_bands(program, version, attribute)
+            yield from (f for d in attribute.dimensions for f in _idle(version, attribute, d))
+
+
+def _used(policies: Policies, version: Version) -> dict[str, Attribute]:
+    """The attributes of a version's conditions with their parts; those that lists order by too."""
+    found: dict[str, Attribute] = {}
+
+    def visit(attribute: Attribute) -> None:
+        found[attribute.attribute_id] = attribute
+        for part in attribute.parts:
+            visit(part)
+
+    for attribute in version.attributes:
+        visit(attribute)
+    for row in policies.seeds["target_lists"]:
+        if (row["program_id"], row["version"]) == (version.program_id, version.version) and row["order_attribute"] not in found:
+            visit(policies.attributes[row["order_attribute"]])
+    return found
+
+
+def _alike_bands(program: Program, version: Version, attribute: Attribute) -> Iterator[Finding]:
+    tables: tuple[Rule | ScopeRule | Cap, ...] = (*version.rules, *version.scope_rules, *version.caps)
+    conditions = [c for table in tables for c in table.conditions if c.attribute.attribute_id == attribute.attribute_id]
+    ranks: dict[Value, int] = {level.level_id: level.rank for level in program.levels}
+    for lower, upper in zip(attribute.bands, attribute.bands[1:], strict=False):
+        if all(condition_holds(c, lower.band_id, ranks) == condition_holds(c, upper.band_id, ranks) for c in conditions):
+            yield finding_at(
+                upper.row, version.version, "warning", "idle_band",
+                f"no rule of {program.program_id} {version.version} tells {attribute.attribute_id} {upper.band_id!r} from {lower.band_id!r}, the band below it",
+                "name one of them in a rule, or make them one band",
+            )  # fmt: skip
+
+
+def _idle(version: Version, score: Attribute, dimension: Dimension) -> Iterator[Finding]:
+    """A dimension that gives every subject the same score."""
+    scores = _scores(dimension)
+    if scores is None or len(scores) > 1:
+        return
+    (constant,) = scores
+    known = "every subject" if not may_be_null(dimension.attribute) else "every subject that has it"
+    if may_be_null(dimension.attribute) and _MISSING.get(dimension.missing) != constant:
+        what = f"gives {known} {constant:f}, so that it tells only who has none"
+    else:
+        what = f"gives {known} {constant:f}, so that it changes no order"
+    yield finding_at(
+        dimension.row, version.version, "warning", "idle_dimension",
+        f"dimension {dimension.dimension_id!r} of {score.attribute_id} {what}",
+        f"correct its bounds or bands: {dimension.attribute.attribute_id} {_range(dimension.attribute)}, or remove it",
+    )  # fmt: skip
+
+
+def _range(attribute: Attribute) -> str:
+    low, high = bounds(attribute)
+    if low is None and high is None:
+        return "has no bounds"
+    return f"is {'any number' if low is None else f'{low:f}'} to {'any number' if high is None else f'{high:f}'}"
+
+
+def _scores(dimension: Dimension) -> set[Decimal] | None:
+    """The scores that a known number can get; None for many."""
+    lowest, highest = bounds(dimension.attribute)
+    if dimension.scaling == "min_max":
+        if dimension.high is not None and lowest is not None and lowest >= dimension.high:
+            return {HUNDRED}
+        return {Decimal(0)} if dimension.low is not None and highest is not None and highest <= dimension.low else None
+    if dimension.scaling != "bands":
+        return None
+    found: set[Decimal] = set()
+    start: Decimal | None = None
+    for below, score in dimension.bands:
+        reached = (start is None or highest is None or start <= highest) and (below is None or lowest is None or lowest < below)
+        found |= {score} if reached else set()
+        start = below
+    return found

@@ -1,0 +1,76 @@
+"""Under ``--json`` every command prints exactly one JSON value on standard output, whatever happens."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import click
+import pytest
+
+from orchestration.cli.main import call, main
+
+# What a command cannot do without, so that it comes to its work.
+NEEDED = {
+    "run": ["--periods", "2026-06"],
+    "explain": ["C1", "--period", "2026-06"],
+    "rollback": ["--reason", "test", "--by", "ann"],
+}
+
+
+def commands(group: click.Group, above: tuple[str, ...] = ()) -> Iterator[tuple[str, ...]]:
+    for name, command in group.commands.items():
+        if isinstance(command, click.Group):
+            yield from commands(command, (*above, name))
+        else:
+            yield (*above, name)
+
+
+ALL = sorted(commands(main))
+
+
+def answer(capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[int, Any]:
+    """Exit code and the one JSON value."""
+    code = call([*arguments, "--json"])
+    return code, json.loads(capsys.readouterr().out)
+
+
+@pytest.mark.parametrize("command", [command for command in ALL if command != ("sample",)], ids=" ".join)
+def test_no_deployment_there(command: tuple[str, ...], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    code, error = answer(capsys, *command, *NEEDED.get(command[-1], []), "--deployment", str(tmp_path))
+    assert (code, error["error"], error["exit_code"], error["where"]) == (2, "BadInput", 2, str(tmp_path))
+
+
+@pytest.mark.parametrize("command", ALL, ids=" ".join)
+def test_an_option_that_there_is_not(command: tuple[str, ...], capsys: pytest.CaptureFixture[str]) -> None:
+    code, error = answer(capsys, *command, "--no-such-option")
+    assert code == error["exit_code"] == 2 and "--no-such-option" in error["what"]
+    assert error["where"] == f"tierhouse {' '.join(command)}" and error["remedy"].endswith("--help")
+
+
+def test_a_command_that_there_is_not(capsys: pytest.CaptureFixture[str]) -> None:
+    code, error = answer(capsys, "ingset")
+    assert code == 2 and "ingset" in error["what"]
+
+
+@pytest.mark.parametrize(
+    ("raised", "code"), [(RuntimeError("broken"), 1), (OSError(28, "No space left on device", "/data/x"), 1), (KeyboardInterrupt(), 1)]
+)
+def test_what_nobody_expected(
+    raised: BaseException, code: int, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def fail(*_: Any) -> None:
+        raise raised
+
+    monkeypatch.setattr("orchestration.cli.base.load_deployment", fail)
+    found, error = answer(capsys, "ledger", "verify")
+    assert found == error["exit_code"] == code and error["error"] == "Failed" and error["what"] and error["remedy"]
+
+
+def test_without_it_wrong_use_is_for_people(capsys: pytest.CaptureFixture[str]) -> None:
+    assert call(["run"]) == 2
+    out, err = capsys.readouterr()
+    assert out == "" and "--periods" in err and "Usage" in err
+    assert call(["--help"]) == 0

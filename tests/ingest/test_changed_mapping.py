@@ -1,0 +1,112 @@
+"""A mapping that changed: said plainly, landed anew only when asked, all files of the feed in their old order."""
+
+from __future__ import annotations
+
+import signal
+from typing import Any
+
+import pytest
+
+from orchestration.errors import BadInput
+from orchestration.ingest import balance, new_drops
+from tests.ingest.conftest import in_a_process
+
+
+@pytest.fixture
+def shop(company: Any, bills_feed: dict[str, Any]) -> Any:
+    """Two files of bills, the second corrects a row of the first; then the mapping is changed."""
+    company.map(bills_feed)
+    company.bills("bills_1.csv", "a,d1,c1,2025-01,voice,1,CNY", "b,d1,c1,2025-01,voice,2,CNY", "c,d1,c1,2025-01,voice,x,CNY")
+    company.bills("bills_2.csv", "b,d1,c1,2025-01,voice,3,CNY")
+    company.ingest()
+    bills_feed["columns"]["net_amount"] = "cast(amount as decimal(18,4)) * 10"
+    company.map(bills_feed)
+    return company
+
+
+AMOUNTS = [("a", 10), ("b", 30)]
+
+
+def amounts(shop: Any) -> list[tuple[Any, ...]]:
+    rows: list[tuple[Any, ...]] = shop.in_force("bill_lines", "_key, net_amount", "_key")
+    return rows
+
+
+def test_nothing_lands_anew_unasked_and_the_files_are_named(shop: Any) -> None:
+    report = shop.ingest()
+    assert report.older_mapping == {"shop__bill_lines": ["bills_1.csv", "bills_2.csv"]}
+    assert amounts(shop) == [("a", 1), ("b", 3)]
+    assert new_drops(shop.deployment, shop.ledger) == []
+
+
+def test_asked_again_all_files_land_in_their_old_order_and_stand_once_in_the_balance(shop: Any) -> None:
+    shop.bills("bills_3.csv", "a,d1,c1,2025-02,voice,5,CNY")
+    report = shop.ingest(again=True)
+    assert (report.new_files, report.older_mapping) == (3, {})
+    assert amounts(shop) == [("a", 50), ("b", 30)]
+    account = balance(shop.ledger)
+    assert [(a["file"], a["rows_in"], a["landed"], a["quarantined"], a["superseded"]) for a in account] == [
+        ("bills_1.csv", 3, 0, 1, 2),
+        ("bills_2.csv", 1, 1, 0, 0),
+        ("bills_3.csv", 1, 1, 0, 0),
+    ]
+    assert all(a["agrees"] for a in account)
+    head = shop.ledger.head()
+    assert shop.ingest(again=True).new_files == 0 and shop.ledger.head() == head
+
+
+def test_a_row_that_the_new_mapping_does_not_give_is_gone(shop: Any, bills_feed: dict[str, Any]) -> None:
+    shop.map({**bills_feed, "where": "id <> 'a'"})
+    shop.ingest(again=True)
+    assert amounts(shop) == [("b", 30)]
+    assert all(a["agrees"] for a in balance(shop.ledger))
+
+
+def test_a_file_that_is_no_longer_there_stops_it_before_anything_is_landed(shop: Any) -> None:
+    (shop.drops / "bills_1.csv").unlink()
+    head = shop.ledger.head()
+    with pytest.raises(BadInput, match=r"bills_1\.csv"):
+        shop.ingest(again=True)
+    assert shop.ledger.head() == head
+
+
+def test_a_file_under_another_name_is_found_by_its_bytes(shop: Any) -> None:
+    (shop.drops / "bills_1.csv").rename(shop.drops / "bills_0.csv")
+    shop.ingest(again=True)
+    assert amounts(shop) == AMOUNTS
+
+
+def test_a_mapping_that_does_not_fit_the_landed_files_stops_it(shop: Any, bills_feed: dict[str, Any]) -> None:
+    bills_feed["columns"]["net_amount"] = "amounts"
+    shop.map(bills_feed)
+    head = shop.ledger.head()
+    with pytest.raises(BadInput, match="did you mean 'amount'"):
+        shop.ingest(again=True)
+    assert shop.ledger.head() == head
+
+
+KILLED_AT = ("ingest.again_recorded", "ingest.landing_written", "ingest.file_recorded", "ingest.file_recorded:2")
+
+
+@pytest.mark.parametrize("point", KILLED_AT)
+def test_killed_half_way_the_next_ingest_goes_on_with_it(shop: Any, point: str) -> None:
+    assert in_a_process(shop, again=True, TIERHOUSE_FAILPOINT=point).returncode == -signal.SIGKILL
+    shop.ingest()
+    assert amounts(shop) == AMOUNTS
+    assert [(a["file"], a["landed"]) for a in balance(shop.ledger)] == [("bills_1.csv", 1), ("bills_2.csv", 1)]
+    assert shop.ingest(again=True).new_files == 0
+
+
+def test_a_run_finds_an_unfinished_one_to_go_on_with(shop: Any) -> None:
+    assert in_a_process(shop, again=True, TIERHOUSE_FAILPOINT="ingest.again_recorded").returncode == -signal.SIGKILL
+    assert [path.name for path in new_drops(shop.deployment, shop.ledger)] == ["bills_1.csv", "bills_2.csv"]
+
+
+def test_the_months_landed_anew_twice_keep_every_landing_apart(shop: Any, bills_feed: dict[str, Any]) -> None:
+    shop.ingest(again=True)
+    bills_feed["columns"]["net_amount"] = "cast(amount as decimal(18,4)) * 100"
+    shop.map(bills_feed)
+    shop.ingest(again=True)
+    assert amounts(shop) == [("a", 100), ("b", 300)]
+    ids = [entry.payload["file_id"] for entry in shop.ledger.entries("drop_landed")]
+    assert len(set(ids)) == len(ids) == 6

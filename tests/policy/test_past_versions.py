@@ -1,0 +1,145 @@
+"""What released periods were decided with does not change unless the change is declared."""
+
+from __future__ import annotations
+
+import pytest
+
+from orchestration.errors import BadInput
+from orchestration.policy import check_policies, require_sound
+from orchestration.policy.past import changed_past
+
+MONTHS = ["2026-01", "2026-02", "2026-03"]
+
+
+def released(seeds, *periods: str) -> dict[str, dict[str, str]]:
+    """These periods, released with the policies as they are."""
+    six_star = seeds.load().programs["six_star"]
+    found = {}
+    for period in periods:
+        version = six_star.version_for(period)
+        found[period] = {f"six_star/{version.version}": version.policy_hash}
+    return found
+
+
+def hash_of(seeds, version: str = "v1") -> str:
+    return next(v.policy_hash for v in seeds.load().programs["six_star"].versions if v.version == version)
+
+
+def threshold(seeds, value: str) -> None:
+    seeds.set("decision_conditions", seeds.row_of("decision_conditions", rule_id="star_5_spend"), "value", value)
+
+
+def declare(seeds, **cells: str) -> None:
+    row = {"program_id": "six_star", "version": "v1", "author": "policy.owner", "approver": "head.of.audit", "declared_on": "2026-04-01"}
+    seeds.add("restatements", row | cells)
+
+
+def new_version(seeds, ends: str, begins: str) -> None:
+    """Version v2 with the rules of v1, which ends with ``ends``."""
+    for seed in ("policy_versions", "decision_rules", "decision_conditions", "scope_rules", "caps"):
+        head, *rows = seeds.rows(seed)
+        place = head.index("version")
+        seeds.write(seed, [head, *rows, *([*r[:place], "v2", *r[place + 1 :]] for r in rows)])
+    first, second = (seeds.row_of("policy_versions", version=v) for v in ("v1", "v2"))
+    seeds.set("policy_versions", first, "valid_to_period", ends)
+    seeds.set("policy_versions", second, "valid_from_period", begins)
+
+
+def test_without_a_change_or_a_release_there_is_no_finding(seeds):
+    past = released(seeds, *MONTHS)
+    assert changed_past(seeds.load(), past) == []
+    threshold(seeds, "310")
+    assert changed_past(seeds.load(), {}) == []
+    assert require_sound(seeds.load()) == []
+
+
+def test_a_changed_version_is_refused_with_the_periods_and_both_hashes(seeds):
+    past, before = released(seeds, *MONTHS, "2026-05"), hash_of(seeds)
+    threshold(seeds, "310")
+    with pytest.raises(BadInput) as caught:
+        require_sound(seeds.load(), past)
+    error = caught.value
+    for part in ("'v1' of six_star", "2026-01 to 2026-03, 2026-05", before, hash_of(seeds)):
+        assert part in error.what
+    assert "2026-06" in error.remedy and "restatements.csv" in error.remedy and hash_of(seeds) in error.remedy
+    assert "policy_versions.csv, row 2" in error.where
+
+
+def test_a_declared_change_is_accepted_and_the_next_one_is_refused_again(seeds):
+    past = released(seeds, *MONTHS)
+    threshold(seeds, "310")
+    declare(seeds, policy_hash=hash_of(seeds))
+    assert changed_past(seeds.load(), past) == []
+    threshold(seeds, "320")
+    (finding,) = changed_past(seeds.load(), past)
+    assert hash_of(seeds) in finding.what
+    # Some periods were restated with the declared change meanwhile; to take it back is a change of those.
+    threshold(seeds, "310")
+    past |= released(seeds, "2026-03")
+    assert changed_past(seeds.load(), past) == []
+    threshold(seeds, "300")
+    (finding,) = changed_past(seeds.load(), past)
+    assert "after 2026-03 was released" in finding.what
+
+
+@pytest.mark.parametrize("cells", [{"version": "v2"}, {"policy_hash": "1" * 64}])
+def test_a_declaration_covers_one_version_and_hash(seeds, cells):
+    past = released(seeds, *MONTHS)
+    threshold(seeds, "310")
+    new_version(seeds, "2026-05", "2026-06")
+    declare(seeds, **{"policy_hash": hash_of(seeds), **cells})
+    assert [f.kind for f in changed_past(seeds.load(), past)] == ["changed_past"]
+
+
+def test_a_declaration_that_its_author_approved_counts_for_nothing(seeds):
+    past = released(seeds, *MONTHS)
+    threshold(seeds, "310")
+    declare(seeds, policy_hash=hash_of(seeds), approver="Policy.Owner ")
+    assert {f.kind for f in check_policies(seeds.load(), past)} == {"changed_past", "self_approved"}
+
+
+def test_a_new_version_from_the_next_period_is_accepted(seeds):
+    past = released(seeds, *MONTHS)
+    new_version(seeds, "2026-03", "2026-04")
+    row = [r[:3] for r in seeds.rows("decision_conditions")].index(["six_star", "v2", "star_5_spend"]) + 1
+    seeds.set("decision_conditions", row, "value", "310")
+    assert changed_past(seeds.load(), past) == []
+    assert require_sound(seeds.load(), past) == []
+
+
+def test_a_new_version_that_reaches_back_into_released_periods_is_refused(seeds):
+    past, before = released(seeds, *MONTHS), hash_of(seeds)
+    new_version(seeds, "2026-01", "2026-02")
+    (finding,) = changed_past(seeds.load(), past)
+    assert "2026-02 to 2026-03 of six_star were released with version 'v1'" in finding.what and before in finding.what
+    assert "begin version 'v2' with 2026-04 and end version 'v1' with 2026-03" in finding.remedy
+    declare(seeds, version="v2", policy_hash=hash_of(seeds, "v2"))
+    assert changed_past(seeds.load(), past) == []
+
+
+def test_a_version_that_no_longer_holds_for_a_released_period_is_refused(seeds):
+    past = released(seeds, *MONTHS)
+    seeds.set("policy_versions", 2, "valid_from_period", "2026-02")
+    (finding,) = changed_past(seeds.load(), past)
+    assert "no version of six_star holds for 2026-01 any more" in finding.what
+
+
+def test_names_texts_and_other_programs_change_nothing_of_the_past(seeds):
+    past = released(seeds, *MONTHS)
+    seeds.set("levels", 2, "name_en", "another name")
+    seeds.own_program()
+    assert changed_past(seeds.load(), past) == []
+    seeds.set("programs", 2, "enabled", "false")
+    threshold(seeds, "310")
+    assert changed_past(seeds.load(), past) == []
+
+
+@pytest.mark.parametrize(
+    ("column", "value", "message"),
+    [("version", "v9", "has no version 'v9'"), ("policy_hash", "4f3b0f99ffbb", "is no hash"), ("program_id", "nine_star", "is not in")],
+)
+def test_a_declaration_of_what_is_not_there_is_refused(seeds, column, value, message):
+    declare(seeds, **{"policy_hash": "0" * 64, column: value})
+    with pytest.raises(BadInput, match=message) as caught:
+        seeds.load()
+    assert f"restatements.csv, row 2, column {column}" in caught.value.where and caught.value.remedy
