@@ -51,7 +51,7 @@ decisions as (
         held_levels.lower_level_id,
         coalesce(versions.grace_months, 0) as grace_months,
         coalesce(versions.fall, 'to_qualified') = 'one_level' as falls_one_level
-    from {{ ref("fct_decisions") }} as decisions
+    from {{ ref("int_held_decisions") }} as decisions
     inner join {{ source("ctl", "target_periods") }} as targets on decisions.period = targets.period
     left join levels as next_levels on decisions.program_id = next_levels.program_id and decisions.next_level_id = next_levels.level_id
     left join levels as held_levels on decisions.program_id = held_levels.program_id and decisions.held_level_id = held_levels.level_id
