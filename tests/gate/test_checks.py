@@ -133,6 +133,15 @@ WAREHOUSE_FAULTS: dict[str, tuple[list[str], int | None]] = {
         ],
         1,
     ),
+    # One subject moved without a cause, one has a cause and did not move, one has two: the counts are off by two.
+    "movement__causes_add_up": (
+        [
+            "update marts.fct_decisions set movement = 'joined' where subject_id in ('c1', 'c3') and period = '2026-06'",
+            """insert into marts.fct_tier_movements
+            select 'six_star', 'customer', unnest(['c2', 'c3', 'c3']), '2026-06', null, 'star_1', 'joined', 'joined'""",
+        ],
+        4,
+    ),
     "levels__have_not_drifted": (
         [f"update marts.fct_decisions set {levels_become('6')} where period = '2026-06' and level_rank > 2"],
         None,
