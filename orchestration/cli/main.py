@@ -294,6 +294,30 @@ def policy_check_command(context: Context, boundaries: str | None) -> None:
     context.result(value, render, error)
 
 
+@command(main, "movements")
+@click.option("--program", default="six_star", show_default=True, help="Program id.")
+@click.option("--period", required=True, help="Released period, e.g. 2026-06.")
+@click.option("--cause", default=None, help="Only this cause, e.g. new_spend.")
+def movements_command(context: Context, program: str, period: str, cause: str | None) -> None:
+    """Count who changed level in a released period, by cause and direction; the counts add up to all changes."""
+    from orchestration.cli.movement import movements, print_movements
+
+    value = movements(context, program, parse_period(period), cause)
+    context.result(value, lambda: print_movements(context, value))
+
+
+@command(main, "paths")
+@click.option("--program", default="six_star", show_default=True, help="Program id.")
+@click.option("--period", required=True, help="Released period, e.g. 2026-06.")
+@click.option("--limit", default=20, show_default=True, help="Subjects to show of each list; 0 for all. JSON holds all.")
+def paths_command(context: Context, program: str, period: str, limit: int) -> None:
+    """List who is close to the next level at the present pace, and who is about to fall at the next review."""
+    from orchestration.cli.movement import paths, print_paths
+
+    value = paths(context, program, parse_period(period))
+    context.result(value, lambda: print_paths(value, context, limit))
+
+
 @command(main, "status")
 def status_command(context: Context) -> None:
     """Show what is landed, which periods are open and why, and what is released."""
