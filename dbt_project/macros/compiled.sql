@@ -45,9 +45,10 @@
         "__PROSPECT_SUBJECTS__": ref("int_prospect_metrics"),
         "__STAFF_SUBJECTS__": ref("int_staff_metrics"),
         "__RECEPTION_SUBJECTS__": ref("int_reception_metrics"),
-    } if name in ["decisions", "order_values"] else {} -%}
+    } if name in ["decisions", "order_values", "movement_causes", "feature_values"] else {} -%}
+    {%- set of_movement = {"__DECISIONS__": ref("int_held_decisions")} if name in ["movement_causes", "feature_values"] else {} -%}
     {%- set replaced = namespace(text=text) -%}
-    {%- for placeholder, relation in (of_subjects | dictsort) + (of_decisions | dictsort) -%}
+    {%- for placeholder, relation in (of_subjects | dictsort) + (of_decisions | dictsort) + (of_movement | dictsort) -%}
         {%- set replaced.text = replaced.text | replace(placeholder, relation | string) -%}
     {%- endfor -%}
     {{ return(replaced.text) }}

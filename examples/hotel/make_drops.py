@@ -66,7 +66,8 @@ def _drawn(rng: np.random.Generator) -> tuple[list[Row], list[Row]]:
             arrives += timedelta(days=int(rng.integers(-1, 6)), minutes=45)
             notices.append(_notice(name, changed, arrives, title, standing, sales, room or "1808", guest=GUESTS[number % len(GUESTS)]))
         if rng.random() < 0.7:
-            grade = str(rng.choice(["VVIP", "A", "B", "C"], p=[0.2, 0.3, 0.3, 0.2]))
+            backed = title in TITLES[:2] or standing == STANDINGS[0]
+            grade = str(rng.choice(["VVIP", "A", "B", "C"], p=[0.6, 0.3, 0.1, 0.0] if backed else [0.07, 0.28, 0.4, 0.25]))
             answer = str(rng.choice(["approved", "open", "self"], p=[0.75, 0.15, 0.1]))
             approver = {"approved": str(rng.choice(OFFICE)), "open": "", "self": sales}[answer]
             approved = noted + timedelta(days=int(rng.integers(0, 15))) if approver else None

@@ -7,96 +7,92 @@ cut-off, and the ledger. Never from the warehouse, which may already hold someth
 from __future__ import annotations
 
 import json
-from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Sequence
 from dataclasses import dataclass, field
-from decimal import Decimal
-from pathlib import Path
+from datetime import date
+from decimal import ROUND_HALF_UP, Decimal
 from typing import Any
 
-import duckdb
-
-from orchestration.audit.landed import BillRow, Landing, NominationRow, PointsRow, as_dict
-from orchestration.audit.rules import RuleVerdict, judge_rule, matching
+from orchestration.audit.landed import ApplicationStep, BillRow, Landing, NominationRow, PointsRow, as_dict
+from orchestration.audit.life import Outlook, check_steps, outlook
+from orchestration.audit.population import Population
+from orchestration.audit.readings import Evidence, Reading
+from orchestration.audit.released import DECISIONS, deliveries, find_decision, find_program, find_release, read_steps
+from orchestration.audit.rules import TableVerdict, judge_rule, lowest_cap, matching, refused_by
+from orchestration.audit.sources import ColumnTrace, application_state, highest_nominated, readings, trace_columns
+from orchestration.audit.windows import Traced, Window, recorded_metrics, trace
 from orchestration.deployment import Deployment
-from orchestration.errors import BadInput, Failed, Mismatch
+from orchestration.errors import Mismatch
 from orchestration.ledger import Ledger
-from orchestration.periods import add_months, periods_between
 from orchestration.policy.load import load_policy_files
-from orchestration.policy.model import Level, Metric, Program, Version
+from orchestration.policy.model import Level, Program, Version
 from orchestration.policy.reader import Row
-from orchestration.release import current_catalog
 
-
-@dataclass(frozen=True)
-class Window:
-    """One metric over its window. ``by_period`` has an item for every period of the window, empty ones included.
-
-    ``value`` is what the decision recorded; ``traced`` what the landed rows add up to; None where it does not come from such rows.
-    """
-
-    metric: Metric
-    periods: list[str]
-    value: Decimal | None
-    traced: Decimal | None
-    by_period: list[tuple[str, Decimal, int]]
-
-    @property
-    def agrees(self) -> bool:
-        """Whether the landed rows give the value of the decision."""
-        return self.traced is None or self.traced == (self.value or 0)
-
-    def as_json(self) -> dict[str, Any]:
-        """Shape of an item of ``windows``; amounts as text."""
-        return {
-            "metric": self.metric.metric_id,
-            "name_en": self.metric.row["name_en"],
-            "name_zh": self.metric.row["name_zh"],
-            "unit": self.metric.row["unit"],
-            "window": self.metric.window,
-            "first_period": self.periods[0] if self.periods else None,
-            "last_period": self.periods[-1] if self.periods else None,
-            "value": None if self.value is None else f"{self.value:f}",
-            "traced": None if self.traced is None else f"{self.traced:f}",
-            "agrees": self.agrees,
-            "by_period": [{"period": p, "value": f"{amount:f}", "rows": rows} for p, amount, rows in self.by_period],
-        }
+SEVERAL_HOLD = "several rules hold: unique allows one"
+NONE_HOLDS = "no rule holds"
 
 
 @dataclass(frozen=True)
 class Explanation:
     """All that is known about one decision. ``decision`` is the released row, by column."""
 
-    customer_id: str
+    subject_id: str
     period: str
     decision: dict[str, Any]
     release: dict[str, Any]
     program: Program
     version: Version | None
     charge_types: dict[str, Row]
-    rules: list[RuleVerdict]
-    windows: list[Window]
-    bills: list[BillRow]
-    points: list[PointsRow]
+    tables: Tables
+    readings: list[Reading]
+    traced: Traced
+    columns: list[ColumnTrace]
     nominations: list[NominationRow]
+    applications: list[ApplicationStep]
     deliveries: list[dict[str, Any]]
     unit: str
+    next_review: Outlook | None = None
     steps: list[dict[str, Any]] = field(default_factory=list)
 
     @property
-    def matched(self) -> RuleVerdict | None:
-        """The rule that gave the qualified level."""
-        return next((v for v in self.rules if v.rule.rule_id == self.decision["matched_rule_id"]), None)
+    def windows(self) -> list[Window]:
+        """The metrics that the decision rests on."""
+        return self.traced.windows
 
     @property
-    def above(self) -> list[RuleVerdict]:
-        """The rules of the next higher level than the qualified one; none of them holds."""
+    def bills(self) -> list[BillRow]:
+        """The bill lines of all windows."""
+        return self.traced.bills
+
+    @property
+    def points(self) -> list[PointsRow]:
+        """The points of all windows."""
+        return self.traced.points
+
+    @property
+    def rules(self) -> list[TableVerdict]:
+        """Every rule of the version, in order."""
+        return self.tables.rules
+
+    @property
+    def matched(self) -> TableVerdict | None:
+        """The rule that gave the qualified level."""
+        return next((v for v in self.rules if v.item_id == self.decision["matched_rule_id"]), None)
+
+    @property
+    def above(self) -> list[TableVerdict]:
+        """The rules of the next higher level than the qualified one; none of them holds, or none of them decides."""
         rank = self.decision["qualified_level_rank"]
         higher = [level for level in self.program.levels if rank is not None and level.rank > rank]
         if not higher:
             return []
         above = min(higher, key=lambda level: level.rank)
-        return [v for v in self.rules if v.rule.level_id == above.level_id]
+        return [v for v in self.rules if v.level_id == above.level_id]
+
+    @property
+    def cap(self) -> TableVerdict | None:
+        """The lowest cap in force."""
+        return lowest_cap(self.tables.caps, self.program) if self.decision["status"] == "decided" else None
 
     def counts(self, bill: BillRow) -> bool:
         """Whether a bill line counts as spend."""
@@ -105,241 +101,209 @@ class Explanation:
 
     def as_json(self) -> dict[str, Any]:
         """The explanation for machines. Amounts are text, so that no digit is lost."""
-        program, version = self.program, self.version
+        program = self.program
         above = self.above
         return {
-            "customer_id": self.customer_id,
+            "subject_type": program.subject_type,
+            "subject_id": self.subject_id,
             "program": {
                 "program_id": program.program_id,
                 "name_en": program.row["name_en"],
                 "name_zh": program.row["name_zh"],
+                "method": program.method,
                 "hit_policy": program.hit_policy,
             },
             "period": self.period,
             "level": _level(program, self.decision["level_id"]),
             "decision": {k: _plain(v) for k, v in self.decision.items() if k not in ("evidence", "steps")},
-            "evidence": {k: _plain(v) for k, v in read_evidence(self.decision).items()},
+            "evidence": json.loads(self.decision["evidence"] or "{}"),
             "steps": self.steps,
-            "policy": _version(version),
+            "next_review": self.next_review.as_json() if self.next_review else None,
+            "policy": _version(self.version),
             "matched_rule": self.matched.as_json() if self.matched else None,
-            "level_above": _level(program, above[0].rule.level_id) if above else None,
+            "level_above": _level(program, above[0].level_id) if above else None,
             "rules_of_level_above": [v.as_json() for v in above],
             "rules": [v.as_json() for v in self.rules],
+            "scope_rules": [v.as_json() for v in self.tables.scope],
+            "caps": [v.as_json() for v in self.tables.caps],
+            "attributes": [reading.as_json() for reading in self.readings],
             "windows": [w.as_json() for w in self.windows],
-            "bills": [{**as_dict(b), "counts_as_spend": self.counts(b)} for b in self.bills],
+            "columns": [c.as_json() for c in self.columns],
+            "bills": [_without_values(as_dict(b)) | {"counts_as_spend": self.counts(b)} for b in self.bills],
             "points": [as_dict(p) for p in self.points],
             "nominations": [{**as_dict(n), "standing": n.standing(self.period)} for n in self.nominations],
+            "applications": [as_dict(step) for step in self.applications],
             "release": self.release,
             "deliveries": self.deliveries,
         }
 
 
-def explain(
-    deployment: Deployment, ledger: Ledger, customer_id: str, program_id: str, period: str, release: str | None = None
-) -> Explanation:
-    """Explain one decision of the catalog in force, or of the named ``release``.
+@dataclass(frozen=True)
+class Tables:
+    """Verdicts on the three tables of a policy version."""
 
-    Raises BadInput if the period is not released or the customer or program is not in it, and Mismatch if the landed rows
-    or the rules give another result than the decision.
+    rules: list[TableVerdict]
+    scope: list[TableVerdict]
+    caps: list[TableVerdict]
+
+
+def explain(
+    deployment: Deployment, ledger: Ledger, subject_id: str, program_id: str | None, period: str, release: str | None = None
+) -> Explanation:
+    """Explain one decision of the catalog in force, or of the named ``release``; without ``program_id`` of its first program.
+
+    Raises BadInput if the period is not released or the subject or program is not in it, and Mismatch if the evidence, the landed
+    rows, the other subjects of the release or the rules give another result than the decision.
     """
-    found = _release(deployment, ledger, period, release)
+    found = find_release(deployment, ledger, period, release)
     folder = deployment.releases / found["release"]
     policies = load_policy_files(folder / "policy")
-    program = policies.programs.get(program_id)
-    if program is None:
-        raise BadInput(f"there is no program {program_id!r}", "--program", f"known: {', '.join(policies.programs)}")
+    program = find_program(policies, program_id)
     version = program.version_for(period)
-    decision = _decision(deployment, folder, customer_id, program_id, period)
-    evidence = read_evidence(decision)
-    rules = [judge_rule(rule, program, evidence) for rule in version.rules] if version and decision["status"] == "decided" else []
-    _same_rule(program, rules, decision, found["release"])
-    recorded = _recorded_metrics(version, evidence)
-    metrics = [metric for metric, _ in recorded]
-    grades_nominees = version is not None and any(attribute.kind == "nomination" for attribute in version.attributes)
+    decision = find_decision(deployment, found["release"], program, subject_id, period)
+    steps = read_steps(decision)
+    where = f"{found['release']}, {program.subject_type} {subject_id}"
+    evidence = Evidence(json.loads(decision["evidence"] or "{}", parse_float=Decimal, parse_int=Decimal), where)
+    # A leaver's row and a program that lacks an input rest on no values.
+    judged = version if evidence and version else None
+    tables = _judge(judged, program, evidence)
+    read = readings(judged, evidence) if judged else []
+    _same_outcome(program, judged, tables, evidence, decision, where)
+    if decision["status"] != "out_of_scope":
+        Population(folder / DECISIONS, program.program_id, period).check(read, where)
+    kinds = {reading.attribute.kind for reading in read}
     with Landing(deployment, ledger, found["cutoff_seq"]) as landing:
-        spans = {m.metric_id: window_periods(m.window, period, landing.first_period()) for m in metrics}
-        bills = landing.bills(customer_id, _union(spans[m.metric_id] for m in metrics if m.measure.entity == "bill_lines"))
-        points = landing.points(customer_id, _union(spans[m.metric_id] for m in metrics if m.measure.entity == "points"))
-        nominations = landing.nominations(customer_id, program_id) if grades_nominees else []
-    windows = [_window(m, spans[m.metric_id], value, bills, points, policies.spend_charge_types) for m, value in recorded]
-    for window in windows:
-        if not window.agrees:
-            raise Mismatch(
-                f"the landed rows give {window.metric.metric_id} = {window.traced}, the decision holds {window.value}",
-                f"{found['release']}, customer {customer_id}",
-                "the landing or the release was changed, or there is a defect: run `tierhouse ledger verify` and report it",
-            )
+        metrics = recorded_metrics(judged, evidence) if judged else []
+        traced = trace(landing, program.subject_type, subject_id, period, metrics, policies.spend_charge_types)
+        columns = trace_columns(landing, program, subject_id, period, read)
+        nominations = landing.nominations(subject_id, program.program_id)
+        applications = landing.applications(subject_id, program.program_id) if "application" in kinds else []
+    _same_values(traced, columns, read, nominations, applications, program, period, where)
+    check_steps(
+        decision,
+        steps,
+        program,
+        next((v for v in tables.rules if v.item_id == decision["matched_rule_id"]), None),
+        tables.caps,
+        nominations,
+        where,
+    )
     return Explanation(
-        customer_id=customer_id,
+        subject_id=subject_id,
         period=period,
         decision=decision,
         release=found,
         program=program,
         version=version,
         charge_types={row["charge_type"]: row for row in policies.seeds["charge_types"]},
-        rules=rules,
-        windows=windows,
-        bills=bills,
-        points=points,
+        tables=tables,
+        readings=read,
+        traced=traced,
+        columns=columns,
         nominations=nominations,
-        deliveries=_deliveries(ledger, found["release"]),
+        applications=applications,
+        deliveries=deliveries(ledger, found["release"], policies, program.program_id),
         unit=deployment.config.currency,
-        steps=json.loads(decision["steps"] or "[]"),
+        next_review=outlook(decision, program, version) if version else None,
+        steps=steps,
     )
 
 
-def window_periods(window: str, period: str, first: str | None) -> list[str]:
-    """The periods of a window that ends with ``period``; ``first`` is the earliest that may have rows (for ``total``)."""
-    year = int(period[:4])
-    if window == "ytd":
-        return periods_between(f"{year}-01", period)
-    if window == "last_year":
-        return periods_between(f"{year - 1}-01", f"{year - 1}-12")
-    if window == "total":
-        return periods_between(first, period) if first and first <= period else []
-    months = int(window.removeprefix("previous_").removesuffix("m"))
-    last = add_months(period, -months) if window.startswith("previous_") else period
-    return periods_between(add_months(last, 1 - months), last)
+def _judge(version: Version | None, program: Program, evidence: Evidence) -> Tables:
+    if version is None:
+        return Tables([], [], [])
+
+    def all_of(items: Sequence[Any]) -> list[TableVerdict]:
+        return [judge_rule(item, program, evidence) for item in items]
+
+    return Tables(all_of(version.rules), all_of(version.scope_rules), all_of(version.caps))
 
 
-def _union(spans: Iterable[list[str]]) -> list[str]:
-    return sorted({period for span in spans for period in span})
-
-
-def _release(deployment: Deployment, ledger: Ledger, period: str, release: str | None) -> dict[str, Any]:
-    """Which release to explain, and where it stands: id, catalog, times, cut-off, hashes."""
-    catalog = current_catalog(deployment)
-    known = {entry.payload["release"]: entry for entry in ledger.entries("release")}
-    if release is None:
-        if catalog is None:
-            raise BadInput("nothing is released yet", "--period", f"run `tierhouse run --periods {period}` first")
-        release = catalog["periods"].get(period)
-        if release is None:
-            raise BadInput(
-                f"{period} is not released; released are {', '.join(sorted(catalog['periods'])) or 'none'}",
-                "--period",
-                f"choose one of these, or run `tierhouse run --periods {period}`",
-            )
-    if release not in known:
-        raise BadInput(f"there is no release {release!r}", "--release", "see `tierhouse releases`")
-    entry = known[release]
-    if entry.payload["period"] != period:
-        raise BadInput(f"release {release} is of {entry.payload['period']}", "--release", f"write --period {entry.payload['period']}")
-    manifest_file = deployment.releases / release / "manifest.json"
-    try:
-        manifest = json.loads(manifest_file.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as err:
-        raise Failed(f"the manifest cannot be read: {err}", str(manifest_file), "restore the release folder from a backup") from err
-    return {
-        "release": release,
-        "catalog": catalog["catalog"] if catalog else None,
-        "is_visible": bool(catalog and catalog["periods"].get(period) == release),
-        "released_at": entry.at,
-        "ledger_seq": entry.seq,
-        "cutoff_seq": manifest["cutoff_seq"],
-        "manifest_hash": entry.payload.get("manifest_hash"),
-        "policy_hash": manifest["policy_hash"],
-        "code_version": manifest["code_version"],
-        "run_id": manifest["run_id"],
-    }
-
-
-def _decision(deployment: Deployment, folder: Path, customer_id: str, program_id: str, period: str) -> dict[str, Any]:
-    """The released row, by column."""
-    file = folder / "fct_decisions.parquet"
-    if not file.exists():
-        raise Failed("the released decisions are gone", str(file), "restore the release folder from a backup")
-    con = duckdb.connect()
-    try:
-        rows = con.execute(
-            "select * from read_parquet(?) where subject_id = ? and program_id = ? and period = ?",
-            [str(file), customer_id, program_id, period],
-        )
-        names = [column[0] for column in rows.description or []]
-        found = rows.fetchone()
-        if found:
-            return dict(zip(names, found, strict=True))
-        others = _periods_with(con, deployment, customer_id, program_id)
-    except duckdb.Error as err:
-        raise Failed(
-            f"the released decisions cannot be read: {str(err).splitlines()[0]}", str(folder), "restore the release folder from a backup"
-        ) from err
-    finally:
-        con.close()
-    if others:
-        raise BadInput(
-            f"customer {customer_id!r} has no decision in {program_id} for {period}; there is one for {', '.join(others)}",
-            "CUSTOMER",
-            "choose one of these periods; a customer is graded in months with a day of service",
-        )
-    raise BadInput(
-        f"there is no customer {customer_id!r} in any release", "CUSTOMER", f"check the id: it is customer_id in {file.name} of the release"
-    )
-
-
-def _periods_with(con: duckdb.DuckDBPyConnection, deployment: Deployment, customer_id: str, program_id: str) -> list[str]:
-    catalog = current_catalog(deployment) or {"periods": {}}
-    files = [str(deployment.releases / release / "fct_decisions.parquet") for release in catalog["periods"].values()]
-    rows = con.execute(
-        "select distinct period from read_parquet(?) where subject_id = ? and program_id = ? order by 1", [files, customer_id, program_id]
-    ).fetchall()
-    return [row[0] for row in rows]
-
-
-def read_evidence(decision: dict[str, Any]) -> dict[str, Any]:
-    """The values that the decision rests on; every number a Decimal."""
-    return dict(json.loads(decision["evidence"] or "{}", parse_float=Decimal, parse_int=Decimal))
-
-
-def _recorded_metrics(version: Version | None, evidence: dict[str, Any]) -> list[tuple[Metric, Decimal | None]]:
-    """The metrics that the program's conditions rest on, with the values that the decision recorded."""
-    found: dict[str, tuple[Metric, Decimal | None]] = {}
-    for attribute in version.attributes if version else ():
-        if attribute.kind == "metric":
-            pairs = [(attribute.metric, attribute.attribute_id)]
-        else:
-            pairs = [(metric, metric.metric_id) for metric in (attribute.metric, attribute.months) if metric]
-        for metric, key in pairs:
-            if metric and key in evidence:
-                found[metric.metric_id] = (metric, None if evidence[key] is None else Decimal(evidence[key]))
-    return list(found.values())
-
-
-def _same_rule(program: Program, rules: list[RuleVerdict], decision: dict[str, Any], release: str) -> None:
-    if decision["status"] != "decided":
+def _same_outcome(
+    program: Program, version: Version | None, tables: Tables, evidence: Evidence, decision: dict[str, Any], where: str
+) -> None:
+    """Scope, matched rule, cap and what is missing, each as the policy gives them from the evidence."""
+    if version is None:
+        if decision["status"] == "decided":
+            raise _mismatch("the decision rests on no values", where)
         return
-    match = matching(rules, program)
-    if (match.rule.rule_id if match else None) != decision["matched_rule_id"]:
+    outside = next((v.item_id for v in tables.scope if v.holds), None)
+    recorded = decision["status_reason"] if decision["status"] == "out_of_scope" else None
+    own = {v.item_id for v in tables.scope}
+    if outside != recorded and (outside is not None or recorded in own):
+        raise _mismatch(f"the policy gives scope rule {outside or 'none'}, the decision holds {recorded or 'none'}", where)
+    if decision["status"] == "out_of_scope":
+        return
+    refused = refused_by(version, evidence)
+    match = None if refused else matching(tables.rules, program)
+    if (match.item_id if match else None) != decision["matched_rule_id"]:
+        raise _mismatch(
+            f"the policy gives rule {match.item_id if match else 'none'}, the decision holds {decision['matched_rule_id']}", where
+        )
+    if match is None:
+        holding = [v.item_id for v in tables.rules if v.holds]
+        reason = f"needs {refused}" if refused else SEVERAL_HOLD if holding else NONE_HOLDS
+        if decision["status_reason"] != reason:
+            raise _mismatch(f"the policy gives no level ({reason}), the decision says {decision['status_reason']}", where)
+        return
+    _same_score(version, evidence, decision, where)
+    cap = lowest_cap(tables.caps, program)
+    rank = program.level(str(cap.level_id)).rank if cap else None
+    if "cap_level_rank" in decision and decision["cap_level_rank"] != rank:
+        raise _mismatch(f"the policy gives a cap of rank {rank}, the decision holds {decision['cap_level_rank']}", where)
+    _same_gap(program, tables, match, decision, where)
+
+
+def _same_score(version: Version, evidence: Evidence, decision: dict[str, Any], where: str) -> None:
+    scores = [r for a in version.attributes for r in evidence.read(a).walk() if r.attribute.kind == "score"]
+    if scores and decision.get("score") is not None and Decimal(decision["score"]) != scores[0].value:
+        raise _mismatch(f"the evidence gives a score of {scores[0].value}, the decision holds {decision['score']}", where)
+
+
+def _same_gap(program: Program, tables: Tables, match: TableVerdict, decision: dict[str, Any], where: str) -> None:
+    """What is missing to the next level is what one of its rules asks for."""
+    missing, attribute = decision["missing_amount"], decision["missing_attribute"]
+    if missing is None:
+        return
+    higher = [level for level in program.levels if level.rank > program.level(str(match.level_id)).rank]
+    asked = [c.missing for v in tables.rules if higher and v.level_id == higher[0].level_id for c in v.conditions
+             if c.condition.attribute.attribute_id == attribute and c.missing is not None]  # fmt: skip
+    if Decimal(missing) not in [amount.quantize(Decimal("0.0001"), ROUND_HALF_UP) for amount in asked]:
+        shown = " or ".join(f"{amount:f}" for amount in asked) or "nothing"
+        raise _mismatch(f"the policy asks for {shown} more of {attribute}, the decision says {missing}", where)
+
+
+def _same_values(
+    traced: Traced,
+    columns: list[ColumnTrace],
+    read: list[Reading],
+    nominations: list[NominationRow],
+    applications: list[ApplicationStep],
+    program: Program,
+    period: str,
+    where: str,
+) -> None:
+    """Every value of the evidence that comes from landed rows, as these rows give it."""
+    pairs: list[tuple[str, Any, Any]] = [(w.metric.metric_id, w.traced, w.value) for w in traced.windows if not w.agrees]
+    pairs += [(c.attribute.attribute_id, c.again, c.value) for c in columns if not c.agrees]
+    for reading in read:
+        again = reading.value
+        if reading.attribute.kind == "nomination":
+            again = highest_nominated(nominations, program, period)
+        elif reading.attribute.kind == "application":
+            _, again = application_state(applications, period)
+        if again != reading.value:
+            pairs.append((reading.attribute.attribute_id, again, reading.value))
+    for name, again, recorded in pairs:
         raise Mismatch(
-            f"the policy gives rule {match.rule.rule_id if match else 'none'}, the decision holds {decision['matched_rule_id']}",
-            f"{release}, customer {decision['subject_id']}",
-            "the release was changed, or there is a defect: run `tierhouse ledger verify` and report it",
+            f"the landed rows give {name} = {again}, the decision holds {recorded}",
+            where,
+            "the landing or the release was changed, or there is a defect: run `tierhouse ledger verify` and report it",
         )
 
 
-def _window(
-    metric: Metric, periods: list[str], value: Any, bills: list[BillRow], points: list[PointsRow], spend: tuple[str, ...]
-) -> Window:
-    """Add up the landed rows of a metric. Months in service come from customers and numbers, not from rows with amounts: not traced."""
-    measure = metric.measure
-    if metric.is_service:
-        return Window(metric, periods, value, None, [])
-    # A month is active when its spend is above zero.
-    wanted = spend if measure.measure_id == "is_active" else measure.filter_values
-    kinds: list[tuple[str, str, Decimal]] = (
-        [(b.period, b.charge_type, b.amount) for b in bills]
-        if measure.entity == "bill_lines"
-        else [(p.period, p.points_type, Decimal(p.points)) for p in points]
-    )
-    amounts: dict[str, Decimal] = dict.fromkeys(periods, Decimal(0))
-    rows: Counter[str] = Counter()
-    for period, kind, found in kinds:
-        if period in amounts and (not wanted or kind in wanted):
-            amounts[period] += Decimal(1) if measure.aggregation == "count" else found
-            rows[period] += 1
-    months = Decimal(sum(1 for found in amounts.values() if found > 0))
-    traced = months if metric.aggregation == "months" else sum(amounts.values(), Decimal(0))
-    return Window(metric, periods, value, traced, [(period, found, rows[period]) for period, found in amounts.items()])
+def _mismatch(what: str, where: str) -> Mismatch:
+    return Mismatch(what, where, "the release was changed, or there is a defect: run `tierhouse ledger verify` and report it")
 
 
 def _level(program: Program, level_id: str | None) -> dict[str, Any] | None:
@@ -358,14 +322,11 @@ def _version(version: Version | None) -> dict[str, str | None] | None:
     }
 
 
+def _without_values(row: dict[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in row.items() if name != "values"}
+
+
 def _plain(value: Any) -> Any:
-    return f"{value:f}" if isinstance(value, Decimal) else value
-
-
-def _deliveries(ledger: Ledger, release: str) -> list[dict[str, Any]]:
-    """Deliveries whose rows came from this release."""
-    return [
-        {key: entry.payload[key] for key in ("channel", "catalog", "as_of_period", "path", "sha256")} | {"at": entry.at}
-        for entry in ledger.entries("delivery")
-        if entry.payload["release"] == release
-    ]
+    if isinstance(value, Decimal):
+        return f"{value:f}"
+    return value.isoformat() if isinstance(value, date) else value

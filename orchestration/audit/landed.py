@@ -5,6 +5,7 @@ Read from the landing alone, not from the warehouse: an explanation compares its
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from datetime import date, datetime
 from decimal import Decimal
@@ -19,13 +20,17 @@ from orchestration.errors import Failed
 from orchestration.ingest.parts import landed_parts, superseded_files
 from orchestration.ledger import Ledger
 from orchestration.periods import add_months, first_day
+from orchestration.policy.attributes import contract_columns
 
 _FOREVER = date(9999, 12, 31)
 
 
 @dataclass(frozen=True)
 class BillRow:
-    """One bill line. ``row`` is the line of the drop as a text editor shows it; ``amount`` is net, in the deployment's currency."""
+    """One bill line. ``row`` is the line of the drop as a text editor shows it; ``amount`` is net, in the deployment's currency.
+
+    ``customer_id``: whose it is, named or by the number; ``values``: other columns that a measure asks for.
+    """
 
     source: str
     file: str
@@ -36,6 +41,9 @@ class BillRow:
     charge_type: str
     amount: Decimal
     is_credit_note: bool
+    customer_id: str
+    cost: Decimal | None
+    values: dict[str, Any]
 
 
 @dataclass(frozen=True)
@@ -48,6 +56,7 @@ class PointsRow:
     period: str
     points_type: str
     points: int
+    customer_id: str
 
 
 @dataclass(frozen=True)
@@ -63,18 +72,43 @@ class NominationRow:
     reason: str
     requester_id: str
     approver_id: str | None
+    approved_date: date | None
     start_date: date
     end_date: date
 
     def standing(self, period: str) -> str:
         """Whether it counts in ``period``: ``counts``, or the first reason why not."""
-        if self.kind != "nominate":
-            return "other_kind"
-        if self.approver_id is None:
+        if self.approver_id is None or self.approved_date is None:
             return "not_approved"
         if self.approver_id == self.requester_id:
             return "self_approved"
+        if self.approved_date > last_day(period):
+            return "approved_later"
         return "counts" if self.start_date <= last_day(period) and self.end_date >= first_day(period) else "not_in_force"
+
+
+@dataclass(frozen=True)
+class ApplicationStep:
+    """One dated step of an application."""
+
+    source: str
+    file: str
+    row: int
+    application_id: str
+    step: str
+    step_date: date
+    decided_by: str | None
+    outcome: str | None
+
+
+@dataclass(frozen=True)
+class EntityRow:
+    """A row of any other entity; ``values`` by column, personal columns are not landed."""
+
+    source: str
+    file: str
+    row: int
+    values: dict[str, Any]
 
 
 @dataclass(frozen=True)
@@ -150,13 +184,14 @@ class Landing:
     def _file(self, file_id: str) -> str:
         return self._files.get(file_id, file_id)
 
-    def _holdings(self, customer_id: str) -> dict[str, list[Holding]]:
-        """For each number that the customer ever held: all its holders, in order."""
+    def _holdings(self, customers: list[str]) -> dict[str, list[Holding]]:
+        """For each number that one of the customers ever held: all its holders, in order."""
         rows = self._rows(
             "lines",
             "l.line_id, l.customer_id, l.start_date, l.end_date",
-            "l.line_id in (select o.line_id from read_parquet($parts, union_by_name = true, hive_partitioning = false) o where o.customer_id = $customer)",
-            {"customer": customer_id},
+            "l.line_id in (select o.line_id from read_parquet($parts, union_by_name = true, hive_partitioning = false) o "
+            "where list_contains($customers, o.customer_id))",
+            {"customers": customers},
         )
         by_line: dict[str, list[tuple[date, date, str]]] = {}
         for _, _, _, line_id, holder, start, end in rows:
@@ -171,49 +206,84 @@ class Landing:
             ]
         return found
 
-    def bills(self, customer_id: str, periods: list[str]) -> list[BillRow]:
-        """Bill lines of the customer in the periods: those that name the customer, and those of a number while the customer held it."""
-        holdings = self._holdings(customer_id)
+    def bills(self, customers: list[str], periods: list[str], columns: Iterable[str] = ()) -> list[BillRow]:
+        """Bill lines of the customers in the periods: those that name one, and those of a number while one of them held it."""
+        if not periods or not customers:
+            return []
+        holdings = self._holdings(customers)
+        more = sorted(set(columns))
         rows = self._rows(
             "bill_lines",
-            "l.document_id, l.line_id, l.customer_id, l.bill_period, l.billed_at, l.charge_type, l.net_amount, coalesce(l.is_credit_note, false)",
-            "(l.customer_id = $customer or (l.customer_id is null and list_contains($lines, l.line_id))) and list_contains($periods, l.bill_period)",
-            {"customer": customer_id, "lines": list(holdings), "periods": periods},
+            "l.document_id, l.line_id, l.customer_id, l.bill_period, l.billed_at, l.charge_type, l.net_amount, "
+            "coalesce(l.is_credit_note, false), l.cost_amount" + "".join(f", l.{name}" for name in more),
+            "(list_contains($customers, l.customer_id) or (l.customer_id is null and list_contains($lines, l.line_id))) "
+            "and list_contains($periods, l.bill_period)",
+            {"customers": customers, "lines": list(holdings), "periods": periods},
             set(periods),
         )
-        return sorted(
-            (
-                BillRow(source, self._file(file_id), row, document, line_id, period, charge_type, amount, credit)
-                for source, file_id, row, document, line_id, named, period, billed_at, charge_type, amount, credit in rows
-                if named is not None or holder_of_bill(holdings[line_id], period, billed_at, self._deployment.zone) == customer_id
-            ),
-            key=lambda bill: (bill.period, bill.source, bill.file, bill.row),
-        )
+        wanted = set(customers)
+        found = []
+        for source, file_id, row, document, line_id, named, period, billed_at, charge_type, amount, credit, cost, *values in rows:
+            holder = named if named is not None else holder_of_bill(holdings[line_id], period, billed_at, self._deployment.zone)
+            if holder in wanted:
+                place = (source, self._file(file_id), row)
+                others = dict(zip(more, values, strict=True))
+                found.append(BillRow(*place, document, line_id, period, charge_type, amount, credit, holder, cost, others))
+        return sorted(found, key=lambda bill: (bill.period, bill.source, bill.file, bill.row))
 
-    def points(self, customer_id: str, periods: list[str]) -> list[PointsRow]:
-        """Points of the customer in the periods, every kind."""
+    def points(self, customers: list[str], periods: list[str]) -> list[PointsRow]:
+        """Points of the customers in the periods, every kind."""
+        if not periods or not customers:
+            return []
         rows = self._rows(
             "points",
-            "l.period, l.points_type, l.points",
-            "l.customer_id = $customer and list_contains($periods, l.period)",
-            {"customer": customer_id, "periods": periods},
+            "l.period, l.points_type, l.points, l.customer_id",
+            "list_contains($customers, l.customer_id) and list_contains($periods, l.period)",
+            {"customers": customers, "periods": periods},
             set(periods),
         )
         return sorted(
-            (PointsRow(source, self._file(file_id), row, period, kind, points) for source, file_id, row, period, kind, points in rows),
+            (PointsRow(source, self._file(file_id), *rest) for source, file_id, *rest in rows),
             key=lambda p: (p.period, p.source, p.file, p.row),
         )
+
+    def entity_rows(self, entity: str, key: str, subject_id: str) -> list[EntityRow]:
+        """Every effective row of an entity about one subject, ordered by source, file id and row as the warehouse orders equals."""
+        columns = [name for name, body in contract_columns(entity).items() if not body.get("personal")]
+        listed = ", ".join(f"l.{name}" for name in columns)
+        rows = self._rows(entity, listed, f"l.{key} = $subject", {"subject": subject_id})
+        return [
+            EntityRow(source, self._file(file_id), row, dict(zip(columns, values, strict=True)))
+            for source, file_id, row, *values in sorted(rows, key=lambda r: r[:3])
+        ]
+
+    def local_day(self, at: datetime | date) -> date:
+        """The deployment's day of a UTC timestamp; a date as it is."""
+        return local_day(at, self._deployment.zone) if isinstance(at, datetime) else at
+
+    def applications(self, subject_id: str, program_id: str) -> list[ApplicationStep]:
+        """Steps of the subject's applications in the program, in order."""
+        rows = self._rows(
+            "applications",
+            "l.application_id, l.step, l.step_date, l.decided_by, l.outcome",
+            "l.subject_id = $subject and l.program_id = $program",
+            {"subject": subject_id, "program": program_id},
+        )
+        steps = (ApplicationStep(source, self._file(file_id), *rest) for source, file_id, *rest in rows)
+        order = ["application", "review", "decision", "notification"]
+        return sorted(steps, key=lambda s: (s.application_id, s.step_date, order.index(s.step)))
 
     def nominations(self, subject_id: str, program_id: str) -> list[NominationRow]:
         """Nominations and overrides of the subject in the program, whether or not they count."""
         rows = self._rows(
             "nominations",
-            "l.nomination_id, l.kind, l.level_id, l.reason, l.requester_id, l.approver_id, l.start_date, l.end_date",
+            "l.nomination_id, l.kind, l.level_id, l.reason, l.requester_id, l.approver_id, l.approved_date, l.start_date, l.end_date",
             "l.subject_id = $subject and l.program_id = $program",
             {"subject": subject_id, "program": program_id},
         )
         return sorted(
-            (NominationRow(source, self._file(file_id), row, *rest) for source, file_id, row, *rest in rows), key=lambda n: n.start_date
+            (NominationRow(source, self._file(file_id), row, *rest) for source, file_id, row, *rest in rows),
+            key=lambda n: (n.start_date, n.nomination_id),
         )
 
 
@@ -231,12 +301,21 @@ def holder_of_bill(holdings: list[Holding], period: str, billed_at: datetime | N
         return holders[0].customer_id
     if not holders or billed_at is None:
         return None
-    day = billed_at.replace(tzinfo=ZoneInfo("UTC")).astimezone(zone).date()
+    day = local_day(billed_at, zone)
     if not start <= day <= end:
         return None
     return next((h.customer_id for h in holders if h.start <= day <= h.end), None)
 
 
-def as_dict(row: BillRow | PointsRow | NominationRow) -> dict[str, Any]:
+def local_day(at: datetime, zone: ZoneInfo) -> date:
+    """The day of a UTC timestamp (naive) in a time zone."""
+    return at.replace(tzinfo=ZoneInfo("UTC")).astimezone(zone).date()
+
+
+def as_dict(row: BillRow | PointsRow | NominationRow | ApplicationStep | EntityRow) -> dict[str, Any]:
     """A row for JSON; amounts and dates as text."""
-    return {k: str(v) if isinstance(v, Decimal | date) else v for k, v in asdict(row).items()}
+    return {k: {name: _plain(value) for name, value in v.items()} if isinstance(v, dict) else _plain(v) for k, v in asdict(row).items()}
+
+
+def _plain(value: Any) -> Any:
+    return str(value) if isinstance(value, Decimal | date) else value

@@ -1,58 +1,59 @@
 """Whether a condition holds for the values that a decision recorded, and by how much it fails.
 
-Plain Python and Decimal on the decision's evidence, not the compiled SQL. What it finds is compared with the rule that the
-warehouse matched: an explanation that would tell another story than the decision is an error, not a text.
+What is found here is compared with what the warehouse decided: an explanation that would tell another story than the decision is
+an error, not a text.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import date
 from decimal import Decimal
 from typing import Any
 
-from orchestration.errors import Failed
-from orchestration.policy.model import Attribute, Condition, Program, Rule, Value, text_of
+from orchestration.audit.numbers import Number
+from orchestration.audit.readings import Evidence, Reading
+from orchestration.policy.model import RANKED, Cap, Condition, Program, Rule, ScopeRule, Value, Version, text_of
+from orchestration.policy.reader import Row
+
+# No amount of one's own mends a rank: others move too.
+_NOT_RAISED = RANKED | {"band"}
 
 
 @dataclass(frozen=True)
 class Verdict:
-    """A condition with what was found. For an average ``found`` is the sum, ``months`` its divisor, ``bar`` the bar times the months."""
+    """A condition with what was found. ``bars``: what the number's left side is compared with, bar × denominator; ``missing``: how much
+    more of the number (of a quotient: of its numerator) the lower bound asks for, where that would help."""
 
     condition: Condition
     holds: bool
-    found: Value | None
-    months: int | None = None
-    bar: Decimal | None = None
+    reading: Reading
+    bars: tuple[Decimal, ...] = ()
     missing: Decimal | None = None
 
     def as_json(self) -> dict[str, Any]:
         """Numbers as text, so that no digit is lost."""
-        attribute = self.condition.attribute
+        number = self.reading.number
         return {
-            "attribute": attribute.attribute_id,
-            "name_en": attribute.row["name_en"],
-            "name_zh": attribute.row["name_zh"],
-            "unit": attribute.unit,
+            "attribute": self.condition.attribute.attribute_id,
             "condition": self.condition.shown,
             "holds": self.holds,
-            "found": None if self.found is None else text_of(self.found),
-            **(
-                {"months_in_service": self.months, "compared_with": None if self.bar is None else text_of(self.bar)}
-                if attribute.months
-                else {}
-            ),
+            "found": self.reading.as_json(),
+            "left_side": None if number is None or not self.bars else text_of(number.left),
+            "compared_with": [text_of(bar) for bar in self.bars],
             "missing": None if self.missing is None else text_of(self.missing),
         }
 
 
 @dataclass(frozen=True)
-class RuleVerdict:
-    """A rule with the verdict on each condition; it holds when all do."""
+class TableVerdict:
+    """A rule, scope rule or cap with the verdict on each condition; it holds when all do. ``level_id``: that it gives or caps at."""
 
-    rule: Rule
+    item_id: str
+    level_id: str | None
+    row: Row
     conditions: tuple[Verdict, ...]
+    order: int = 0
 
     @property
     def holds(self) -> bool:
@@ -60,75 +61,64 @@ class RuleVerdict:
         return all(verdict.holds for verdict in self.conditions)
 
     def as_json(self) -> dict[str, Any]:
-        """Shape of an item of ``rules``."""
+        """Shape of an item of ``rules``, ``scope_rules`` and ``caps``."""
         return {
-            "rule_id": self.rule.rule_id,
-            "order": self.rule.order,
-            "level_id": self.rule.level_id,
-            "description_en": self.rule.row["description_en"],
-            "description_zh": self.rule.row["description_zh"],
+            "id": self.item_id,
+            "level_id": self.level_id,
+            "description_en": self.row["description_en"],
+            "description_zh": self.row["description_zh"],
             "holds": self.holds,
             "conditions": [verdict.as_json() for verdict in self.conditions],
         }
 
 
-def judge_rule(rule: Rule, program: Program, evidence: Mapping[str, Any]) -> RuleVerdict:
-    """Judge every condition of a rule, also those after the first that fails."""
-    return RuleVerdict(rule, tuple(judge(condition, program, evidence) for condition in rule.conditions))
+def judge_rule(rule: Rule | ScopeRule | Cap, program: Program, evidence: Evidence) -> TableVerdict:
+    """Judge every condition, also those after the first that fails."""
+    verdicts = tuple(judge(condition, program, evidence) for condition in rule.conditions)
+    if isinstance(rule, Cap):
+        return TableVerdict(rule.cap_id, rule.level_id, rule.row, verdicts)
+    if isinstance(rule, ScopeRule):
+        return TableVerdict(rule.rule_id, None, rule.row, verdicts)
+    return TableVerdict(rule.rule_id, rule.level_id, rule.row, verdicts, rule.order)
 
 
-def judge(condition: Condition, program: Program, evidence: Mapping[str, Any]) -> Verdict:
-    """Judge one condition. A comparison with null is false; an average compares its sum with bar × months in service."""
-    attribute = condition.attribute
-    if attribute.kind != "average":
-        found = _recorded(evidence, attribute, attribute.attribute_id)
-        holds = compare(condition, found, condition.values, program)
-        return Verdict(condition, holds, found, missing=None if holds else _missing(condition, found, condition.values))
-    if attribute.metric is None or attribute.months is None:
-        raise Failed(
-            f"{attribute.attribute_id} is an average without a metric", remedy="report it: the policy should not have been accepted"
-        )
-    total = _recorded(evidence, attribute, attribute.metric.metric_id)
-    months = int(_recorded(evidence, attribute, attribute.months.metric_id) or 0)  # type: ignore[arg-type]
-    average_of = total if months else None
-    bars = [value * months for value in condition.values if isinstance(value, Decimal)]
-    holds = compare(condition, average_of, bars, program)
-    return Verdict(
-        condition, holds, average_of, months, bars[0] if len(bars) == 1 else None, None if holds else _missing(condition, average_of, bars)
-    )
+def judge(condition: Condition, program: Program, evidence: Evidence) -> Verdict:
+    """Judge one condition. A comparison with null is false; quotients are compared as products."""
+    reading = evidence.read(condition.attribute)
+    if condition.attribute.kind == "band" or reading.number is None:
+        return Verdict(condition, _compare(condition, reading.value, program), reading)
+    number = reading.number
+    values = [Decimal(value) for value in condition.values if isinstance(value, int | Decimal)]
+    holds = _compare_number(condition.operator, number, values)
+    missing = None
+    if not holds and condition.attribute.kind not in _NOT_RAISED:
+        missing = _missing(condition, number, values)
+    return Verdict(condition, holds, reading, tuple(number.bar(value) for value in values), missing)
 
 
-def _recorded(evidence: Mapping[str, Any], attribute: Attribute, key: str) -> Value | None:
-    """The value that the decision recorded, typed as the attribute is."""
-    if key not in evidence:
-        raise Failed(
-            f"the decision's evidence lacks {key}",
-            attribute.attribute_id,
-            "report it: a released decision must carry every value it rests on",
-        )
-    value: Any = evidence[key]
-    if value is None:
-        return None
-    if attribute.type in ("decimal", "integer"):
-        return Decimal(value)
-    if attribute.type == "date":
-        return date.fromisoformat(value)
-    return bool(value) if attribute.type == "boolean" else str(value)
+def _compare_number(operator: str, number: Number, values: Sequence[Decimal]) -> bool:
+    if operator in ("is null", "is not null"):
+        return operator == "is not null"
+    places = [number.compare(value) for value in values]
+    if operator in ("in", "not in"):
+        return (0 in places) == (operator == "in")
+    if operator == "in range":
+        return places[0] >= 0 and places[1] < 0
+    at = places[0]
+    return {"=": at == 0, "!=": at != 0, "<": at < 0, "<=": at <= 0, ">": at > 0, ">=": at >= 0}[operator]
 
 
-def compare(condition: Condition, found: Value | None, values: Sequence[Value], program: Program) -> bool:
-    """Whether the comparison is true for ``found``. Null is equal to nothing; only ``is null`` and a list with null admit it."""
-    operator = condition.operator
+def _compare(condition: Condition, found: Value | None, program: Program) -> bool:
+    """Null is equal to nothing; only ``is null`` and a list with null admit it."""
+    operator, values = condition.operator, condition.values
     if operator == "is null":
         return found is None
     if found is None:
         return operator == "in" and condition.with_null
     if operator == "is not null":
         return True
-    if operator == "in":
-        return found in values
-    if operator == "not in":
-        return found not in values
+    if operator in ("in", "not in"):
+        return (found in values) == (operator == "in")
     if operator in ("=", "!="):
         return (found == values[0]) == (operator == "=")
 
@@ -141,18 +131,36 @@ def compare(condition: Condition, found: Value | None, values: Sequence[Value], 
     return bool({"<": at < bars[0], "<=": at <= bars[0], ">": at > bars[0], ">=": at >= bars[0]}[operator])
 
 
-def _missing(condition: Condition, found: Value | None, values: Sequence[Value]) -> Decimal | None:
-    """How much more is needed for ``found`` to reach the bar; None where more would not help."""
-    if condition.operator not in (">=", ">", "in range") or not isinstance(found, Decimal) or not isinstance(values[0], int | Decimal):
+def _missing(condition: Condition, number: Number, values: Sequence[Decimal]) -> Decimal | None:
+    """How much more is needed to reach the lower bound; None where more would not help."""
+    if condition.operator not in (">=", ">", "in range") or number.compare(values[0]) > 0:
         return None
-    return values[0] - found if found <= values[0] else None
+    short = number.short_of(values[0])
+    if condition.operator == ">":
+        return short + (1 if condition.attribute.type == "integer" else Decimal("0.0001"))
+    return short if short > 0 else None
 
 
-def matching(verdicts: Sequence[RuleVerdict], program: Program) -> RuleVerdict | None:
+def matching(verdicts: Sequence[TableVerdict], program: Program) -> TableVerdict | None:
     """The rule that decides: the first that holds, or under *priority* the one with the highest level; None where none or too many hold."""
     holding = [verdict for verdict in verdicts if verdict.holds]
     if not holding or (program.hit_policy == "unique" and len(holding) > 1):
         return None
     if program.hit_policy == "priority":
-        return max(holding, key=lambda v: (program.level(v.rule.level_id).rank, -v.rule.order))
-    return min(holding, key=lambda v: v.rule.order)
+        return max(holding, key=lambda v: (program.level(str(v.level_id)).rank, -v.order))
+    return min(holding, key=lambda v: v.order)
+
+
+def lowest_cap(verdicts: Sequence[TableVerdict], program: Program) -> TableVerdict | None:
+    """The cap in force with the lowest level."""
+    holding = [verdict for verdict in verdicts if verdict.holds]
+    return min(holding, key=lambda v: program.level(str(v.level_id)).rank, default=None)
+
+
+def refused_by(version: Version, evidence: Evidence) -> str | None:
+    """The number without which the subject is not evaluated, of the first dimension that refuses and lacks it."""
+    for reading in (r for a in version.attributes for r in evidence.read(a).walk()):
+        for part in reading.dimensions:
+            if part.dimension.missing == "refuse" and part.scaled is None:
+                return part.dimension.attribute.attribute_id
+    return None

@@ -23,32 +23,32 @@ PLAIN_NUMBER = r"^[+\-]?[0-9][0-9 ().\-]*$"
 
 
 def make_subjects(con: duckdb.DuckDBPyConnection, release: Path, program_id: str) -> dict[str, str]:
-    """Table ``subjects``: one row per customer of the program, with what sources and audiences may name; name → type."""
+    """View ``subjects``: one row per customer of the program, with what sources and audiences may name; name → type."""
     decisions = f"read_parquet({literal(str(release / 'fct_decisions.parquet'))})"
     con.execute(
-        f"""create or replace table decided as
+        f"""create or replace view decided as
         select subject_id as customer_id, period as as_of_period, level_id, level_rank, status, movement
         from {decisions} where program_id = {literal(program_id)} and subject_type = 'customer'"""
     )
     levels = f"read_parquet({literal(str(release / 'dim_levels.parquet'))})"
     con.execute(
-        f"""create or replace table named as
+        f"""create or replace view named as
         select level_id, name_en as level_name_en, name_zh as level_name_zh from {levels} where program_id = {literal(program_id)}"""
     )
     tags = f"read_parquet({literal(str(release / 'fct_customer_tags.parquet'))})"
     con.execute(
-        f"""create or replace table tagged as
+        f"""create or replace view tagged as
         select customer_id, list(distinct tag_id order by tag_id) as tag_ids from {tags} group by customer_id"""
     )
     customers = release / "dim_customers.parquet"
     extra = ""
     if customers.is_file():
-        con.execute(f"create or replace table attributes as select * from read_parquet({literal(str(customers))})")
+        con.execute(f"create or replace view attributes as select * from read_parquet({literal(str(customers))})")
         taken = {"customer_id", "as_of_period", "period", "level_id", "level_rank", "status", "movement"}
         names = [name for name, *_ in rows_of(con, "select column_name from (describe attributes)") if name not in taken]
         extra = "".join(f", attributes.{quoted(name)}" for name in names)
     con.execute(
-        f"""create or replace table subjects as
+        f"""create or replace view subjects as
         select
             decided.*,
             named.level_name_en,

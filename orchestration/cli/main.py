@@ -109,15 +109,22 @@ def demo_command(context: Context, customers: int, months: int, seed: int, last:
 
 
 @command(main, "explain")
-@click.argument("customer")
-@click.option("--program", default="six_star", show_default=True, help="Program id.")
+@click.argument("subject")
+@click.option("--program", default=None, help="Program id. Default: the first program that the deployment runs.")
 @click.option("--period", required=True, help="Period, e.g. 2026-06.")
+@click.option("--release", default=None, help="Release, e.g. 2026-06.r1. Default: the one that readers see.")
 @click.option("--lang", type=click.Choice(["en", "zh"]), default="en", show_default=True, help="Language of the text.")
-def explain_command(context: Context, customer: str, program: str, period: str, lang: Literal["en", "zh"]) -> None:
-    """Say why CUSTOMER has the level: bills, window values, the matched rule, and why not the level above."""
+def explain_command(
+    context: Context, subject: str, program: str | None, period: str, release: str | None, lang: Literal["en", "zh"]
+) -> None:
+    """Say why SUBJECT (the id of a customer, group, prospect, staff member or reception) has the level.
+
+    The matched rule with every value, why not the level above, the steps of the life cycle, and the landed rows behind it all.
+    Exit 4 if evidence, rules or landed rows give another result than was released.
+    """
     from orchestration.audit import explain, render
 
-    explanation = explain(context.deployment, context.ledger, customer, program, parse_period(period))
+    explanation = explain(context.deployment, context.ledger, subject, program, parse_period(period), release)
     context.result(explanation.as_json(), lambda: click.echo(render(explanation, lang)))
 
 
@@ -285,6 +292,30 @@ def policy_check_command(context: Context, boundaries: str | None) -> None:
         "boundary_files": [str(f) for f in written],
     }
     context.result(value, render, error)
+
+
+@command(main, "movements")
+@click.option("--program", default="six_star", show_default=True, help="Program id.")
+@click.option("--period", required=True, help="Released period, e.g. 2026-06.")
+@click.option("--cause", default=None, help="Only this cause, e.g. new_spend.")
+def movements_command(context: Context, program: str, period: str, cause: str | None) -> None:
+    """Count who changed level in a released period, by cause and direction; the counts add up to all changes."""
+    from orchestration.cli.movement import movements, print_movements
+
+    value = movements(context, program, parse_period(period), cause)
+    context.result(value, lambda: print_movements(context, value))
+
+
+@command(main, "paths")
+@click.option("--program", default="six_star", show_default=True, help="Program id.")
+@click.option("--period", required=True, help="Released period, e.g. 2026-06.")
+@click.option("--limit", default=20, show_default=True, help="Subjects to show of each list; 0 for all. JSON holds all.")
+def paths_command(context: Context, program: str, period: str, limit: int) -> None:
+    """List who is close to the next level at the present pace, and who is about to fall at the next review."""
+    from orchestration.cli.movement import paths, print_paths
+
+    value = paths(context, program, parse_period(period))
+    context.result(value, lambda: print_paths(value, context, limit))
 
 
 @command(main, "status")

@@ -7,7 +7,7 @@ column ``period``, all of them otherwise. No Great Expectations here: the releas
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -96,17 +96,29 @@ def canonical_hash(con: Connection, relation: str, columns: Mapping[str, str]) -
     on order, and counts a row that stands twice. DuckDB's own hash() may change between versions; this does not. It
     says that rows are equal; that nobody changed them is said by the files' SHA-256 in the manifest.
     """
-    business = business_columns(columns)
+    rows, *sums = rows_of(con, f"select count(*), {_canonical_sums('h')} from ({_canonical_rows(relation, columns)})")[0]
+    return int(rows), _canonical_digest(columns, rows, sums)
+
+
+def _canonical_rows(relation: str, columns: Mapping[str, str], *more: str) -> str:
+    """SELECT of the SHA-256 of each row as ``h``, and of further expressions."""
     parts = [
         f"coalesce(strlen({quoted(name)}) || ':' || {quoted(name)}, '~')"
         if columns[name] in ("VARCHAR", "JSON")
         else f"coalesce(cast({quoted(name)} as varchar), '~')"
-        for name in business
+        for name in business_columns(columns)
     ]
-    sums = ", ".join(f"sum(cast('0x' || h[{1 + i * _DIGITS}:{(i + 1) * _DIGITS}] as bigint))" for i in range(_PIECES))
-    row = rows_of(con, f"select count(*), {sums} from (select sha256(concat_ws('|', {', '.join(parts)})) as h from {relation})")[0]
-    digest = hashlib.sha256(canonical_json({"columns": business, "rows": row[0], "sums": [str(value) for value in row[1:]]}).encode())
-    return int(row[0]), digest.hexdigest()
+    text = f"sha256(concat_ws('|', {', '.join(parts)})) as h"
+    return f"select {', '.join([text, *more])} from {relation}"
+
+
+def _canonical_sums(text: str) -> str:
+    return ", ".join(f"sum(cast('0x' || {text}[{1 + i * _DIGITS}:{(i + 1) * _DIGITS}] as bigint))" for i in range(_PIECES))
+
+
+def _canonical_digest(columns: Mapping[str, str], rows: int, sums: Sequence[object]) -> str:
+    content = {"columns": business_columns(columns), "rows": rows, "sums": [str(value) for value in sums]}
+    return hashlib.sha256(canonical_json(content).encode()).hexdigest()
 
 
 def fingerprint(con: Connection, relation: str, columns: Mapping[str, str]) -> tuple[int, str]:
@@ -115,10 +127,27 @@ def fingerprint(con: Connection, relation: str, columns: Mapping[str, str]) -> t
     Made of DuckDB's own hash, which may differ between its versions: it ties a gate's verdict to the rows that are
     then released, minutes later, and is compared with nothing older. What is kept is :func:`canonical_hash`.
     """
+    first, second = _quick_hashes(columns)
+    rows, *sums = rows_of(con, f"select count(*), sum({first}), sum({second}) from {relation}")[0]
+    return int(rows), _quick_digest(columns, rows, sums)
+
+
+def _quick_hashes(columns: Mapping[str, str]) -> tuple[str, str]:
     business = ", ".join(quoted(name) for name in business_columns(columns))
-    rows, first, second = rows_of(con, f"select count(*), sum(hash({business})), sum(hash({business}, 1)) from {relation}")[0]
-    text = canonical_json([duckdb.__version__, dict(sorted(columns.items())), rows, str(first), str(second)])
-    return int(rows), hashlib.sha256(text.encode()).hexdigest()
+    return f"hash({business})", f"hash({business}, 1)"
+
+
+def _quick_digest(columns: Mapping[str, str], rows: int, sums: Sequence[object]) -> str:
+    text = canonical_json([duckdb.__version__, dict(sorted(columns.items())), rows, *(str(value) for value in sums)])
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def both_hashes(con: Connection, relation: str, columns: Mapping[str, str]) -> tuple[int, str, str]:
+    """Number of rows, :func:`canonical_hash` and :func:`fingerprint` of a relation that is read once."""
+    first, second = _quick_hashes(columns)
+    inner = _canonical_rows(relation, columns, f"{first} as q1", f"{second} as q2")
+    rows, *sums = rows_of(con, f"select count(*), {_canonical_sums('h')}, sum(q1), sum(q2) from ({inner})")[0]
+    return int(rows), _canonical_digest(columns, rows, sums[:_PIECES]), _quick_digest(columns, rows, sums[_PIECES:])
 
 
 def combined_hash(hashes: Mapping[str, str]) -> str:

@@ -345,9 +345,13 @@ def _dimensions(
             raise row.bad(
                 "dimension_id", f"{name!r} in {title} has no dimension {row['dimension_id']!r}", close_match(row["dimension_id"], known)
             )
-    return tuple(
+    found = tuple(
         _dimension(row, [s for s in score_rows if s["dimension_id"] == row["dimension_id"]], attribute, attributes) for row in rows
     )
+    if not attribute.may_be_null and all(d.missing == "leave_out" and d.attribute.may_be_null for d in found):
+        what = f"a subject may lack every dimension of {name!r} in {title}, all of which are left out then"
+        raise attribute.row.bad("may_be_null", what, "write true, or score a missing dimension (missing)")
+    return found
 
 
 def _dimension(row: Row, score_rows: list[Row], score: Attribute, attributes: Mapping[str, Attribute]) -> Dimension:

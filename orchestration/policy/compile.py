@@ -10,10 +10,12 @@ from collections.abc import Collection, Iterable
 from textwrap import indent
 
 from orchestration.policy import inputs, sql
+from orchestration.policy.features import feature_values
 from orchestration.policy.inputs import lacking
 from orchestration.policy.lists import order_values
 from orchestration.policy.model import NUMERIC, RANKED, Condition, Level, Metric, Policies, Program, Rule, Version
 from orchestration.policy.operands import AMOUNT, SCORE, all_attributes, operands
+from orchestration.policy.paces import present_paces
 from orchestration.policy.relations import customer_extras, is_month_metric, subject_relation
 from orchestration.policy.subjects import SUBJECT_TYPES
 from orchestration.policy.used import used_metrics
@@ -41,6 +43,9 @@ def compile_policies(
 
     BadInput if two versions of an enabled program hold for one period.
     """
+    # It asks the rule tables of this module.
+    from orchestration.policy.movement import movement_causes
+
     missing = frozenset(missing_entities)
     wanted = used_metrics(policies) if metrics is None else metrics
     counted = {m.measure.measure_id for m in wanted} | {"spend_amount"}
@@ -74,6 +79,9 @@ def compile_policies(
         "customer_extras": customer_extras(policies, missing),
         **{f"{kind}_subjects": subject_relation(policies, kind, missing) for kind in SUBJECT_TYPES if kind != "customer"},
         "decisions": _decisions(policies, periods, missing),
+        "movement_causes": movement_causes(policies, periods, missing),
+        "feature_values": feature_values(policies, missing),
+        "present_paces": present_paces(policies),
         "order_values": order_values(policies, missing),
     }
 

@@ -41,7 +41,7 @@ def in_force(version: Version, alias: str) -> str:
 def relation(program: Program, version: Version) -> str:
     """subject_id, period, event_date, out_reason (null: in scope), and one column per operand."""
     attributes = all_attributes(version.attributes)
-    return _ranked(attributes, _scoped(program, version, _rows(program, version, attributes)))
+    return _ranked(attributes, _scoped(program, version, operand_rows(program, version.attributes, in_force(version, "m"))))
 
 
 def subjects_of(program: Program) -> tuple[str, str]:
@@ -51,9 +51,11 @@ def subjects_of(program: Program) -> tuple[str, str]:
     return sql.SUBJECT_PLACEHOLDERS[program.subject_type], "subject_id"
 
 
-def _rows(program: Program, version: Version, attributes: list[Attribute]) -> str:
+def operand_rows(program: Program, of_attributes: Collection[Attribute], where: str) -> str:
+    """The program's subjects with the operands of attributes that are read, not computed. ``where``: which rows m."""
     relation_, key = subjects_of(program)
-    raw = [o for o in operands(version.attributes) if not o.is_computed]
+    attributes = all_attributes(of_attributes)
+    raw = [o for o in operands(of_attributes) if not o.is_computed]
     needs_extras = any(_from_extras(program, o) for o in raw)
     by_application = program.row["event_entity"] == "applications"
     event = "a.event_date" if by_application else ("cast(null as date)" if program.subject_type == "customer" else "m.event_date")
@@ -79,7 +81,7 @@ def _rows(program: Program, version: Version, attributes: list[Attribute]) -> st
             f"{'inner' if by_application else 'left'} join {sql.APPLICATIONS_PLACEHOLDER} as a",
             f"    on a.program_id = {sql.literal(program.program_id)} and a.subject_id = m.{key} and a.period = m.period{only}",
         ]
-    return "\n".join([*lines, f"where {in_force(version, 'm')}"])
+    return "\n".join([*lines, f"where {where}"])
 
 
 def _from_extras(program: Program, operand: Operand) -> bool:
@@ -149,10 +151,10 @@ def _over_population(attribute: Attribute) -> Iterator[str]:
             yield f"case when {value} > 0 then cast({with_equals} - {equals} as {TOTAL}) when {known} then {total} end as {name}__above_amount"
             yield f"{total} as {name}__total_amount"
     for dimension in attribute.dimensions:
-        yield f"{sql.from_millionths(_scaled(dimension))} as {dimension_column(attribute, dimension)}"
+        yield f"{sql.from_millionths(scaled(dimension))} as {dimension_column(attribute, dimension)}"
 
 
-def _scaled(dimension: Dimension) -> str:
+def scaled(dimension: Dimension) -> str:
     """A dimension's number from 0 to 100 in millionths, cut off; null where the number is missing."""
     value = sql.millionths(dimension.attribute, "p")
     inside = "p.period, p.out_reason is null"

@@ -102,7 +102,7 @@ def _there(subject: SubjectType, columns: list[str]) -> str:
         [
             f"select l.*, t.period, t.period_index, {sql.month_index('l.first_day')} as first_index,",
             f"    row_number() over (partition by l.{subject.key}, t.period_index order by l.{history} desc, l._source, l._file_id) as newest_first",
-            f"from (select *, min({history}) over (partition by {subject.key}) as first_day from landing.{subject.entity}) as l",
+            f"from (select *, min({history}) over (partition by {subject.key}) as first_day from {sql.rows_of(subject.entity)}) as l",
             f"inner join {TARGETS} as t on l.{history} <= t.last_day",
         ]
     )
@@ -146,7 +146,7 @@ def _newest(entity: str, key: str, name: str, columns: dict[str, str]) -> str:
             "from (",
             f"    select l.{key} as {name}, t.period, {listed},",
             f"        row_number() over (partition by l.{key}, t.period_index order by l.{history} desc, l._source, l._file_id) as newest_first",
-            f"    from landing.{sql.identifier(entity)} as l",
+            f"    from {sql.rows_of(entity)} as l",
             f"    inner join {TARGETS} as t on l.{history} <= t.last_day",
             ") as newest",
             "where newest_first = 1",
@@ -182,7 +182,7 @@ def _windows(entity: str, key: str, name: str, metrics: list[Metric]) -> str:
             indent(",\n".join(sql.window_metric(m) for m in metrics), "    "),
             "from (",
             indent(rows[0], "    "),
-            f"    from landing.{sql.identifier(entity)} as l",
+            f"    from {sql.rows_of(entity)} as l",
             ") as m",
             f"inner join {TARGETS} as t on m.period_index between t.period_index - {reach - 1} and t.period_index",
             f"group by m.{name}, t.period",
@@ -190,35 +190,44 @@ def _windows(entity: str, key: str, name: str, metrics: list[Metric]) -> str:
     )
 
 
+def member_months(months: str, columns: Iterable[str]) -> str:
+    """Months of the members of groups, each in the months of membership (any day of the month)."""
+    # A customer who is in a group twice at a time counts once.
+    members = "\n".join(
+        [
+            "select distinct g.group_id, k.customer_id, k.period_index",
+            f"from {sql.rows_of('group_members')} as g",
+            f"inner join (select distinct customer_id, period_index from {months}) as k on g.customer_id = k.customer_id",
+            f"    and k.period_index >= {sql.month_index('g.start_date')}",
+            f"    and (g.end_date is null or k.period_index <= {sql.month_index('g.end_date')})",
+        ]
+    )
+    return "\n".join(
+        [
+            f"select i.group_id as subject_id, c.period_index, {', '.join(f'c.{sql.identifier(name)}' for name in columns)}",
+            "from (",
+            indent(members, "    "),
+            ") as i",
+            f"inner join {months} as c on i.customer_id = c.customer_id and i.period_index = c.period_index",
+        ]
+    )
+
+
 def _group_months(metrics: list[Metric]) -> list[tuple[str, list[str]]]:
-    """Sums over the members of a group, each member in the months of membership (any day of the month)."""
+    """Sums over the members of a group."""
     found = []
     for entity, months in (("bill_lines", sql.MONTHS_PLACEHOLDER), ("points", sql.POINTS_MONTHS_PLACEHOLDER)):
         some = [m for m in metrics if m.measure.entity == entity]
         if not some:
             continue
-        measures = ", ".join(f"c.{name}" for name in {m.measure.measure_id: None for m in some})
+        measures = list({m.measure.measure_id: None for m in some})
         reach = max(reach_of(m.window) for m in some)
-        # A customer who is in a group twice at a time counts once.
-        members = "\n".join(
-            [
-                "select distinct g.group_id, k.customer_id, k.period_index",
-                "from landing.group_members as g",
-                f"inner join (select distinct customer_id, period_index from {months}) as k on g.customer_id = k.customer_id",
-                f"    and k.period_index >= {sql.month_index('g.start_date')}",
-                f"    and (g.end_date is null or k.period_index <= {sql.month_index('g.end_date')})",
-            ]
-        )
         text = "\n".join(
             [
                 "select m.subject_id, t.period,",
                 indent(",\n".join(sql.window_metric(m) for m in some), "    "),
                 "from (",
-                f"    select i.group_id as subject_id, c.period_index, {measures}",
-                "    from (",
-                indent(members, "        "),
-                "    ) as i",
-                f"    inner join {months} as c on i.customer_id = c.customer_id and i.period_index = c.period_index",
+                indent(member_months(months, measures), "    "),
                 ") as m",
                 f"inner join {TARGETS} as t on m.period_index between t.period_index - {reach - 1} and t.period_index",
                 "group by m.subject_id, t.period",

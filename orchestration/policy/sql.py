@@ -22,9 +22,11 @@ EXTRAS_PLACEHOLDER = "__EXTRAS__"
 APPLICATIONS_PLACEHOLDER = "__APPLICATIONS__"
 MONTHS_PLACEHOLDER = "__MONTHS__"
 POINTS_MONTHS_PLACEHOLDER = "__POINTS_MONTHS__"
+DECISIONS_PLACEHOLDER = "__DECISIONS__"
 SUBJECT_PLACEHOLDERS = {kind: f"__{kind.upper()}_SUBJECTS__" for kind in SUBJECT_TYPES if kind != "customer"}
 PLACEHOLDERS = (
     METRICS_PLACEHOLDER, NOMINATIONS_PLACEHOLDER, EXTRAS_PLACEHOLDER, APPLICATIONS_PLACEHOLDER, MONTHS_PLACEHOLDER, POINTS_MONTHS_PLACEHOLDER,
+    DECISIONS_PLACEHOLDER,
     *SUBJECT_PLACEHOLDERS.values(),
 )  # fmt: skip
 
@@ -58,8 +60,28 @@ def json_object(pairs: Sequence[tuple[str, str]]) -> str:
     return f"cast(json_object({inner}) as varchar)" if inner else "'{}'"
 
 
-def month_range(window: str, index: str) -> tuple[str, str]:
-    """First and last month index of a window that ends with month ``index``."""
+def json_texts(text: str, keys: Sequence[str]) -> str:
+    """The values of keys of a JSON object as a list of texts, null where a key is null or not there; read once for all keys."""
+    return f"json_extract_string({text}, [{', '.join(literal(f'$.{identifier(key)}') for key in keys)}])"
+
+
+def json_has(text: str, keys: Sequence[str]) -> str:
+    """Which keys a JSON object has, as a list of booleans."""
+    return f"json_exists({text}, [{', '.join(literal(f'$.{identifier(key)}') for key in keys)}])"
+
+
+def struct(pairs: Sequence[tuple[str, str]]) -> str:
+    """A value with named fields."""
+    return f"struct_pack({', '.join(f'{identifier(name)} := {expression}' for name, expression in pairs)})"
+
+
+def month_range(window: str, index: str, until: str | None = None) -> tuple[str, str]:
+    """First and last month index of a window that ends with month ``index``.
+
+    With ``until``: to the last month of the window that ends with that month.
+    """
+    if until:
+        return month_range(window, index)[0], month_range(window, until)[1]
     if window == "ytd":
         return f"{index} - {index} % 12", index
     if window == "last_year":
@@ -134,22 +156,21 @@ def carried_total(item: Measure, name: str) -> str:
     return f"cast(coalesce(sum({_where('m.is_after_base', f'm.{identifier(item.measure_id)}')}), 0) as {_result_type(item)}) as {identifier(name)}"
 
 
-def window_metric(item: Metric) -> str:
-    """``… as spend_6m_amount`` over month rows m and the target period t."""
+def window_metric(item: Metric, index: str = "t.period_index", until: str | None = None, name: str | None = None) -> str:
+    """``… as spend_6m_amount`` over month rows m and the target period t. ``index``, ``until``: see :func:`month_range`."""
+    name = identifier(name or item.metric_id)
     if item.window == "total":
-        return carried_total(item.measure, item.metric_id)
-    first, last = month_range(item.window, "t.period_index")
+        return carried_total(item.measure, name)
+    first, last = month_range(item.window, index, until)
     within = f"m.period_index between {first} and {last}"
     if item.aggregation == "months":
-        return (
-            f"cast(count({_where(f'm.{identifier(item.measure.measure_id)} and {within}', '1')}) as bigint) as {identifier(item.metric_id)}"
-        )
+        return f"cast(count({_where(f'm.{identifier(item.measure.measure_id)} and {within}', '1')}) as bigint) as {name}"
     value = f"sum({_where(within, f'm.{identifier(item.measure.measure_id)}')})"
     if item.measure.aggregation == "margin":
         unknown = f"m.{identifier(item.measure.measure_id)} is null and m.bill_line_count is not null and {within}"
         known = f"count({_where(unknown, '1')}) = 0"
-        return f"cast(case when {known} then coalesce({value}, 0) end as {AMOUNT}) as {identifier(item.metric_id)}"
-    return f"cast(coalesce({value}, 0) as {_result_type(item.measure)}) as {identifier(item.metric_id)}"
+        return f"cast(case when {known} then coalesce({value}, 0) end as {AMOUNT}) as {name}"
+    return f"cast(coalesce({value}, 0) as {_result_type(item.measure)}) as {name}"
 
 
 def service_metric(item: Metric) -> str:
@@ -314,6 +335,11 @@ def millionths(attribute: Attribute, alias: str) -> str:
 def from_millionths(expression: str) -> str:
     """A HUGEINT of millionths as a score."""
     return f"cast(cast({expression} as decimal(18, 0)) * 0.000001 as {SCORE})"
+
+
+def rows_of(entity: str) -> str:
+    """The staging model of an entity (models/staging/landing)."""
+    return f"staging.stg_landing__{identifier(entity)}"
 
 
 def month_index(day: str) -> str:

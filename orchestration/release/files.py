@@ -6,6 +6,7 @@ Nothing here decides whether they may be released or makes them visible.
 from __future__ import annotations
 
 import os
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ import duckdb
 
 from orchestration.deployment import Deployment
 from orchestration.errors import Failed
-from orchestration.gate.candidate import Mart, canonical_hash, fingerprint, marts_of, rows_of, select_period
+from orchestration.gate.candidate import Mart, both_hashes, marts_of, rows_of, select_period
 from orchestration.ingest.files import sha256_file, sync_folder
 from orchestration.sqltext import literal, quoted
 
@@ -21,9 +22,10 @@ WAREHOUSE = "warehouse"
 BI_FILE = "tierhouse.duckdb"
 # DuckDB 1.5 cannot read the default format of 2.0.
 STORAGE_VERSION = "v1.5.0"
-# Order of rows within a file, so that looking up one subject reads few row groups.
-SORT_COLUMNS = ("program_id", "subject_type", "subject_id", "customer_id", "category_id", "tag_id", "level_rank", "level_id", "period")
+# Order of rows within a file, so that looking up one subject reads few row groups, in whatever programs it is.
+SORT_COLUMNS = ("subject_id", "customer_id", "program_id", "subject_type", "category_id", "tag_id", "level_rank", "level_id", "period")
 READ_ONLY = 0o444
+WRITERS = 2
 
 
 def open_warehouse(deployment: Deployment) -> duckdb.DuckDBPyConnection:
@@ -41,28 +43,31 @@ def open_warehouse(deployment: Deployment) -> duckdb.DuckDBPyConnection:
 
 def write_marts(con: duckdb.DuckDBPyConnection, folder: Path, period: str) -> dict[str, dict[str, Any]]:
     """One Parquet file a mart and the BI file; return mart → {file, rows, hash, fingerprint}, of what was written."""
-    tables: dict[str, dict[str, Any]] = {}
     bi_file = folder / BI_FILE
     con.execute(f"attach {literal(str(bi_file))} as bi (storage_version {literal(STORAGE_VERSION)})")
     try:
-        for mart in marts_of(con, WAREHOUSE):
-            file = folder / f"{mart.name}.parquet"
-            tables[mart.name] = {"file": file.name, **_write_mart(con, mart, file, period)}
-            con.execute(f"create table bi.{quoted(mart.name)} as select * from read_parquet({literal(str(file))})")
+        # Two at a time: the end of a sort and the writing of a file keep one core busy. The widest first, so that the last is small.
+        marts = sorted(marts_of(con, WAREHOUSE), key=lambda mart: -len(mart.columns))
+        with ThreadPoolExecutor(WRITERS, thread_name_prefix="release") as pool:
+            written = list(pool.map(lambda mart: _write_mart(con, mart, folder, period), marts))
         con.execute("checkpoint bi")
     finally:
         con.execute("detach bi")
-    return tables
+    return {mart.name: table for mart, table in sorted(zip(marts, written, strict=True), key=lambda pair: pair[0].name)}
 
 
-def _write_mart(con: duckdb.DuckDBPyConnection, mart: Mart, file: Path, period: str) -> dict[str, Any]:
-    order = [quoted(column) for column in SORT_COLUMNS if column in mart.columns]
+def _write_mart(con: duckdb.DuckDBPyConnection, mart: Mart, folder: Path, period: str) -> dict[str, Any]:
+    file = folder / f"{mart.name}.parquet"
+    written = f"read_parquet({literal(str(file))})"
+    # Within one period every row has the same one: a longer key to sort by for nothing.
+    order = [quoted(column) for column in SORT_COLUMNS if column in mart.columns and not (column == "period" and mart.by_period)]
     query = select_period(mart, f"{WAREHOUSE}.marts.{quoted(mart.name)}", period)
     ordered = f" order by {', '.join(order)}" if order else ""
-    con.execute(f"copy ({query}{ordered}) to {literal(str(file))} (format parquet, compression zstd)")
-    written = f"read_parquet({literal(str(file))})"
-    rows, digest = canonical_hash(con, written, mart.columns)
-    return {"rows": rows, "hash": digest, "fingerprint": fingerprint(con, written, mart.columns)[1]}
+    with con.cursor() as own:
+        own.execute(f"copy ({query}{ordered}) to {literal(str(file))} (format parquet, compression zstd)")
+        rows, digest, quick = both_hashes(own, written, mart.columns)
+        own.execute(f"create table bi.{quoted(mart.name)} as select * from {written}")
+    return {"file": file.name, "rows": rows, "hash": digest, "fingerprint": quick}
 
 
 def policies_of(con: duckdb.DuckDBPyConnection, folder: Path) -> dict[str, str]:

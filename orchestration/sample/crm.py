@@ -261,7 +261,8 @@ class Crm:
 
     def _groups(self, month: int) -> pl.DataFrame:
         groups = self._group_of[3]
-        number = np.arange(groups)
+        # The last ones have no member yet: no trade, only hope of it.
+        number = np.arange(groups + max(1, groups // 12))
         strategic = number % 40 == 3
         changes = (number % 97 == month) & (month > 0)
         chosen = number if month == 0 else np.flatnonzero(changes)
@@ -277,7 +278,7 @@ class Crm:
                 "REGION": labels(chosen % len(REGIONS), REGIONS),
                 "MANAGER_ID": self.world.staff_ids(manager),
                 "MANAGER_PHONE": numbered("020", 55_000_000 + manager, 8),
-                "STRATEGIC": labels((strategic[chosen] | (month > 0)).astype(np.int64), ["N", "Y"]),
+                "STRATEGIC": labels((strategic[chosen] | ((month > 0) & (chosen % 4 == 0))).astype(np.int64), ["N", "Y"]),
             }
         )
 

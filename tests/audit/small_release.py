@@ -53,6 +53,7 @@ feeds:
       reason: why
       requester_id: asked_by
       approver_id: approved_by
+      approved_date: first_day
       start_date: first_day
       end_date: last_day
   - entity: points
@@ -122,6 +123,9 @@ class SmallRelease:
 def decision(**changes: Any) -> dict[str, Any]:
     """Customer A's decision, as the warehouse makes it."""
     evidence = {
+        "segment": None,
+        "is_real_name": None,
+        "arrears_suspensions": 0,
         "brand": "easyown",
         "points_last_year": 2000,
         "nominated_level": None,

@@ -62,4 +62,4 @@ def test_every_kind_of_rule_of_the_sample_can_be_explained(released: Deployment)
     for rule, customer in rules:
         explanation = explain(released, Ledger(released.ledger), customer, "six_star", "2026-06")
         matched = explanation.matched
-        assert (matched.rule.rule_id if matched else None) == rule
+        assert (matched.item_id if matched else None) == rule

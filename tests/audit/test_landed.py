@@ -7,8 +7,8 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
-from orchestration.audit.explain import window_periods
 from orchestration.audit.landed import Holding, holder_of_bill
+from orchestration.audit.windows import window_periods
 
 SHANGHAI = ZoneInfo("Asia/Shanghai")
 HOLDINGS = [Holding("B", date(2020, 1, 1), date(2026, 2, 14)), Holding("A", date(2026, 2, 15), date(9999, 12, 31))]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import runpy
+import shutil
 from collections import Counter
 from decimal import Decimal
 from pathlib import Path
@@ -114,9 +115,15 @@ def test_the_closing_list_is_ordered_by_an_amount_that_no_rule_uses(released: Cl
     assert set(rows_of(released, query)) == expected
 
 
-def test_a_period_without_prospects_is_refused(released: Cli) -> None:
-    refused = released("run", "--periods", "2025-12", expect=2)
-    assert "rows of prospects have landed for 2026-01" in refused.stdout + refused.stderr
+def test_a_period_before_the_first_prospect_is_refused(tmp_path: Path) -> None:
+    early = tmp_path / "early"
+    shutil.copytree(EXAMPLE, early)
+    config = early / "tierhouse.yaml"
+    config.write_text(config.read_text(encoding="utf-8").replace('"2026-01"', '"2025-01"'), encoding="utf-8")
+    cli = Cli(tmp_path, early)
+    make(cli.drops)
+    refused = cli("run", "--periods", "2025-12", expect=2)
+    assert "rows of prospects have landed for 2026-01 to 20" in refused.stdout + refused.stderr
 
 
 def test_nothing_landed_is_refused(tmp_path: Path) -> None:

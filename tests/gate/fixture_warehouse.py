@@ -108,6 +108,15 @@ def build_warehouse(
             cast(0 as decimal(38,4)) as difference_amount
         from intermediate.int_customer_metrics group by period"""
     )
+    con.execute(
+        """create table marts.fct_tier_movements as
+        select program_id, subject_type, subject_id, period, level_id as from_level_id, level_id as to_level_id, 'rose' as direction, 'new_spend' as movement_cause
+        from marts.fct_decisions where false"""
+    )
+    con.execute(
+        """create view marts.fct_movement_counts as
+        select program_id, period, movement_cause, direction, count(*) as subjects from marts.fct_tier_movements group by all"""
+    )
     con.execute("create view marts.dim_customers as select customer_id, period, brand, region from intermediate.int_customer_metrics")
     con.execute(
         "create table marts.dim_programs as select 'six_star' as program_id, 'customer' as subject_type, 'Six stars' as name_en, '六星级' as name_zh"

@@ -133,6 +133,15 @@ WAREHOUSE_FAULTS: dict[str, tuple[list[str], int | None]] = {
         ],
         1,
     ),
+    # One subject moved without a cause, one has a cause and did not move, one has two: the counts are off by two.
+    "movement__causes_add_up": (
+        [
+            "update marts.fct_decisions set movement = 'joined' where subject_id in ('c1', 'c3') and period = '2026-06'",
+            """insert into marts.fct_tier_movements
+            select 'six_star', 'customer', unnest(['c2', 'c3', 'c3']), '2026-06', null, 'star_1', 'joined', 'joined'""",
+        ],
+        4,
+    ),
     "levels__have_not_drifted": (
         [f"update marts.fct_decisions set {levels_become('6')} where period = '2026-06' and level_rank > 2"],
         None,
@@ -233,14 +242,17 @@ def test_a_program_whose_subjects_the_deployment_lacks_holds_nothing_up(tmp_path
     assert failed(result) == {}
 
 
-def test_of_events_only_receptions_are_complete(tmp_path: Path) -> None:
+def test_of_events_those_who_had_one_are_complete(tmp_path: Path) -> None:
     programs = "insert into policy.programs values ('upgrade', 'customer', 'event', 'applications', true), ('vip', 'reception', 'event', 'receptions', true)"
-    result, deployment, _ = gate_of(
-        tmp_path, [programs, "insert into intermediate.int_reception_metrics values ('R1', '2026-06', true), ('R0', '2026-05', true)"]
-    )
+    receptions = "insert into intermediate.int_reception_metrics values ('R1', '2026-06', true), ('R0', '2026-05', true)"
+    steps = "insert into intermediate.int_application_states values ('upgrade', 'c1', '2026-06', true), ('upgrade', 'c2', '2026-06', false)"
+    result, deployment, _ = gate_of(tmp_path, [programs, receptions, steps])
     found = failed(result)
     assert set(found) == {"decisions__are_complete", "decisions__are_not_empty"}
-    assert keys(deployment, found["decisions__are_complete"]) == [{"program_id": "vip", "subject_id": "R1", "decisions": "0"}]
+    assert {(row["program_id"], row["subject_id"]) for row in keys(deployment, found["decisions__are_complete"])} == {
+        ("vip", "R1"),
+        ("upgrade", "c1"),
+    }
 
 
 def test_events_have_no_movement_budget(tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from orchestration.deployment import load_deployment
 from orchestration.errors import BadInput
-from orchestration.policy import cells, load_policies, load_policy_files, write_policy_files
+from orchestration.policy import cells, check_policies, compile_policies, load_policies, load_policy_files, write_policy_files
 from orchestration.policy.cells import CellProblem
 from orchestration.policy.reader import load_schema
 
@@ -245,14 +245,44 @@ noise = st.one_of(
 
 
 @settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(name=st.sampled_from(sorted(load_schema())), cut=st.integers(0, 3000), drop=st.integers(0, 60), noise=noise)
+@given(name=st.sampled_from(sorted(load_schema())), cut=st.floats(0, 1), drop=st.integers(0, 60), noise=noise)
 @example(name="decision_conditions", cut=0, drop=3000, noise=b"")
-def test_whatever_is_in_a_file_it_is_read_or_refused_with_a_remedy(seeds, name, cut, drop, noise):
-    sound = seeds.path(name).read_bytes()
-    seeds.path(name).write_bytes(sound[:cut] + noise + sound[cut + drop :])
+def test_whatever_is_in_a_file_it_is_read_or_refused_with_a_remedy(own, name, cut, drop, noise):
+    """Read: then it also compiles, and can be checked."""
+    sound = own.path(name).read_bytes()
+    place = int(cut * len(sound))
+    own.path(name).write_bytes(sound[:place] + noise + sound[place + drop :])
     try:
-        seeds.load()
+        policies = own.load()
+        compile_policies(policies)
+        check_policies(policies)
     except BadInput as err:
         assert err.where and err.remedy
     finally:
-        seeds.path(name).write_bytes(sound)
+        own.path(name).write_bytes(sound)
+
+
+odd_cells = st.sampled_from(
+    ["", "0", "-1", "1e9", "NaN", "inf", "9" * 14, "0.0001", "(null)", "(spend)", "..", "1..0", "a|b", "|", "true", "v1", "own", "six_star", "t_score",
+     "t_position", "t_spend_band", "t_known", "brand", "band", "score", "customer", "group", "100", "100.0001", "2026-06", "2026-06-30", "in", "is null", "六"]
+)  # fmt: skip
+
+
+@settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    where=st.sampled_from([(n, c) for n, s in load_schema().items() for c in s.columns]),
+    at=st.floats(0, 1, exclude_max=True),
+    value=odd_cells,
+)
+def test_whatever_is_in_a_cell_it_is_read_or_refused_with_a_remedy(own, where, at, value):
+    name, column = where
+    sound = own.path(name).read_bytes()
+    own.set(name, 2 + int(at * (len(own.rows(name)) - 1)), column, value)
+    try:
+        policies = own.load()
+        compile_policies(policies)
+        check_policies(policies)
+    except BadInput as err:
+        assert err.where and err.remedy
+    finally:
+        own.path(name).write_bytes(sound)

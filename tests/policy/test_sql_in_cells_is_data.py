@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from dataclasses import dataclass
+
 import duckdb
 import pytest
 
 from orchestration.errors import BadInput
 from orchestration.policy import compile_policies, store_policies
 from orchestration.policy.reader import load_schema
-from orchestration.policy.sql import literal
+from orchestration.policy.sql import PLACEHOLDERS, literal
+from tests.policy.conftest import SeedFolder
+from tests.policy.whole_warehouse import build_relations, statements
 
 PAYLOADS = [
     "x'); drop table metrics; --",
@@ -19,7 +24,7 @@ PAYLOADS = [
     "(select max(sql) from ctl.compiled_sql)",
     "{{ run_query('drop table metrics') }}",
     "__METRICS__",
-    "x__NOMINATIONS__'y",
+    "x__NOMINATIONS__'y__GROUP_SUBJECTS__",
     "read_csv('/etc/passwd')",
     "\\'; drop table metrics; --",
     "a\n; drop table metrics; --",
@@ -28,37 +33,68 @@ PAYLOADS = [
     "=cmd|'/C calc'!A0",
 ]
 
+# Programs of customers, groups and staff, and one that uses every seed: all kinds of compiled relations are written.
+PROGRAMS = ("six_star", "group_value", "staff_grade")
 ran: set[str] = set()
 
 
-@pytest.mark.parametrize(("seed", "column"), [(seed, column) for seed, schema in load_schema().items() for column in schema.columns])
-def test_sql_in_a_cell_never_runs(seeds, con, seed, column):
-    sound = (seeds.path(seed)).read_bytes()
-    stored = False
-    statements = len(compile_policies(seeds.load()))
-    for payload in PAYLOADS:
-        seeds.path(seed).write_bytes(sound)
-        seeds.set(seed, 2, column, payload)
-        try:
-            policies = seeds.load()
-        except BadInput as err:
-            assert f"{seed}.csv, row 2" in err.where or ".csv, row" in err.where, err
-            assert err.remedy
-            continue
-        compiled = compile_policies(policies)
-        assert len(compiled) == statements
-        text = compiled["decisions"].replace("__METRICS__", "metrics").replace("__NOMINATIONS__", "nominations")
-        if text not in ran:
-            assert len(duckdb.extract_statements(f"select * from ({text})")) == 1
-            con.execute(f"select * from ({text})").fetchall()
-            assert con.execute("select count(*) from metrics").fetchone() == (0,)
-            ran.add(text)
-        if stored:
-            continue
-        stored = True
+@dataclass
+class Place:
+    """Seeds of all those programs, and a database in which their SQL runs."""
+
+    seeds: SeedFolder
+    con: duckdb.DuckDBPyConnection
+    fragments: list[str]
+    tables: list[tuple[str, str]]
+
+
+def tables(con: duckdb.DuckDBPyConnection) -> list[tuple[str, str]]:
+    return con.execute("select schema_name, table_name from duckdb_tables() where schema_name <> 'policy' order by all").fetchall()
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
+    seeds = SeedFolder(tmp_path_factory.mktemp("injection") / "seeds", *PROGRAMS)
+    seeds.own_program()
+    policies = seeds.load()
+    compiled = compile_policies(policies)
+    with duckdb.connect() as con:
+        build_relations(con, policies)
         store_policies(con, policies, compiled)
-        assert con.execute(f'select "{column}" from policy.{seed} limit 1').fetchone() is not None
-        assert con.execute("select count(*) from metrics").fetchone() == (0,)
+        yield Place(seeds, con, list(compiled), tables(con))
+
+
+def row_to_spoil(seeds: SeedFolder, seed: str) -> int:
+    """The last row, of the program that uses every seed; of other seeds the first."""
+    return len(seeds.rows(seed)) if {"program_id", "subject_type"} & set(seeds.rows(seed)[0]) else 2
+
+
+@pytest.mark.parametrize(("seed", "column"), [(seed, column) for seed, schema in load_schema().items() for column in schema.columns])
+def test_sql_in_a_cell_never_runs(place, seed, column):
+    sound = place.seeds.path(seed).read_bytes()
+    stored = False
+    for payload in PAYLOADS:
+        place.seeds.set(seed, row_to_spoil(place.seeds, seed), column, payload)
+        try:
+            policies = place.seeds.load()
+        except BadInput as err:
+            assert ".csv, row" in err.where and err.remedy, err
+            continue
+        finally:
+            place.seeds.path(seed).write_bytes(sound)
+        compiled = compile_policies(policies)
+        assert list(compiled) == place.fragments
+        for text in statements(compiled):
+            if text in ran:
+                continue
+            ran.add(text)
+            assert len(duckdb.extract_statements(text)) == 1
+            place.con.execute(text).fetchall()
+        if not stored:
+            stored = True
+            store_policies(place.con, policies, compiled)
+            assert place.con.execute(f'select "{column}" from policy.{seed} limit 1').fetchone() is not None
+    assert tables(place.con) == place.tables
 
 
 @pytest.mark.parametrize("payload", [p for p in PAYLOADS if "\n" not in p])
@@ -75,5 +111,5 @@ def test_a_category_value_that_holds_sql_matches_only_itself(seeds, decide, payl
 @pytest.mark.parametrize("value", [*PAYLOADS, "'", "''", "\\", "__METRICS__' || '__METRICS__", "六星"])
 def test_a_literal_evaluates_to_its_value_and_holds_no_placeholder(value):
     text = literal(value)
-    assert "__METRICS__" not in text and "__NOMINATIONS__" not in text
+    assert not any(placeholder in text for placeholder in PLACEHOLDERS)
     assert duckdb.execute(f"select {text}").fetchall() == [(value,)]

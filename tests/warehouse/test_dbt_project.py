@@ -32,7 +32,7 @@ def models_of(manifest: dict[str, Any]) -> dict[str, dict[str, Any]]:
 
 
 def test_the_manifest_holds_every_model_file(manifest: dict[str, Any]) -> None:
-    assert set(models_of(manifest)) == {path.stem for path in MODELS.rglob("*.sql")}
+    assert set(models_of(manifest)) == {path.stem for path in [*MODELS.rglob("*.sql"), *MODELS.rglob("*.py")]}
 
 
 def test_every_model_stands_beside_its_description() -> None:

@@ -14,6 +14,7 @@ from orchestration.errors import BadInput, Busy, Failed
 from orchestration.policy import compile_policies, load_policies, store_policies
 from orchestration.warehouse import applied, build, finish
 from orchestration.warehouse.dbt import call_dbt
+from orchestration.warehouse.inputs import landed_at
 from tests.warehouse.place import Place
 
 pytestmark = pytest.mark.xdist_group("dbt")
@@ -132,14 +133,19 @@ def test_a_failing_model_fails_the_run_and_names_it(incremental: Place) -> None:
     assert incremental.prepare("2025-08").input_periods == ["2025-08"]
 
 
-def test_the_unit_tests_of_the_models_pass(incremental: Place) -> None:
-    incremental.prepare("2025-06")
-    policies = load_policies(incremental.deployment)
-    with duckdb.connect(str(incremental.deployment.warehouse)) as con:
+def test_the_unit_tests_of_the_models_pass(tmp_path: Path) -> None:
+    place = Place(tmp_path)
+    place.land("bill_lines", [place.bill("a", "C1", "2025-01", "1")])
+    place.prepare("2025-01")
+    policies = load_policies(place.deployment)
+    with duckdb.connect(str(place.deployment.warehouse)) as con:
         # Every metric of the seeds is proven, not only those that an enabled program uses.
         store_policies(con, policies, compile_policies(policies, metrics=policies.metrics.values()))
-    call_dbt(incremental.deployment, ["test", "--selector", "unit"], incremental.said.append)
-    assert any("PASS=" in line and "ERROR=0" in line for line in incremental.said)
+    range_of_time = ["--event-time-start", "2025-01-01", "--event-time-end", "2025-02-01"]
+    call_dbt(place.deployment, ["run", "--empty", *range_of_time], place.said.append)
+    place.said.clear()
+    call_dbt(place.deployment, ["test", "--selector", "unit"], place.said.append)
+    assert any("PASS=" in line and "ERROR=0" in line for line in place.said)
 
 
 def test_keys_are_unique(incremental: Place) -> None:
@@ -177,3 +183,30 @@ def test_an_open_warehouse_is_busy(incremental: Place) -> None:
         with pytest.raises(Busy, match="open"):
             incremental.prepare("2025-06")
         other.communicate()
+
+
+def test_points_are_read_for_the_months_that_a_window_in_use_reaches(tmp_path: Path) -> None:
+    place = Place(tmp_path)
+    place.land("bill_lines", [place.bill("a", "C1", "2025-01", "1")])
+    rows = [{"customer_id": "C1", "period": p, "points_type": "base", "points": 1} for p in ("2023-12", "2024-01", "2024-12", "2025-01")]
+    place.land("points", rows)
+    plan = place.prepare("2025-01")
+    assert plan.points_periods == ["2024-01", "2024-12"], "the rules ask for last calendar year"
+    assert place.query("select period, _period_index from landing.points order by 1") == [("2024-01", 24288), ("2024-12", 24299)]
+
+
+def test_a_change_of_holders_changes_the_months_with_bills_by_number_alone(tmp_path: Path) -> None:
+    place = Place(tmp_path)
+    place.land("bill_lines", [place.bill("a", "C1", "2025-01", "1")])
+    place.land("bill_lines", [place.bill("b", None, "2025-02", "1", line_id="L1"), place.bill("c", "C1", "2025-02", "1")])
+
+    def digests() -> dict[str, str]:
+        return landed_at(place.deployment, place.ledger, place.ledger.head()[0]).period_digests("2025-02")
+
+    place.land("lines", [{"line_id": "L1", "customer_id": "C1", "start_date": "2024-12-01", "_key": "L1"}])
+    before = digests()
+    place.land("lines", [{"line_id": "L1", "customer_id": "C2", "start_date": "2025-02-10", "_key": "L1b"}])
+    after = digests()
+    assert [period for period in after if after[period] != before[period]] == ["2025-02"]
+    place.land("lines", [{"line_id": "L9", "customer_id": "C9", "start_date": "2024-12-01", "_key": "L9"}])
+    assert digests() == after, "no bill names that number"

@@ -84,6 +84,5 @@ select
     s.bill_line_count,
     s.total_first_bill_index as first_bill_index,
     s.total_last_bill_index as last_bill_index,
-    cast(s.period_index - s.total_last_active_index as integer) as months_since_active
-    {{- compiled_columns("metric_columns", "service_metrics") }}
+    cast(s.period_index - s.total_last_active_index as integer) as months_since_active{{ compiled_columns("metric_columns", "service_metrics") }}
 from in_scope as s

@@ -78,8 +78,8 @@ bill_windows as (
         sum(case when m.period_index = t.period_index then m.spend_amount end) as spend_amount,
         sum(case when m.period_index = t.period_index then m.bill_line_count end) as bill_line_count,
         min(case when m.is_after_base then m.first_bill_index end) as total_first_bill_index,
-        max(case when m.is_after_base then m.last_bill_index end) as total_last_bill_index,
-        max(case when m.is_after_base then m.last_active_index end) as total_last_active_index{{ compiled_columns("window_metrics", "carried_totals") }}
+        max(case when m.is_after_base then m.last_active_index end) as total_last_active_index,
+        max(case when m.is_after_base then m.last_bill_index end) as total_last_bill_index{{ compiled_columns("window_metrics", "carried_totals") }}
     from bills as m
     inner join window_months as t on m.period_index = t.month_index
     group by m.customer_id, t.period_index

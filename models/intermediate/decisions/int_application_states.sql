@@ -1,5 +1,5 @@
 with applications as (
-    select * from {{ source("landing", "applications") }}
+    select * from {{ ref("stg_landing__applications") }}
 ),
 
 targets as (

@@ -1,5 +1,5 @@
 {#- Which entities the compiled text reads is up to the policies; all that it may read are named for the order of the build. -#}
 {%- for entity in ["groups", "group_members"] -%}
-    {%- set _ = source("landing", entity) -%}
+    {%- set _ = ref("stg_landing__" ~ entity) -%}
 {%- endfor -%}
 {{ compiled_relation("group_subjects") }}

@@ -20,22 +20,27 @@ customer_months as (
     inner join targets on customer_months.period_index = targets.period_index
 ),
 
-decided_customers as (
-    select distinct
-        subject_id as customer_id,
+decisions as (
+    select
+        decisions.subject_id,
         decisions.period
     from {{ ref("fct_decisions") }} as decisions
     inner join targets on decisions.period = targets.period
-    where subject_type = 'customer'
+    where decisions.subject_type = 'customer'
 ),
 
+-- A customer counts once, however many programs decide on it.
 decided as (
     select
         customer_months.period,
         sum(customer_months.net_amount) as decided_amount
     from customer_months
-    inner join decided_customers
-        on customer_months.customer_id = decided_customers.customer_id and customer_months.period = decided_customers.period
+    where
+        exists (
+            select 1
+            from decisions
+            where decisions.subject_id = customer_months.customer_id and decisions.period = customer_months.period
+        )
     group by customer_months.period
 ),
 

@@ -2,44 +2,54 @@
 
 with decisions as (
     select * from {{ ref("int_held_decisions") }}
+),
+
+causes as (
+    select * from {{ ref("int_movement_causes") }}
 )
 
 select
-    program_id,
-    subject_type,
-    subject_id,
-    period,
-    period_index,
-    period_date,
-    level_id,
-    level_rank,
-    qualified_level_id,
-    qualified_level_rank,
-    held_level_id,
-    held_level_rank,
-    steps,
-    status,
-    status_reason,
-    matched_rule_id,
-    policy_version,
-    policy_hash,
-    previous_level_id,
-    previous_level_rank,
-    movement,
-    cast(null as varchar) as movement_cause,
-    held_since_period,
-    valid_until_period,
-    next_level_id,
-    missing_attribute,
-    missing_amount,
-    population_size,
-    population_rank,
-    score,
-    evidence,
-    review,
-    cap_level_rank,
-    at_least_level_rank,
-    set_level_rank,
-    event_date,
-    rank_value
+    decisions.program_id,
+    decisions.subject_type,
+    decisions.subject_id,
+    decisions.period,
+    decisions.period_index,
+    decisions.period_date,
+    decisions.level_id,
+    decisions.level_rank,
+    decisions.qualified_level_id,
+    decisions.qualified_level_rank,
+    decisions.held_level_id,
+    decisions.held_level_rank,
+    decisions.steps,
+    decisions.status,
+    decisions.status_reason,
+    decisions.matched_rule_id,
+    decisions.policy_version,
+    decisions.policy_hash,
+    decisions.previous_level_id,
+    decisions.previous_level_rank,
+    decisions.movement,
+    causes.movement_cause,
+    decisions.held_since_period,
+    decisions.valid_until_period,
+    decisions.next_level_id,
+    decisions.missing_attribute,
+    decisions.missing_amount,
+    decisions.population_size,
+    decisions.population_rank,
+    decisions.score,
+    decisions.evidence,
+    decisions.review,
+    decisions.cap_level_rank,
+    decisions.at_least_level_rank,
+    decisions.set_level_rank,
+    decisions.event_date,
+    decisions.rank_value
 from decisions
+left join causes
+    on
+        decisions.program_id = causes.program_id
+        and decisions.subject_type = causes.subject_type
+        and decisions.subject_id = causes.subject_id
+        and decisions.period = causes.period

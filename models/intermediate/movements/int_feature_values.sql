@@ -1,0 +1,3 @@
+{{ config(materialized="view") }}
+
+{{ compiled_relation("feature_values") }}

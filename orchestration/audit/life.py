@@ -1,0 +1,102 @@
+"""The life cycle of one decision: its steps in order, whether they follow from the policy and the landing, and what comes next."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from orchestration.audit.landed import NominationRow
+from orchestration.audit.rules import TableVerdict, lowest_cap
+from orchestration.errors import Mismatch
+from orchestration.periods import add_months
+from orchestration.policy.model import Program, Version
+
+
+@dataclass(frozen=True)
+class Outlook:
+    """What the next review does if nothing changes. ``review_period``: the first after the validity; ``effect``: renewed, one_level or
+    to_qualified; ``effect_period``: when it shows, after any grace; ``level_id``: what is held then."""
+
+    review_period: str
+    effect: str
+    effect_period: str
+    level_id: str
+
+    def as_json(self) -> dict[str, str]:
+        """Shape of ``next_review``."""
+        return dict(vars(self))
+
+
+def outlook(decision: dict[str, Any], program: Program, version: Version) -> Outlook | None:
+    """What becomes of the held level; None where no level is held for a time."""
+    until, held, qualified = decision["valid_until_period"], decision.get("held_level_id"), decision["qualified_level_id"]
+    if not until or held is None or qualified is None:
+        return None
+    due = add_months(until, 1)
+    if due <= decision["period"]:
+        due = add_months(decision["period"], 1)
+    if program.level(qualified).rank >= program.level(held).rank:
+        return Outlook(due, "renewed", due, held)
+    falls_in = max(due, add_months(until, version.grace_months + 1))
+    if version.fall == "to_qualified":
+        return Outlook(due, "to_qualified", falls_in, qualified)
+    lower = [level for level in program.levels if level.rank < program.level(held).rank]
+    return Outlook(due, "one_level", falls_in, lower[-1].level_id)
+
+
+def overrides_in_force(rows: Sequence[NominationRow], program: Program, period: str) -> tuple[NominationRow | None, NominationRow | None]:
+    """(at-least, set) overrides that count in the period: the highest at-least, the newest set."""
+    known = {level.level_id: level.rank for level in program.levels}
+    counting = [n for n in rows if n.level_id in known and n.standing(period) == "counts"]
+    floors = sorted((n for n in counting if n.kind == "at_least"), key=lambda n: (-known[n.level_id], n.nomination_id))
+    fixed = sorted((n for n in counting if n.kind == "set"), key=lambda n: (str(n.approved_date), n.nomination_id, known[n.level_id]))
+    return (floors[0] if floors else None), (fixed[-1] if fixed else None)
+
+
+def check_steps(
+    decision: dict[str, Any],
+    steps: Sequence[dict[str, Any]],
+    program: Program,
+    matched: TableVerdict | None,
+    caps: Sequence[TableVerdict],
+    nominations: Sequence[NominationRow],
+    where: str,
+) -> None:
+    """Mismatch unless each step follows from the one before, from the caps and from the landed overrides, and the last gives the level."""
+    if decision["status"] != "decided":
+        return
+    changing = [step for step in steps if step["to"] is not None]
+    ranks = {level.level_id: level.rank for level in program.levels}
+    if not changing or changing[0]["step"] != "qualified" or changing[-1]["to"] != decision["level_id"]:
+        raise _mismatch(f"the steps end at {changing[-1]['to'] if changing else None}, the decision holds {decision['level_id']}", where)
+    for before, after in itertools.pairwise(changing):
+        if after["from"] != before["to"]:
+            raise _mismatch(f"step {after['step']} begins at {after['from']}, the one before it ends at {before['to']}", where)
+    named = {step["step"]: step for step in changing}
+    if matched is not None and not named["qualified"]["to"] == matched.level_id == decision["qualified_level_id"]:
+        raise _mismatch(f"rule {matched.item_id} gives {matched.level_id}, the decision holds {decision['qualified_level_id']}", where)
+    if "review" not in decision:
+        # A release from before the life cycle: its steps end with the qualified level.
+        return
+    held = named["review"]["to"] if "review" in named else decision["qualified_level_id"]
+    if held != decision["held_level_id"]:
+        raise _mismatch(f"the review gives {held}, the decision holds {decision['held_level_id']}", where)
+    at = held
+    cap = lowest_cap(caps, program)
+    expected: dict[str, str] = {}
+    if cap and ranks[str(cap.level_id)] < ranks[at]:
+        expected["cap"] = at = str(cap.level_id)
+    floor, fixed = overrides_in_force(nominations, program, decision["period"])
+    if floor and ranks[floor.level_id] > ranks[at]:
+        expected["at_least"] = at = floor.level_id
+    if fixed:
+        expected["set"] = fixed.level_id
+    found = {name: named[name]["to"] for name in ("cap", "at_least", "set") if name in named}
+    if found != expected:
+        raise _mismatch(f"policy and landing give the steps {expected or 'none'}, the decision holds {found or 'none'}", where)
+
+
+def _mismatch(what: str, where: str) -> Mismatch:
+    return Mismatch(what, where, "the release was changed, or there is a defect: run `tierhouse ledger verify` and report it")

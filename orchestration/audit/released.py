@@ -1,0 +1,159 @@
+"""What was released about one decision: the release and where it stands, the row, the deliveries. Names what was probably meant."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import duckdb
+
+from orchestration.deployment import Deployment
+from orchestration.errors import BadInput, Failed
+from orchestration.ledger import Ledger
+from orchestration.policy.model import Policies, Program
+from orchestration.policy.reader import close_match
+from orchestration.release import current_catalog
+
+DECISIONS = "fct_decisions.parquet"
+
+
+def find_release(deployment: Deployment, ledger: Ledger, period: str, release: str | None) -> dict[str, Any]:
+    """Which release to explain, and where it stands: id, catalog, times, cut-off, hashes."""
+    catalog = current_catalog(deployment)
+    known = {entry.payload["release"]: entry for entry in ledger.entries("release")}
+    if release is None:
+        if catalog is None:
+            raise BadInput("nothing is released yet", "--period", f"run `tierhouse run --periods {period}` first")
+        release = catalog["periods"].get(period)
+        if release is None:
+            there = sorted(catalog["periods"])
+            raise BadInput(
+                f"{period} is not released; released are {', '.join(there) or 'none'}",
+                "--period",
+                f"{_nearest_period(period, there)}or run `tierhouse run --periods {period}`",
+            )
+    if release not in known:
+        raise BadInput(f"there is no release {release!r}", "--release", f"{close_match(release, known)}; see `tierhouse releases`")
+    entry = known[release]
+    if entry.payload["period"] != period:
+        raise BadInput(f"release {release} is of {entry.payload['period']}", "--release", f"write --period {entry.payload['period']}")
+    manifest_file = deployment.releases / release / "manifest.json"
+    try:
+        manifest = json.loads(manifest_file.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as err:
+        raise Failed(f"the manifest cannot be read: {err}", str(manifest_file), "restore the release folder from a backup") from err
+    return {
+        "release": release,
+        "catalog": catalog["catalog"] if catalog else None,
+        "is_visible": bool(catalog and catalog["periods"].get(period) == release),
+        "released_at": entry.at,
+        "ledger_seq": entry.seq,
+        "cutoff_seq": manifest["cutoff_seq"],
+        "manifest_hash": entry.payload.get("manifest_hash"),
+        "policy_hash": manifest["policy_hash"],
+        "code_version": manifest["code_version"],
+        "run_id": manifest["run_id"],
+    }
+
+
+def _nearest_period(period: str, there: list[str]) -> str:
+    if not there:
+        return ""
+    wanted = int(period[:4]) * 12 + int(period[5:])
+    nearest = min(there, key=lambda p: abs(int(p[:4]) * 12 + int(p[5:]) - wanted))
+    return f"write --period {nearest}, the nearest, "
+
+
+def find_program(policies: Policies, program_id: str | None) -> Program:
+    """The program of that id; without one the first that is run."""
+    enabled = [program.program_id for program in policies.enabled()]
+    if program_id is None:
+        if not enabled:
+            raise BadInput("no program is enabled", "--program", "enable one in programs.csv, then run the period again")
+        program_id = enabled[0]
+    if program_id not in policies.programs:
+        raise BadInput(f"there is no program {program_id!r}", "--program", close_match(program_id, policies.programs))
+    if program_id not in enabled:
+        raise BadInput(f"program {program_id!r} is not enabled in this release", "--program", f"choose one of {', '.join(enabled)}")
+    return policies.programs[program_id]
+
+
+def find_decision(deployment: Deployment, release: str, program: Program, subject_id: str, period: str) -> dict[str, Any]:
+    """The released row, by column."""
+    file = deployment.releases / release / DECISIONS
+    if not file.exists():
+        raise Failed("the released decisions are gone", str(file), "restore the release folder from a backup")
+    try:
+        with duckdb.connect() as con:
+            rows = con.execute(
+                "select * from read_parquet(?) where subject_id = ? and program_id = ? and period = ?",
+                [str(file), subject_id, program.program_id, period],
+            )
+            names = [column[0] for column in rows.description or []]
+            found = rows.fetchone()
+            if found:
+                return dict(zip(names, found, strict=True))
+            raise _unknown(con, deployment, file, program, subject_id, period)
+    except duckdb.Error as err:
+        raise Failed(
+            f"the released decisions cannot be read: {str(err).splitlines()[0]}",
+            str(file.parent),
+            "restore the release folder from a backup",
+        ) from err
+
+
+def _unknown(
+    con: duckdb.DuckDBPyConnection, deployment: Deployment, file: Path, program: Program, subject_id: str, period: str
+) -> BadInput:
+    kind = program.subject_type
+    catalog = current_catalog(deployment) or {"periods": {}}
+    files = [str(deployment.releases / name / DECISIONS) for name in catalog["periods"].values()] or [str(file)]
+    bind = [files, subject_id, program.program_id]
+    others = con.execute(
+        "select distinct period from read_parquet(?, union_by_name = true) where subject_id = ? and program_id = ? order by 1", bind
+    ).fetchall()
+    if others:
+        return BadInput(
+            f"{kind} {subject_id!r} has no decision in {program.program_id} for {period}; there is one for {', '.join(p for (p,) in others)}",
+            "SUBJECT",
+            "choose one of these periods; a customer is graded in months with a day of service, an event in its own"
+            if kind == "customer" or program.row["clock"] == "event"
+            else f"choose one of these periods; a {kind} is graded in months in which it is there",
+        )
+    # The id may be right, and belong to something that another program grades.
+    elsewhere = con.execute(
+        "select program_id, subject_type, min(period) from read_parquet(?) where subject_id = ? group by all order by 1 limit 1",
+        [str(file), subject_id],
+    ).fetchone()
+    if elsewhere:
+        return BadInput(
+            f"{subject_id!r} is a {elsewhere[1]}, and program {program.program_id!r} grades a {kind} or has no decision of it",
+            "SUBJECT",
+            f"write --program {elsewhere[0]}, or the id of a {kind}",
+        )
+    near = con.execute(
+        """select subject_id from read_parquet(?) where program_id = ?
+        order by levenshtein(lower(subject_id), lower(?)), subject_id limit 1""",
+        [str(file), program.program_id, subject_id],
+    ).fetchone()
+    hint = f"did you mean {near[0]!r}?" if near else f"program {program.program_id!r} graded no {kind} in {period}"
+    return BadInput(
+        f"there is no {kind} {subject_id!r} in any release", "SUBJECT", f"{hint} The id is subject_id in {file.name} of the release"
+    )
+
+
+def read_steps(decision: dict[str, Any]) -> list[dict[str, Any]]:
+    """The steps of the decision, in order."""
+    return list(json.loads(decision["steps"] or "[]"))
+
+
+def deliveries(ledger: Ledger, release: str, policies: Policies, program_id: str) -> list[dict[str, Any]]:
+    """Deliveries of levels of this program whose rows came from this release."""
+    others = {row["channel_id"] for row in policies.seeds["channels"] if row["program_id"] != program_id}
+    mine = {row["channel_id"] for row in policies.seeds["channels"] if row["program_id"] == program_id}
+    return [
+        {key: entry.payload[key] for key in ("channel", "catalog", "as_of_period", "path", "sha256")} | {"at": entry.at}
+        for entry in ledger.entries("delivery")
+        if entry.payload["release"] == release and entry.payload["channel"] not in others - mine
+    ]

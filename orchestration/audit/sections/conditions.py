@@ -1,0 +1,216 @@
+"""Why this level, why not the one above, why not in scope, and the caps: conditions with the values found."""
+
+from __future__ import annotations
+
+from decimal import Decimal
+
+from orchestration.audit.explain import Explanation
+from orchestration.audit.readings import Reading, bounds
+from orchestration.audit.rules import TableVerdict, Verdict
+from orchestration.audit.sections import words
+from orchestration.audit.texts import Lang, text
+from orchestration.policy.model import Attribute, Band, Condition
+
+
+def head(e: Explanation, lang: Lang) -> list[str]:
+    """Subject, level, release and method."""
+    lines = [
+        text(
+            lang,
+            "title",
+            kind=text(lang, f"kind_{e.program.subject_type}"),
+            subject=e.subject_id,
+            level=words.level(e, e.decision["level_id"], lang),
+            program=words.name(e.program, lang),
+            period=e.period,
+        ),
+        text(lang, "released", release=e.release["release"], at=words.time(e.release["released_at"]), cutoff=e.release["cutoff_seq"]),
+        text(lang, f"method_{e.program.method}"),
+    ]
+    if e.decision.get("event_date"):
+        lines[-1] += " " + text(lang, "event", day=e.decision["event_date"])
+    return lines if e.release["is_visible"] else [*lines, text(lang, "not_visible")]
+
+
+def why(e: Explanation, lang: Lang) -> list[str]:
+    """The matched rule with its conditions, or why there is none."""
+    lines = [text(lang, "why")]
+    if e.decision["status"] == "out_of_scope":
+        lines.append("  " + text(lang, "out_of_scope", reason=words.reason(e, lang)))
+        for verdict in (v for v in e.tables.scope if v.item_id == e.decision["status_reason"]):
+            lines += ["  " + text(lang, "scope_rule", rule=verdict.item_id, description=_description(verdict, lang))]
+            lines += conditions(e, verdict, lang)
+        return lines
+    if e.decision["status"] != "decided":
+        lines.append("  " + text(lang, "not_evaluated", reason=words.reason(e, lang)))
+        for verdict in (v for v in e.rules if v.holds):
+            lines += ["  " + text(lang, "rule_failed", rule=verdict.item_id, description=_description(verdict, lang))]
+            lines += conditions(e, verdict, lang)
+        return lines
+    matched = e.matched
+    if matched is None:
+        return []
+    lines.append(
+        "  "
+        + text(
+            lang,
+            "rule_matched",
+            rule=matched.item_id,
+            level=words.level(e, matched.level_id, lang),
+            description=_description(matched, lang),
+        )
+    )
+    lines += conditions(e, matched, lang)
+    before = sum(1 for v in e.rules if v.order < matched.order)
+    return [*lines, "  " + text(lang, f"rule_{e.program.hit_policy}", before=before)]
+
+
+def above(e: Explanation, lang: Lang) -> list[str]:
+    """Every rule of the next level with what fails, and how much is missing."""
+    if e.decision["status"] != "decided":
+        return []
+    rank = e.decision["qualified_level_rank"]
+    higher = [item for item in e.program.levels if item.rank > rank]
+    if not higher:
+        return [text(lang, "above_none")]
+    title = words.name(higher[0], lang)
+    lines = [text(lang, "above", level=title)]
+    if not e.above:
+        return [*lines, "  " + text(lang, "above_no_rule", level=title)]
+    for verdict in e.above:
+        lines.append("  " + text(lang, "rule_failed", rule=verdict.item_id, description=_description(verdict, lang)))
+        lines += conditions(e, verdict, lang)
+    return lines + _to_next(e, lang)
+
+
+def _to_next(e: Explanation, lang: Lang) -> list[str]:
+    attributes = {r.attribute.attribute_id: r.attribute for r in e.readings}
+    attribute = attributes.get(e.decision["missing_attribute"] or "")
+    if attribute is None or not e.decision["next_level_id"]:
+        return []
+    title, shown = words.level(e, e.decision["next_level_id"], lang), words.name(attribute, lang)
+    missing = e.decision["missing_amount"]
+    if missing is None:
+        return ["  " + text(lang, "to_next_other", level=title, name=shown)]
+    # Of a quotient more of its numerator is meant, which has the unit of its metric.
+    quotient = attribute.metric.row["unit"] if attribute.kind in {"average", "ratio"} and attribute.metric else attribute.unit
+    shown_unit = words.unit(quotient, e.unit, lang)
+    return ["  " + text(lang, "to_next", level=title, amount=words.amount(Decimal(missing)), unit=shown_unit, name=shown)]
+
+
+def caps(e: Explanation, lang: Lang) -> list[str]:
+    """Every cap with its conditions, in force or not."""
+    if e.decision["status"] != "decided" or not e.tables.caps:
+        return []
+    lines = [text(lang, "caps")]
+    for verdict in e.tables.caps:
+        key = "cap_holds" if verdict.holds else "cap_rests"
+        title = words.level(e, verdict.level_id, lang)
+        lines.append("  " + text(lang, key, cap=verdict.item_id, level=title, description=_description(verdict, lang)))
+        lines += conditions(e, verdict, lang)
+    return lines
+
+
+def _description(verdict: TableVerdict, lang: Lang) -> str:
+    return verdict.row[f"description_{lang}"] or ""
+
+
+def conditions(e: Explanation, verdict: TableVerdict, lang: Lang) -> list[str]:
+    """One line a condition: whether it holds, and the values."""
+    if not verdict.conditions:
+        return ["    " + text(lang, "rule_always")]
+    return [f"    {text(lang, 'yes' if v.holds else 'no')} {_condition(e, v, lang)}" for v in verdict.conditions]
+
+
+def _condition(e: Explanation, v: Verdict, lang: Lang) -> str:
+    c = v.condition
+    shown = words.name(c.attribute, lang)
+    found = found_text(e, v.reading, lang)
+    if c.operator in ("is null", "is not null"):
+        return text(lang, "condition_plain", name=shown, operator=words.operator(c.operator, lang), found=found)
+    line = text(lang, "condition", name=shown, operator=words.operator(c.operator, lang), value=_bar(e, c, lang), found=found)
+    number = v.reading.number
+    is_quotient = number is not None and c.attribute.kind in {"average", "ratio", "position", "share", "portion"}
+    if number is not None and is_quotient and len(v.bars) == 1:
+        pieces = {
+            "value": words.amount(Decimal(str(c.values[0]))),
+            "bottom": words.amount(number.bottom),
+            "bar": words.amount(v.bars[0]),
+        }
+        if number.scale == 1:
+            line += text(lang, "bar", **pieces)
+        else:
+            line += text(lang, "bar_scaled", top=words.amount(number.top), scale=number.scale, left=words.amount(number.left), **pieces)
+    if v.missing is not None:
+        line += text(lang, "missing_top" if is_quotient else "missing", amount=words.amount(v.missing))
+    return line
+
+
+def _bar(e: Explanation, c: Condition, lang: Lang) -> str:
+    """What a value is compared with, as the policy says it."""
+    if c.operator == "in range":
+        return " .. ".join(words.value_of(c.attribute, value, lang, e) for value in c.values)
+    if c.attribute.kind == "band":
+        shown = [
+            f"{words.name(band, lang)} ({band_bounds(c.attribute, band, lang)})" for band in c.attribute.bands if band.band_id in c.values
+        ]
+    else:
+        shown = [words.value_of(c.attribute, value, lang, e) for value in c.values]
+    return ", ".join([*shown, *([text(lang, "nothing")] if c.with_null else [])])
+
+
+def band_bounds(attribute: Attribute, band: Band, lang: Lang) -> str:
+    """Both bounds of a band in words. The last band of per cents ends at 100, included."""
+    low, high = bounds(attribute, band)
+    if high is not None:
+        return (
+            text(lang, "bounds_below", high=words.amount(high))
+            if low is None
+            else text(lang, "bounds", low=words.amount(low), high=words.amount(high))
+        )
+    if low is None:
+        return text(lang, "bounds_all")
+    if attribute.of[0].kind in {"position", "share"}:
+        return text(lang, "bounds_last", low=words.amount(low), high=100)
+    return text(lang, "bounds_from", low=words.amount(low))
+
+
+def found_text(e: Explanation, reading: Reading, lang: Lang) -> str:
+    """What was found of an attribute, with what it is made of."""
+    a, number, operands = reading.attribute, reading.number, reading.operands
+    if reading.value is None:
+        return _unknown(reading, lang)
+    if a.kind == "band" and reading.band is not None:
+        inner = found_text(e, reading.parts[0], lang)
+        return text(lang, "found_band", band=words.name(reading.band, lang), bounds=band_bounds(a, reading.band, lang), found=inner)
+    if a.kind == "score" and number is not None:
+        return text(lang, "found_score", value=words.amount(number.top))
+    if a.kind == "first_known":
+        chosen = next(part for part in reading.parts if part.attribute.attribute_id == reading.chosen)
+        shown = words.value_of(a, reading.value, lang, e)
+        return text(lang, "found_first_known", value=shown, unit=words.unit(a.unit, e.unit, lang), name=words.name(chosen.attribute, lang))
+    if number is None or a.kind not in {"average", "ratio", "position", "share", "portion"}:
+        shown_unit = words.unit(a.unit, e.unit, lang) if number is not None else ""
+        return text(lang, "found", value=words.value_of(a, reading.value, lang, e), unit=shown_unit)
+    top, bottom, value = words.amount(number.top), words.amount(number.bottom), words.rounded(number.value)
+    if a.kind == "average" and a.months is not None:
+        if a.months.is_service:
+            return text(lang, "found_average", top=top, bottom=bottom, value=value)
+        return text(lang, "found_average_count", top=top, bottom=bottom, value=value, count=words.name(a.months, lang))
+    if a.kind == "ratio" and a.metric is not None and a.divisor is not None:
+        names = {"numerator": words.name(a.metric, lang), "denominator": words.name(a.divisor, lang)}
+        return text(lang, "found_ratio", top=top, bottom=bottom, value=value, **names)
+    counts = {key: words.amount(operands[key]) for key in ("above", "population") if key in operands}
+    return text(lang, f"found_{a.kind}", top=top, bottom=bottom, value=value, **counts)
+
+
+def _unknown(reading: Reading, lang: Lang) -> str:
+    a = reading.attribute
+    if a.kind == "band":
+        return _unknown(reading.parts[0], lang)
+    divisor = a.months if a.kind == "average" else a.divisor
+    if divisor is not None and not (reading.operands[divisor.metric_id] or 0) > 0:
+        return text(lang, "found_no_service") if divisor.is_service else text(lang, "found_no_divisor", name=words.name(divisor, lang))
+    if a.metric is not None and a.metric.measure.aggregation == "margin":
+        return text(lang, "found_no_cost")
+    return text(lang, "found_none")

@@ -1,0 +1,126 @@
+"""Values that come from one landed row: columns of the newest row, nominations and applications, each found again in the landing."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import date, datetime
+from decimal import ROUND_HALF_UP, Decimal
+from typing import Any
+
+from orchestration.audit.landed import ApplicationStep, EntityRow, Landing, NominationRow, as_dict, last_day
+from orchestration.audit.readings import Evidence, Reading
+from orchestration.periods import period_index
+from orchestration.policy.attributes import contract_columns
+from orchestration.policy.model import Attribute, Program, Version, text_of
+from orchestration.policy.subjects import SUBJECT_TYPES
+
+# Columns of a customer that are those of the newest row; the rest of a customer's metrics is worked out from service and bills.
+_OF_NEWEST_ROW = frozenset({"brand", "plan", "region", "segment", "is_real_name", "credit_class"})
+# Days of joining and leaving are those that the newest row of all says, whenever it holds from.
+_OF_ALL_ROWS = frozenset({"joined_date", "left_date"})
+_HISTORY = ("as_of_date", "valid_from_date", "noted_date", "start_date")
+
+
+@dataclass(frozen=True)
+class ColumnTrace:
+    """One column attribute with the landed row that gave it (None: there is no such row). ``again`` is what that row gives."""
+
+    attribute: Attribute
+    entity: str
+    value: Any
+    again: Any
+    row: EntityRow | None
+
+    @property
+    def agrees(self) -> bool:
+        """Whether the row gives the value of the decision."""
+        return bool(self.value == self.again)
+
+    def as_json(self) -> dict[str, Any]:
+        """Shape of an item of ``columns``."""
+        return {
+            "attribute": self.attribute.attribute_id,
+            "name_en": self.attribute.row["name_en"],
+            "name_zh": self.attribute.row["name_zh"],
+            "entity": self.entity,
+            "column": self.attribute.column_name,
+            "value": None if self.value is None else text_of(self.value),
+            "row": None if self.row is None else as_dict(self.row),
+        }
+
+
+def readings(version: Version, evidence: Evidence) -> list[Reading]:
+    """The readings of all attributes of a version and of what they are made of, each once, parts first."""
+    return list({r.attribute.attribute_id: r for a in version.attributes for r in evidence.read(a).walk()}.values())
+
+
+def trace_columns(landing: Landing, program: Program, subject_id: str, period: str, found: Iterable[Reading]) -> list[ColumnTrace]:
+    """Every column that a landed row gives, with that row."""
+    subject = SUBJECT_TYPES[program.subject_type]
+    rows: dict[str, list[EntityRow]] = {}
+    traces = []
+    for reading in found:
+        a = reading.attribute
+        if a.kind not in {"column", "months_since"}:
+            continue
+        entity = a.entity or subject.entity
+        column = str(a.column_name)
+        is_customers_own = subject.name == "customer" and entity == subject.entity
+        if is_customers_own and column not in _OF_NEWEST_ROW | _OF_ALL_ROWS:
+            continue
+        if entity not in rows:
+            rows[entity] = landing.entity_rows(entity, subject.key, subject_id)
+        row = _newest(entity, rows[entity], None if is_customers_own and column in _OF_ALL_ROWS else last_day(period), is_customers_own)
+        again = None if row is None else _as_recorded(a, row.values[column], period)
+        traces.append(ColumnTrace(a, entity, reading.value, again, row))
+    return traces
+
+
+def _newest(entity: str, rows: list[EntityRow], until: date | None, last_of_equals: bool) -> EntityRow | None:
+    """The row that holds on ``until``. Of rows from one day the warehouse takes the last of a customer and the first of all else."""
+    history = next(name for name in _HISTORY if name in contract_columns(entity))
+    there = [row for row in rows if until is None or row.values[history] <= until]
+    if not there:
+        return None
+    newest = max(row.values[history] for row in there)
+    equal = [row for row in there if row.values[history] == newest]
+    return equal[-1] if last_of_equals else equal[0]
+
+
+def _as_recorded(a: Attribute, value: Any, period: str) -> Any:
+    """A landed value as the evidence writes and reads it."""
+    if value is None:
+        return None
+    if a.kind == "months_since":
+        return Decimal(period_index(period) - (value.year * 12 + value.month - 1))
+    if a.type == "date":
+        return value.date() if isinstance(value, datetime) else value
+    if isinstance(value, bool):
+        return value
+    if a.type in {"decimal", "integer"}:
+        number = Decimal(value)
+        return number.quantize(Decimal("0.0001"), ROUND_HALF_UP) if a.type == "decimal" else number.quantize(Decimal(1), ROUND_HALF_UP)
+    return str(value)
+
+
+def highest_nominated(rows: list[NominationRow], program: Program, period: str) -> str | None:
+    """The highest level nominated and approved, in force in the period."""
+    ranks = {level.level_id: level.rank for level in program.levels}
+    counting = [n.level_id for n in rows if n.kind == "nominate" and n.level_id in ranks and n.standing(period) == "counts"]
+    return max(counting, key=lambda level: ranks[level], default=None)
+
+
+def application_state(steps: list[ApplicationStep], period: str) -> tuple[str | None, str | None]:
+    """(id, state) of the newest application as known at the end of the period."""
+    known: dict[str, list[ApplicationStep]] = {}
+    for step in steps:
+        if step.step_date <= last_day(period):
+            known.setdefault(step.application_id, []).append(step)
+    if not known:
+        return None, None
+    name, newest = max(known.items(), key=lambda item: (min(s.step_date for s in item[1]), item[0]))
+    outcomes = [s.outcome for s in newest if s.step == "decision" and s.outcome]
+    if outcomes:
+        return name, max(outcomes)
+    return name, "reviewed" if any(s.step in ("review", "decision") for s in newest) else "applied"

@@ -1,0 +1,494 @@
+"""Why shown levels changed, as SQL: inputs of the month before are replaced by those of this month, one group after the other.
+
+What was known and what is known now are the evidence of two decisions about one subject. The rules are asked again after each
+substitution; the first one after which the shown level is another than the month before is the cause. Only subjects whose level
+changed are looked at. What the choices made here mean for a reader is in the description of int_movement_causes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Iterator, Sequence
+from dataclasses import replace
+from textwrap import indent
+
+from orchestration.periods import add_months
+from orchestration.policy import inputs, sql
+from orchestration.policy.compile import evaluation_order, matched
+from orchestration.policy.model import Attribute, Dimension, Metric, Policies, Program, Version, reach_of
+from orchestration.policy.operands import (
+    ATTRIBUTES,
+    BILLS,
+    NOMINATION,
+    POINTS,
+    POPULATION,
+    TOTAL,
+    Operand,
+    all_attributes,
+    dimension_column,
+    is_relative,
+    operands,
+    operands_of,
+    plain,
+)
+from orchestration.policy.relations import TARGETS, member_months
+
+# The published order. The number of a step is its place from 1 on; 0 is the month before as it was released.
+STEPS = (
+    "attributes", "bill_corrections", "new_spend", "window_roll_off", "points", "population", "policy", "nomination", "cap", "validity",
+)  # fmt: skip
+_AT = {name: number for number, name in enumerate(STEPS, 1)}
+# The step from which an operand of a group is this month's.
+_OF_GROUP = {
+    ATTRIBUTES: _AT["attributes"],
+    BILLS: _AT["window_roll_off"],
+    POINTS: _AT["points"],
+    POPULATION: _AT["population"],
+    NOMINATION: _AT["nomination"],
+}
+POLICY = _AT["policy"]
+# Steps after which the rules are asked; after the others the inputs are the same.
+_ASKED = range(_AT["nomination"] + 1)
+_WINDOWS = {"customer": "customer_windows", "group": "group_windows"}
+
+CAUSE_COLUMNS = {
+    "program_id": "varchar", "subject_type": "varchar", "subject_id": "varchar", "period": "varchar", "movement_cause": "varchar",
+    "previous_level_id": "varchar", "previous_level_rank": "integer", "level_id": "varchar", "level_rank": "integer",
+    "start_level_rank": "integer", "qualified_level_rank": "integer", "end_qualified_rank": "integer", "step_ranks": "varchar",
+    "evidence_before": "varchar", "evidence": "varchar",
+}  # fmt: skip
+
+
+def movement_causes(policies: Policies, periods: Collection[str] | None, missing: frozenset[str]) -> str:
+    """One row per subject and target period whose shown level differs from the month before: the columns of CAUSE_COLUMNS."""
+    wanted = None if periods is None else {*periods, *(add_months(period, -1) for period in periods)}
+    graded = [
+        (program, _rules_only(version.without(missing)))
+        for program in policies.enabled()
+        if program.row["clock"] != "event"
+        for version in program.versions
+        if (wanted is None or any(version.covers(period) for period in wanted)) and not inputs.lacking(version, missing)
+    ]
+    if not graded:
+        columns = ",\n".join(f"    cast(null as {kind}) as {name}" for name, kind in CAUSE_COLUMNS.items())
+        return f"select\n{columns}\nwhere false"
+    metrics = {kind: _windowed(kind, [version for program, version in graded if program.subject_type == kind]) for kind in _WINDOWS}
+    windows = [_cte(_WINDOWS[kind], _window_relation(kind, some)) for kind, some in metrics.items() if some]
+    parts = "\n\nunion all\n\n".join(_asked(program, version) for program, version in graded)
+    names = {program.program_id: program for program, _ in graded}
+    ctes = [_cte("pairs", _pairs(names)), *windows, _cte("asked", parts), _cte("told", _told()), _cte("covered", _covered())]
+    return "with " + ",\n\n".join(ctes) + "\n\n" + _final()
+
+
+def _rules_only(version: Version) -> Version:
+    """Who is graded and what caps are in force is known from the decisions: only the rules are asked again."""
+    return replace(version, scope_rules=(), caps=())
+
+
+def _cte(name: str, body: str) -> str:
+    return f"{name} as (\n{indent(body, '    ')}\n)"
+
+
+def _list(columns: Iterable[str]) -> str:
+    return indent(",\n".join(columns), "    ")
+
+
+def _pairs(program_ids: Iterable[str]) -> str:
+    """Decisions whose level differs from the month before, with the decision of that month."""
+    known = ", ".join(sql.literal(name) for name in program_ids)
+    ranks = (
+        "level_rank",
+        "held_level_rank",
+        "cap_level_rank",
+        "at_least_level_rank",
+        "set_level_rank",
+        "policy_version",
+        "policy_hash",
+        "evidence",
+    )
+    columns = ["d.program_id", "d.subject_type", "d.subject_id", "d.period", "d.period_index", "d.level_id", "d.previous_level_id"]
+    columns.append("d.qualified_level_rank")
+    columns += [f"d.{name}" for name in ranks]
+    columns += [f"b.{name} as before_{name}" for name in ranks]
+    columns += [f"coalesce({alias}.validity_months, 0) > 0 as {name}" for alias, name in (("v", "has_review"), ("w", "had_review"))]
+    return "\n".join(
+        [
+            "select",
+            _list(columns),
+            f"from {sql.DECISIONS_PLACEHOLDER} as d",
+            f"inner join {sql.DECISIONS_PLACEHOLDER} as b",
+            "    on d.program_id = b.program_id and d.subject_type = b.subject_type and d.subject_id = b.subject_id",
+            "        and d.period_index - 1 = b.period_index",
+            "left join policy.policy_versions as v on d.program_id = v.program_id and d.policy_version = v.version",
+            "left join policy.policy_versions as w on b.program_id = w.program_id and b.policy_version = w.version",
+            f"where d.period in (select period from {TARGETS})",
+            f"    and d.program_id in ({known})",
+            "    and d.level_id <> d.previous_level_id",
+        ]
+    )
+
+
+def _windowed(kind: str, versions: Iterable[Version]) -> list[Metric]:
+    """Window metrics of bills that can be taken over other months than this month's window."""
+    found = {o.metric.metric_id: o.metric for version in versions for o in operands(version.attributes) if o.metric and o.group == BILLS}
+    return [m for m in found.values() if _is_windowed(kind, m)]
+
+
+def _is_windowed(kind: str, metric: Metric) -> bool:
+    # What a total was before a correction is not kept, and the months in service of a group's members are not one window.
+    return kind in _WINDOWS and metric.window != "total" and (kind == "customer" or metric.measure.aggregation != "flag")
+
+
+def _window_relation(kind: str, metrics: list[Metric]) -> str:
+    """subject_id, period_index, and each metric over the window before (with the bills known now) and over both windows."""
+    of_months = [m for m in metrics if not m.is_service]
+    service = [m for m in metrics if m.is_service]
+    before, now = "(t.period_index - 1)", "t.period_index"
+    columns = ["t.subject_id", "t.period_index"]
+    for metric in of_months:
+        columns.append(sql.window_metric(metric, before, name=_corrected(metric)))
+        columns.append(sql.window_metric(metric, before, now, name=_extended(metric)))
+    for metric in service:
+        columns += [_served(metric, before, None, _corrected(metric)), _served(metric, before, now, _extended(metric))]
+    lines = [
+        "select",
+        _list(columns),
+        f"from (select distinct subject_id, period_index from pairs where subject_type = {sql.literal(kind)}) as t",
+    ]
+    if of_months:
+        months, key = _months(kind, of_months)
+        reach = max(reach_of(m.window) for m in of_months)
+        lines += [
+            "left join (",
+            indent(months, "    "),
+            f") as m on t.subject_id = m.{key} and m.period_index between t.period_index - {reach} and t.period_index",
+        ]
+    if service:
+        lines.append(f"left join {sql.METRICS_PLACEHOLDER} as s on t.subject_id = s.customer_id and t.period_index = s.period_index")
+    return "\n".join([*lines, "group by t.subject_id, t.period_index"])
+
+
+def _months(kind: str, metrics: list[Metric]) -> tuple[str, str]:
+    measures = list({m.measure.measure_id: None for m in metrics})
+    if kind == "group":
+        return member_months(sql.MONTHS_PLACEHOLDER, [*measures, "bill_line_count"]), "subject_id"
+    columns = ["c.customer_id", "c.period_index", "c.bill_line_count"]
+    columns += ["c.spend_amount > 0 as is_active" if name == "is_active" else f"c.{sql.identifier(name)}" for name in measures]
+    return f"select {', '.join(columns)} from {sql.MONTHS_PLACEHOLDER} as c", "customer_id"
+
+
+def _served(metric: Metric, index: str, until: str | None, name: str) -> str:
+    """Months in service between two months, from the bits of this month's mask (bit i: in service i months before)."""
+    first, last = sql.month_range(metric.window, index, until)
+    shift, months = f"cast(t.period_index - ({last}) as integer)", f"cast(({last}) - ({first}) + 1 as integer)"
+    bits = f"(coalesce(max(s.service_mask), 0) >> {shift}) & ((cast(1 as bigint) << {months}) - 1)"
+    return f"cast(bit_count({bits}) as bigint) as {sql.identifier(name)}"
+
+
+def _corrected(metric: Metric) -> str:
+    return f"{metric.metric_id}__corrected"
+
+
+def _extended(metric: Metric) -> str:
+    return f"{metric.metric_id}__extended"
+
+
+def _asked(program: Program, version: Version) -> str:
+    """What the rules of one version say of its subjects' inputs after each substitution."""
+    ranks = [
+        f"    when {sql.literal(rule.rule_id)} then {program.level(rule.level_id).rank}" for rule in evaluation_order(program, version)
+    ]
+    undecided = ["    when b.rules_that_hold > 1 then null"] if program.hit_policy == "unique" else []
+    if any(a.kind == "score" for a in all_attributes(version.attributes)):
+        undecided.append("    when b.refused_reason is not null then null")
+    rank = "\n".join(["case b.first_rule_id", *ranks, "end"]) if ranks else "null"
+    if undecided:
+        rank = "\n".join(["case", *undecided, "    else", indent(rank, "    "), "end"])
+    return "\n".join(
+        [
+            f"-- program {program.program_id}, version {version.version}",
+            "select",
+            _list(
+                [
+                    f"{sql.literal(program.program_id)} as program_id",
+                    "b.subject_id",
+                    "b.period",
+                    "b.step",
+                    f"cast({rank} as integer) as qualified_rank",
+                ]
+            ),
+            "from (",
+            indent(matched(program, version, _inputs(program, version)), "    "),
+            ") as b",
+        ]
+    )
+
+
+def _inputs(program: Program, version: Version) -> str:
+    """The inputs of a version, as ``inputs.relation`` has them, with one row per mover and step that may change its level."""
+    attributes = all_attributes(version.attributes)
+    of_version = operands(version.attributes)
+    computed = [column for a in attributes for column in _computed(a, attributes)]
+    substituted = _substituted(program, version, of_version)
+    if not computed:
+        return substituted
+    ranked = _first_ranked(attributes)
+    ctes = [_cte("substituted", substituted)]
+    joined = ""
+    if ranked:
+        ctes += [_cte("ladder", _ladder(program, ranked))]
+        joined = f"\nleft join ladder as l on p.period_index = l.period_index and {_own(ranked)} = l.own_value"
+    return "with " + ",\n\n".join(ctes) + f"\n\nselect\n    p.*,\n{_list(computed)}\nfrom substituted as p{joined}"
+
+
+def _substituted(program: Program, version: Version, of_version: list[Operand]) -> str:
+    """One row per mover and step: subject, period, what was known (``was``) and is (``becomes``), each operand at the step."""
+    version_id, digest = sql.literal(version.version), sql.literal(version.policy_hash)
+    keys = [o.name for o in of_version]
+    same_rules = f"p.before_policy_version = {version_id} and p.before_policy_hash = {digest}"
+    texts = [
+        "p.subject_id", "p.period", "p.period_index",
+        f"{same_rules} as had_rules", f"p.policy_version = {version_id} as has_rules",
+        f"{sql.json_texts('p.before_evidence', keys)} as before_texts", f"{sql.json_has('p.before_evidence', keys)} as before_has",
+        f"{sql.json_texts('p.evidence', keys)} as texts", f"{sql.json_has('p.evidence', keys)} as has",
+    ]  # fmt: skip
+    was = [(o.name, f"cast(e.before_texts[{n}] as {o.sql_type})") for n, o in enumerate(of_version, 1)]
+    # What this month's evidence lacks, because other rules made it, stays what it was.
+    becomes = [
+        (o.name, f"cast(case when e.has[{n}] then e.texts[{n}] else e.before_texts[{n}] end as {o.sql_type})")
+        for n, o in enumerate(of_version, 1)
+    ]
+    typed = ["e.subject_id", "e.period", "e.period_index", "e.had_rules", "e.has_rules", "e.before_has"]
+    if of_version:
+        typed += [f"{sql.struct(was)} as was", f"{sql.struct(becomes)} as becomes"]
+    windowed = any(o.metric and o.group == BILLS and _is_windowed(program.subject_type, o.metric) for o in of_version)
+    columns = [
+        "p.subject_id",
+        "p.period",
+        "p.period_index",
+        "k.step",
+        "cast(null as date) as event_date",
+        "cast(null as varchar) as out_reason",
+    ]
+    if of_version:
+        columns += ["p.was", "p.becomes"]
+    columns += [f"{_at_step(program, o, n)} as {sql.identifier(o.name)}" for n, o in enumerate(of_version, 1) if not o.is_computed]
+    placed = _placed(program, version, of_version)
+    if placed:
+        columns.append(f"{sql.struct(placed)} as placed")
+    steps = ", ".join(f"({step})" for step in _steps(of_version))
+    lines = [
+        "select",
+        _list(columns),
+        "from (",
+        "    select",
+        indent(_list(typed), "    "),
+        "    from (",
+        "        select",
+        indent(_list(texts), "        "),
+        "        from pairs as p",
+        f"        where p.program_id = {sql.literal(program.program_id)} and (p.policy_version = {version_id} or ({same_rules}))",
+        "    ) as e",
+        ") as p",
+        f"inner join (values {steps}) as k (step)",
+        f"    on case when k.step < {POLICY} then p.had_rules when k.step = {POLICY} then p.has_rules and not p.had_rules else p.has_rules end",
+    ]
+    if windowed:
+        lines.append(f"left join {_WINDOWS[program.subject_type]} as w on p.subject_id = w.subject_id and p.period_index = w.period_index")
+    return "\n".join(lines)
+
+
+def _steps(of_version: list[Operand]) -> list[int]:
+    """The steps after which inputs of the version may differ from those before."""
+    groups = {o.group for o in of_version}
+    steps = {0, POLICY, *(_OF_GROUP[group] for group in groups)}
+    if BILLS in groups:
+        steps |= {_AT["bill_corrections"], _AT["new_spend"]}
+    return [step for step in _ASKED if step in steps]
+
+
+def _at_step(program: Program, operand: Operand, number: int) -> str:
+    """The value of an operand that is read, not computed, after a step."""
+    name = sql.identifier(operand.name)
+    lines = [f"when k.step >= {_OF_GROUP[operand.group]} then p.becomes.{name}"]
+    if operand.group == BILLS:
+        assert operand.metric
+        if _is_windowed(program.subject_type, operand.metric):
+            lines += [
+                f"when k.step = {_AT['new_spend']} then w.{_extended(operand.metric)}",
+                f"when k.step = {_AT['bill_corrections']} then w.{_corrected(operand.metric)}",
+            ]
+        else:
+            lines[0] = f"when k.step >= {_AT['new_spend']} then p.becomes.{name}"
+    elif operand.group == NOMINATION:
+        # New rules may ask for what nobody had to know before.
+        lines.append(f"when k.step >= {POLICY} and not p.before_has[{number}] then p.becomes.{name}")
+    return f"case {' '.join(lines)} else p.was.{name} end"
+
+
+def _placed(program: Program, version: Version, of_version: list[Operand]) -> list[tuple[str, str]]:
+    """Operands of amounts that are placed among those of the month before, as they are placed.
+
+    An amount of more months than the others has no place among them: a window that grew counts as new spend, one that shrank as
+    rolled off.
+    """
+    ranked = [a.of[0] for a in all_attributes(version.attributes) if a.kind in {"position", "share"}]
+    names = {o.name for amount in ranked for o in operands_of(amount)}
+    found = []
+    for number, operand in enumerate(of_version, 1):
+        if operand.name in names:
+            value = _at_step(program, operand, number)
+            if operand.metric and operand.group == BILLS and _is_windowed(program.subject_type, operand.metric):
+                grown = f"greatest(w.{_corrected(operand.metric)}, p.becomes.{sql.identifier(operand.name)})"
+                value = f"case when k.step = {_AT['new_spend']} then {grown} else {value} end"
+            found.append((operand.name, value))
+    return found
+
+
+def _first_ranked(attributes: Sequence[Attribute]) -> Attribute | None:
+    """The attribute whose amounts decisions keep as rank_value."""
+    return next((a for a in attributes if a.kind in {"position", "share"}), None)
+
+
+def _own(ranked: Attribute, alias: str = "p.placed") -> str:
+    return f"cast({plain(ranked.of[0], alias)} as {inputs.RANK_VALUE})"
+
+
+def _ladder(program: Program, ranked: Attribute) -> str:
+    """For each substituted amount: how many amounts of the month before stand above it, and their sum."""
+    before = f"p.step < {_AT['population']} and {_own(ranked)} > 0 and {_own(ranked)} is distinct from {_own(ranked, 'p.was')}"
+    return "\n".join(
+        [
+            "select",
+            "    period_index,",
+            "    own_value,",
+            "    coalesce(sum(subjects) over above, 0) as above,",
+            "    coalesce(sum(amount) over above, 0) as above_amount",
+            "from (",
+            "    select period_index, own_value, sum(subjects) as subjects, sum(amount) as amount",
+            "    from (",
+            "        select d.period_index + 1 as period_index, d.rank_value as own_value, 1 as subjects, d.rank_value as amount",
+            f"        from {sql.DECISIONS_PLACEHOLDER} as d",
+            f"        where d.program_id = {sql.literal(program.program_id)} and d.rank_value > 0",
+            f"            and d.period_index + 1 in (select p.period_index from substituted as p where {before})",
+            "        union all",
+            f"        select p.period_index, {_own(ranked)} as own_value, 0 as subjects, 0 as amount",
+            "        from substituted as p",
+            f"        where {before}",
+            "    ) as amounts",
+            "    group by period_index, own_value",
+            ") as steps",
+            "window above as (partition by period_index order by own_value desc rows between unbounded preceding and 1 preceding)",
+        ]
+    )
+
+
+def _computed(attribute: Attribute, attributes: Sequence[Attribute]) -> Iterator[str]:
+    """Operands that follow from others or from the population, at a step of p."""
+    name = attribute.attribute_id
+    now = f"when p.step >= {_AT['population']} then p.becomes"
+    if attribute.kind == "portion":
+        yield f"case {now}.{name}__total_amount else {_total(attribute, 'p')} end as {name}__total_amount"
+    elif attribute.kind in {"position", "share"}:
+        ranked = _first_ranked(attributes)
+        yield from _place(attribute, is_kept=ranked is not None and attribute.of[0].attribute_id == ranked.of[0].attribute_id)
+    for dimension in attribute.dimensions:
+        column = dimension_column(attribute, dimension)
+        if is_relative(dimension):
+            yield f"case when p.step >= {_AT['population']} or ({_is_substituted(dimension)}) then p.becomes.{column} else p.was.{column} end as {column}"
+        else:
+            yield f"{sql.from_millionths(inputs.scaled(dimension))} as {column}"
+
+
+def _total(attribute: Attribute, alias: str) -> str:
+    """The sum of positive amounts of the month before, with the own amount replaced."""
+    name = attribute.attribute_id
+    own, was = plain(attribute.of[0], alias), plain(attribute.of[0], "p.was")
+    return f"p.was.{name}__total_amount - greatest(coalesce({was}, 0), 0) + greatest(coalesce({own}, 0), 0)"
+
+
+def _place(attribute: Attribute, is_kept: bool) -> Iterator[str]:
+    """Place and share of an own amount among the amounts of the month before; of an attribute whose amounts are not kept, as it was."""
+    name = attribute.attribute_id
+    own, was = plain(attribute.of[0], "p.placed"), plain(attribute.of[0], "p.was")
+    is_now = f"when p.step >= {_AT['population']} then p.becomes"
+    if is_kept:
+        same = f"when {own} is not distinct from {was} then p.was"
+        # The subject itself is no longer where it stood.
+        population = f"p.was.{name}__population - case when {was} is null then 0 else 1 end + case when {own} is null then 0 else 1 end"
+        left = f"case when {was} > {own} then 1 else 0 end"
+        yield (
+            f"cast(case {is_now}.{name}__above {same}.{name}__above when {own} > 0 then l.above - {left} "
+            f"when {own} is not null then {population} end as bigint) as {name}__above"
+        )
+        yield f"cast(case {is_now}.{name}__population else {population} end as bigint) as {name}__population"
+        if attribute.kind == "share":
+            total = _total(attribute, "p.placed")
+            amount_left = f"case when {was} > {own} then {was} else 0 end"
+            yield (
+                f"cast(case {is_now}.{name}__above_amount {same}.{name}__above_amount when {own} > 0 then l.above_amount - {amount_left} "
+                f"when {own} is not null then {total} end as {TOTAL}) as {name}__above_amount"
+            )
+            yield f"cast(case {is_now}.{name}__total_amount else {total} end as {TOTAL}) as {name}__total_amount"
+        return
+    columns = ["above", "population", *(["above_amount", "total_amount"] if attribute.kind == "share" else [])]
+    yield from (f"case {is_now}.{name}__{column} else p.was.{name}__{column} end as {name}__{column}" for column in columns)
+
+
+def _is_substituted(dimension: Dimension) -> str:
+    """Whether the number of a dimension has changed, and is this month's already."""
+    names = [sql.identifier(o.name) for o in operands_of(dimension.attribute)]
+    changed = " or ".join(f"p.was.{name} is distinct from p.becomes.{name}" for name in names)
+    done = " and ".join(f"p.{name} is not distinct from p.becomes.{name}" for name in names)
+    return f"({changed}) and {done}"
+
+
+def _told() -> str:
+    """One row per mover with the qualified rank after each step; where no rule decides a mixture, that of the step before."""
+    asked = [f"max(case when a.step = {step} then a.qualified_rank end) as q{step}" for step in _ASKED]
+    carried = [f"coalesce({', '.join(f's.q{earlier}' for earlier in range(step, -1, -1))}) as q{step}" for step in _ASKED]
+    return "\n".join(
+        [
+            "select",
+            "    p.*,",
+            _list(carried),
+            "from pairs as p",
+            "left join (",
+            "    select a.program_id, a.subject_id, a.period,",
+            indent(_list(asked), "    "),
+            "    from asked as a",
+            "    group by a.program_id, a.subject_id, a.period",
+            ") as s on p.program_id = s.program_id and p.subject_id = s.subject_id and p.period = s.period",
+        ]
+    )
+
+
+def _covered() -> str:
+    """The rank of the shown level after each step."""
+    columns = []
+    for step in (0, *_AT.values()):
+        if step == _AT["validity"]:
+            columns.append(f"t.level_rank as l{step}")
+            continue
+        qualified = f"t.q{min(step, _AT['nomination'])}"
+        # Without the rules of the month before, nothing is known to have moved before the new policy.
+        unknown = "t.q0 is null" if step < POLICY else f"{qualified} is null"
+        reviewed = "t.had_review" if step < POLICY else "t.has_review"
+        override = "" if step >= _AT["nomination"] else "before_"
+        cap = "" if step >= _AT["cap"] else "before_"
+        held = f"case when {reviewed} then greatest({qualified}, t.before_held_level_rank) else {qualified} end"
+        shown = f"coalesce(t.{override}set_level_rank, greatest(least({held}, t.{cap}cap_level_rank), t.{override}at_least_level_rank))"
+        columns.append(f"case when {unknown} then t.before_level_rank else {shown} end as l{step}")
+    return "\n".join(["select", "    t.*,", _list(columns), "from told as t"])
+
+
+def _final() -> str:
+    changed = [f"    when c.l{number} <> c.before_level_rank then {sql.literal(name)}" for name, number in _AT.items()]
+    ranks = sql.json_object([("before", "c.l0"), *((name, f"c.l{number}") for name, number in _AT.items())])
+    # A level that goes by another name at the same rank was renamed by its policy.
+    cause = "\n".join(["case", *changed, f"    else {sql.literal('policy')}", "end"])
+    columns = [
+        "c.program_id", "c.subject_type", "c.subject_id", "c.period", f"cast({cause} as varchar) as movement_cause",
+        "c.previous_level_id", "c.before_level_rank as previous_level_rank", "c.level_id", "c.level_rank", "case when c.q0 is not null then c.l0 end as start_level_rank",
+        "c.qualified_level_rank", f"c.q{_AT['nomination']} as end_qualified_rank", f"{ranks} as step_ranks", "c.before_evidence as evidence_before", "c.evidence",
+    ]  # fmt: skip
+    return "\n".join(["select", _list(columns), "from covered as c"])

@@ -1,0 +1,312 @@
+"""Every method and type of subject is explained end to end, and a release that was changed in any place is told apart."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import pytest
+
+from orchestration.audit import Explanation, explain, render
+from orchestration.audit.texts import Lang
+from orchestration.deployment import load_deployment
+from orchestration.errors import BadInput, Mismatch
+from orchestration.ledger import Ledger
+from orchestration.policy import Policies, load_policy_files
+from orchestration.policy.attributes import contract_columns, entities
+from tests.audit.wide_release import PERIOD, RELEASE, WideRelease, drops, make
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> WideRelease:
+    return make(tmp_path_factory.mktemp("audit") / "wide")
+
+
+@pytest.fixture
+def wide(made: WideRelease, tmp_path: Path) -> WideRelease:
+    """A copy of its own, so that a test may change it."""
+    deployment = load_deployment(shutil.copytree(made.deployment.folder, tmp_path / "wide"))
+    return WideRelease(deployment, Ledger(deployment.ledger))
+
+
+def _explain(wide: WideRelease, program: str | None, subject: str) -> Explanation:
+    return explain(wide.deployment, wide.ledger, subject, program, PERIOD)
+
+
+def _one_of_each_rule(wide: WideRelease) -> list[tuple[str, str]]:
+    query = (
+        f"select program_id, min(subject_id) from read_parquet('{wide.file}') group by program_id, coalesce(matched_rule_id, status_reason)"
+    )
+    return sorted(duckdb.sql(query).fetchall())
+
+
+def test_a_subject_of_every_rule_of_every_program_is_explained_and_agrees(made: WideRelease) -> None:
+    pairs = _one_of_each_rule(made)
+    assert {program for program, _ in pairs} == {program.program_id for program in _policies(made).enabled()}
+    for program, subject in pairs:
+        found = _explain(made, program, subject)
+        assert found.matched is None or found.matched.holds
+        assert subject in render(found, "en")
+
+
+def _policies(wide: WideRelease) -> Policies:
+    return load_policy_files(wide.deployment.releases / RELEASE / "policy")
+
+
+def _ids(policies: Policies) -> set[str]:
+    """Words that are no words: ids of policies, entities and their columns, names as the seeds write them in Chinese, and landed values."""
+    found = {"UTC", "CNY", "json", "r", "v"}
+    for seed in policies.seeds.values():
+        for row in seed:
+            cells = (v for c, v in row.values.items() if v and not c.endswith("_en") and c not in {"description", "note", "unit"})
+            found |= {word for cell in cells for word in re.findall(r"[A-Za-z]+", str(cell))}
+    for entity in entities():
+        found |= {word for name in (entity, *contract_columns(entity)) for word in re.findall(r"[A-Za-z]+", name)}
+    for rows in drops().values():
+        found |= {word for row in rows for value in row.values() for word in re.findall(r"[A-Za-z]+", str(value))}
+    return found
+
+
+def test_a_chinese_explanation_has_no_english_word_but_ids(made: WideRelease) -> None:
+    known = _ids(_policies(made))
+    for program, subject in _one_of_each_rule(made):
+        text = render(_explain(made, program, subject), "zh")
+        # The last section names run, code and files.
+        told = text.split("\n\n发布\n")[0].split("政策哈希")[0]
+        strange = {word for word in re.findall(r"[A-Za-z]+", re.sub(r"\S+\.csv", "", told)) if word not in known}
+        assert strange == set(), f"{program} {subject}"
+
+
+@pytest.mark.parametrize(
+    ("program", "subject", "lang", "phrases"),
+    [
+        (
+            "customer_pyramid",
+            "c7",
+            "en",
+            [
+                "Customer c7: Major in Customer pyramid",
+                "band Major (from 1 to below 20); strictly above: 1 of 9 subjects (11.11 %)",
+                "Why not VIP",
+                "no amount mends that alone",
+            ],
+        ),
+        ("customer_pyramid", "c8", "en", ["Profit, 12 months: not known", "a landed row that counts lacks its cost", "VIP (below 1)"]),
+        ("contribution_layers", "c5", "zh", ["严格高于本对象者(9 个中的 3 个)", "(50 至 80(不含))"]),
+        (
+            "vip_score",
+            "c2",
+            "en",
+            ["VIP score:", "per cent of the others strictly below", "the others share its weight", "Rows of surveys in the window (1)"],
+        ),
+        (
+            "staff_grade",
+            "s2",
+            "en",
+            ["Staff member s2: Senior", "Initiative", "(none)", "missing: the others share its weight", "over 3 (Customer satisfaction"],
+        ),
+        ("staff_grade", "s4", "en", ["Not evaluated: needs staff_satisfaction_3m."]),
+        ("staff_grade", "s3", "zh", ["不在评级范围", "范围规则 no_service_staff", "岗位"]),
+        (
+            "group_value",
+            "g2",
+            "en",
+            ["Group g2: Key", "own 3,800.01 of", "Members with their sums (2)", "leader", "as 3,800.01 × 100 = 380,001 with 1 ×"],
+        ),
+        ("size_growth", "c2", "en", ["grid of two axes", "Size = Large (from 3,000): band Small (below 3,000)", "of Spend, 3 months before"]),
+        ("size_growth", "c9", "en", ["Growth is not known: not known: Spend, 3 months before the last 3 is not above 0"]),
+        (
+            "accredited",
+            "c2",
+            "en",
+            ["Day of the event: 2026-06-10", "Application a1", "document review", "approved", "notification (after the period)"],
+        ),
+        ("accredited", "c1", "zh", ["申请状态 = 已批准：实际为 已申请", "申请 a2"]),
+        ("reception", "e1", "en", ["Reception e1: VVIP", "n1 (nomination): VVIP", "approved by k.boss on 2026-05-20", ": counts"]),
+        ("reception", "e2", "en", ["approved by the one who asked", "Why not VVIP"]),
+        ("relation", "p2", "en", ["Prospect p2: Far", "it is 29 months", "prospects  first_contact_date"]),
+        ("relation", "p3", "en", ["several rules hold, and only one may", "Rule decides", "Rule known_long"]),
+        ("relation", "p4", "zh", ["没有规则成立"]),
+        (
+            "six_star",
+            "c6",
+            "en",
+            ["Cap arrears_cap, at most Three stars, is in force", "Cap arrears_cap: Five stars becomes Three stars", "is covered and not changed"],
+        ),
+        (
+            "six_star",
+            "c1",
+            "en",
+            ["Override n3, at least: Three stars becomes Four stars. Reason: standing; asked by k.sales, approved by k.boss; 2026-06-01"],
+        ),
+        ("six_star", "c3", "zh", ["指定特批 n4：五星变为六星", "申请人 k.sales，审批人 k.boss"]),
+        ("six_star", "c10", "en", ["out of scope (Test, internal and IoT lines are not graded)", "yes Segment is one of internal, test, iot: it is test"]),
+    ],
+)  # fmt: skip
+def test_each_method_is_told_with_its_values(made: WideRelease, program: str, subject: str, lang: Lang, phrases: list[str]) -> None:
+    text = render(_explain(made, program, subject), lang)
+    assert [phrase for phrase in phrases if phrase not in text] == [], text
+
+
+def test_members_of_a_group_count_in_the_months_of_membership_alone(made: WideRelease) -> None:
+    [window] = _explain(made, "group_value", "g2").windows
+    members = {m.customer_id: (len(m.periods), str(m.value)) for m in window.members}
+    # c2 until March and again in June; c3 from January on.
+    assert members == {"c2": (10, "2000.0050"), "c3": (6, "1800.0050")}
+    assert window.agrees
+
+
+def test_a_survey_counts_in_the_local_month(made: WideRelease) -> None:
+    window = next(w for w in _explain(made, "vip_score", "c2").windows if w.metric.metric_id == "survey_answers_12m")
+    assert [(m.period, m.rows) for m in window.months if m.rows] == [(PERIOD, 1)]
+
+
+def test_json_lists_scores_members_rows_and_steps_of_applications(made: WideRelease) -> None:
+    score = json.loads(json.dumps(_explain(made, "vip_score", "c2").as_json()))
+    vip = next(a for a in score["attributes"] if a["kind"] == "score")
+    assert {d["dimension"] for d in vip["dimensions"]} >= {"amount", "satisfaction"}
+    assert all(set(d) >= {"scaled", "weight", "contribution", "missing_rule"} for d in vip["dimensions"])
+    group = json.loads(json.dumps(_explain(made, "group_value", "g2").as_json()))
+    assert [m["customer_id"] for m in group["windows"][0]["members"]] == ["c2", "c3"]
+    assert {b["customer_id"] for b in group["bills"]} == {"c2", "c3"}
+    application = json.loads(json.dumps(_explain(made, "accredited", "c2").as_json()))
+    assert [s["step"] for s in application["applications"]] == ["application", "review", "decision", "notification"]
+    assert application["subject_type"] == "customer"
+
+
+@pytest.mark.parametrize(
+    ("program", "subject", "change", "what"),
+    [
+        ("customer_pyramid", "c6", {"evidence": {"contribution_position__above": 3}}, "contribution_position__above = 2, the decision holds 3"),
+        ("customer_pyramid", "c7", {"evidence": {"contribution_position__population": 10}}, "contribution_position__population"),
+        ("contribution_layers", "c5", {"evidence": {"spend_share_above__above_amount": "25000.0000"}}, "spend_share_above__above_amount"),
+        ("contribution_layers", "c5", {"evidence": {"spend_layer": "head"}}, "spend_layer = core, the decision holds head"),
+        ("group_value", "g2", {"evidence": {"group_spend_portion__total_amount": "4400.0000"}}, "group_spend_portion__total_amount"),
+        ("vip_score", "c2", {"evidence": {"vip_points": "99.000000"}}, "vip_points"),
+        ("vip_score", "c2", {"evidence": {"vip_points__tenure": "100.000000"}}, "vip_points__tenure = 80.000000"),
+        ("vip_score", "c2", {"score": 12}, "a score of"),
+        ("staff_grade", "s1", {"evidence": {"staff_role": "store"}}, "staff_role = hotline, the decision holds store"),
+        ("relation", "p2", {"evidence": {"months_known": 30}}, "months_known = 29, the decision holds 30"),
+        ("reception", "e2", {"evidence": {"reception_nominated": "vvip"}}, "rule by_notice, the decision holds without_notice"),
+        ("reception", "e2", {"evidence": {"reception_nominated": "usual"}}, "reception_nominated = None, the decision holds usual"),
+        ("accredited", "c1", {"evidence": {"application_state": "reviewed"}}, "application_state = applied, the decision holds reviewed"),
+        ("six_star", "c10", {"status_reason": "not_real_name"}, "scope rule no_customer_line, the decision holds not_real_name"),
+        ("six_star", "c4", {"status": "out_of_scope", "status_reason": "no_customer_line"}, "scope rule none"),
+        ("six_star", "c6", {"cap_level_rank": None}, "a cap of rank 3, the decision holds None"),
+        ("six_star", "c4", {"level_id": "star_6"}, "the steps end at star_5, the decision holds star_6"),
+        ("six_star", "c4", {"qualified_level_id": "star_6"}, "rule star_5_spend gives star_5, the decision holds star_6"),
+        ("six_star", "c2", {"missing_amount": "1.0000"}, "the decision says 1.0000"),
+        ("relation", "p4", {"status_reason": "several rules hold: unique allows one"}, "no rule holds"),
+    ],
+)  # fmt: skip
+def test_a_changed_decision_is_a_mismatch(wide: WideRelease, program: str, subject: str, change: dict[str, Any], what: str) -> None:
+    wide.change(program, subject, **change)
+    with pytest.raises(Mismatch, match=re.escape(what)):
+        _explain(wide, program, subject)
+
+
+def test_a_step_that_the_landing_does_not_give_is_a_mismatch(wide: WideRelease) -> None:
+    steps = json.loads(_explain(wide, "six_star", "c1").decision["steps"])
+    kept = [step for step in steps if step["step"] != "at_least"]
+    wide.change("six_star", "c1", steps=json.dumps(kept), level_id="star_3")
+    with pytest.raises(Mismatch, match=r"give the steps \{'at_least': 'star_4'\}, the decision holds none"):
+        _explain(wide, "six_star", "c1")
+
+
+def test_a_subject_that_was_taken_out_of_the_release_changes_the_place_of_the_others(wide: WideRelease) -> None:
+    with duckdb.connect() as con:
+        con.execute(
+            f"create table d as select * from read_parquet('{wide.file}') where not (program_id = 'customer_pyramid' and subject_id = 'c8')"
+        )
+        con.execute(f"copy d to '{wide.file}' (format parquet)")
+    with pytest.raises(Mismatch, match="own subjects give contribution_position__above = 0, the decision holds 1"):
+        _explain(wide, "customer_pyramid", "c7")
+
+
+@pytest.mark.parametrize(
+    ("entity", "program", "subject", "column", "value", "what"),
+    [
+        ("surveys", "vip_score", "c2", "score", 3, "survey_score_12m = 3, the decision holds 9"),
+        ("staff_measures", "staff_grade", "s1", "score", 1, "staff_problem_solving_3m_sum"),
+        ("bill_lines", "group_value", "g2", "net_amount", 1, "group_spend_12m_amount"),
+        ("suspensions", "six_star", "c6", "reason", "request", "arrears_suspensions_12m = 0, the decision holds 3"),
+        ("groups", "group_value", "g2", "is_nominated_strategic", True, "the decision holds False"),
+        ("bill_lines", "customer_pyramid", "c7", "cost_amount", None, "margin_12m_amount = None"),
+        ("nominations", "reception", "e1", "approver_id", "k.sales", "reception_nominated = None, the decision holds vvip"),
+    ],
+)  # fmt: skip
+def test_a_changed_landed_row_is_a_mismatch(
+    wide: WideRelease, entity: str, program: str, subject: str, column: str, value: Any, what: str
+) -> None:
+    for part in (wide.deployment.landing / entity).rglob("*.parquet"):
+        part.chmod(0o644)
+        with duckdb.connect() as con:
+            con.execute(f"create table p as select * from read_parquet('{part}', hive_partitioning = false)")
+            con.execute(f"update p set {column} = ?", [value])
+            con.execute(f"copy p to '{part}' (format parquet)")
+    with pytest.raises(Mismatch, match=re.escape(what)):
+        _explain(wide, program, subject)
+
+
+def test_without_a_program_the_first_one_that_is_run_is_explained(made: WideRelease) -> None:
+    assert _explain(made, None, "c4").program.program_id == "six_star"
+
+
+@pytest.mark.parametrize(
+    ("program", "subject", "what", "remedy"),
+    [
+        ("group_value", "g22", "there is no group 'g22' in any release", "did you mean 'g2'?"),
+        ("staff_grade", "S1x", "there is no staff 'S1x' in any release", "did you mean 's1'?"),
+        ("six_star", "g1", "'g1' is a group, and program 'six_star' grades a customer", "write --program group_value"),
+        ("six_stars", "c1", "there is no program 'six_stars'", "did you mean 'six_star'?"),
+    ],
+)
+def test_what_is_not_there_is_bad_input_that_names_the_nearest(
+    made: WideRelease, program: str, subject: str, what: str, remedy: str
+) -> None:
+    with pytest.raises(BadInput, match=re.escape(what)) as err:
+        _explain(made, program, subject)
+    assert remedy in err.value.remedy
+
+
+def test_the_nearest_released_period_is_named(made: WideRelease) -> None:
+    with pytest.raises(BadInput) as err:
+        explain(made.deployment, made.ledger, "c1", "six_star", "2026-02")
+    assert "write --period 2026-06" in err.value.remedy
+
+
+def test_only_channels_of_the_program_are_named(made: WideRelease) -> None:
+    assert [d["channel"] for d in _explain(made, "six_star", "c4").deliveries] == ["hotline", "of_no_program"]
+    assert [d["channel"] for d in _explain(made, "vip_score", "c4").deliveries] == ["of_no_program"]
+
+
+HELD = '{"step":"scope","from":null,"to":null,"why":"in scope"},{"step":"qualified","from":null,"to":"star_5","why":"star_5_spend"}'
+
+
+@pytest.mark.parametrize(
+    ("review", "held", "until", "en", "zh"),
+    [
+        ("first", "star_5", "2027-05", ["is reached and held until 2027-05", "Next review in 2027-06: if nothing changes, Five stars is renewed"], "首次达到五星"),
+        ("rose", "star_5", "2027-05", ["rises at once to Five stars"], "即时升至五星"),
+        ("held", "star_6", "2027-03", ["Six stars is held until 2027-03, then reviewed", "it falls by one level to Five stars in 2027-05"], "六星保持至 2027-03"),
+        ("renewed", "star_5", "2027-05", ["still qualified, Five stars is held again until 2027-05"], "续期至 2027-05"),
+        ("grace", "star_6", "2026-05", ["still held in grace until 2026-06", "falls by one level to Five stars in 2026-07"], "宽限期内六星保留至 2026-06"),
+        ("fell_one_level", "star_6", "2027-05", ["falls by one level to Six stars, held until 2027-05"], "下降一级至六星"),
+        ("fell_to_qualified", "star_5", "2027-05", ["falls to the qualified level Five stars"], "降至达标级别五星"),
+    ],
+)  # fmt: skip
+def test_a_review_is_told_as_a_sentence_with_what_comes_next(
+    wide: WideRelease, review: str, held: str, until: str, en: list[str], zh: str
+) -> None:
+    steps = f'[{HELD},{{"step":"review","from":"star_5","to":"{held}","why":"{review}"}}]'
+    rank = int(held[-1])
+    held_columns = {"level_id": held, "level_rank": rank, "held_level_id": held, "held_level_rank": rank, "valid_until_period": until}
+    wide.change("six_star", "c4", steps=steps, review=review, movement="fell", movement_cause="validity", **held_columns)
+    found = _explain(wide, "six_star", "c4")
+    text = render(found, "en")
+    assert [phrase for phrase in [*en, "Cause: validity or grace ended."] if phrase not in text] == [], text
+    assert zh in render(found, "zh")

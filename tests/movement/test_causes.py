@@ -1,0 +1,209 @@
+"""Each cause planted once, and random histories against a second reckoning."""
+
+from __future__ import annotations
+
+import random
+import tempfile
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import replace
+from decimal import Decimal
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from orchestration.policy import compile_policies
+from tests.movement.conftest import USUAL
+from tests.movement.world import FIRST, STEPS, Customer, Rules, World, policies_with
+from tests.policy.conftest import SeedFolder
+
+MAY, JUNE, JULY = FIRST + 4, FIRST + 5, FIRST + 6
+LONG_AGO = FIRST - 600
+LASTING = replace(USUAL, validity=3)
+
+
+def steady(amount: str, **more: object) -> Customer:
+    """A customer with the same bill in every month from January to June, in service since long before."""
+    customer = Customer({FIRST + m: Decimal(amount) for m in range(6)}, set(range(FIRST - 30, FIRST + 30)))
+    for name, value in more.items():
+        setattr(customer, name, value)
+    return customer
+
+
+def moved(world: World, change: Callable[[Customer], None], month: int = JULY) -> str:
+    """The cause of what ``change`` does to customer A in the month after the last one that was run."""
+    world.run(month - 1)
+    change(world.customers["A"])
+    found = world.run(month)
+    assert found == world.reckon(month)
+    return found["six_star", "A"][0]
+
+
+def bill(month: int, amount: str) -> Callable[[Customer], None]:
+    return lambda customer: customer.bills.update({month: Decimal(amount)})
+
+
+PLANTED: list[tuple[str, Customer, Callable[[Customer], None]]] = [
+    ("attributes", steady("50"), lambda c: (setattr(c, "brand", "gotone"), c.bills.update({JULY: Decimal(50)}))[0]),
+    ("bill_corrections", steady("50"), lambda c: c.bills.update({MAY: Decimal(300), JULY: Decimal(50)})),
+    ("new_spend", steady("50"), bill(JULY, "400")),
+    # 7 months with July are 50 a month; without January's 300 they are 8.33.
+    ("window_roll_off", steady("0", bills={FIRST: Decimal(300), JULY: Decimal(50)}), lambda c: None),
+    ("points", steady("50", brand="gotone", points=0), lambda c: (setattr(c, "points", 20000), c.bills.update({JULY: Decimal(50)}))[0]),
+    ("nomination", steady("50"), lambda c: (setattr(c, "nominated", "star_6"), c.bills.update({JULY: Decimal(50)}))[0]),
+    ("nomination", steady("50"), lambda c: (setattr(c, "at_least", 4), c.bills.update({JULY: Decimal(50)}))[0]),
+    ("nomination", steady("500"), lambda c: (setattr(c, "set_level", 1), c.bills.update({JULY: Decimal(500)}))[0]),
+    ("cap", steady("500"), lambda c: (setattr(c, "credit_class", "bad"), c.bills.update({JULY: Decimal(500)}))[0]),
+]
+
+
+@pytest.mark.parametrize(("cause", "customer", "change"), PLANTED, ids=[f"{p[0]}-{n}" for n, p in enumerate(PLANTED)])
+def test_a_planted_cause_is_found(make_world, cause, customer, change):
+    world = make_world()
+    world.customers["A"] = Customer(dict(customer.bills), set(customer.service), customer.brand, points=customer.points)
+    assert moved(world, change) == cause
+
+
+def test_points_change_in_january(make_world):
+    world = make_world()
+    january = FIRST + 12
+    world.customers["A"] = steady("50", brand="gotone")
+    world.customers["A"].bills.update({january - n: Decimal(50) for n in range(7)})
+    assert moved(world, lambda c: setattr(c, "points", 15000), january) == "points"
+
+
+def test_a_new_policy_version(make_world):
+    world = make_world((USUAL, LONG_AGO), (replace(USUAL, version="v2", bars=(300, 120, 45, 40)), JULY))
+    world.customers["A"] = steady("50")
+    assert moved(world, bill(JULY, "50")) == "policy"
+
+
+def test_the_end_of_validity_and_of_grace(make_world):
+    for number, (rules, falls) in enumerate([(LASTING, 3), (replace(LASTING, grace=2), 5)]):
+        with tempfile.TemporaryDirectory() as folder:
+            world = World(policies_with(SeedFolder(Path(folder) / "seeds"), [(rules, LONG_AGO)]), [(rules, LONG_AGO)])
+        world.customers["A"] = steady("500")
+        world.run(JUNE)
+        world.customers["A"].bills.clear()
+        causes = [world.run(month) for month in range(JULY, JULY + 6)]
+        assert [n + 1 for n, found in enumerate(causes) if found] == [falls], number
+        assert causes[falls - 1]["six_star", "A"][0] == "validity"
+
+
+def test_a_population_that_moved_without_the_subject(make_world):
+    world = make_world(position=True)
+    for name, amount in (("A", "90"), ("B", "80"), ("C", "70"), ("D", "60")):
+        world.customers[name] = steady(amount)
+        world.customers[name].bills[JULY] = Decimal(amount)
+    world.run(JUNE)
+    world.customers["C"].bills[JULY] = Decimal(500)
+    found = world.run(JULY)
+    assert found == world.reckon(JULY)
+    # C passed A and B by its own bill; A and B did nothing.
+    assert {name: cause for (program, name), (cause, _) in found.items() if program == "top_share"} == {
+        "C": "new_spend", "A": "population", "B": "population",
+    }  # fmt: skip
+
+
+def test_a_version_that_was_changed_after_its_release_moves_by_policy(make_world):
+    world = make_world()
+    world.customers["A"] = steady("50")
+    world.run(JUNE)
+    world.con.execute("update held set policy_hash = 'that of another table'")
+    world.customers["A"].bills[JULY] = Decimal(400)
+    cause, ranks = world.run(JULY)["six_star", "A"]
+    assert cause == "policy"
+    assert [ranks[step] for step in STEPS[:7]] == [2] * 6 + [3]
+
+
+def test_an_operand_that_only_one_version_knows(make_world, tmp_path):
+    """Evidence of the month before that lacks what the new rules ask: this month's value counts from the step policy on."""
+    world = make_world((USUAL, LONG_AGO), (replace(USUAL, version="v2"), JULY))
+    world.customers["A"] = steady("50", brand="gotone", points=20000)
+    world.run(JUNE)
+    world.con.execute("""update held set level_id = 'star_4', level_rank = 4, held_level_rank = 4, qualified_level_rank = 4,
+        evidence = json_merge_patch(evidence, '{"points_last_year": 0}')""")
+    world.con.execute("update held set evidence = replace(evidence, '\"nominated_level\":null,', '')")
+    world.customers["A"].bills[JULY] = Decimal(50)
+    world.customers["A"].nominated = "star_6"
+    world.customers["A"].points = 0
+    world._write(JULY)
+    world._decide(JULY)
+    world.con.execute("update held set previous_level_id = 'star_4' where period = '2026-07'")
+    ((cause,),) = world.sql("movement_causes", "movement_cause")
+    assert cause == "policy"
+
+
+def test_programs_without_movement_compile_to_no_rows(seeds_of_events):
+    text = compile_policies(seeds_of_events)["movement_causes"]
+    assert "where false" in text and "__DECISIONS__" not in text
+
+
+@pytest.fixture
+def seeds_of_events(tmp_path):
+    seeds = SeedFolder(tmp_path / "disabled")
+    for line in range(2, len(seeds.rows("programs")) + 1):
+        seeds.set("programs", line, "enabled", "false")
+    return seeds.load()
+
+
+def random_world(dice: random.Random, world: World, months: int) -> Counter[str]:
+    """Run random months; compare each with the reckoning; count causes."""
+    for n in range(7):
+        bills = {FIRST + m: Decimal(dice.choice([-30, 0, 20, 50, 90, 100, 130, 350])) for m in range(-6, months) if dice.random() < 0.8}
+        world.customers[f"c{n}"] = Customer(bills, set(range(FIRST - dice.randint(0, 9), FIRST + months + 1)))
+    counts: Counter[str] = Counter()
+    for month in range(FIRST, FIRST + months):
+        for c in world.customers.values():
+            known = [m for m in c.bills if m < month]
+            if known and dice.random() < 0.2:
+                c.bills[dice.choice(known)] = Decimal(dice.choice([0, 40, 400]))
+            if dice.random() < 0.1:
+                c.brand = dice.choice([None, "gotone", "easyown"])
+            if dice.random() < 0.1:
+                c.credit_class = dice.choice(["good", "bad", None])
+            if dice.random() < 0.1:
+                c.points = dice.choice([0, 15000])
+            if dice.random() < 0.1:
+                c.nominated = dice.choice([None, "star_6", "star_5"])
+            if dice.random() < 0.1:
+                c.at_least, c.set_level = dice.choice([(None, None), (4, None), (None, 2)])
+            if dice.random() < 0.1:
+                c.service.discard(month - dice.randint(1, 8))
+        found = world.run(month)
+        assert found == world.reckon(month)
+        before, now = world.released.get(month - 1, {}), world.released[month]
+        assert found.keys() == {key for key in before.keys() & now.keys() if before[key].level != now[key].level}
+        counts.update(cause for cause, _ in found.values())
+    return counts
+
+
+def versions_of(dice: random.Random) -> list[tuple[Rules, int]]:
+    first = replace(USUAL, validity=dice.choice([0, 0, 2, 3]), one_level=dice.random() < 0.5)
+    first = replace(first, grace=dice.choice([0, 1]) if first.validity else 0, one_level=first.one_level and first.validity > 0)
+    second = Rules("v2", dice.choice([(250, 130, 70, 30), (300, 120, 80, 40)]), dice.choice([0, first.validity]))
+    return [(first, LONG_AGO), (second, FIRST + dice.randint(2, 5))]
+
+
+@settings(max_examples=4, deadline=None)
+@given(st.integers(0, 10**6))
+def test_random_histories_agree_with_the_reckoning(seed):
+    dice = random.Random(seed)
+    versions = versions_of(dice)
+    with tempfile.TemporaryDirectory() as folder:
+        policies = policies_with(SeedFolder(Path(folder) / "seeds"), versions, position=True)
+    random_world(dice, World(policies, versions), 8)
+
+
+def test_random_histories_know_every_cause():
+    """The law above is not empty: a few histories show all causes."""
+    counts: Counter[str] = Counter()
+    for seed in range(3):
+        dice = random.Random(seed)
+        versions = versions_of(dice)
+        with tempfile.TemporaryDirectory() as folder:
+            policies = policies_with(SeedFolder(Path(folder) / "seeds"), versions, position=True)
+        counts += random_world(dice, World(policies, versions), 8)
+    assert set(counts) == set(STEPS)

@@ -1,0 +1,87 @@
+"""Movement through the whole build: two months run one after the other, a correction between them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from tests.warehouse.place import Place
+
+pytestmark = pytest.mark.xdist_group("dbt")
+
+MONTHS = [f"2025-{n:02d}" for n in range(1, 7)]
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory) -> Place:
+    place = Place(Path(tmp_path_factory.mktemp("movement")))
+    joined = {"valid_from_date": "2024-01-01", "brand": "easyown", "segment": "consumer", "joined_date": "2024-01-01"}
+    customers = [{"customer_id": c, **joined} for c in ("CORRECTED", "SPENT", "SAME")]
+    gone = {"customer_id": "GONE", **joined}
+    place.land("customers", [*customers, gone, gone | {"valid_from_date": "2025-06-20", "left_date": "2025-06-20"}])
+    lines = [place.bill(f"{c}{month}", c, month, "50") for month in MONTHS for c in ("CORRECTED", "SPENT", "SAME", "GONE")]
+    june = place.land("bill_lines", lines)
+    place.run("2025-06")
+    place.land("customers", [{"customer_id": "NEW", **joined, "valid_from_date": "2025-07-02", "joined_date": "2025-07-02"}])
+    july = [
+        place.bill(f"{c}2025-07", c, "2025-07", amount)
+        for c, amount in (("CORRECTED", "50"), ("SPENT", "400"), ("SAME", "50"), ("NEW", "10"))
+    ]
+    place.land("bill_lines", july)
+    place.land(
+        "bill_lines", [place.bill("CORRECTED2025-05", "CORRECTED", "2025-05", "300")], replaces=[(june, "CORRECTED2025-05", "2025-05")]
+    )
+    place.run("2025-07")
+    return place
+
+
+def test_each_movement_has_its_cause(place: Place) -> None:
+    found = place.query(
+        "select subject_id, from_level_id, to_level_id, direction, movement_cause from marts.fct_tier_movements "
+        "where program_id = 'six_star' order by subject_id"
+    )
+    assert found == [
+        ("CORRECTED", "star_2", "star_3", "rose", "bill_corrections"),
+        ("GONE", "star_2", None, "left", "left"),
+        ("NEW", None, "star_1", "joined", "joined"),
+        ("SPENT", "star_2", "star_3", "rose", "new_spend"),
+    ]
+
+
+def test_decisions_show_the_cause(place: Place) -> None:
+    shown = (
+        "select subject_id, period, movement_cause from marts.fct_decisions where program_id = 'six_star' and movement_cause is not null"
+    )
+    assert {row[0]: row[2] for row in place.query(shown) if row[1] == "2025-07"} == {
+        "CORRECTED": "bill_corrections", "GONE": "left", "NEW": "joined", "SPENT": "new_spend",
+    }  # fmt: skip
+    assert {row[1] for row in place.query(shown)} == {"2025-07"}
+
+
+def test_counts_by_cause_add_up_in_every_program(place: Place) -> None:
+    changes = (
+        "select program_id, count(*) from marts.fct_decisions where movement in ('rose', 'fell', 'joined', 'left') group by all order by 1"
+    )
+    assert (
+        place.query(changes) == place.query("select program_id, sum(subjects) from marts.fct_movement_counts group by all order by 1") != []
+    )
+
+
+def test_a_month_that_is_run_again_has_the_same_rows(place: Place) -> None:
+    names = (
+        "fct_tier_movements",
+        "fct_movement_counts",
+        "fct_upgrade_paths",
+        "fct_level_flapping",
+        "fct_pareto_curve",
+        "fct_level_features",
+    )
+
+    def rows() -> dict[str, list[tuple[object, ...]]]:
+        return {name: place.query(f"select * from marts.{name} where period = '2025-07' order by all") for name in names}
+
+    before = rows()
+    place.run("2025-07")
+    assert rows() == before
+    assert [name for name, some in before.items() if not some] == []

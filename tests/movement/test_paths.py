@@ -1,0 +1,125 @@
+"""Upgrade paths: months to the next level agree with waiting month by month at the present pace; who falls, and when."""
+
+from __future__ import annotations
+
+import json
+from decimal import Decimal
+from fractions import Fraction
+from typing import Any
+
+import duckdb
+import pytest
+
+from tests.movement.rendered import rendered
+
+JUNE = 2026 * 12 + 5
+MODEL = rendered("fct_upgrade_paths", compiled={"present_paces": "select * from paces"})
+BASE: dict[str, Any] = {
+    "program_id": "p", "subject_type": "customer", "subject_id": "A", "period": "2026-06", "period_index": JUNE, "status": "decided",
+    "level_id": "low", "level_rank": 1, "held_level_id": "low", "held_level_rank": 1, "qualified_level_id": "low", "qualified_level_rank": 1,
+    "next_level_id": None, "missing_attribute": None, "missing_amount": None, "policy_version": "v", "valid_until_period": None, "evidence": "{}",
+}  # fmt: skip
+TYPES = {
+    "period_index": "integer",
+    "level_rank": "integer",
+    "held_level_rank": "integer",
+    "qualified_level_rank": "integer",
+    "missing_amount": "decimal(18, 4)",
+}
+
+
+def path_of(*, pace: str = "0", recent_months: int = 3, fall: str | None = None, grace: int = 0, **decision: Any) -> dict[str, Any] | None:
+    """The row of one subject, or None. ``pace``: what it spent in the last three months."""
+    row = BASE | decision
+    with duckdb.connect() as con:
+        columns = [f"{name} {TYPES.get(name, 'varchar')}" for name in row]
+        con.execute(f"create table int_held_decisions ({', '.join(columns)})")
+        con.execute(f"insert into int_held_decisions values ({', '.join('?' * len(row))})", list(row.values()))
+        con.execute("create table target_periods as select '2026-06' as period")
+        con.execute("create table paces (customer_id varchar, period varchar, measure_id varchar, recent_amount decimal(18, 4))")
+        con.execute("insert into paces values ('A', '2026-06', 'spend', ?)", [pace])
+        con.execute(
+            "create table int_customer_metrics as select 'A' as customer_id, '2026-06' as period, cast(? as bigint) as service_mask",
+            [2**recent_months - 1],
+        )
+        con.execute(
+            "create table dim_levels as select 'p' as program_id, unnest(['low', 'mid', 'high']) as level_id, unnest([1, 2, 3]) as level_rank"
+        )
+        con.execute(
+            "create table policy_versions as select 'p' as program_id, 'v' as version, cast(? as integer) as grace_months, cast(? as varchar) as fall",
+            [grace, fall],
+        )
+        con.execute(
+            """create table attributes as select * from (values ('avg', 'average', 'customer', 's6', 'm6'), ('ytd', 'metric', 'customer', 'y', null))
+            as t (attribute_id, kind, subject_type, metric_id, months_metric_id)"""
+        )
+        con.execute(
+            """create table metrics as select * from (values ('s6', 'spend', '6m'), ('y', 'spend', 'ytd')) as t (metric_id, measure_id, "window")"""
+        )
+        found = con.execute(f"select * from ({MODEL})")
+        names = [column[0] for column in found.description]
+        rows = [dict(zip(names, values, strict=True)) for values in found.fetchall()]
+    assert len(rows) <= 1
+    return rows[0] if rows else None
+
+
+def waited(bar: int, months: list[int], pace: Fraction) -> int | None:
+    """Months until the average of the last six is at the bar, each further month at the pace, each month of the window like another."""
+    window = [Fraction(sum(months), len(months))] * len(months)
+    for n in range(1, 7):
+        window = [*window, pace][-6:]
+        if sum(window) >= bar * len(window):
+            return n
+    return None
+
+
+@pytest.mark.parametrize("months", [[90] * 6, [60, 80, 100, 110, 100, 118], [100, 110], [20] * 6, [119, 119, 119, 119, 119, 119]])
+@pytest.mark.parametrize("pace", [0, 100, 119, 121, 130, 150, 200, 400])
+def test_months_agree_with_waiting(months, pace):
+    missing = 120 * len(months) - sum(months)
+    evidence = json.dumps({"s6": str(sum(months)), "m6": len(months)})
+    row = path_of(pace=str(3 * pace), next_level_id="mid", missing_attribute="avg", missing_amount=Decimal(missing), evidence=evidence)
+    expected = waited(120, months, Fraction(pace))
+    if expected is None or expected > 3:
+        assert row is None
+    else:
+        assert row is not None
+        assert (row["months_to_next_level"], row["is_likely_to_rise"], row["is_about_to_fall"]) == (expected, True, False)
+        assert row["pace_amount"] == pace
+
+
+def test_a_calendar_year_ends_in_december():
+    asked = {"next_level_id": "mid", "missing_attribute": "ytd", "missing_amount": Decimal(300), "evidence": '{"y": "10"}'}
+    row = path_of(pace="300", **asked)
+    assert row is not None and row["months_to_next_level"] == 3
+    assert path_of(pace="300", **asked | {"period_index": JUNE + 4}) is None
+
+
+def test_a_new_customer_is_reckoned_by_months_in_service():
+    row = path_of(
+        pace="100", recent_months=1, next_level_id="mid", missing_attribute="ytd", missing_amount=Decimal(300), evidence='{"y": "10"}'
+    )
+    assert row is not None and (row["pace_amount"], row["months_to_next_level"]) == (100, 3)
+
+
+def test_a_next_level_that_is_held_already_is_no_rise():
+    held = {"held_level_id": "mid", "held_level_rank": 2, "level_id": "mid", "level_rank": 2}
+    assert (
+        path_of(pace="900", next_level_id="mid", missing_attribute="ytd", missing_amount=Decimal(1), evidence='{"y": "10"}', **held) is None
+    )
+
+
+@pytest.mark.parametrize(
+    ("until", "grace", "fall", "expected"),
+    [
+        ("2026-06", 0, None, ("2026-07", "low", 1)),
+        ("2026-08", 0, "to_qualified", ("2026-09", "low", 3)),
+        ("2026-09", 0, None, None),
+        ("2026-06", 2, "one_level", ("2026-09", "mid", 1)),
+        ("2026-05", 2, "one_level", ("2026-08", "mid", 0)),
+    ],
+)
+def test_who_no_longer_qualifies_falls_after_validity_and_grace(until, grace, fall, expected):
+    row = path_of(held_level_id="high", held_level_rank=3, level_id="high", level_rank=3, valid_until_period=until, grace=grace, fall=fall)
+    assert (row and (row["falls_in_period"], row["falls_to_level_id"], row["months_to_review"])) == expected
+    assert row is None or (row["is_about_to_fall"] and not row["is_likely_to_rise"] and row["next_level_id"] is None)
