@@ -96,7 +96,7 @@ def make_place(name: str, customers: int, months: int) -> Place:
     folder = place.folder
     drops = folder / "drops"
     telecom = PROJECT_ROOT / "examples" / "telecom"
-    stamp = folder / f"sample-{customers}-{months}.done"
+    stamp = folder / f"sample-{customers}-{months}-every-source.done"
     if not stamp.exists():
         shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir(parents=True)
