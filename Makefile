@@ -39,7 +39,7 @@ lint: setup  ## ruff, mypy, sqlfluff, policy check
 	@$(BIN)/ruff format --check .
 	@$(BIN)/mypy
 	$(BIN)/sqlfluff lint --disable-progress-bar models
-	@$(BIN)/tierhouse policy check
+	@set -e; for place in examples/*/tierhouse.yaml; do echo "policy check: $$(dirname $$place)"; $(BIN)/tierhouse policy check -d $$(dirname $$place); done
 
 format: setup  ## let ruff and sqlfluff write their style
 	@$(BIN)/ruff check --fix . && $(BIN)/ruff format . && $(BIN)/sqlfluff fix --disable-progress-bar models

@@ -6,7 +6,8 @@ Each page is a pure function to text; ``tests/docs`` checks that what stands in 
 from __future__ import annotations
 
 import typing
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,8 @@ from orchestration.ingest.contracts import Column, load_contracts
 from orchestration.ingest.expressions import FUNCTIONS
 from orchestration.ingest.mapping import Control, ControlColumns, Expected, FeedConfig, MappingConfig, Unpivot
 from orchestration.policy.load import load_policy_files
+from orchestration.policy.model import Condition, Dimension, Version
+from orchestration.policy.operands import all_attributes
 from orchestration.policy.reader import ColumnSchema, load_schema
 
 DOCS = Path(__file__).resolve().parent
@@ -171,15 +174,9 @@ def policies_page() -> str:
     ]
     for program in policies.programs.values():
         parts += [f"### {program.program_id}: {program.row['name_en']} ({program.row['name_zh']})", program.row["description"] or ""]
-        parts.append(f"Hit policy: {program.hit_policy}. Subject: {program.subject_type}.")
+        parts.append(f"Method: {program.method}. Hit policy: {program.hit_policy}. Subject: {program.subject_type}.")
         for version in program.versions:
-            until = f" to {version.valid_to}" if version.valid_to else " on"
-            parts.append(f"Version {version.version}, from {version.valid_from}{until}: {version.row['note'] or ''}")
-            rows = [
-                [str(rule.order), f"`{rule.rule_id}`", rule.level_id, " and ".join(f"`{c.shown}`" for c in rule.conditions) or "always"]
-                for rule in version.rules
-            ]
-            parts.append(table(["order", "rule", "level", "holds when"], rows))
+            parts += _version_parts(version)
     parts += ["## Files", table(["file", "what", "owner"], [[f"[{n}.csv](#{n}csv)", s.title, s.owner] for n, s in load_schema().items()])]
     for name, schema in load_schema().items():
         parts += [f"### {name}.csv", f"{schema.title}. Owner: {schema.owner}."]
@@ -188,6 +185,56 @@ def policies_page() -> str:
         columns = [[f"`{n}`", _seed_type(c), "yes" if c.required else "no", c.description] for n, c in schema.columns.items()]
         parts.append(table(["column", "type", "required", "meaning"], columns))
     return "\n\n".join(part for part in parts if part) + "\n"
+
+
+def _holds_when(conditions: Sequence[Condition]) -> str:
+    return " and ".join(f"`{c.shown}`" for c in conditions) or "always"
+
+
+def _version_parts(version: Version) -> list[str]:
+    """Rules of one version, and what stands around them: life cycle, scope, caps, bands, dimensions."""
+    until = f" to {version.valid_to}" if version.valid_to else " on"
+    parts = [f"Version {version.version}, from {version.valid_from}{until}: {version.row['note'] or ''}"]
+    rules = [[str(rule.order), f"`{rule.rule_id}`", rule.level_id, _holds_when(rule.conditions)] for rule in version.rules]
+    parts.append(table(["order", "rule", "level", "holds when"], rules))
+    if version.validity_months:
+        fall = "to the qualified level" if version.fall == "to_qualified" else "by one level"
+        grace = f", and {version.grace_months} more in grace" if version.grace_months else ""
+        parts.append(f"A level is held for {version.validity_months} periods{grace}; at review it falls {fall}.")
+    if version.scope_rules:
+        parts.append(table(["not graded", "when"], [[f"`{rule.rule_id}`", _holds_when(rule.conditions)] for rule in version.scope_rules]))
+    if version.caps:
+        parts.append(
+            table(["cap", "at most", "when"], [[f"`{cap.cap_id}`", cap.level_id, _holds_when(cap.conditions)] for cap in version.caps])
+        )
+    for attribute in all_attributes(version.attributes):
+        if attribute.bands:
+            lows = [None, *(band.below for band in attribute.bands)]
+            rows = [[f"`{band.band_id}`", _range(low, band.below)] for low, band in zip(lows, attribute.bands, strict=False)]
+            parts.append(table([f"`{attribute.attribute_id}`", f"`{attribute.of[0].attribute_id}`"], rows))
+        if attribute.dimensions:
+            rows = [
+                [f"`{d.dimension_id}`", d.group, f"`{d.attribute.attribute_id}`", f"{d.weight:f}", _scaling(d), d.missing]
+                for d in attribute.dimensions
+            ]
+            parts.append(table([f"`{attribute.attribute_id}`", "group", "of", "weight, %", "scaling", "if missing"], rows))
+    return parts
+
+
+def _range(low: Decimal | None, below: Decimal | None) -> str:
+    if below is None:
+        return "any" if low is None else f"{low:f} and above"
+    return f"below {below:f}" if low is None else f"{low:f} to below {below:f}"
+
+
+def _scaling(dimension: Dimension) -> str:
+    if dimension.scaling == "min_max":
+        low = "the lowest" if dimension.low is None else f"{dimension.low:f}"
+        return f"min_max, {low} to {'the highest' if dimension.high is None else f'{dimension.high:f}'}"
+    if dimension.scaling == "bands":
+        lows = [None, *(below for below, _ in dimension.bands)]
+        return "bands: " + "; ".join(f"{_range(low, below)} {score:f}" for low, (below, score) in zip(lows, dimension.bands, strict=False))
+    return dimension.scaling
 
 
 def _seed_type(column: ColumnSchema) -> str:

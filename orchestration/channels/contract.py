@@ -62,10 +62,19 @@ class Contract:
 
 
 def load_contracts(deployment: Deployment) -> list[Contract]:
-    """The contracts in force, by channel id; BadInput for seeds that cannot be read."""
+    """The contracts in force, by channel id; BadInput for seeds that cannot be read or a program that grades no customers."""
     from orchestration.policy import load_policies
 
-    seeds = load_policies(deployment).seeds
+    policies = load_policies(deployment)
+    seeds = policies.seeds
+    for row in seeds["channels"]:
+        kind = policies.programs[row["program_id"]].subject_type
+        if kind != "customer":
+            raise row.bad(
+                "program_id",
+                f"{row['program_id']!r} grades {kind}, and a channel is fed with customers, their tags and personal columns",
+                "name a program that grades customers; levels of other subjects are read from fct_decisions of the release",
+            )
     return contracts_from(seeds["channels"].rows, seeds["channel_audience"].rows, seeds["channel_columns"].rows)
 
 

@@ -17,6 +17,7 @@ from orchestration.ingest.quarantine import quarantined_rows
 
 if TYPE_CHECKING:
     from orchestration.ingest import IngestReport
+    from orchestration.policy.model import Program
 
 
 def _reasons(reasons: dict[str, int]) -> str:
@@ -92,48 +93,15 @@ def print_quarantine(context: Context, listing: list[dict[str, Any]]) -> None:
             click.echo(f"  line {row['line']}: {', '.join(row['reasons'])}: {(row['text'] or '')[:160]}")
 
 
-def level_counts(context: Context, releases: dict[str, str]) -> list[dict[str, Any]]:
-    """Per released period, program and level: subjects, and how many rose, fell and joined.
-
-    ``releases`` maps period to release id; read from the released Parquet, so it is what readers see.
-    """
-    if not releases:
-        return []
-    files = [str(context.deployment.releases / release / "fct_decisions.parquet") for release in releases.values()]
-    found = duckdb.execute(
-        """
-        select program_id, period, level_id, max(level_rank) as rank, count(*) as subjects,
-            count(*) filter (where movement = 'rose') as rose, count(*) filter (where movement = 'fell') as fell,
-            count(*) filter (where movement = 'joined') as joined
-        from read_parquet(?) where level_id is not null
-        group by all order by program_id, period, rank desc
-        """,
-        [files],
-    ).fetchall()
-    names = ("program_id", "period", "level_id", "rank", "subjects", "rose", "fell", "joined")
-    return [dict(zip(names, row, strict=True)) for row in found]
-
-
-def print_levels(context: Context, counts: list[dict[str, Any]]) -> None:
-    """A table a program: a row per period, a column per level, then rose and fell."""
-    for program in dict.fromkeys(row["program_id"] for row in counts):
-        rows = [row for row in counts if row["program_id"] == program]
-        levels = list(dict.fromkeys(row["level_id"] for row in sorted(rows, key=lambda r: -r["rank"])))
-        table = Table("period", *levels, "rose", "fell", "joined", title=f"Program {program}: subjects per level", title_justify="left")
-        for period in sorted({row["period"] for row in rows}):
-            of_period = {row["level_id"]: row for row in rows if row["period"] == period}
-            moved = (f"{sum(r[k] for r in of_period.values()):,}" for k in ("rose", "fell", "joined"))
-            table.add_row(period, *(f"{of_period[v]['subjects']:,}" if v in of_period else "-" for v in levels), *moved)
-        context.out.print(table)
-
-
 def report_run(context: Context, periods: list[str]) -> None:
     """Run the periods through Dagster and print the summary; raise Held at the end if a gate held any of them."""
+    from orchestration.cli.levels import level_counts, not_evaluated, print_levels, programs_of
     from orchestration.wiring.launch import run_months
 
     outcome = run_months(context.deployment, periods, say=context.say)
     visible = {p.period: p.release for p in outcome.periods if p.release}
-    counts = level_counts(context, visible)
+    counts, without = level_counts(context, visible), not_evaluated(context, visible)
+    programs = programs_of(context, visible)
     landed = [drop.payload for drop in standing_drops(context.ledger)]
     reasons: Counter[str] = Counter()
     for drop in landed:
@@ -141,13 +109,14 @@ def report_run(context: Context, periods: list[str]) -> None:
     value = {
         **outcome.as_json(),
         "levels": counts,
+        "not_evaluated": without,
         "quarantine": {"rows": sum(drop["quarantined"] for drop in landed), "reasons": dict(reasons)},
     }
 
     def render() -> None:
         if outcome.nothing_new:
             click.echo("Nothing new: no drop, policy or code changed since these periods were released. Nothing was written.")
-        print_levels(context, counts)
+        print_levels(context, programs, counts, without)
         for period in outcome.periods:
             failed = [c for c in period.checks if not c["passed"]]
             gate = f"{len(period.checks) - len(failed)} of {len(period.checks)} checks passed" if period.checks else "not run again"
@@ -159,7 +128,7 @@ def report_run(context: Context, periods: list[str]) -> None:
                 )
         click.echo(f"Quarantined: {value['quarantine']['rows']:,} rows: {_reasons(reasons) or 'none'}")
         _print_places(context)
-        _print_next(context, visible)
+        _print_next(context, visible, programs)
 
     held = [p.period for p in outcome.periods if p.status == "held"]
     error = None
@@ -184,19 +153,30 @@ def _print_places(context: Context) -> None:
     click.echo("Where things lie: " + "; ".join(f"{name} {relative(path)}" for name, path in places))
 
 
-def _print_next(context: Context, visible: dict[str, str]) -> None:
+def _print_next(context: Context, visible: dict[str, str], programs: list[Program]) -> None:
     if not visible:
         return
     period = max(visible)
     file = context.deployment.releases / visible[period] / "fct_decisions.parquet"
-    row = duckdb.execute(
-        "select subject_id, program_id from read_parquet(?) where movement = 'rose' and program_id in ('six_star', 'retail_star') "
-        "order by level_rank desc, subject_id limit 1",
-        [str(file)],
-    ).fetchone()
-    if row:
-        tierhouse = ".venv/bin/tierhouse"
+    tierhouse = ".venv/bin/tierhouse"
+    lines = []
+    # Of the first program a subject that rose, and of the first of each other method one of the highest level.
+    for program in {p.method: p for p in reversed(programs)}.values():
+        row = duckdb.execute(
+            "select subject_id from read_parquet(?) where program_id = ? and level_id is not null "
+            "order by movement = 'rose' desc nulls last, level_rank desc, subject_id limit 1",
+            [str(file), program.program_id],
+        ).fetchone()
+        if row:
+            lines.append(
+                (
+                    program.program_id != programs[0].program_id,
+                    f"  {tierhouse} explain {row[0]} --program {program.program_id} --period {period}",
+                )
+            )
+    if lines:
         click.echo("Try next:")
-        click.echo(f"  {tierhouse} explain {row[0]} --program {row[1]} --period {period}")
+        for _, line in sorted(lines):
+            click.echo(line)
         click.echo(f"  {tierhouse} quarantine    {tierhouse} balance    {tierhouse} releases")
         click.echo("  make ui   (the Dagster UI)")

@@ -41,16 +41,24 @@ def readmittable(con: duckdb.DuckDBPyConnection, deployment: Deployment, known: 
                 continue
             tables = references.of(contract, set(targets))
             exists = [f"({quoted(name)} is null or {quoted(name)} in (select value from {table}))" for name, table in tables.items()]
-            own = [str(part.path) for part in known.parts(contract.entity, payload["source"]) if part.file_id in drop.file_ids]
-            # A key that the drop has landed already makes the row a duplicate: it stays where it is.
-            fresh = f"_key not in (select _key from read_parquet({paths_sql(own)}, hive_partitioning = false))" if own else "true"
             con.execute(
                 f"create or replace table _ready as select *, 0::bigint as _mask, false as _other, false as _unattributed "
                 f"from read_parquet({literal(str(deployment.data / payload['waiting']['path']))}, hive_partitioning = false) "
-                f"where {' and '.join(exists)} and {fresh} qualify row_number() over (partition by _key order by _line) = 1 order by _line, _key"
+                f"where {' and '.join(exists)} qualify row_number() over (partition by _key order by _line) = 1 order by _line, _key"
             ).fetchall()
-            if con.execute("select 1 from _ready limit 1").fetchall():
+            if not _has_ready(con):
+                continue
+            # A key that the drop has landed already makes the row a duplicate: it stays where it is. Few drops come to this look.
+            own = [str(part.path) for part in known.parts(contract.entity, payload["source"]) if part.file_id in drop.file_ids]
+            if own:
+                landed = f"select _key from read_parquet({paths_sql(own)}, hive_partitioning = false)"
+                con.execute(f"delete from _ready where _key in ({landed})").fetchall()
+            if _has_ready(con):
                 yield drop
+
+
+def _has_ready(con: duckdb.DuckDBPyConnection) -> bool:
+    return bool(con.execute("select 1 from _ready limit 1").fetchall())
 
 
 def readmit(

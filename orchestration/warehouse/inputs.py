@@ -142,19 +142,19 @@ class Landed:
         for entity, lists in self.lists.items():
             self.replaced[entity] = {}
             for path in lists:
-                try:
-                    rows = self._con.execute(
-                        "select distinct file_id, period from read_parquet(?, hive_partitioning = false)", [str(path)]
-                    ).fetchall()
-                except duckdb.IOException as err:
-                    raise Failed(
-                        f"the landing cannot be read: {err}", str(path), "restore the file from a backup, or make it readable"
-                    ) from err
+                rows = self._rows("select distinct file_id, period from read_parquet(?, hive_partitioning = false)", [str(path)])
                 for file_id, period in rows:
                     lists_of_file = self.replaced[entity].setdefault(file_id, [])
                     if path not in lists_of_file:
                         lists_of_file.append(path)
                     self.replaced_in.setdefault((entity, period), []).append(f"{path.stem}:{file_id}")
+
+    def _rows(self, query: str, parameters: list[Any] | None = None) -> list[tuple[Any, ...]]:
+        try:
+            return self._con.execute(query, parameters or []).fetchall()
+        except duckdb.IOException as err:
+            where = str(parameters[0]) if parameters and isinstance(parameters[0], str) else "landing"
+            raise Failed(f"the landing cannot be read: {err}", where, "restore the file from a backup, or make it readable") from err
 
     def select(self, entity: str, periods: set[str] | None = None) -> str:
         """Effective rows of an entity; with ``periods`` only their parts."""
@@ -222,7 +222,7 @@ class Landed:
         if not billed:
             return {}
         wanted = ", ".join(f"({literal(period)}, date '{first_day(period)}', date '{last_day(period)}')" for period in periods)
-        rows = self._con.execute(
+        rows = self._rows(
             f"""
             with months (period, first_day, last_day) as (values {wanted}),
             numbers as (
@@ -239,20 +239,20 @@ class Landed:
             )
             select period, cast(bit_xor(hash(line_id, customer_id, first_day, last_day)) as varchar) || ':' || count(*) from held group by period
             """
-        ).fetchall()
+        )
         return dict(rows)
 
     def _without_customer(self, billed: list[Part]) -> list[Part]:
         """The parts that hold any bill without a customer, by the statistics in the files' footers: most hold none, and stay unread."""
         if not billed:
             return []
-        rows = self._con.execute(
+        rows = self._rows(
             """
             select distinct file_name from parquet_metadata(?)
             where path_in_schema = 'customer_id' and coalesce(stats_null_count, 1) > 0
             """,
             [[str(part.path) for part in billed]],
-        ).fetchall()
+        )
         found = {name for (name,) in rows}
         return [part for part in billed if str(part.path) in found]
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import re
 import string
 from decimal import Decimal
@@ -10,6 +11,10 @@ import pytest
 
 from orchestration.audit.sections.words import amount
 from orchestration.audit.texts import TEXTS
+from orchestration.deployment import PROJECT_ROOT
+from orchestration.policy.attributes import contract_columns
+from orchestration.policy.model import APPLICATION_STATES
+from orchestration.policy.reader import load_schema
 
 
 def _placeholders(text: str) -> set[str]:
@@ -22,6 +27,41 @@ def test_both_languages_have_the_text_with_the_same_placeholders(key: str) -> No
     assert not re.search(r"[\u4e00-\u9fff]", TEXTS[key]["en"])
     has_words = re.search(r"[A-Za-z]", re.sub(r"\{\w+\}", "", TEXTS[key]["en"]))
     assert not has_words or re.search(r"[\u4e00-\u9fff]", TEXTS[key]["zh"])
+
+
+def _units() -> set[str]:
+    """Words of units in the seeds of the project and of every example."""
+    found = set()
+    for folder in (PROJECT_ROOT / "seeds", *(PROJECT_ROOT / "examples").glob("*/policies")):
+        for name in ("attributes", "metrics", "measures"):
+            if (folder / f"{name}.csv").is_file():
+                with (folder / f"{name}.csv").open(encoding="utf-8-sig") as file:
+                    found |= {word for row in csv.DictReader(file) for word in row["unit"].split("/") if word}
+    return found - {"currency"}
+
+
+def test_every_unit_of_the_seeds_has_a_word_in_both_languages() -> None:
+    units = _units()
+    assert "points" in units
+    assert {unit for unit in units if f"unit_{unit}" not in TEXTS} == set()
+
+
+def test_every_choice_that_a_decision_may_hold_has_a_text() -> None:
+    schema = load_schema()
+    methods = schema["programs"].columns["method"].choices
+    kinds = schema["programs"].columns["subject_type"].choices
+    dimensions = schema["score_dimensions"].columns
+    wanted = [f"method_{m}" for m in methods] + [f"kind_{k}" for k in kinds]
+    wanted += [f"scaling_{s}" for s in dimensions["scaling"].choices] + [f"missing_{m}" for m in dimensions["missing"].choices]
+    wanted += [f"rule_{h}" for h in schema["programs"].columns["hit_policy"].choices]
+    wanted += [f"fall_{f}" for f in schema["policy_versions"].columns["fall"].choices] + [f"state_{s}" for s in APPLICATION_STATES]
+    wanted += [f"nomination_{k}" for k in contract_columns("nominations")["kind"]["allowed"]]
+    wanted += [f"app_{s}" for s in contract_columns("applications")["step"]["allowed"]]
+    wanted += [f"review_{r}" for r in ("first", "rose", "held", "renewed", "grace", "fell_one_level", "fell_to_qualified")]
+    causes = "attributes bill_corrections new_spend window_roll_off points population policy nomination cap validity joined left"
+    wanted += [f"cause_{c}" for c in causes.split()]
+    assert len(wanted) > 40
+    assert [key for key in wanted if key not in TEXTS] == []
 
 
 @pytest.mark.parametrize(

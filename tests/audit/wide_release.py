@@ -266,7 +266,7 @@ def make(folder: Path) -> WideRelease:
 def decide(con: duckdb.DuckDBPyConnection, deployment: Deployment, ledger: Ledger, policies: Policies) -> None:
     """Table ``decisions``: what the compiled policies give, with the columns that the life cycle adds where nothing is held over."""
     con.execute("set timezone = 'UTC'")
-    con.execute("create schema landing; create schema ctl")
+    con.execute("create schema landing; create schema staging; create schema ctl")
     con.execute(f"create table ctl.run as select '{deployment.config.timezone}' as timezone")
     con.execute(
         f"create table ctl.target_periods as select '{PERIOD}' as period, {period_index(PERIOD)} as period_index, "
@@ -282,6 +282,7 @@ def decide(con: duckdb.DuckDBPyConnection, deployment: Deployment, ledger: Ledge
             columns = ", ".join(f"cast(null as {_sql_type(body['type'])}) as {name}" for name, body in contract_columns(entity).items())
             con.execute(f"create view landing.{entity} as select {columns} where false")
             missing.add(entity)
+        con.execute(f"create view staging.stg_landing__{entity} as select * from landing.{entity}")
     compiled = compile_policies(policies, missing_entities=missing - {"lines"})
     _customers(con, compiled)
     _requests(con, policies)

@@ -30,7 +30,7 @@ _RUN_BEFORE = {"running-months.md": "tierhouse run --periods 2026-04"}
 # A page about another deployment names it itself.
 _OWN_DEPLOYMENT = {"onboarding-a-source.md"}
 # Deployments whose page makes the drops and runs all months: they stand in an empty place and write beside it.
-_EXAMPLES = [PROJECT_ROOT / "examples" / name for name in ("sales_force", "prospects")]
+_EXAMPLES = [PROJECT_ROOT / "examples" / name for name in ("sales_force", "prospects", "bank", "hotel")]
 
 
 def runnable(page: Path) -> list[str]:

@@ -22,7 +22,7 @@ PERIODS = ["2026-02", "2026-03", "2026-04"]
 LAST_DAY = {"2026-02": "2026-02-28", "2026-03": "2026-03-31", "2026-04": "2026-04-30"}
 RANK = {"C": 2, "B": 3, "A": 4, "VVIP": 5}
 LEAD = {"room_assigned": 1440, "room_checked": 1440, "staff_in_place": 30, "arrival_call": 15, "room_door_opened": 10}
-ITEMS = {"vvip": 5, "grade_a": 5, "grade_b": 4, "grade_c": 3, "ordinary": 0}
+ITEMS = {"vvip": 5, "grade_a": 5, "grade_b": 4, "grade_c": 3}
 MAKE: Callable[[Path], list[Path]] = runpy.run_path(str(HOTEL / "make_drops.py"))["make"]
 
 pytestmark = pytest.mark.xdist_group("hotel")
@@ -144,8 +144,12 @@ def test_every_item_is_due_its_lead_time_before_the_arrival(hotel: Cli, drops: D
     expected = set()
     for name, notice in drops.arrivals(period).items():
         arrives = datetime.fromisoformat(notice["抵店时间"])
-        for item in list(LEAD)[: ITEMS[drops.grade(notice, period)]]:
-            expected.add((name, item, arrives - timedelta(minutes=LEAD[item]), arrives - timedelta(minutes=LEAD[item], hours=8)))
+        grade = drops.grade(notice, period)
+        # An ordinary arrival has a room when it comes.
+        leads = {"room_assigned": 0} if grade == "ordinary" else dict(list(LEAD.items())[: ITEMS[grade]])
+        for item, minutes in leads.items():
+            due = arrives - timedelta(minutes=minutes)
+            expected.add((name, item, due, due - timedelta(hours=8)))
     tasks = released(hotel, period, "fct_reception_tasks", "select reception_id, item_id, due_local, due_at from mart")
     assert set(tasks) == expected and len(tasks) == len(expected) > 0
 

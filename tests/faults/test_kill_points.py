@@ -94,13 +94,15 @@ CHAINS = {
     ],
     "warehouse": ["warehouse.inputs_prepared", "warehouse.built", "warehouse.applied"],
     "gate": ["gate.results_written", "gate.recorded"],
-    "release": ["release.files_written", "release.manifest_written", "release.moved", "release.recorded"],
-    "catalog": ["catalog.recorded", "catalog.pointer_moved", "channels.file_written", "channels.recorded"],
+    # What comes after a recorded release or catalog is done by the next run's recovery: the pointer is killed at there, once.
+    "release": ["release.files_written", "release.manifest_written", "release.moved", "release.recorded", "catalog.pointer_moved"],
+    "catalog": ["catalog.recorded", "channels.file_written", "channels.recorded"],
 }
 # A run that is killed at one of these has moved the pointer.
 AFTER_THE_POINTER = {"catalog.pointer_moved", "channels.file_written", "channels.recorded"}
 
 
+@pytest.mark.timeout(1800)
 @pytest.mark.parametrize(
     "points", [pytest.param([p], id=p) for p in QUICK] + [pytest.param(c, id=n, marks=pytest.mark.slow) for n, c in CHAINS.items()]
 )

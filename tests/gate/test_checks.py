@@ -242,14 +242,17 @@ def test_a_program_whose_subjects_the_deployment_lacks_holds_nothing_up(tmp_path
     assert failed(result) == {}
 
 
-def test_of_events_only_receptions_are_complete(tmp_path: Path) -> None:
+def test_of_events_those_who_had_one_are_complete(tmp_path: Path) -> None:
     programs = "insert into policy.programs values ('upgrade', 'customer', 'event', 'applications', true), ('vip', 'reception', 'event', 'receptions', true)"
-    result, deployment, _ = gate_of(
-        tmp_path, [programs, "insert into intermediate.int_reception_metrics values ('R1', '2026-06', true), ('R0', '2026-05', true)"]
-    )
+    receptions = "insert into intermediate.int_reception_metrics values ('R1', '2026-06', true), ('R0', '2026-05', true)"
+    steps = "insert into intermediate.int_application_states values ('upgrade', 'c1', '2026-06', true), ('upgrade', 'c2', '2026-06', false)"
+    result, deployment, _ = gate_of(tmp_path, [programs, receptions, steps])
     found = failed(result)
     assert set(found) == {"decisions__are_complete", "decisions__are_not_empty"}
-    assert keys(deployment, found["decisions__are_complete"]) == [{"program_id": "vip", "subject_id": "R1", "decisions": "0"}]
+    assert {(row["program_id"], row["subject_id"]) for row in keys(deployment, found["decisions__are_complete"])} == {
+        ("vip", "R1"),
+        ("upgrade", "c1"),
+    }
 
 
 def test_events_have_no_movement_budget(tmp_path: Path) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from pathlib import Path
+from dataclasses import dataclass
 
 import duckdb
 import pytest
@@ -38,21 +38,30 @@ PROGRAMS = ("six_star", "group_value", "staff_grade")
 ran: set[str] = set()
 
 
-@pytest.fixture(scope="module")
-def whole() -> Iterator[duckdb.DuckDBPyConnection]:
-    with duckdb.connect() as con:
-        yield con
+@dataclass
+class Place:
+    """Seeds of all those programs, and a database in which their SQL runs."""
 
-
-@pytest.fixture
-def everything(tmp_path: Path) -> SeedFolder:
-    folder = SeedFolder(tmp_path / "seeds", *PROGRAMS)
-    folder.own_program()
-    return folder
+    seeds: SeedFolder
+    con: duckdb.DuckDBPyConnection
+    fragments: list[str]
+    tables: list[tuple[str, str]]
 
 
 def tables(con: duckdb.DuckDBPyConnection) -> list[tuple[str, str]]:
     return con.execute("select schema_name, table_name from duckdb_tables() where schema_name <> 'policy' order by all").fetchall()
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
+    seeds = SeedFolder(tmp_path_factory.mktemp("injection") / "seeds", *PROGRAMS)
+    seeds.own_program()
+    policies = seeds.load()
+    compiled = compile_policies(policies)
+    with duckdb.connect() as con:
+        build_relations(con, policies)
+        store_policies(con, policies, compiled)
+        yield Place(seeds, con, list(compiled), tables(con))
 
 
 def row_to_spoil(seeds: SeedFolder, seed: str) -> int:
@@ -61,36 +70,31 @@ def row_to_spoil(seeds: SeedFolder, seed: str) -> int:
 
 
 @pytest.mark.parametrize(("seed", "column"), [(seed, column) for seed, schema in load_schema().items() for column in schema.columns])
-def test_sql_in_a_cell_never_runs(everything, whole, seed, column):
-    sound = everything.path(seed).read_bytes()
+def test_sql_in_a_cell_never_runs(place, seed, column):
+    sound = place.seeds.path(seed).read_bytes()
     stored = False
-    policies = everything.load()
-    fragments = list(compile_policies(policies))
-    build_relations(whole, policies)
-    store_policies(whole, policies, compile_policies(policies))
-    there = tables(whole)
     for payload in PAYLOADS:
-        everything.path(seed).write_bytes(sound)
-        everything.set(seed, row_to_spoil(everything, seed), column, payload)
+        place.seeds.set(seed, row_to_spoil(place.seeds, seed), column, payload)
         try:
-            policies = everything.load()
+            policies = place.seeds.load()
         except BadInput as err:
             assert ".csv, row" in err.where and err.remedy, err
             continue
+        finally:
+            place.seeds.path(seed).write_bytes(sound)
         compiled = compile_policies(policies)
-        assert list(compiled) == fragments
+        assert list(compiled) == place.fragments
         for text in statements(compiled):
             if text in ran:
                 continue
             ran.add(text)
             assert len(duckdb.extract_statements(text)) == 1
-            whole.execute(text).fetchall()
-        assert tables(whole) == there
+            place.con.execute(text).fetchall()
         if not stored:
             stored = True
-            store_policies(whole, policies, compiled)
-            assert whole.execute(f'select "{column}" from policy.{seed} limit 1').fetchone() is not None
-            assert tables(whole) == there
+            store_policies(place.con, policies, compiled)
+            assert place.con.execute(f'select "{column}" from policy.{seed} limit 1').fetchone() is not None
+    assert tables(place.con) == place.tables
 
 
 @pytest.mark.parametrize("payload", [p for p in PAYLOADS if "\n" not in p])

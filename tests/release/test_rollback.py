@@ -21,7 +21,10 @@ def publish(deployment: Deployment, ledger: Ledger, run_id: str, rule: str) -> N
     build_warehouse(
         deployment,
         [PERIOD],
-        faults=[f"update marts.fct_decisions set matched_rule_id = '{rule}', level_id = 'star_{rule}', level_rank = {rule}"],
+        faults=[
+            f"update marts.fct_decisions set matched_rule_id = '{rule}', qualified_level_id = 'star_{rule}', qualified_level_rank = {rule}",
+            f"update marts.fct_decisions set level_id = 'star_{rule}', level_rank = {rule}, held_level_id = 'star_{rule}', held_level_rank = {rule}",
+        ],
     )
     plan = Plan(run_id, [PERIOD])
     record_build(ledger, run_id)

@@ -1,0 +1,79 @@
+"""The summary of a run names every program with its levels, and what a program lacks."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import duckdb
+import pytest
+
+from orchestration.channels import load_contracts
+from orchestration.cli.base import Context
+from orchestration.cli.levels import level_counts, not_evaluated, print_levels, programs_of
+from orchestration.deployment import PROJECT_ROOT, load_deployment
+from orchestration.errors import BadInput
+from tests.audit.wide_release import PERIOD, RELEASE, WideRelease, make
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> WideRelease:
+    return make(tmp_path_factory.mktemp("summary") / "wide")
+
+
+def _told(wide: WideRelease, capsys: pytest.CaptureFixture[str], keep: set[str] | None = None) -> str:
+    context = Context(False, str(wide.deployment.folder))
+    releases = {PERIOD: RELEASE}
+    programs = [p for p in programs_of(context, releases) if keep is None or p.program_id in keep]
+    print_levels(context, programs, level_counts(context, releases), not_evaluated(context, releases))
+    return capsys.readouterr().out
+
+
+def test_every_program_is_named_with_its_levels_in_few_lines(made: WideRelease, capsys: pytest.CaptureFixture[str]) -> None:
+    text = _told(made, capsys)
+    context = Context(False, str(made.deployment.folder))
+    assert [p.program_id for p in programs_of(context, {PERIOD: RELEASE}) if f"({p.program_id})" not in text] == []
+    assert "Customer pyramid (customer_pyramid), 2026-06: VIP 1; Major 1; Ordinary 3; Small, low profit 4; Small, bad credit 0" in text
+    assert f"rose/fell: {PERIOD} 0/0" in text
+    assert len(text.splitlines()) < 4 * 12
+
+
+def test_subjects_without_a_level_are_told_with_the_reason(made: WideRelease, capsys: pytest.CaptureFixture[str]) -> None:
+    text = _told(made, capsys)
+    assert "Service staff grades (staff_grade), 2026-06: 1 staff not evaluated: needs staff_satisfaction_3m" in text
+    assert "Relation (relation), 2026-06: 1 prospects not evaluated: no rule holds" in text
+
+
+def test_a_program_that_graded_nobody_says_what_it_needs(
+    made: WideRelease, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with duckdb.connect() as con:
+        con.execute(f"create table d as select * from read_parquet('{made.file}') where program_id <> 'reception'")
+        con.execute(
+            "update d set status = 'not_evaluated', status_reason = 'needs surveys', level_id = null where program_id = 'vip_score'"
+        )
+        con.execute(f"copy d to '{tmp_path}/d.parquet' (format parquet)")
+    monkeypatch.setattr("orchestration.cli.levels._files", lambda *_: [f"{tmp_path}/d.parquet"])
+    text = _told(made, capsys)
+    assert "VIP composite score (vip_score), 2026-06: not evaluated: needs surveys" in text
+    assert "Reception grade (reception): nobody to grade in these periods" in text
+
+
+def test_a_single_program_is_shown_month_by_month(made: WideRelease, capsys: pytest.CaptureFixture[str]) -> None:
+    text = _told(made, capsys, {"six_star"})
+    assert "Six-star rating (six_star): customers per level" in text
+    assert "Five stars" in text and "joined" in text
+
+
+def test_a_channel_whose_program_grades_no_customers_is_refused_at_load(tmp_path: Path) -> None:
+    folder = tmp_path / "telecom"
+    shutil.copytree(PROJECT_ROOT / "examples" / "telecom", folder)
+    (folder / "policies").mkdir()
+    text = (PROJECT_ROOT / "seeds" / "channels.csv").read_text(encoding="utf-8")
+    changed = text.replace("hotline,1,Hotline,客服热线,six_star", "hotline,1,Hotline,客服热线,staff_grade")
+    (folder / "policies" / "channels.csv").write_text(changed, encoding="utf-8")
+    deployment = load_deployment(folder)
+    with pytest.raises(BadInput, match="'staff_grade' grades staff") as err:
+        load_contracts(deployment)
+    assert "row 3, column program_id" in str(err.value)
+    assert [c.channel_id for c in load_contracts(load_deployment())] == ["hotline", "store_queue"]
