@@ -30,8 +30,10 @@ CUSTOMERS = int(os.environ.get("TIERHOUSE_BENCH_CUSTOMERS", "1000000"))
 GROWTH_CUSTOMERS = int(os.environ.get("TIERHOUSE_BENCH_GROWTH_CUSTOMERS", "200000"))
 FOLDER = Path(os.environ.get("TIERHOUSE_BENCH_FOLDER", str(PROJECT_ROOT / "var" / "bench"))).resolve()
 LAST = "2026-06"
-# What the programs of the default policies read; a program without one of its entities would be "not evaluated" and cost nothing.
-ENTITIES = ("customers", "lines", "bill_lines", "points", "nominations")
+# The old billing system of the sample knows numbers only and would make its own measurement; every other source is landed, because a
+# program without one of its entities would be "not evaluated" and cost nothing.
+LEFT_OUT = ("billing_old",)
+BILLS = "billing_new"
 # The program that the first bar is about.
 SINGLE = "six_star"
 TIERHOUSE = str(Path(sys.executable).parent / "tierhouse")
@@ -94,19 +96,19 @@ def make_place(name: str, customers: int, months: int) -> Place:
     folder = place.folder
     drops = folder / "drops"
     telecom = PROJECT_ROOT / "examples" / "telecom"
-    stamp = folder / f"sample-{customers}-{months}.done"
+    stamp = folder / f"sample-{customers}-{months}-every-source.done"
     if not stamp.exists():
         shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir(parents=True)
         made = place.tierhouse(
             *("sample", "--customers", str(customers), "--months", str(months), "--seed", "1", "--last-period", LAST),
-            *("--entities", ",".join(ENTITIES), "--old-billing-share", "0", "--no-defects", "--out", str(drops)),
+            *("--old-billing-share", "0", "--no-defects", "--out", str(drops)),
         )
         print(f"sample of {customers:,} customers × {months} months: {made.seconds:.0f} s, {made.peak_bytes / GIB:.1f} GiB", flush=True)
-        for file in sorted((drops / "billing_new").glob("bill_lines_*.parquet")):
+        for file in sorted((drops / BILLS).glob("bill_lines_*.parquet")):
             duckdb.sql(f"copy (select * from read_parquet('{file}')) to '{file.with_suffix('.csv')}' (format csv, header)")
             file.unlink()
-        for control in (drops / "billing_new").glob("control_*"):
+        for control in (drops / BILLS).glob("control_*"):
             control.unlink()
         stamp.touch()
     deployment = folder / "deployment"
@@ -115,15 +117,15 @@ def make_place(name: str, customers: int, months: int) -> Place:
     config = yaml.safe_load((telecom / "tierhouse.yaml").read_text())
     config |= {"name": "bench", "first_period": add_months(LAST, 1 - months), "data": str(folder / "data"), "drops": str(drops)}
     (deployment / "tierhouse.yaml").write_text(yaml.safe_dump(config))
-    for source in ("crm", "rewards", "rewards_history"):
-        mapping = yaml.safe_load((telecom / "sources" / f"{source}.yaml").read_text())
-        mapping["feeds"] = [{k: v for k, v in f.items() if k != "expected"} for f in mapping["feeds"] if f["entity"] in ENTITIES]
-        if mapping["feeds"]:
-            (deployment / "sources" / f"{source}.yaml").write_text(yaml.safe_dump(mapping, allow_unicode=True))
-    mapping = yaml.safe_load((telecom / "sources" / "billing_new.yaml").read_text())
-    bills = mapping["feeds"][0] | {"format": "csv", "files": "billing_new/bill_lines_*.csv"}
-    bills.pop("control", None)
-    (deployment / "sources" / "billing_new.yaml").write_text(yaml.safe_dump({**mapping, "feeds": [bills]}, allow_unicode=True))
+    for path in sorted((telecom / "sources").glob("*.yaml")):
+        if path.stem in LEFT_OUT:
+            continue
+        mapping = yaml.safe_load(path.read_text(encoding="utf-8"))
+        mapping["feeds"] = [{k: v for k, v in feed.items() if k != "expected"} for feed in mapping["feeds"]]
+        if path.stem == BILLS:
+            mapping["feeds"] = [feed | {"format": "csv", "files": f"{BILLS}/bill_lines_*.csv"} for feed in mapping["feeds"]]
+            mapping["feeds"] = [{k: v for k, v in feed.items() if k != "control"} for feed in mapping["feeds"]]
+        (deployment / "sources" / path.name).write_text(yaml.safe_dump(mapping, allow_unicode=True), encoding="utf-8")
     forget_state(place)
     home = folder / "dagster_home"
     place.environment = {"TIERHOUSE_DEPLOYMENT": str(deployment), "DAGSTER_HOME": str(home)}
@@ -202,13 +204,13 @@ def print_table(head: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> None:
 
 def main() -> None:
     place = make_place("million", CUSTOMERS, 12)
-    csvs = str(place.folder / "drops" / "billing_new" / "bill_lines_*.csv")
+    csvs = str(place.folder / "drops" / BILLS / "bill_lines_*.csv")
     bare = place.run(sys.executable, "-m", "bench.bare", csvs, str(place.folder / "bare"))
     shutil.rmtree(place.folder / "bare")
-    for source in ("crm", "rewards", "rewards_history"):
-        if (place.folder / "deployment" / "sources" / f"{source}.yaml").exists():
+    for source in sorted(path.stem for path in (place.folder / "deployment" / "sources").glob("*.yaml")):
+        if source != BILLS:
             place.tierhouse("ingest", "--source", source)
-    ingest = place.tierhouse("ingest", "--source", "billing_new")
+    ingest = place.tierhouse("ingest", "--source", BILLS)
     keep_landed(place)
 
     tiny = make_place("tiny", 50, 2)

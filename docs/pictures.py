@@ -137,11 +137,11 @@ def heat(title: str, subtitle: str, rows: Sequence[str], columns: Sequence[str],
 
 
 def level_bars(released: Released, program: str) -> str:
-    ((name, clock),) = released.rows("dim_programs", "select name_en || ' ' || name_zh, clock from rows where program_id = $p", p=program)
+    ((name, clock),) = released.rows("dim_programs", "select name_en || ' · ' || name_zh, clock from rows where program_id = $p", p=program)
     periods = list(released.folders) if clock == "event" else [released.newest]
     counts = released.rows(
         "fct_level_counts",
-        "select any_value(l.name_en || ' ' || l.name_zh), sum(c.subjects)::bigint from rows as c"
+        "select any_value(l.name_en || case when l.name_zh = l.name_en then '' else ' · ' || l.name_zh end), sum(c.subjects)::bigint from rows as c"
         " inner join levels as l using (program_id, level_id) where c.program_id = $p and list_contains($months, c.period)"
         " group by c.level_id, c.level_rank order by c.level_rank desc",
         periods,

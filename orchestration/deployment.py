@@ -128,6 +128,18 @@ def explain_validation(err: ValidationError, model: type[BaseModel], where: str,
     return BadInput("; ".join(problems), where, "correct the file; docs/reference/configuration.md lists every key")
 
 
+class _Loader(yaml.SafeLoader):
+    """YAML in which a key stands once: a second one would take the place of the first in silence."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        seen: set[str] = set()
+        for key, _ in node.value:
+            if key.tag != "tag:yaml.org,2002:merge" and str(key.value) in seen:
+                raise yaml.constructor.ConstructorError(None, None, f"the key {key.value!r} stands twice", key.start_mark)
+            seen.add(str(key.value))
+        return super().construct_mapping(node, deep)
+
+
 def read_yaml(path: Path) -> tuple[dict[str, Any], str]:
     """Parsed mapping and text of a YAML file; BadInput if it cannot be read or is no mapping."""
     try:
@@ -135,7 +147,7 @@ def read_yaml(path: Path) -> tuple[dict[str, Any], str]:
     except (OSError, UnicodeDecodeError) as err:
         raise BadInput(f"cannot be read: {err}", str(path), "check that it is there, readable, and UTF-8") from err
     try:
-        content = yaml.safe_load(text)
+        content = yaml.load(text, _Loader)
     except yaml.YAMLError as err:
         what, where = yaml_problem(err)
         raise BadInput(what, f"{path}, {where}" if where else str(path), "correct the YAML there") from err

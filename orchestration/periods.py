@@ -7,7 +7,7 @@ from datetime import date
 
 from orchestration.errors import BadInput
 
-_PERIOD = re.compile(r"^(\d{4})-(0[1-9]|1[0-2])$")
+_PERIOD = re.compile(r"^([0-9]{4})-(0[1-9]|1[0-2])\Z")
 
 
 def parse_period(text: str, where: str = "--period") -> str:

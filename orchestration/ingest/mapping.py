@@ -6,6 +6,7 @@ Not here: whether the files hold the columns that a mapping names (a question to
 from __future__ import annotations
 
 import hashlib
+import os
 import re
 from dataclasses import dataclass
 from pathlib import Path
@@ -30,6 +31,17 @@ def _pattern(value: str | None) -> str | None:
             re.compile(value)
         except re.error as err:
             raise ValueError(f"{value!r} is no regular expression: {err}") from err
+    return value
+
+
+def _glob(value: str) -> str:
+    if Path(value).is_absolute() or ".." in Path(value).parts:
+        raise ValueError(f"{value!r} leaves the drops folder")
+    try:
+        # Of what is no folder nothing is listed, but the pattern is read.
+        next(Path(os.devnull).glob(value), None)
+    except (ValueError, NotImplementedError) as err:
+        raise ValueError(f"{value!r} is no pattern for file names: {err}") from err
     return value
 
 
@@ -83,6 +95,8 @@ class Control(_Strict):
     encoding: Literal["utf-8", "gb18030"] | None = Field(None, description="default: the feed's")
     delimiter: str | None = Field(None, description="default: the feed's, else a comma")
 
+    _files = field_validator("files")(_glob)
+
 
 class FeedConfig(_Strict):
     """What one source delivers of one entity."""
@@ -103,12 +117,13 @@ class FeedConfig(_Strict):
     control: Control | None = Field(None, description="control totals of the files")
 
     _zone = field_validator("timezone")(known_zone)
+    _files = field_validator("files")(_glob)
 
-    @field_validator("files")
+    @field_validator("delimiter")
     @classmethod
-    def _inside(cls, value: str) -> str:
-        if Path(value).is_absolute() or ".." in Path(value).parts:
-            raise ValueError(f"{value!r} leaves the drops folder")
+    def _separates(cls, value: str) -> str:
+        if value in '"\r\n':
+            raise ValueError(f"{value!r} cannot stand between values: it ends lines or quotes values")
         return value
 
 

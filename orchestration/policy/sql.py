@@ -302,6 +302,9 @@ def missing_amount(item: Condition, alias: str) -> str:
     if item.operator == ">":
         step = " + 1" if attribute.type == "integer" else " + 0.0001"
     ratio = quotient(attribute, alias)
+    if attribute.kind == "score":
+        # A score has six decimals and an amount four: rounded up, so that what is missing is enough.
+        return f"cast(ceil(({bar} - {plain(attribute, alias)}) * 10000) * 0.0001{step} as {AMOUNT})"
     if ratio is None:
         return f"cast({bar} - {plain(attribute, alias)}{step} as {AMOUNT})"
     if attribute.kind in RANKED:

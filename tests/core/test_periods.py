@@ -29,7 +29,7 @@ def test_a_range_has_each_month_once_in_order(index: int, length: int) -> None:
     assert len(months) == length + 1 and months == sorted(set(months))
 
 
-@pytest.mark.parametrize("text", ["2026-13", "2026-6", "202606", "June", "", "2026-00", "2026-06-01"])
+@pytest.mark.parametrize("text", ["2026-13", "2026-6", "202606", "June", "", "2026-00", "2026-06-01", "2026-06\n", "２０２６-06"])
 def test_what_is_no_period_is_refused(text: str) -> None:
     with pytest.raises(BadInput, match="not a period"):
         parse_period(text)

@@ -70,7 +70,9 @@ def test_metrics_page_has_the_causes_of_movement_in_their_order() -> None:
 
 def test_the_programs_of_the_owners_guide_are_sound(tmp_path: Path) -> None:
     shutil.copytree(DOCS.parent / "seeds", tmp_path / "seeds")
-    blocks = re.findall(r"^```csv (\w+)\n(.*?)^```$", (DOCS / "policy-owners-guide.md").read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL)
+    blocks = re.findall(
+        r"^```csv (\w+)\n(.*?)^```$", (DOCS / "policy-owners-guide.md").read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL
+    )
     for seed, text in blocks:
         path = tmp_path / "seeds" / f"{seed}.csv"
         header = next(csv.reader(io.StringIO(path.read_text(encoding="utf-8"))))

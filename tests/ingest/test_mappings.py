@@ -119,3 +119,33 @@ def test_the_mappings_of_the_examples_are_right(example: str) -> None:
     from orchestration.deployment import PROJECT_ROOT
 
     assert load_mappings(load_deployment(PROJECT_ROOT / "examples" / example))
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"files": ""}, "no pattern"),
+        ({"files": "**x.csv"}, "no pattern"),
+        ({"files": "../bills_*.csv"}, "leaves the drops folder"),
+        ({"control": {"files": "../*.csv", "columns": {"file": "f", "rows": "n"}}}, "leaves the drops folder"),
+        ({"delimiter": '"'}, "cannot stand between values"),
+        ({"delimiter": "\n"}, "cannot stand between values"),
+    ],
+)
+def test_a_pattern_or_delimiter_that_cannot_be_is_an_error_of_the_mapping(
+    company: Any, bills_feed: dict[str, Any], change: dict[str, Any], words: str
+) -> None:
+    company.map({**bills_feed, **change})
+    with pytest.raises(BadInput, match=words) as error:
+        company.ingest()
+    assert "shop.yaml" in error.value.where
+
+
+def test_a_key_that_stands_twice_is_named_with_its_line(company: Any, bills_feed: dict[str, Any]) -> None:
+    company.map(bills_feed)
+    file = company.folder / "sources" / "shop.yaml"
+    lines = file.read_text().splitlines(keepends=True)
+    file.write_text("".join(line * 2 if "document_id:" in line else line for line in lines))
+    with pytest.raises(BadInput, match="'document_id' stands twice") as error:
+        company.ingest()
+    assert "line" in error.value.where
