@@ -17,6 +17,7 @@ from orchestration.policy.check import check_policies
 from orchestration.policy.load import load_policy_files
 from orchestration.policy.movement import STEPS
 from orchestration.policy.reader import load_schema
+from tests.decisions.histories import FIRST_MONTH, Fact, History, Program, Version, expected_rows, period_of
 
 
 @pytest.mark.parametrize("name", PAGES)
@@ -82,3 +83,18 @@ def test_the_programs_of_the_owners_guide_are_sound(tmp_path: Path) -> None:
     methods = set(load_schema()["programs"].columns["method"].choices)
     assert {policies.programs[row["program_id"]].method for row in csv.DictReader(io.StringIO(dict(blocks)["programs"]))} == methods
     assert [str(finding) for finding in check_policies(policies)] == []
+
+
+def test_the_timeline_of_the_owners_guide_is_what_the_life_cycle_does() -> None:
+    section = (DOCS / "policy-owners-guide.md").read_text(encoding="utf-8").split("fall by one level:\n")[1].split("\n\n")[0].strip()
+    told = [[cell.strip(" `") for cell in line.strip("|").split("|")] for line in section.splitlines()[2:]]
+    # Four months of three stars come before, so that the first month told is no program's first.
+    ranks = [3] * 4 + [int(cells[1][0]) for cells in told]
+    months = len(ranks)
+    program = Program("p", False, (1, 2, 3, 4, 5, 6), (Version("v1", 3, 1, "one_level"),) * months)
+    history = History((program,), {("p", "s"): tuple(Fact("decided", rank) for rank in ranks)}, (), months)
+    rows = {row["period"]: row for row in expected_rows(history).values()}
+    assert period_of(FIRST_MONTH + 4) == told[0][0]
+    for month, _, held, review, until in told:
+        row = rows[month]
+        assert (int(held[0]), review, until) == (row["held"], row["review"], period_of(row["until"]))
