@@ -273,7 +273,7 @@ def policy_check_command(context: Context, boundaries: str | None) -> None:
 
     error = None
     if errors:
-        error = BadInput(f"{len(errors)} findings of severity error", errors[0].where, errors[0].remedy)
+        error = BadInput(f"{len(errors)} finding{'s' if len(errors) != 1 else ''} of severity error", errors[0].where, errors[0].remedy)
     value = {
         "programs": len(programs),
         "versions": [
