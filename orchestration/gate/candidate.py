@@ -20,7 +20,8 @@ MARTS = "marts"
 # Columns that say which run wrote a row, not what was decided.
 RUN_COLUMNS = frozenset({"run_id", "computed_at", "loaded_at"})
 _PIECES = 2
-_DIGITS = 15  # hex digits per summed piece: 60 bits fit a BIGINT, and the sum of 2^60 such rows a HUGEINT
+# The halves of the 128 bits; the sum of 2^63 of either fits a HUGEINT.
+_CANONICAL_SUMS = f"sum(cast(h >> 64 as ubigint)), sum(cast(h & {2**64 - 1} as ubigint))"
 
 
 class Connection(Protocol):
@@ -92,28 +93,23 @@ def canonical_hash(con: Connection, relation: str, columns: Mapping[str, str]) -
     """Number of rows and hash of a relation's business columns, whatever the order of rows or columns.
 
     A row is its values as text in the order of the columns' names, texts with their length so that no two rows look
-    alike, null apart from the empty text. Pieces of its SHA-256 (120 bits) are summed over the rows: a sum does not depend
-    on order, and counts a row that stands twice. DuckDB's own hash() may change between versions; this does not. It
-    says that rows are equal; that nobody changed them is said by the files' SHA-256 in the manifest.
+    alike, null apart from the empty text. Both halves of its MD5 are summed over the rows: a sum does not depend on
+    order, and counts a row that stands twice. DuckDB's own hash() may change between versions; this does not. It says
+    that rows are equal; that nobody changed them is said by the files' SHA-256 in the manifest (docs/adr/0015).
     """
-    rows, *sums = rows_of(con, f"select count(*), {_canonical_sums('h')} from ({_canonical_rows(relation, columns)})")[0]
+    rows, *sums = rows_of(con, f"select count(*), {_CANONICAL_SUMS} from ({_canonical_rows(relation, columns)})")[0]
     return int(rows), _canonical_digest(columns, rows, sums)
 
 
 def _canonical_rows(relation: str, columns: Mapping[str, str], *more: str) -> str:
-    """SELECT of the SHA-256 of each row as ``h``, and of further expressions."""
+    """SELECT of the MD5 of each row as the number ``h``, and of further expressions."""
+    # concat() takes null for nothing: a null text has no length before its colon, and no other value is empty.
     parts = [
-        f"coalesce(strlen({quoted(name)}) || ':' || {quoted(name)}, '~')"
-        if columns[name] in ("VARCHAR", "JSON")
-        else f"coalesce(cast({quoted(name)} as varchar), '~')"
+        f"strlen({quoted(name)}), ':', {quoted(name)}" if columns[name] in ("VARCHAR", "JSON") else quoted(name)
         for name in business_columns(columns)
     ]
-    text = f"sha256(concat_ws('|', {', '.join(parts)})) as h"
-    return f"select {', '.join([text, *more])} from {relation}"
-
-
-def _canonical_sums(text: str) -> str:
-    return ", ".join(f"sum(cast('0x' || {text}[{1 + i * _DIGITS}:{(i + 1) * _DIGITS}] as bigint))" for i in range(_PIECES))
+    text = ", '|', ".join(parts) or "''"
+    return f"select {', '.join([f'md5_number(concat({text})) as h', *more])} from {relation}"
 
 
 def _canonical_digest(columns: Mapping[str, str], rows: int, sums: Sequence[object]) -> str:
@@ -146,7 +142,7 @@ def both_hashes(con: Connection, relation: str, columns: Mapping[str, str]) -> t
     """Number of rows, :func:`canonical_hash` and :func:`fingerprint` of a relation that is read once."""
     first, second = _quick_hashes(columns)
     inner = _canonical_rows(relation, columns, f"{first} as q1", f"{second} as q2")
-    rows, *sums = rows_of(con, f"select count(*), {_canonical_sums('h')}, sum(q1), sum(q2) from ({inner})")[0]
+    rows, *sums = rows_of(con, f"select count(*), {_CANONICAL_SUMS}, sum(q1), sum(q2) from ({inner})")[0]
     return int(rows), _canonical_digest(columns, rows, sums[:_PIECES]), _quick_digest(columns, rows, sums[_PIECES:])
 
 
