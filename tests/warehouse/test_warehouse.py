@@ -92,11 +92,13 @@ def test_only_new_and_corrected_months_are_read_and_the_result_is_that_of_a_rebu
     assert {period: str(amount) for period, amount in spend.items()} == {"2025-04": "200.0000", "2025-05": "0.0000", "2025-06": "80.0000"}
     totals = "select customer_id, total_spend_amount from intermediate.int_customer_windows where period = '2025-06' order by 1"
     assert incremental.query(totals) == rebuilt.query(totals)
-    level = "select level_id, movement from marts.fct_decisions where subject_id = 'C4' and period = '{}'"
+    level = "select level_id, movement from marts.fct_decisions where program_id = 'six_star' and subject_id = 'C4' and period = '{}'"
     assert incremental.query(level.format("2025-05")) == [("star_4", "rose")], "GoTone from May 10 on, in service until the 9th"
     assert incremental.query(level.format("2025-06")) == [(None, "left")]
     # 80 a month is the bar of three stars: exactly met, also with the tenth of a cent more.
-    assert incremental.query("select distinct level_id from marts.fct_decisions where subject_id = 'C2'") == [("star_3",)]
+    assert incremental.query("select distinct level_id from marts.fct_decisions where program_id = 'six_star' and subject_id = 'C2'") == [
+        ("star_3",)
+    ]
 
 
 def test_money_in_is_money_decided_and_unattributed(incremental: Place) -> None:
