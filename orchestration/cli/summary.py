@@ -29,7 +29,12 @@ def print_ingest(context: Context, report: IngestReport) -> None:
     for name, rows in report.readmitted.items():
         click.echo(f"Admitted from quarantine, because what they refer to has landed: {rows:,} rows of {name}")
     if not report.new_files and not report.refused:
-        click.echo("No new drop: every one is already landed.")
+        if standing_drops(context.ledger):
+            click.echo("No new drop: every one is already landed.")
+        else:
+            click.echo(
+                f"No drop found in {relative(context.deployment.drops)}; the mappings in {relative(context.deployment.sources)} say what is looked for."
+            )
         return
     groups: dict[tuple[str, str], Counter[str]] = {}
     reasons: Counter[str] = Counter()

@@ -90,3 +90,10 @@ def _validity(program: Program) -> Iterator[Finding]:
                 f"no version of {program.program_id} holds from {add_months(before.valid_to, 1)} to {add_months(after.valid_from, -1)}",
                 f"begin version {after.version!r} with {add_months(before.valid_to, 1)}, or extend version {before.version!r}",
             )  # fmt: skip
+    last = program.versions[-1] if program.versions else None
+    if last and last.valid_to is not None:
+        # A program may be wound up, so this is no error; one that was forgotten leaves every subject without a level.
+        yield finding_at(last.row, last.version, "warning", "no_successor",
+            f"no version of {program.program_id} follows {last.version!r}: from {add_months(last.valid_to, 1)} on its subjects are not evaluated",
+            f"add a version from {add_months(last.valid_to, 1)} on, leave valid_to_period empty, or end the program (enabled)",
+        )  # fmt: skip

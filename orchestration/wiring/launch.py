@@ -237,8 +237,18 @@ def _execute(run: Run, periods: list[str], mappings: list[SourceMapping], instan
         return outcome
     if run.error is not None:
         raise run.error
+    if _was_interrupted(problem):
+        raise KeyboardInterrupt
     where = failures[0].step_key if failures else "before the first step"
     raise Failed(f"the Dagster run {result.run_id} failed: {_first_line(problem)}", str(where), f"see {log}") from None
+
+
+def _was_interrupted(event: dg.DagsterEvent | None) -> bool:
+    """Whether a failure is Dagster's word for Ctrl-C, which is no failure of the step that it met."""
+    from dagster import DagsterExecutionInterruptedError
+
+    error: Any = getattr(event.event_specific_data, "error", None) if event is not None else None
+    return error is not None and error.cls_name == DagsterExecutionInterruptedError.__name__
 
 
 def _first_line(event: dg.DagsterEvent | None) -> str:

@@ -1,4 +1,4 @@
-"""The command line as a part of a pipeline."""
+"""The command line as a part of a pipeline, and in an empty place."""
 
 from __future__ import annotations
 
@@ -28,3 +28,11 @@ def test_a_reader_that_has_read_enough_is_no_fault_of_the_disk(make_cli: Callabl
     finally:
         os.close(write_end)
     assert (done.returncode, done.stderr) == (1, "")
+
+
+def test_a_folder_without_drops_is_not_called_landed(make_cli: Callable[..., Cli]) -> None:
+    cli = make_cli()
+    cli.drops.mkdir()
+    said = cli("ingest").stdout
+    assert said.startswith(f"No drop found in {cli.drops};")
+    assert "landed" not in said

@@ -253,6 +253,14 @@ def test_versions_neither_leave_a_period_out_nor_share_one(seeds, valid_to, vali
         assert "2026-06 to 2026-07" in found[0].what
 
 
+def test_a_last_version_that_ends_is_a_warning(seeds):
+    seeds.set("policy_versions", 2, "valid_to_period", "2026-05")
+    (finding,) = check(seeds, "no_successor")
+    assert finding.severity == "warning"
+    assert finding.where == f"{seeds.path('policy_versions')}, row 2"
+    assert "from 2026-06 on" in finding.what
+
+
 def test_an_error_stops_a_run_and_a_warning_does_not(seeds):
     seeds.rules([("five", "star_5", [(SPEND, ">=", "300")]), ("same", "star_1", [(SPEND, ">=", "80")]), ("others", "star_1", [])])
     assert {f.severity for f in require_sound(seeds.load())} == {"warning"}
