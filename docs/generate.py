@@ -1,10 +1,12 @@
 """Writes the reference pages that are made from code and data: ``make docs``, or ``python -m docs.generate``.
 
-Each page is a pure function to text; ``tests/docs`` checks that what stands in ``docs/reference`` is what they give.
+Each page is a function to text; ``tests/docs`` checks that what stands in ``docs/reference`` is what they give. Of
+``metrics-and-methods.md`` only the tables are made, between marks in a page that is written by hand.
 """
 
 from __future__ import annotations
 
+import re
 import typing
 from collections.abc import Callable, Sequence
 from decimal import Decimal
@@ -20,9 +22,9 @@ from orchestration.ingest.contracts import Column, load_contracts
 from orchestration.ingest.expressions import FUNCTIONS
 from orchestration.ingest.mapping import Control, ControlColumns, Expected, FeedConfig, MappingConfig, Unpivot
 from orchestration.policy.load import load_policy_files
-from orchestration.policy.model import Condition, Dimension, Version
+from orchestration.policy.model import Attribute, Condition, Dimension, Policies, Version
 from orchestration.policy.operands import all_attributes
-from orchestration.policy.reader import ColumnSchema, load_schema
+from orchestration.policy.reader import ColumnSchema, Row, load_schema
 
 DOCS = Path(__file__).resolve().parent
 # Parts of a source mapping: heading, model, what the part is.
@@ -255,11 +257,97 @@ def checks_page() -> str:
     return "\n\n".join(parts) + "\n"
 
 
+def _counted(row: Row) -> str:
+    """What one row adds to a measure, and which rows count."""
+    entity = row["entity"]
+    what = {
+        "sum": f"sum of `{entity}.{row['column_name']}`",
+        "count": f"number of rows of `{entity}`",
+        "margin": f"sum of `{entity}.net_amount` less `{entity}.cost_amount`",
+        "flag": "a state of the month",
+    }[row["aggregation"]]
+    if not row["filter_column"]:
+        return what
+    return f"{what} where `{row['filter_column']}` is {' or '.join(f'`{value}`' for value in row['filter_values'])}"
+
+
+def _measures_table(policies: Policies) -> str:
+    rows = [
+        [f"`{name}`", _counted(m.row), m.row["unit"] or "", m.row["name_en"], m.row["name_zh"], m.row["description"] or ""]
+        for name, m in policies.measures.items()
+    ]
+    return table(["measure", "is", "unit", "name", "", "note"], rows)
+
+
+def _metrics_table(policies: Policies) -> str:
+    rows = []
+    for name, metric in policies.metrics.items():
+        what = f"months with `{metric.measure.measure_id}`" if metric.aggregation == "months" else f"sum of `{metric.measure.measure_id}`"
+        rows.append([f"`{name}`", metric.subject_type, what, f"`{metric.window}`", metric.row["unit"], metric.row["name_zh"]])
+    return table(["metric", "of a", "is", "window", "unit", ""], rows)
+
+
+def _formula(attribute: Attribute) -> str:
+    """What an attribute is made of, by its kind."""
+    of = [f"`{part.attribute_id}`" for part in attribute.of]
+    metric = f"`{attribute.metric.metric_id}`" if attribute.metric else ""
+    months = f"`{attribute.months.metric_id}`" if attribute.months else ""
+    divisor = f"`{attribute.divisor.metric_id}`" if attribute.divisor else ""
+    return {
+        "column": f"`{attribute.entity}.{attribute.column_name}`" if attribute.entity else f"`{attribute.column_name}` of the metrics row",
+        "metric": metric,
+        "average": f"{metric} / {months}",
+        "ratio": f"100 × {metric} / {divisor}",
+        "months_since": f"months since `{attribute.entity}.{attribute.column_name}`",
+        "first_known": ", else ".join(of),
+        "score": "`score_dimensions` of the version",
+        "nomination": "highest approved level in force",
+        "application": "state of the newest application",
+    }.get(attribute.kind, f"{attribute.kind} of {', '.join(of)}")
+
+
+def _attributes_table(policies: Policies) -> str:
+    rows = [
+        [f"`{name}`", a.subject_type, a.kind, _formula(a), a.type, a.unit, "yes" if a.may_be_null else "no", a.row["name_zh"]]
+        for name, a in policies.attributes.items()
+    ]
+    return table(["attribute", "of a", "kind", "is", "type", "unit", "may be null", ""], rows)
+
+
+def _programs_table(policies: Policies) -> str:
+    rows = []
+    for name, program in policies.programs.items():
+        levels = " > ".join(level.level_id for level in sorted(program.levels, key=lambda level: -level.rank))
+        row = program.row
+        rows.append([f"`{name}`", row["name_zh"], program.subject_type, program.method, program.hit_policy, row["clock"], levels])
+    return table(["program", "", "grades a", "method", "hit policy", "clock", "levels, highest first"], rows)
+
+
+def metrics_page() -> str:
+    """The page as it stands, with its tables of default seeds made anew."""
+    page = (DOCS / "reference" / "metrics-and-methods.md").read_text(encoding="utf-8")
+    policies = load_policy_files(DOCS.parent / "seeds")
+    tables = {
+        "programs": _programs_table,
+        "measures": _measures_table,
+        "metrics": _metrics_table,
+        "attributes": _attributes_table,
+    }
+    for name, make in tables.items():
+        begin, end = f"<!-- {name}: made by `make docs` -->", f"<!-- end of {name} -->"
+        body = f"{begin}\n\n{make(policies)}\n\n{end}"
+        page, found = re.subn(f"{re.escape(begin)}.*?{re.escape(end)}", lambda _, body=body: body, page, flags=re.DOTALL)
+        if found != 1:
+            raise ValueError(f"docs/reference/metrics-and-methods.md has {found} places for the table of {name}; it needs one")
+    return page
+
+
 PAGES: dict[str, Callable[[], str]] = {
     "reference/configuration.md": configuration_page,
     "reference/contracts.md": contracts_page,
     "reference/policies.md": policies_page,
     "reference/checks.md": checks_page,
+    "reference/metrics-and-methods.md": metrics_page,
 }
 
 

@@ -35,7 +35,7 @@
     {%- set of_subjects = {
         "__MONTHS__": ref("int_customer_months"),
         "__POINTS_MONTHS__": ref("int_points_months"),
-    } -%}
+    } if name not in ["decisions", "order_values"] else {} -%}
     {%- set of_decisions = {
         "__METRICS__": ref("int_customer_metrics"),
         "__NOMINATIONS__": ref("int_approved_nominations"),

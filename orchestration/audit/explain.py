@@ -10,7 +10,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import date
-from decimal import ROUND_HALF_UP, Decimal
+from decimal import Decimal
 from typing import Any
 
 from orchestration.audit.landed import ApplicationStep, BillRow, Landing, NominationRow, PointsRow, as_dict
@@ -268,7 +268,7 @@ def _same_gap(program: Program, tables: Tables, match: TableVerdict, decision: d
     higher = [level for level in program.levels if level.rank > program.level(str(match.level_id)).rank]
     asked = [c.missing for v in tables.rules if higher and v.level_id == higher[0].level_id for c in v.conditions
              if c.condition.attribute.attribute_id == attribute and c.missing is not None]  # fmt: skip
-    if Decimal(missing) not in [amount.quantize(Decimal("0.0001"), ROUND_HALF_UP) for amount in asked]:
+    if Decimal(missing) not in asked:
         shown = " or ".join(f"{amount:f}" for amount in asked) or "nothing"
         raise _mismatch(f"the policy asks for {shown} more of {attribute}, the decision says {missing}", where)
 

@@ -21,6 +21,7 @@ from orchestration.ingest.parts import landed_parts, superseded_files
 from orchestration.ledger import Ledger
 from orchestration.periods import add_months, first_day
 from orchestration.policy.attributes import contract_columns
+from orchestration.policy.finding import same_person
 
 _FOREVER = date(9999, 12, 31)
 
@@ -80,7 +81,7 @@ class NominationRow:
         """Whether it counts in ``period``: ``counts``, or the first reason why not."""
         if self.approver_id is None or self.approved_date is None:
             return "not_approved"
-        if self.approver_id == self.requester_id:
+        if same_person(self.approver_id, self.requester_id):
             return "self_approved"
         if self.approved_date > last_day(period):
             return "approved_later"

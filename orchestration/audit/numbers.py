@@ -36,7 +36,8 @@ class Number:
     def short_of(self, value: Decimal) -> Decimal:
         """How much more of ``top`` reaches ``value``, never less than enough; negative where it is above."""
         gap = _EXACT.subtract(self.bar(value), self.left)
-        if self.scale == 1:
+        # A score has more decimals than an amount: like a quotient's, its gap is rounded up to the amount that is enough.
+        if self.scale == 1 and gap == gap.quantize(_AMOUNT_STEP, ROUND_CEILING, _EXACT):
             return gap
         return _EXACT.divide(gap, Decimal(self.scale)).quantize(_AMOUNT_STEP, ROUND_CEILING, _EXACT)
 

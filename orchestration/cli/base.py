@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import functools
 import json
+import os
 import sys
 import time
 import traceback
@@ -18,7 +19,7 @@ import click
 from rich.console import Console
 
 from orchestration.deployment import Deployment, load_deployment
-from orchestration.errors import Failed, TierhouseError
+from orchestration.errors import EXIT_FAILED, Failed, TierhouseError
 from orchestration.ledger import Ledger
 
 _OS_REMEDIES = {
@@ -60,15 +61,20 @@ class Context:
 
         JSON output is one value: an error that comes with a result is its key ``error``.
         """
-        if self.as_json:
-            whole = {**value, "error": error.as_json()} if error else value
-            click.echo(json.dumps(whole, ensure_ascii=False, indent=2, default=str))
-            if error:
-                sys.exit(error.exit_code)
-        else:
-            render()
-            if error:
-                raise error
+        try:
+            if self.as_json:
+                whole = {**value, "error": error.as_json()} if error else value
+                click.echo(json.dumps(whole, ensure_ascii=False, indent=2, default=str))
+            else:
+                render()
+        except BrokenPipeError:
+            # `tierhouse … | head`: whoever read has read enough. Python flushes once more as it ends, and would complain.
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            sys.exit(error.exit_code if error else EXIT_FAILED)
+        if error and self.as_json:
+            sys.exit(error.exit_code)
+        if error:
+            raise error
 
 
 def end_with(error: TierhouseError, as_json: bool) -> int:

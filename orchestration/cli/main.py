@@ -273,7 +273,7 @@ def policy_check_command(context: Context, boundaries: str | None) -> None:
 
     error = None
     if errors:
-        error = BadInput(f"{len(errors)} findings of severity error", errors[0].where, errors[0].remedy)
+        error = BadInput(f"{len(errors)} finding{'s' if len(errors) != 1 else ''} of severity error", errors[0].where, errors[0].remedy)
     value = {
         "programs": len(programs),
         "versions": [
@@ -295,10 +295,10 @@ def policy_check_command(context: Context, boundaries: str | None) -> None:
 
 
 @command(main, "movements")
-@click.option("--program", default="six_star", show_default=True, help="Program id.")
+@click.option("--program", default=None, help="Program id. Default: the first program of the release.")
 @click.option("--period", required=True, help="Released period, e.g. 2026-06.")
 @click.option("--cause", default=None, help="Only this cause, e.g. new_spend.")
-def movements_command(context: Context, program: str, period: str, cause: str | None) -> None:
+def movements_command(context: Context, program: str | None, period: str, cause: str | None) -> None:
     """Count who changed level in a released period, by cause and direction; the counts add up to all changes."""
     from orchestration.cli.movement import movements, print_movements
 
@@ -307,10 +307,10 @@ def movements_command(context: Context, program: str, period: str, cause: str | 
 
 
 @command(main, "paths")
-@click.option("--program", default="six_star", show_default=True, help="Program id.")
+@click.option("--program", default=None, help="Program id. Default: the first program of the release.")
 @click.option("--period", required=True, help="Released period, e.g. 2026-06.")
 @click.option("--limit", default=20, show_default=True, help="Subjects to show of each list; 0 for all. JSON holds all.")
-def paths_command(context: Context, program: str, period: str, limit: int) -> None:
+def paths_command(context: Context, program: str | None, period: str, limit: int) -> None:
     """List who is close to the next level at the present pace, and who is about to fall at the next review."""
     from orchestration.cli.movement import paths, print_paths
 

@@ -9,8 +9,10 @@ import click
 import duckdb
 from rich.table import Table
 
+from orchestration.audit.released import find_program
 from orchestration.cli.base import Context
 from orchestration.errors import BadInput
+from orchestration.policy import load_policy_files
 from orchestration.release import current_catalog
 
 
@@ -28,14 +30,14 @@ def print_movements(context: Context, value: dict[str, Any]) -> None:
     context.out.print(table)
 
 
-def movements(context: Context, program: str, period: str, cause: str | None) -> dict[str, Any]:
+def movements(context: Context, program_id: str | None, period: str, cause: str | None) -> dict[str, Any]:
     """Counts by cause and direction of one program and released period; ``subjects`` is their sum."""
     release, folder = _release(context, period)
     known = _rows(folder, "select movement_cause, cause_order, name_en, name_zh from {dim_movement_causes}")
     if cause is not None and cause not in {row["movement_cause"] for row in known}:
         names = ", ".join(row["movement_cause"] for row in sorted(known, key=lambda row: row["cause_order"]))
         raise BadInput(f"{cause!r} is no cause", "--cause", f"choose from {names}")
-    _check_program(folder, program)
+    program = _program(folder, program_id)
     counts = _rows(
         folder,
         "select c.movement_cause as cause, d.name_en, d.name_zh, c.direction, c.subjects from {fct_movement_counts} as c "
@@ -48,10 +50,10 @@ def movements(context: Context, program: str, period: str, cause: str | None) ->
     return {"program": program, "period": period, "release": release, "cause": cause, "subjects": total, "movements": counts}
 
 
-def paths(context: Context, program: str, period: str) -> dict[str, Any]:
+def paths(context: Context, program_id: str | None, period: str) -> dict[str, Any]:
     """Who is likely to rise and who is about to fall in one program, as of a released period."""
     release, folder = _release(context, period)
-    _check_program(folder, program)
+    program = _program(folder, program_id)
     rows = _rows(
         folder,
         "select subject_id, level_id, next_level_id, missing_attribute, missing_amount, pace_amount, months_to_next_level, is_likely_to_rise, "
@@ -100,10 +102,14 @@ def _release(context: Context, period: str) -> tuple[str, Path]:
     return release, context.deployment.releases / release
 
 
-def _check_program(folder: Path, program: str) -> None:
+def _program(folder: Path, program_id: str | None) -> str:
+    """The program of that id; without one the first that the release's own policies run."""
     known = [row["program_id"] for row in _rows(folder, "select program_id from {dim_programs} order by program_id")]
-    if program not in known:
-        raise BadInput(f"{program!r} is no program of this release", "--program", f"choose from {', '.join(known)}")
+    if program_id is None:
+        return find_program(load_policy_files(folder / "policy"), None).program_id
+    if program_id not in known:
+        raise BadInput(f"{program_id!r} is no program of this release", "--program", f"choose from {', '.join(known)}")
+    return program_id
 
 
 def _rows(folder: Path, query: str, **parameters: Any) -> list[dict[str, Any]]:

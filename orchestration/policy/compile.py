@@ -43,7 +43,7 @@ def compile_policies(
 
     BadInput if two versions of an enabled program hold for one period.
     """
-    # It asks the rule tables of this module.
+    # Imported here because it asks the rule tables of this module.
     from orchestration.policy.movement import movement_causes
 
     missing = frozenset(missing_entities)

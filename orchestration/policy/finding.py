@@ -45,7 +45,7 @@ class Finding:
         }
 
     def __str__(self) -> str:
-        lines = [f"{self.severity}: {self.where}: {self.what}"]
+        lines = [f"{self.severity} ({self.kind}): {self.where}: {self.what}"]
         if self.example:
             lines.append(
                 "  Example: " + ", ".join(f"{name} {'(null)' if value is None else value}" for name, value in self.example.items())

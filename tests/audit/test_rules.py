@@ -187,6 +187,21 @@ def test_a_score_is_made_again_from_its_dimensions_and_the_others_share_the_weig
 
 
 @pytest.mark.parametrize(
+    ("operator", "bar", "missing"),
+    [
+        # 73.958333: 6.041667 short of 80, which an amount of four decimals says as the next one up.
+        (">=", "80", Decimal("6.0417")),
+        (">=", "73.9584", Decimal("0.0001")),
+        (">", "80", Decimal("6.0418")),
+        (">=", "73.9583", None),
+    ],
+)
+def test_what_is_missing_of_a_score_is_an_amount_that_is_enough(operator: str, bar: str, missing: Decimal | None) -> None:
+    score = _attribute("staff_grade", "staff_points")
+    assert judge(_condition(score, operator, bar), SIX_STAR, Evidence(STAFF, "here")).missing == missing
+
+
+@pytest.mark.parametrize(
     ("name", "value"),
     [
         ("staff_points", "73.958334"),

@@ -29,6 +29,8 @@ _FROM_NOTHING = {"onboarding-a-source.md"}
 _RUN_BEFORE = {"running-months.md": "tierhouse run --periods 2026-04"}
 # A page about another deployment names it itself.
 _OWN_DEPLOYMENT = {"onboarding-a-source.md"}
+# A page that edits policies finds the default ones and the sample company's deployment beside it, as in the project.
+_WITH_POLICIES = {"policy-owners-guide.md"}
 # Deployments whose page makes the drops and runs all months: they stand in an empty place and write beside it.
 _EXAMPLES = [PROJECT_ROOT / "examples" / name for name in ("sales_force", "prospects", "bank", "hotel")]
 
@@ -54,6 +56,9 @@ def test_commands_of_the_page_run(page: Path, tmp_path: Path, request: pytest.Fi
         sample: Cli = request.getfixturevalue("released_sample")
         shutil.copytree(sample.data, state)
         shutil.copytree(sample.drops, state / "drops")
+    if page.name in _WITH_POLICIES:
+        for folder in ("seeds", "examples/telecom"):
+            shutil.copytree(PROJECT_ROOT / folder, tmp_path / folder)
     env = Cli(tmp_path).environment(TIERHOUSE_DEPLOYMENT=str(PROJECT_ROOT / "examples" / "telecom"), TIERHOUSE_DATA=str(state))
     env |= {"TIERHOUSE_DROPS": str(state / "drops"), "PATH": f"{Path(sys.executable).parent}:{env['PATH']}"}
     if page.name in _OWN_DEPLOYMENT or page.parent in _EXAMPLES:

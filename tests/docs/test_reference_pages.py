@@ -2,13 +2,22 @@
 
 from __future__ import annotations
 
+import csv
+import io
 import re
+import shutil
+from pathlib import Path
 
 import pytest
 
 from docs.generate import DOCS, ENVIRONMENT, PAGES
 from orchestration.deployment import PROJECT_ROOT, Config
 from orchestration.ingest.contracts import load_contracts
+from orchestration.policy.check import check_policies
+from orchestration.policy.load import load_policy_files
+from orchestration.policy.movement import STEPS
+from orchestration.policy.reader import load_schema
+from tests.decisions.histories import FIRST_MONTH, Fact, History, Program, Version, expected_rows, period_of
 
 
 @pytest.mark.parametrize("name", PAGES)
@@ -33,3 +42,59 @@ def test_contracts_page_names_every_column() -> None:
 def test_every_environment_variable_that_the_code_reads_is_documented() -> None:
     code = "\n".join(path.read_text(encoding="utf-8") for path in (PROJECT_ROOT / "orchestration").rglob("*.py"))
     assert set(re.findall(r"TIERHOUSE_[A-Z_]+", code)) <= set(ENVIRONMENT)
+
+
+@pytest.mark.parametrize(
+    ("seed", "column"),
+    [
+        ("attributes", "kind"),
+        ("measures", "aggregation"),
+        ("metrics", "aggregation"),
+        ("programs", "method"),
+        ("programs", "hit_policy"),
+        ("programs", "clock"),
+        ("score_dimensions", "scaling"),
+        ("score_dimensions", "missing"),
+        ("policy_versions", "fall"),
+    ],
+)
+def test_metrics_page_or_owners_guide_explains_every_choice(seed: str, column: str) -> None:
+    pages = [(DOCS / name).read_text(encoding="utf-8") for name in ("reference/metrics-and-methods.md", "policy-owners-guide.md")]
+    missing = [choice for choice in load_schema()[seed].columns[column].choices if not any(f"`{choice}`" in page for page in pages)]
+    assert missing == []
+
+
+def test_metrics_page_has_the_causes_of_movement_in_their_order() -> None:
+    section = (DOCS / "reference/metrics-and-methods.md").read_text(encoding="utf-8").split("\n## Movement causes\n")[1]
+    assert re.findall(r"^\| \d* ?\| `(\w+)` \|", section, re.MULTILINE) == [*STEPS, "joined", "left"]
+
+
+def test_the_programs_of_the_owners_guide_are_sound(tmp_path: Path) -> None:
+    shutil.copytree(DOCS.parent / "seeds", tmp_path / "seeds")
+    blocks = re.findall(
+        r"^```csv (\w+)\n(.*?)^```$", (DOCS / "policy-owners-guide.md").read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL
+    )
+    for seed, text in blocks:
+        path = tmp_path / "seeds" / f"{seed}.csv"
+        header = next(csv.reader(io.StringIO(path.read_text(encoding="utf-8"))))
+        with path.open("a", encoding="utf-8", newline="") as file:
+            csv.DictWriter(file, header, restval="", lineterminator="\n").writerows(csv.DictReader(io.StringIO(text)))
+    policies = load_policy_files(tmp_path / "seeds")
+    methods = set(load_schema()["programs"].columns["method"].choices)
+    assert {policies.programs[row["program_id"]].method for row in csv.DictReader(io.StringIO(dict(blocks)["programs"]))} == methods
+    assert [str(finding) for finding in check_policies(policies)] == []
+
+
+def test_the_timeline_of_the_owners_guide_is_what_the_life_cycle_does() -> None:
+    section = (DOCS / "policy-owners-guide.md").read_text(encoding="utf-8").split("fall by one level:\n")[1].split("\n\n")[0].strip()
+    told = [[cell.strip(" `") for cell in line.strip("|").split("|")] for line in section.splitlines()[2:]]
+    # Four months of three stars come before, so that the first month told is no program's first.
+    ranks = [3] * 4 + [int(cells[1][0]) for cells in told]
+    months = len(ranks)
+    program = Program("p", False, (1, 2, 3, 4, 5, 6), (Version("v1", 3, 1, "one_level"),) * months)
+    history = History((program,), {("p", "s"): tuple(Fact("decided", rank) for rank in ranks)}, (), months)
+    rows = {row["period"]: row for row in expected_rows(history).values()}
+    assert period_of(FIRST_MONTH + 4) == told[0][0]
+    for month, _, held, review, until in told:
+        row = rows[month]
+        assert (int(held[0]), review, until) == (row["held"], row["review"], period_of(row["until"]))

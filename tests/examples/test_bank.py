@@ -186,6 +186,11 @@ def test_the_desk_gets_the_applicants_that_moved(bank: Cli, drops: Drops) -> Non
     assert rows == {customer: level for customer, level in drops.levels("2026-04").items() if level != "not_eligible"}
 
 
+@pytest.mark.parametrize("command", ["movements", "paths"])
+def test_without_a_program_the_first_of_the_release_is_taken(bank: Cli, command: str) -> None:
+    assert bank.json(command, "--period", "2026-04")["program"] == "quality_customer"
+
+
 def test_the_policies_are_proven(tmp_path: Path) -> None:
     assert check_policies(load_policies(load_deployment(BANK))) == []
 

@@ -320,7 +320,7 @@ def rules_that_hold(seeds, example: dict[str, str | None]) -> list[str]:
 @slow_fixture
 @given(cuts=cuts_of, data=st.data())
 def test_a_planted_gap_is_found_in_a_table_of_bands(table, cuts, data):
-    set_bands(table, BAND, [f"{cut}" for cut in cuts])
+    set_bands(table, BAND, [f"{cut:.2f}" for cut in cuts])
     rules = banded(cuts)
     table.rules(data.draw(st.permutations(rules)), "unique")
     check(table)
@@ -339,7 +339,7 @@ def test_a_planted_gap_is_found_in_a_table_of_bands(table, cuts, data):
 @slow_fixture
 @given(cuts=cuts_of, data=st.data(), step=st.sampled_from(["0.0001", "0.01", "50"]))
 def test_a_planted_overlap_is_found_in_a_table_of_bands(table, cuts, data, step):
-    set_bands(table, BAND, [f"{cut}" for cut in cuts])
+    set_bands(table, BAND, [f"{cut:.2f}" for cut in cuts])
     rules = banded(cuts)
     number = data.draw(st.sampled_from([n for n in range(1, len(cuts) + 1) if n % 2 == 1]))
     rule_id, level, conditions = rules[number]
@@ -355,7 +355,7 @@ def test_a_planted_overlap_is_found_in_a_table_of_bands(table, cuts, data, step)
 @slow_fixture
 @given(cuts=cuts_of, data=st.data())
 def test_a_planted_mask_is_found_in_a_table_of_bands(table, cuts, data):
-    set_bands(table, BAND, [f"{cut}" for cut in cuts])
+    set_bands(table, BAND, [f"{cut:.2f}" for cut in cuts])
     rules = [(f"bar_{n}", LEVELS[5 - n], [(SPEND, ">=", f"{cut}")]) for n, cut in enumerate(reversed(cuts))]
     rules.append(("others", LEVELS[0], []))
     table.rules(rules)

@@ -5,9 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 import duckdb
+import yaml
 
+from orchestration.deployment import PROJECT_ROOT
 from orchestration.ingest.contracts import load_contracts
 from orchestration.policy import Policies
+from orchestration.policy.reader import load_schema
+from orchestration.policy.sql import rows_of
 from orchestration.policy.subjects import CUSTOMER_COLUMNS
 from orchestration.warehouse.inputs import LINEAGE
 
@@ -32,10 +36,10 @@ def _create(con: duckdb.DuckDBPyConnection, name: str, columns: Mapping[str, str
 
 
 def build_relations(con: duckdb.DuckDBPyConnection, policies: Policies) -> None:
-    """The landing, the control tables and the relations that placeholders stand for."""
-    con.execute("create schema if not exists landing; create schema if not exists ctl")
+    """Staging, the control tables and the relations that placeholders stand for."""
+    con.execute("create schema if not exists staging; create schema if not exists ctl")
     for entity, contract in load_contracts().items():
-        _create(con, f"landing.{entity}", {**{name: c.sql_type for name, c in contract.columns.items()}, **LINEAGE})
+        _create(con, rows_of(entity), {**{name: c.sql_type for name, c in contract.columns.items()}, **LINEAGE})
     _create(con, "ctl.target_periods", {"period": "varchar", "period_index": "integer", "first_day": "date", "last_day": "date"})
     con.execute("insert into ctl.target_periods values ('2026-06', 24317, date '2026-06-01', date '2026-06-30')")
     _create(con, "ctl.run", {"timezone": "varchar"})
@@ -49,13 +53,17 @@ def build_relations(con: duckdb.DuckDBPyConnection, policies: Policies) -> None:
     _create(
         con, "metrics", {"customer_id": "varchar", "period": "varchar", "period_index": "integer", **service, **known, **metrics, **totals}
     )
+    held = yaml.safe_load((PROJECT_ROOT / "models/intermediate/decisions/int_held_decisions.yml").read_text(encoding="utf-8"))
+    _create(con, "held", {column["name"]: column["data_type"] for column in held["models"][0]["columns"]})
+    con.execute("create schema if not exists policy")
+    _create(con, "policy.policy_versions", {name: column.sql_type for name, column in load_schema()["policy_versions"].columns.items()})
     _create(con, "nominations", NOMINATIONS)
     _create(con, "states", STATES)
 
 
 def statements(compiled: Mapping[str, str]) -> list[str]:
     """What models make of the fragments: each as part of one query over those relations."""
-    relations = {"__METRICS__": "metrics", "__NOMINATIONS__": "nominations", "__APPLICATIONS__": "states"}
+    relations = {"__METRICS__": "metrics", "__NOMINATIONS__": "nominations", "__APPLICATIONS__": "states", "__DECISIONS__": "held"}
     relations |= {"__MONTHS__": "months", "__POINTS_MONTHS__": "months", "__EXTRAS__": f"({compiled['customer_extras']})"}
     relations |= {
         f"__{kind.upper()}_SUBJECTS__": f"({compiled[f'{kind}_subjects']})" for kind in ("group", "prospect", "staff", "reception")
@@ -69,8 +77,8 @@ def statements(compiled: Mapping[str, str]) -> list[str]:
         return text
 
     sources = {
-        "bill_line_measures": "landing.bill_lines as l",
-        "points_measures": "landing.points as p",
+        "bill_line_measures": f"{rows_of('bill_lines')} as l",
+        "points_measures": f"{rows_of('points')} as p",
         "carried_totals": "months as m",
         "points_carried_totals": "months as m",
         "window_metrics": "months as m cross join ctl.target_periods as t",
@@ -81,6 +89,6 @@ def statements(compiled: Mapping[str, str]) -> list[str]:
     }
     found = [f"select {compiled[name]} from {source}" for name, source in sources.items() if compiled.get(name, "").strip()]
     if compiled.get("points_rows"):
-        found.append(f"select 1 from landing.points as p where {compiled['points_rows']}")
+        found.append(f"select 1 from {rows_of('points')} as p where {compiled['points_rows']}")
     whole = [name for name in compiled if name not in {*sources, "points_rows"}]
     return [*found, *(f"select * from ({replaced(compiled[name])}) as whole" for name in whole)]

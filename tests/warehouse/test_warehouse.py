@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import duckdb
@@ -91,11 +92,13 @@ def test_only_new_and_corrected_months_are_read_and_the_result_is_that_of_a_rebu
     assert {period: str(amount) for period, amount in spend.items()} == {"2025-04": "200.0000", "2025-05": "0.0000", "2025-06": "80.0000"}
     totals = "select customer_id, total_spend_amount from intermediate.int_customer_windows where period = '2025-06' order by 1"
     assert incremental.query(totals) == rebuilt.query(totals)
-    level = "select level_id, movement from marts.fct_decisions where subject_id = 'C4' and period = '{}'"
+    level = "select level_id, movement from marts.fct_decisions where program_id = 'six_star' and subject_id = 'C4' and period = '{}'"
     assert incremental.query(level.format("2025-05")) == [("star_4", "rose")], "GoTone from May 10 on, in service until the 9th"
     assert incremental.query(level.format("2025-06")) == [(None, "left")]
     # 80 a month is the bar of three stars: exactly met, also with the tenth of a cent more.
-    assert incremental.query("select distinct level_id from marts.fct_decisions where subject_id = 'C2'") == [("star_3",)]
+    assert incremental.query("select distinct level_id from marts.fct_decisions where program_id = 'six_star' and subject_id = 'C2'") == [
+        ("star_3",)
+    ]
 
 
 def test_money_in_is_money_decided_and_unattributed(incremental: Place) -> None:
@@ -139,8 +142,11 @@ def test_the_unit_tests_of_the_models_pass(tmp_path: Path) -> None:
     place.prepare("2025-01")
     policies = load_policies(place.deployment)
     with duckdb.connect(str(place.deployment.warehouse)) as con:
-        # Every metric of the seeds is proven, not only those that an enabled program uses.
-        store_policies(con, policies, compile_policies(policies, metrics=policies.metrics.values()))
+        # Every metric of the seeds is proven, not only those that an enabled program uses; decisions are those of six_star alone, so
+        # that a unit test can list all rows.
+        alone = replace(policies, programs={name: replace(p, enabled=name == "six_star") for name, p in policies.programs.items()})
+        decisions = {"decisions": compile_policies(alone)["decisions"]}
+        store_policies(con, policies, compile_policies(policies, metrics=policies.metrics.values()) | decisions)
     range_of_time = ["--event-time-start", "2025-01-01", "--event-time-end", "2025-02-01"]
     call_dbt(place.deployment, ["run", "--empty", *range_of_time], place.said.append)
     place.said.clear()

@@ -26,4 +26,4 @@ inner join targets
         requests.start_date <= targets.last_day
         and requests.end_date >= targets.first_day
         and requests.approved_date <= targets.last_day
-where requests.approver_id <> requests.requester_id
+where not ({{ is_same_person("requests.approver_id", "requests.requester_id") }})

@@ -54,7 +54,7 @@ requests as (
             when counted.nomination_id is not null then 'counted'
             when nominations.end_date < targets.first_day then 'ended'
             when nominations.approver_id is null or nominations.approved_date is null or nominations.approved_date > targets.last_day then 'open'
-            when nominations.approver_id = nominations.requester_id then 'self_approved'
+            when {{ is_same_person("nominations.approver_id", "nominations.requester_id") }} then 'self_approved'
             else 'outranked'
         end as request_state,
         row_number() over (
