@@ -7,6 +7,7 @@ column ``period``, all of them otherwise. No Great Expectations here: the releas
 from __future__ import annotations
 
 import hashlib
+import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -19,9 +20,13 @@ from orchestration.sqltext import literal, quoted
 MARTS = "marts"
 # Columns that say which run wrote a row, not what was decided.
 RUN_COLUMNS = frozenset({"run_id", "computed_at", "loaded_at"})
+# As dbt's profile has it: millions of decisions are sorted and grouped by way of the disk instead of taking the machine's memory.
+MEMORY_LIMIT = os.environ.get("TIERHOUSE_MEMORY_LIMIT", "4GB")
 _PIECES = 2
 # The halves of the 128 bits; the sum of 2^63 of either fits a HUGEINT.
 _CANONICAL_SUMS = f"sum(cast(h >> 64 as ubigint)), sum(cast(h & {2**64 - 1} as ubigint))"
+# A row is hashed once; the hash of its hash makes the second sum, which equal first sums do not share.
+_QUICK_SUMS = "sum(q), sum(hash(q, 1))"
 
 
 class Connection(Protocol):
@@ -123,14 +128,12 @@ def fingerprint(con: Connection, relation: str, columns: Mapping[str, str]) -> t
     Made of DuckDB's own hash, which may differ between its versions: it ties a gate's verdict to the rows that are
     then released, minutes later, and is compared with nothing older. What is kept is :func:`canonical_hash`.
     """
-    first, second = _quick_hashes(columns)
-    rows, *sums = rows_of(con, f"select count(*), sum({first}), sum({second}) from {relation}")[0]
+    rows, *sums = rows_of(con, f"select count(*), {_QUICK_SUMS} from (select {_quick_hash(columns)} as q from {relation})")[0]
     return int(rows), _quick_digest(columns, rows, sums)
 
 
-def _quick_hashes(columns: Mapping[str, str]) -> tuple[str, str]:
-    business = ", ".join(quoted(name) for name in business_columns(columns))
-    return f"hash({business})", f"hash({business}, 1)"
+def _quick_hash(columns: Mapping[str, str]) -> str:
+    return f"hash({', '.join(quoted(name) for name in business_columns(columns))})"
 
 
 def _quick_digest(columns: Mapping[str, str], rows: int, sums: Sequence[object]) -> str:
@@ -140,9 +143,8 @@ def _quick_digest(columns: Mapping[str, str], rows: int, sums: Sequence[object])
 
 def both_hashes(con: Connection, relation: str, columns: Mapping[str, str]) -> tuple[int, str, str]:
     """Number of rows, :func:`canonical_hash` and :func:`fingerprint` of a relation that is read once."""
-    first, second = _quick_hashes(columns)
-    inner = _canonical_rows(relation, columns, f"{first} as q1", f"{second} as q2")
-    rows, *sums = rows_of(con, f"select count(*), {_CANONICAL_SUMS}, sum(q1), sum(q2) from ({inner})")[0]
+    inner = _canonical_rows(relation, columns, f"{_quick_hash(columns)} as q")
+    rows, *sums = rows_of(con, f"select count(*), {_CANONICAL_SUMS}, {_QUICK_SUMS} from ({inner})")[0]
     return int(rows), _canonical_digest(columns, rows, sums[:_PIECES]), _quick_digest(columns, rows, sums[_PIECES:])
 
 

@@ -92,15 +92,21 @@ def effects_table(values: pa.Table) -> pa.Table:
         # scipy takes half a second to load: only where there is something to compare.
         import numpy as np
 
-        frame = values.sort_by([(name, "ascending") for name in keys])
-        names = list(zip(*(frame[name].to_pylist() for name in keys), strict=True))
-        is_top = np.asarray(frame["is_top"].to_pylist(), dtype=bool)
-        numbers = np.asarray(frame["value"].to_numpy(zero_copy_only=False), dtype=float)
-        starts = [n for n, name in enumerate(names) if n == 0 or names[n - 1] != name]
-        for start, end in zip(starts, [*starts[1:], len(names)], strict=True):
+        # Numbers for names: hundreds of thousands of texts would take longer than the comparison.
+        encoded = [values[name].combine_chunks().dictionary_encode() for name in keys]
+        codes = np.zeros(values.num_rows, dtype=np.int64)
+        for column in encoded:
+            codes = codes * len(column.dictionary) + column.indices.to_numpy()
+        order = np.argsort(codes, kind="stable")
+        is_top = values["is_top"].to_numpy()[order].astype(bool)
+        numbers = values["value"].to_numpy()[order].astype(float)
+        starts = [int(start) for start in np.flatnonzero(np.diff(codes[order], prepend=-1))]
+        firsts = values.take(order[starts]).select(keys).to_pylist()
+        groups = sorted(zip(firsts, starts, [*starts[1:], len(order)], strict=True), key=lambda group: tuple(group[0].values()))
+        for names, start, end in groups:
             some, top = numbers[start:end], is_top[start:end]
             known = ~np.isnan(some)
-            rows.append(dict(zip(keys, names[start], strict=True)) | effects(some[top & known], some[~top & known]))
+            rows.append(names | effects(some[top & known], some[~top & known]))
     return pa.Table.from_pylist(rows, schema=pa.schema([(name, _ARROW[kind]) for name, kind in EFFECT_COLUMNS.items()]))
 
 

@@ -19,6 +19,7 @@ from orchestration.policy.operands import (
     dimension_column,
     operands,
     plain,
+    quotient,
 )
 from orchestration.policy.relations import extra_column, is_extra, is_month_metric
 
@@ -159,10 +160,13 @@ def scaled(dimension: Dimension) -> str:
     value = sql.millionths(dimension.attribute, "p")
     inside = "p.period, p.out_reason is null"
     if dimension.scaling == "percentile_rank":
-        known = f"({value}) is not null"
-        others = f"count({value}) over (partition by {inside}) - 1"
-        below = f"rank() over (partition by {inside}, {known} order by {value}) - 1"
-        return f"case when {known} then case when {others} = 0 then {FULL_SCORE} else (cast({below} as hugeint) * {FULL_SCORE}) // ({others}) end end"
+        # A plain number is ranked as it is: as a HUGEINT it would take twice as long to sort.
+        ranked = value if quotient(dimension.attribute, "p") else plain(dimension.attribute, "p")
+        known = f"({ranked}) is not null"
+        others = f"count({ranked}) over (partition by {inside}) - 1"
+        below = f"rank() over (partition by {inside}, {known} order by {ranked}) - 1"
+        # BIGINT holds the product for ninety thousand million subjects.
+        return f"case when {known} then case when {others} = 0 then {FULL_SCORE} else ({below}) * {FULL_SCORE} // ({others}) end end"
     if dimension.scaling == "bands":
         lines = [f"when ({value}) is null then null"]
         lines += [f"when {value} < {_millionths(below)} then {_millionths(score)}" for below, score in dimension.bands if below is not None]
@@ -184,7 +188,8 @@ def score(attribute: Attribute, alias: str) -> str:
     for dimension in attribute.dimensions:
         weight = int(dimension.weight * 100)
         column = f"{alias}.{dimension_column(attribute, dimension)}"
-        millionths = f"cast({column} * 1000000 as hugeint)"
+        # At most 100 millions, times weights that add up to 100.00.
+        millionths = f"cast({column} * 1000000 as bigint)"
         if dimension.missing == "leave_out":
             tops.append(f"coalesce({millionths}, 0) * {weight}")
             weights.append(f"case when {column} is null then 0 else {weight} end")

@@ -122,6 +122,7 @@ def _pairs(program_ids: Iterable[str]) -> str:
             "left join policy.policy_versions as w on b.program_id = w.program_id and b.policy_version = w.version",
             f"where d.period in (select period from {TARGETS})",
             f"    and d.program_id in ({known})",
+            f"    and b.period_index in (select period_index - 1 from {TARGETS})",
             "    and d.level_id <> d.previous_level_id",
         ]
     )

@@ -197,7 +197,7 @@ def member_months(months: str, columns: Iterable[str]) -> str:
         [
             "select distinct g.group_id, k.customer_id, k.period_index",
             f"from {sql.rows_of('group_members')} as g",
-            f"inner join (select distinct customer_id, period_index from {months}) as k on g.customer_id = k.customer_id",
+            f"inner join {months} as k on g.customer_id = k.customer_id",
             f"    and k.period_index >= {sql.month_index('g.start_date')}",
             f"    and (g.end_date is null or k.period_index <= {sql.month_index('g.end_date')})",
         ]

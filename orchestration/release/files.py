@@ -14,7 +14,7 @@ import duckdb
 
 from orchestration.deployment import Deployment
 from orchestration.errors import Failed
-from orchestration.gate.candidate import Mart, both_hashes, marts_of, rows_of, select_period
+from orchestration.gate.candidate import MEMORY_LIMIT, Mart, both_hashes, marts_of, rows_of, select_period
 from orchestration.ingest.files import sha256_file, sync_folder
 from orchestration.sqltext import literal, quoted
 
@@ -32,7 +32,9 @@ def open_warehouse(deployment: Deployment) -> duckdb.DuckDBPyConnection:
     """An in-memory database with the warehouse attached read-only as ``warehouse`` (the name that dbt's views use)."""
     if not deployment.warehouse.is_file():
         raise Failed("there is no warehouse", str(deployment.warehouse), "run `tierhouse run` from the start")
-    con = duckdb.connect(config={"temp_directory": str(deployment.scratch)})
+    # What is sorted for a file stays so; only the copy into the BI file need not wait for one row group after the other.
+    config: dict[str, Any] = {"temp_directory": str(deployment.scratch), "memory_limit": MEMORY_LIMIT, "preserve_insertion_order": False}
+    con = duckdb.connect(config=config)
     try:
         con.execute(f"attach {literal(str(deployment.warehouse))} as {WAREHOUSE} (read_only)")
     except duckdb.Error:

@@ -11,17 +11,25 @@ with causes as (
     {{ compiled_relation("movement_causes") }}
 ),
 
-decisions as (
-    select * from {{ ref("int_held_decisions") }}
-),
-
--- Who comes or goes had or has no level to compare.
+-- Who comes or goes had or has no level to compare. The decisions are named where they are read, not as one CTE: an engine that keeps
+-- a CTE would copy all of them with their evidence.
 came_and_went as (
     select *
-    from decisions
+    from {{ ref("int_held_decisions") }}
     where
         period in (select targets.period from {{ source("ctl", "target_periods") }} as targets)
         and movement in ('joined', 'left')
+),
+
+before as (
+    select
+        program_id,
+        subject_type,
+        subject_id,
+        period_index,
+        evidence
+    from {{ ref("int_held_decisions") }}
+    where period_index in (select targets.period_index - 1 from {{ source("ctl", "target_periods") }} as targets)
 )
 
 select
@@ -59,7 +67,7 @@ select
     before.evidence as evidence_before,
     case when came_and_went.movement = 'joined' then came_and_went.evidence end as evidence
 from came_and_went
-left join decisions as before
+left join before
     on
         came_and_went.movement = 'left'
         and came_and_went.program_id = before.program_id

@@ -1,18 +1,15 @@
 {{ config(materialized="view") }}
 
-with decisions as (
-    select * from {{ ref("fct_decisions") }}
-),
-
-levels as (
+with levels as (
     select * from {{ ref("dim_levels") }}
 ),
 
+-- Nothing here asks for a cause, and each reading names the decisions itself: who asks for one period then reads no other.
 program_periods as (
     select distinct
         program_id,
         period
-    from decisions
+    from {{ ref("int_held_decisions") }}
 ),
 
 counted as (
@@ -24,7 +21,7 @@ counted as (
         count(*) filter (where movement = 'rose') as rose,
         count(*) filter (where movement = 'fell') as fell,
         count(*) filter (where movement = 'joined') as joined
-    from decisions
+    from {{ ref("int_held_decisions") }}
     where level_id is not null
     group by program_id, period, level_id
 )

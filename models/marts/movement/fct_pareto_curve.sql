@@ -53,21 +53,22 @@ summed as (
         everybody as (partition by program_id, period)
 ),
 
-per_cents as (
-    select cast(unnest(range(1, 101)) as integer) as subjects_pct
+-- Per cents of the subjects that the curve has reached with a step, and had reached before it.
+reached as (
+    select
+        *,
+        cast(subjects * 100 // all_subjects as bigint) as reached_pct,
+        cast(subjects_above * 100 // all_subjects as bigint) as reached_pct_above
+    from summed
 ),
 
 -- The first step of the curve that holds so many per cent of the subjects.
 per_cent_points as (
     select
-        summed.program_id,
-        summed.period,
-        per_cents.subjects_pct,
-        min(summed.subjects) as subjects
-    from summed
-    cross join per_cents
-    where summed.subjects * 100 >= per_cents.subjects_pct * summed.all_subjects
-    group by summed.program_id, summed.period, per_cents.subjects_pct
+        *,
+        cast(unnest(range(reached_pct_above + 1, reached_pct + 1)) as integer) as subjects_pct
+    from reached
+    where reached_pct > reached_pct_above
 ),
 
 level_tops as (
@@ -84,25 +85,20 @@ level_tops as (
 
 points as (
     select
-        summed.program_id,
-        summed.period,
+        program_id,
+        period,
         'per_cent' as point_kind,
-        per_cent_points.subjects_pct,
+        subjects_pct,
         cast(null as varchar) as level_id,
         cast(null as integer) as level_rank,
-        summed.subjects,
-        summed.rank_value,
-        summed.amount,
-        summed.positive_amount,
-        summed.all_subjects,
-        summed.total_amount,
-        summed.total_positive_amount
+        subjects,
+        rank_value,
+        amount,
+        positive_amount,
+        all_subjects,
+        total_amount,
+        total_positive_amount
     from per_cent_points
-    inner join summed
-        on
-            per_cent_points.program_id = summed.program_id
-            and per_cent_points.period = summed.period
-            and per_cent_points.subjects = summed.subjects
     union all
     select
         summed.program_id,
