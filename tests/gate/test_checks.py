@@ -122,6 +122,14 @@ WAREHOUSE_FAULTS: dict[str, tuple[list[str], int | None]] = {
         ["update marts.fct_customer_tags set expires_date = '2026-05-31' where customer_id = 'c25' and period = '2026-06'"],
         1,
     ),
+    "movement__no_program_stops_deciding": (
+        [
+            """update marts.fct_decisions set status = 'not_evaluated', status_reason = 'needs points', level_id = null, level_rank = null,
+            qualified_level_id = null, qualified_level_rank = null, matched_rule_id = null, steps = '[{"step":"scope","from":null,"to":null,"why":"x"}]'
+            where period = '2026-06' and cast(substr(subject_id, 2) as integer) <= 4"""
+        ],
+        1,
+    ),
     "movement__is_within_budget": (
         [f"update marts.fct_decisions set {MARCH_OF_LEVELS} where cast(substr(subject_id, 2) as integer) <= 24 and period = '2026-06'"],
         24,
@@ -314,6 +322,13 @@ def test_movement_is_not_budgeted_for_the_first_period(tmp_path: Path) -> None:
     assert result.passed
 
 
+def test_movement_among_a_few_subjects_is_shown_and_holds_nothing(tmp_path: Path) -> None:
+    few = "delete from marts.fct_decisions where cast(substr(subject_id, 2) as integer) > 20"
+    others = "delete from intermediate.int_customer_metrics where cast(substr(customer_id, 2) as integer) > 20"
+    result, _, _ = gate_of(tmp_path, [few, others, f"update marts.fct_decisions set {MARCH_OF_LEVELS} where period = '2026-06'"])
+    assert result.passed and set(failed(result)) == {"movement__outside_budget_is_small"}
+
+
 def test_movement_of_a_new_policy_is_counted_apart(tmp_path: Path) -> None:
     faults, _ = WAREHOUSE_FAULTS["movement__outside_budget_is_small"]
     result, _, _ = gate_of(tmp_path, faults)
@@ -328,6 +343,7 @@ def test_a_deployment_sets_its_own_budget(tmp_path: Path) -> None:
     text = next(path for path in (Path(__file__).parents[2] / "expectations").glob("movement.yaml")).read_text()
     (own / "movement.yaml").write_text(text.replace("0.35", "0.9"))
     movement = next(suite for suite in load_suites(deployment) if suite.suite == "movement")
-    assert movement.checks[0].expectations[0].kwargs["max_value"] == 0.9
+    budget = next(check for check in movement.checks if check.check == "movement__is_within_budget")
+    assert budget.expectations[0].kwargs["max_value"] == 0.9
     result, _, _ = gate_of(tmp_path, WAREHOUSE_FAULTS["movement__is_within_budget"][0])
     assert "movement__is_within_budget" not in failed(result)
