@@ -6,6 +6,9 @@ Opened only while a drop with personal columns lands; landing, logs and the ledg
 
 from __future__ import annotations
 
+import contextlib
+import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import duckdb
@@ -14,9 +17,26 @@ from orchestration.ingest.contracts import Contract
 from orchestration.sqltext import literal, quoted
 
 
+@contextlib.contextmanager
+def _for_the_owner_alone(vault: Path) -> Iterator[None]:
+    """The vault and DuckDB's log beside it are readable by the user that runs Tierhouse and by nobody else."""
+    if vault.exists():
+        vault.chmod(0o600)
+    before = os.umask(0o077)
+    try:
+        yield
+    finally:
+        os.umask(before)
+
+
 def keep_personal(con: duckdb.DuckDBPyConnection, vault: Path, contract: Contract, rows: str, file_id: str) -> None:
     """Upsert the personal columns of the good rows in ``rows`` (a relation with ``_line``). One transaction; to do it
     again after a crash changes nothing."""
+    with _for_the_owner_alone(vault):
+        _upsert(con, vault, contract, rows, file_id)
+
+
+def _upsert(con: duckdb.DuckDBPyConnection, vault: Path, contract: Contract, rows: str, file_id: str) -> None:
     subject = [quoted(name) for name in contract.subject_key]
     personal = [quoted(name) for name in contract.personal]
     effect = quoted(contract.history) if contract.history else ("start_date" if "start_date" in contract.columns else "cast(null as date)")

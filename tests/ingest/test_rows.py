@@ -321,6 +321,7 @@ def test_personal_columns_go_to_the_vault_and_nowhere_else(company: Any, custome
     company.drop("customers_1.csv", "id,since,name,brand\nc1,2025-01-01,Ann Old,gotone\nc1,2025-03-01,Ann New,gotone\nc2,2025-01-01,Bob,\n")
     company.drop("customers_2.csv", "id,since,name,brand\nc1,2025-02-01,Ann Late,gotone\nc2,2025-04-01,Robert,\n")
     company.ingest()
+    assert company.deployment.vault.stat().st_mode & 0o077 == 0, "nobody else may read it"
     with duckdb.connect() as con:
         con.execute(f"attach '{company.deployment.vault}' as vault (read_only)").fetchall()
         assert con.execute("select customer_id, name from vault.customers order by 1").fetchall() == [("c1", "Ann New"), ("c2", "Robert")]
