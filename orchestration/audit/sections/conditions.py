@@ -107,7 +107,7 @@ def caps(e: Explanation, lang: Lang) -> list[str]:
         key = "cap_holds" if verdict.holds else "cap_rests"
         title = words.level(e, verdict.level_id, lang)
         lines.append("  " + text(lang, key, cap=verdict.item_id, level=title, description=_description(verdict, lang)))
-        lines += conditions(e, verdict, lang)
+        lines += conditions(e, verdict, lang, is_aim=False)
     return lines
 
 
@@ -115,14 +115,14 @@ def _description(verdict: TableVerdict, lang: Lang) -> str:
     return verdict.row[f"description_{lang}"] or ""
 
 
-def conditions(e: Explanation, verdict: TableVerdict, lang: Lang) -> list[str]:
-    """One line a condition: whether it holds, and the values."""
+def conditions(e: Explanation, verdict: TableVerdict, lang: Lang, *, is_aim: bool = True) -> list[str]:
+    """One line a condition: whether it holds, and the values; ``is_aim``: and what is missing for it to hold."""
     if not verdict.conditions:
         return ["    " + text(lang, "rule_always")]
-    return [f"    {text(lang, 'yes' if v.holds else 'no')} {_condition(e, v, lang)}" for v in verdict.conditions]
+    return [f"    {text(lang, 'yes' if v.holds else 'no')} {_condition(e, v, lang, is_aim)}" for v in verdict.conditions]
 
 
-def _condition(e: Explanation, v: Verdict, lang: Lang) -> str:
+def _condition(e: Explanation, v: Verdict, lang: Lang, is_aim: bool) -> str:
     c = v.condition
     shown = words.name(c.attribute, lang)
     found = found_text(e, v.reading, lang)
@@ -141,7 +141,7 @@ def _condition(e: Explanation, v: Verdict, lang: Lang) -> str:
             line += text(lang, "bar", **pieces)
         else:
             line += text(lang, "bar_scaled", top=words.amount(number.top), scale=number.scale, left=words.amount(number.left), **pieces)
-    if v.missing is not None:
+    if v.missing is not None and is_aim:
         line += text(lang, "missing_top" if is_quotient else "missing", amount=words.amount(v.missing))
     return line
 
