@@ -11,7 +11,7 @@ from typing import Any
 from orchestration.audit.landed import ApplicationStep, EntityRow, Landing, NominationRow, as_dict, last_day
 from orchestration.audit.readings import Evidence, Reading
 from orchestration.periods import period_index
-from orchestration.policy.attributes import contract_columns
+from orchestration.policy.attributes import history_column
 from orchestration.policy.model import Attribute, Program, Version, text_of
 from orchestration.policy.subjects import SUBJECT_TYPES
 
@@ -19,7 +19,6 @@ from orchestration.policy.subjects import SUBJECT_TYPES
 _OF_NEWEST_ROW = frozenset({"brand", "plan", "region", "segment", "is_real_name", "credit_class"})
 # Days of joining and leaving are those that the newest row of all says, whenever it holds from.
 _OF_ALL_ROWS = frozenset({"joined_date", "left_date"})
-_HISTORY = ("as_of_date", "valid_from_date", "noted_date", "start_date")
 
 
 @dataclass(frozen=True)
@@ -79,7 +78,8 @@ def trace_columns(landing: Landing, program: Program, subject_id: str, period: s
 
 def _newest(entity: str, rows: list[EntityRow], until: date | None, last_of_equals: bool) -> EntityRow | None:
     """The row that holds on ``until``. Of rows from one day the warehouse takes the last of a customer and the first of all else."""
-    history = next(name for name in _HISTORY if name in contract_columns(entity))
+    history = history_column(entity)
+    assert history
     there = [row for row in rows if until is None or row.values[history] <= until]
     if not there:
         return None

@@ -61,9 +61,14 @@ _USES: dict[str, tuple[str, ...]] = {
 
 
 @cache
+def _contract(entity: str) -> dict[str, Any]:
+    found: dict[str, Any] = yaml.safe_load((CONTRACTS / f"{entity}.yaml").read_text(encoding="utf-8"))
+    return found
+
+
 def contract_columns(entity: str) -> dict[str, Any]:
     """The columns of an entity's contract, as its file has them."""
-    columns: dict[str, Any] = yaml.safe_load((CONTRACTS / f"{entity}.yaml").read_text(encoding="utf-8"))["columns"]
+    columns: dict[str, Any] = _contract(entity)["columns"]
     return columns
 
 
@@ -73,17 +78,14 @@ def entities() -> frozenset[str]:
     return frozenset(path.stem for path in CONTRACTS.glob("*.yaml"))
 
 
-@cache
 def period_column(entity: str) -> str | None:
     """The column that says to which period a row belongs, where the contract names one."""
-    found: str | None = yaml.safe_load((CONTRACTS / f"{entity}.yaml").read_text(encoding="utf-8")).get("period_from")
-    return found
+    return _contract(entity).get("period_from")
 
 
-@cache
-def is_history(entity: str) -> bool:
-    """Whether rows of the entity hold from a day on until the next one."""
-    return bool(yaml.safe_load((CONTRACTS / f"{entity}.yaml").read_text(encoding="utf-8")).get("history"))
+def history_column(entity: str) -> str | None:
+    """The column with the day from which a row holds until the next one; None for an entity whose rows are happenings."""
+    return _contract(entity).get("history")
 
 
 def describe(row: Row, column: str) -> str:
@@ -211,7 +213,7 @@ def _check_entity(row: Row) -> None:
         raise row.bad("column_name", f"{column!r} is not a column of {of}", close_match(column, known))
     if own:
         return
-    if not is_history(entity):
+    if history_column(entity) is None:
         raise row.bad(
             "entity", f"rows of {entity!r} do not hold from a day on, so that there is no newest one", "count or add them up: see metrics"
         )

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
-from orchestration.policy.model import NUMERIC, RANKED, Attribute, Dimension, Metric
+from orchestration.policy.model import RANKED, Attribute, Dimension, Metric
 from orchestration.policy.subjects import MONTH_TABLES
 
 AMOUNT = "decimal(18, 4)"
@@ -171,8 +171,3 @@ def plain(attribute: Attribute, alias: str) -> str:
     if attribute.kind in RANKED | {"average", "ratio", "band"}:
         raise ValueError(f"{attribute.attribute_id} is a {attribute.kind}")
     return f"{alias}.{attribute.attribute_id}"
-
-
-def is_number(attribute: Attribute) -> bool:
-    """Whether more or less of it can be asked."""
-    return attribute.type in NUMERIC

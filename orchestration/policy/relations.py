@@ -10,7 +10,7 @@ from collections.abc import Iterable
 from textwrap import indent
 
 from orchestration.policy import sql
-from orchestration.policy.attributes import contract_columns, is_history
+from orchestration.policy.attributes import contract_columns, history_column
 from orchestration.policy.load import clock_of
 from orchestration.policy.model import Attribute, Metric, Policies, reach_of
 from orchestration.policy.operands import all_attributes
@@ -91,7 +91,7 @@ def _or_zero(alias: str, name: str) -> str:
 
 def _there(subject: SubjectType, columns: list[str]) -> str:
     """Newest row of each subject by the end of each target period, of those that are there in it."""
-    history = next(name for name in ("valid_from_date", "noted_date") if name in columns)
+    history = history_column(subject.entity)
     begins = sql.month_index(f"r.{subject.from_column}") if subject.from_column else "r.first_index"
     arrival = sql.local_date(f"r.{subject.at_column}") if subject.at_column else "cast(null as date)"
     there = f"{sql.month_index(arrival)} = r.period_index" if subject.at_column else f"coalesce({begins}, r.first_index) <= r.period_index"
@@ -137,8 +137,8 @@ def _extra_joins(subject: SubjectType, used: list[Attribute], metrics: list[Metr
 
 
 def _newest(entity: str, key: str, name: str, columns: dict[str, str]) -> str:
-    assert is_history(entity)
-    history = next(c for c in ("as_of_date", "valid_from_date", "noted_date", "start_date") if c in contract_columns(entity))
+    history = history_column(entity)
+    assert history
     listed = ", ".join(f"l.{sql.identifier(column)} as {sql.identifier(alias)}" for alias, column in columns.items())
     return "\n".join(
         [
