@@ -9,3 +9,14 @@
     {%- endif -%}
     {{ return(none) }}
 {%- endmacro %}
+
+{#
+    The period of the batch that is being built, or nothing outside of a microbatch. Asking for a period goes down into every program's
+    population, because ranks are taken within one; dbt's own bounds are on a date made of it and do not: each batch would rank every month.
+#}
+{% macro batch_period() -%}
+    {%- if execute and model.batch is defined and model.batch -%}
+        {{ return(model.batch.event_time_start.strftime("%Y-%m")) }}
+    {%- endif -%}
+    {{ return(none) }}
+{%- endmacro %}

@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
 
 import duckdb
+import jinja2
 import pytest
+import yaml
 
 from orchestration.errors import BadInput, Busy, Failed
 from orchestration.policy import compile_policies, load_policies, store_policies
 from orchestration.warehouse import applied, build, finish
-from orchestration.warehouse.dbt import call_dbt
+from orchestration.warehouse.dbt import DBT_PROJECT, call_dbt, dbt_env
 from orchestration.warehouse.inputs import landed_at
 from tests.warehouse.place import Place
 
@@ -113,6 +116,31 @@ def test_a_month_run_again_gives_the_same_rows_and_reads_no_bills(incremental: P
     plan = incremental.run(*periods)
     assert plan.input_periods == []
     assert incremental.marts(*periods) == before
+
+
+def test_each_month_of_a_range_ranks_its_own_subjects_alone_and_is_written_once(incremental: Place) -> None:
+    incremental.run("2025-04", "2025-05", "2025-06")
+    target = Path(dbt_env(incremental.deployment)["DBT_TARGET_PATH"])
+    compiled = sorted(target.glob("compiled/**/int_held_decisions_2025-0[456].sql"))
+    assert [path.stem[-7:] for path in compiled] == ["2025-04", "2025-05", "2025-06"]
+    for path in compiled:
+        assert path.read_text().count(f"where period = '{path.stem[-7:]}'") == 1
+    log = (Path(dbt_env(incremental.deployment)["DBT_LOG_PATH"]) / "dbt.log").read_text()
+    assert "create temporary view" in log and "create temporary table" not in log
+
+
+def test_a_run_that_spills_can_open_further_connections(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """dbt-duckdb sets its `settings` for each connection anew, and DuckDB refuses to be told its folder once something lies there."""
+    monkeypatch.setenv("TIERHOUSE_WAREHOUSE", str(tmp_path / "warehouse.duckdb"))
+    monkeypatch.setenv("TIERHOUSE_MEMORY_LIMIT", "100MB")
+    profiles = Path(DBT_PROJECT / "profiles.yml").read_text(encoding="utf-8")
+    rendered = jinja2.Template(profiles).render(env_var=lambda name, default="": os.environ.get(name, default))
+    target = yaml.safe_load(rendered)["tierhouse"]["outputs"]["duckdb"]
+    with duckdb.connect(target["path"], config=target["config_options"]) as con:
+        con.execute("create temp table wide as select md5(cast(i as varchar)) as text from range(4000000) as numbers(i)")
+        assert con.execute("select count(*) from duckdb_temporary_files()").fetchall() != [(0,)]
+        for name, value in target["settings"].items():
+            con.cursor().execute(f"set {name} = '{value}'")
 
 
 def test_a_run_that_failed_reads_its_months_again(incremental: Place) -> None:

@@ -16,6 +16,9 @@ with qualified as (
         *,
         {{ period_index("period") }} as period_index
     from {{ ref("int_program_decisions") }}
+    {%- if batch_period() %}
+        where period = '{{ batch_period() }}'
+    {%- endif %}
 ),
 
 overrides as (
