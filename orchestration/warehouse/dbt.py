@@ -1,6 +1,6 @@
 """The call of dbt: its arguments, its environment, and what it says.
 
-dbt runs in a process of its own that dies with this one (``dbt_child``). The arguments are made in one place, for the
+dbt runs in a process of its own that dies with this one (``orchestration.dbt_child``). The arguments are made in one place, for the
 command line and for Dagster.
 """
 
@@ -48,7 +48,7 @@ def dbt_env(deployment: Deployment) -> dict[str, str]:
 def call_dbt(deployment: Deployment, args: list[str], say: Callable[[str], None]) -> None:
     """Run dbt with ``args``; each line it prints goes to ``say``. Failed, naming the nodes, if it does not succeed."""
     env = {**os.environ, **dbt_env(deployment), "PYTHONUNBUFFERED": "1"}
-    command = [sys.executable, "-m", "orchestration.warehouse.dbt_child", "--no-use-colors", *args]
+    command = [sys.executable, "-m", "orchestration.dbt_child", "--no-use-colors", *args]
     printed: list[str] = []
     with subprocess.Popen(
         command, cwd=PROJECT_ROOT, env=env, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace"

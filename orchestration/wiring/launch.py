@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import yaml
 
+from orchestration.dbt_child import ReadyDbt
 from orchestration.deployment import PROJECT_ROOT, Deployment
 from orchestration.errors import EXIT_DONE, BadInput, Failed, Held, TierhouseError
 from orchestration.ledger import Ledger
@@ -87,7 +88,8 @@ def run_months(deployment: Deployment, periods: list[str], *, say: Say, instance
                 [PeriodOutcome(p, "unchanged", r) for p, r in visible_releases(deployment, periods).items()], nothing_new=True
             )
         say(f"starting Dagster for {periods[0]}..{periods[-1]}")
-        return _execute(run, periods, mappings, instance)
+        with ReadyDbt():
+            return _execute(run, periods, mappings, instance)
 
 
 def check_inputs(run: Run) -> list[SourceMapping]:
