@@ -158,7 +158,7 @@ def test_rejected_and_waiting_rows_are_readable_by_their_owner_alone(shop: Any) 
 
 
 def test_a_held_period_opens_when_the_rows_that_were_bad_are_admitted(shop: Any) -> None:
-    shop.config["max_bad_share"] = 0.1
+    shop.config |= {"max_bad_share": 0.1, "min_bad_rows": 1}
     shop.bills("bills_1.csv", "a,d1,c1,2025-01,voice,1,CNY", "b,d1,c2,2025-01,voice,2,CNY")
     assert "50.0 %" in shop.ingest().held_periods["2025-01"][0]
     shop.drop("customers_2.csv", C2)
