@@ -136,6 +136,8 @@ def _rules(column: Column) -> str:
         parts.append("the deployment's currency")
     if column.negative:
         parts.append("negative only on a credit note or an adjustment")
+    if column.not_before:
+        parts.append(f"not before `{column.not_before}`")
     if column.references:
         parts.append(f"must exist in `{column.references}`")
     if column.personal:

@@ -109,8 +109,7 @@ def build_scan(
 
     typed: list[str] = []
     checks = [Check(reason, None, None) for reason in STRUCTURAL] + [Check(DUPLICATE, None, None)]
-    if broken:
-        checks[0].predicate = "p_broken"
+    checks[0].predicate = " or ".join([*(["p_broken"] if broken else []), *_nul_tests(feed, absent)]) or None
     if absent:
         # One bit says it for the row; the columns are told once, in the file's report.
         checks[2].predicate = "true"
@@ -158,6 +157,8 @@ def build_scan(
                     "negative_amount", name, f"{value} < 0 and not coalesce(is_credit_note, false) and not coalesce(is_adjustment, false)"
                 )
             )
+        if column.not_before is not None:
+            checks.append(Check("end_before_start", name, f"{value} < {quoted(column.not_before)}"))
         if name in known:
             counted = " and not coalesce(p_unattributed, false)" if feed.unattributed else ""
             checks.append(
@@ -192,6 +193,17 @@ def build_scan(
         f"{where} as _other, coalesce(p_unattributed, false) as _unattributed, {typed_period} as _period"
     )
     return Scan(feed, ", ".join(inner), ", ".join(typed), outer, checks)
+
+
+def _nul_tests(feed: Feed, absent: set[str]) -> list[str]:
+    """Predicates of texts that hold a NUL, which no text may: PostgreSQL, where marts go, cannot hold it.
+
+    Parquet and escapes in JSON can bring one. In CSV it was marked in the bytes (see ``reading``).
+    """
+    if feed.config.format == "csv":
+        return []
+    texts = [name for name, expression in feed.columns.items() if feed.contract.columns[name].type == "text" and expression.columns]
+    return [f"contains({quoted(name)}, chr(0))" for name in texts if name not in absent]
 
 
 def _predicate(predicate: Expression | None, lacking: frozenset[str]) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from orchestration.deployment import Deployment
+from orchestration.deployment import Config, Deployment
 from orchestration.ingest.mapping import Feed
 from orchestration.ingest.parts import standing_drops
 from orchestration.ingest.totals import ControlTotal, compare
@@ -38,7 +38,7 @@ def record_status(deployment: Deployment, ledger: Ledger, feeds: list[Feed], tot
         mine_refused = [
             r for r in refused if (r["source"], r["entity"]) == (feed.source, feed.entity) and (deployment.drops / r["file"]).exists()
         ]
-        found = problems(feed, mine, mine_refused, totals.get(feed.id, []), newest, deployment.config.max_bad_share)
+        found = problems(feed, mine, mine_refused, totals.get(feed.id, []), newest, deployment.config)
         for _, _, period in [key for key in last if key[:2] == (feed.source, feed.entity) and key[2] not in found]:
             found[period] = []
         for period, texts in sorted(found.items()):
@@ -53,7 +53,7 @@ def problems(
     refused: list[dict[str, Any]],
     totals: list[ControlTotal],
     newest: str | None,
-    max_bad_share: float,
+    config: Config,
 ) -> dict[str, list[str]]:
     """Problems of one feed by period; an empty list means closed. ``newest``: the last period any source has begun."""
     found: dict[str, list[str]] = {}
@@ -80,17 +80,30 @@ def problems(
             for period in periods:
                 found[period].append(text)
     for drop in drops:
-        rows = drop["rows_in"] - drop["not_for_entity"]
-        if rows and drop["quarantined"] > max_bad_share * rows and Path(drop["file"]).name not in replaced:
-            share = 100 * drop["quarantined"] / rows
+        if _has_too_many_bad(drop, config) and Path(drop["file"]).name not in replaced:
+            share = 100 * drop["quarantined"] / _rows_of(drop)
             for period in _periods(feed, drop, drop["file"]):
                 found.setdefault(period, []).append(
-                    f"{feed.id}: {share:.1f} % of the rows are bad in {drop['file']} (allowed: {100 * max_bad_share:g} %)"
+                    f"{feed.id}: {share:.1f} % of the rows are bad in {drop['file']} (allowed: {100 * config.max_bad_share:g} %)"
                 )
     for refusal in refused:
         for period in [refusal["name_period"]] if refusal["name_period"] else []:
             found.setdefault(period, []).append(f"{feed.id}: {refusal['file']} was refused: {refusal['message']}")
     return found
+
+
+def _rows_of(drop: dict[str, Any]) -> int:
+    """Rows of a drop that are of its entity."""
+    return int(drop["rows_in"] - drop["not_for_entity"])
+
+
+def _has_too_many_bad(drop: dict[str, Any], config: Config) -> bool:
+    """Whether the bad rows of a drop are over the allowed share.
+
+    A few are no share: one bad row of fourteen is a slip of the source. A file without one good row does not fit its mapping, however small.
+    """
+    rows, bad = _rows_of(drop), drop["quarantined"]
+    return bool(bad > config.max_bad_share * rows and (bad >= config.min_bad_rows or bad == rows))
 
 
 def _periods(feed: Feed, drop: dict[str, Any] | None, name: str) -> list[str]:

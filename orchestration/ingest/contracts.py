@@ -10,7 +10,7 @@ import re
 from pathlib import Path
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from orchestration.deployment import explain_validation, read_yaml
 from orchestration.errors import BadInput
@@ -43,6 +43,7 @@ class Column(BaseModel):
     minimum: float | None = None
     maximum: float | None = None
     negative: Literal["credit_or_adjustment"] | None = None
+    not_before: str | None = Field(None, description="column of the same row that holds an earlier day, or the same one")
 
     @field_validator("type")
     @classmethod
@@ -80,6 +81,13 @@ class Contract(BaseModel):
     columns: dict[str, Column]
     period_from: str | None = None
     history: str | None = None
+
+    @model_validator(mode="after")
+    def _known_order(self) -> Contract:
+        for name, column in self.columns.items():
+            if column.not_before is not None and getattr(self.columns.get(column.not_before), "type", None) != column.type:
+                raise ValueError(f"{name} cannot be compared with {column.not_before!r}: there is no such column of type {column.type}")
+        return self
 
     @property
     def personal(self) -> list[str]:

@@ -23,6 +23,29 @@ def place(source: Path, target: Path) -> None:
     sync_folder(target.parent)
 
 
+@contextmanager
+def for_the_owner_alone() -> Iterator[None]:
+    """Files and folders made meanwhile are for the user that runs Tierhouse and for nobody else."""
+    before = os.umask(0o077)
+    try:
+        yield
+    finally:
+        os.umask(before)
+
+
+def close_to_others(path: Path) -> None:
+    """Take from everybody but the owner what they may do with ``path``, if it is there."""
+    if path.exists():
+        path.chmod(path.stat().st_mode & 0o700)
+
+
+def place_privately(source: Path, target: Path) -> None:
+    """:func:`place` for what holds personal data: the file, and the folders that it needs, are for the owner alone."""
+    close_to_others(source)
+    with for_the_owner_alone():
+        place(source, target)
+
+
 def sync_folder(folder: Path) -> None:
     """Make the names in a folder durable."""
     handle = os.open(folder, os.O_RDONLY)

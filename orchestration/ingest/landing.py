@@ -18,7 +18,7 @@ from orchestration.failpoints import failpoint
 from orchestration.ingest.checking import Scan
 from orchestration.ingest.contracts import Contract
 from orchestration.ingest.drops import Drop, rejects_relation, settle_lines
-from orchestration.ingest.files import place, sha256_file
+from orchestration.ingest.files import place, place_privately, sha256_file
 from orchestration.ingest.mapping import Feed
 from orchestration.ingest.parts import Landed, file_stat
 from orchestration.ingest.quarantine import write_quarantine, write_waiting
@@ -109,7 +109,7 @@ def land(
         )
         reasons = write_quarantine(con, drop, scan, bad, scratch / "quarantine.parquet")
         target = deployment.quarantine / contract.entity / feed.source / f"{file_id}.parquet"
-        place(scratch / "quarantine.parquet", target)
+        place_privately(scratch / "quarantine.parquet", target)
         quarantine = str(target.relative_to(deployment.data))
         if "unknown_reference" in reasons:
             waiting = write_waiting(con, deployment, feed, drop.line_sql("_rows"), scan.mask("unknown_reference"), key, file_id)

@@ -16,7 +16,7 @@ import pyarrow.parquet as pq
 from orchestration.deployment import Deployment
 from orchestration.ingest.checking import Scan
 from orchestration.ingest.drops import Drop, original_texts
-from orchestration.ingest.files import place
+from orchestration.ingest.files import place_privately
 from orchestration.ingest.mapping import Feed
 from orchestration.sqltext import literal, quoted
 
@@ -97,7 +97,7 @@ def place_waiting(con: duckdb.DuckDBPyConnection, deployment: Deployment, query:
     rows = con.execute(f"copy ({query}) to {literal(str(made))} (format parquet, compression zstd)").fetchall()[0][0]
     if not rows:
         return None
-    place(made, target)
+    place_privately(made, target)
     return {"path": str(target.relative_to(deployment.data)), "rows": int(rows)}
 
 

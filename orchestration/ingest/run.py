@@ -23,7 +23,7 @@ from orchestration.ingest.checking import PERIOD_TYPE, Scan, build_scan
 from orchestration.ingest.closing import open_periods, record_status
 from orchestration.ingest.drops import Drop, columns_of, open_drop, survey, unpivoted
 from orchestration.ingest.expressions import nearest
-from orchestration.ingest.files import storage_errors
+from orchestration.ingest.files import close_to_others, storage_errors
 from orchestration.ingest.finding import Found, in_landing_order, walk
 from orchestration.ingest.landing import Arrival, Changed, land
 from orchestration.ingest.mapping import Feed, SourceMapping, load_mappings, together
@@ -118,10 +118,15 @@ def _check_names(deployment: Deployment, mappings: list[SourceMapping], sources:
 
 @contextmanager
 def _connection(deployment: Deployment) -> Iterator[duckdb.DuckDBPyConnection]:
-    """DuckDB in memory that spills to scratch; scratch is emptied before and after."""
+    """DuckDB in memory that spills to scratch; scratch is emptied before and after.
+
+    Scratch, quarantine and the waiting rows hold rows as they came, with personal data: nobody else may enter these folders.
+    """
     scratch = deployment.scratch
     shutil.rmtree(scratch, ignore_errors=True)
     scratch.mkdir(parents=True, exist_ok=True)
+    for folder in (scratch, deployment.quarantine, deployment.waiting):
+        close_to_others(folder)
     con = duckdb.connect(config={"temp_directory": str(scratch / "spill"), "memory_limit": MEMORY_LIMIT, "preserve_insertion_order": True})
     try:
         con.execute("set TimeZone = 'UTC'").fetchall()

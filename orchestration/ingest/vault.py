@@ -6,33 +6,23 @@ Opened only while a drop with personal columns lands; landing, logs and the ledg
 
 from __future__ import annotations
 
-import contextlib
-import os
-from collections.abc import Iterator
 from pathlib import Path
 
 import duckdb
 
 from orchestration.ingest.contracts import Contract
+from orchestration.ingest.files import close_to_others, for_the_owner_alone
 from orchestration.sqltext import literal, quoted
-
-
-@contextlib.contextmanager
-def _for_the_owner_alone(vault: Path) -> Iterator[None]:
-    """The vault and DuckDB's log beside it are readable by the user that runs Tierhouse and by nobody else."""
-    if vault.exists():
-        vault.chmod(0o600)
-    before = os.umask(0o077)
-    try:
-        yield
-    finally:
-        os.umask(before)
 
 
 def keep_personal(con: duckdb.DuckDBPyConnection, vault: Path, contract: Contract, rows: str, file_id: str) -> None:
     """Upsert the personal columns of the good rows in ``rows`` (a relation with ``_line``). One transaction; to do it
-    again after a crash changes nothing."""
-    with _for_the_owner_alone(vault):
+    again after a crash changes nothing.
+
+    The vault and DuckDB's log beside it are readable by the user that runs Tierhouse and by nobody else.
+    """
+    close_to_others(vault)
+    with for_the_owner_alone():
         _upsert(con, vault, contract, rows, file_id)
 
 

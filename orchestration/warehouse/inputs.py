@@ -378,7 +378,7 @@ def _forget_outdated(con: duckdb.DuckDBPyConnection, held: Held, plan: RunPlan) 
     for schema in ("landing", "policy", "staging", "intermediate", "marts"):
         con.execute(f"create schema if not exists {schema}")
     if held.months_version != plan.months_version:
-        for table in ("int_customer_months", "int_landed_months"):
+        for table in ("int_customer_months", "int_landed_charges"):
             con.execute(f"drop table if exists intermediate.{table}")
         con.execute("delete from ctl.applied")
     if held.windows_version != plan.windows_version:

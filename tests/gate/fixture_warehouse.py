@@ -136,8 +136,22 @@ def build_warehouse(
         select 'six_star' as program_id, 'customer' as subject_type, 'month' as clock, cast(null as varchar) as event_entity, true as enabled"""
     )
     con.execute(
-        """create table landing.nominations (program_id varchar, subject_id varchar, kind varchar, level_id varchar, requester_id varchar,
+        """create table landing.nominations (nomination_id varchar, program_id varchar, subject_id varchar, kind varchar, level_id varchar, requester_id varchar,
             approver_id varchar, approved_date date, start_date date, end_date date)"""
+    )
+    con.execute("create table policy.levels as select program_id, level_id, level_rank as rank from marts.dim_levels")
+    con.execute("create table policy.charge_types as select 'voice' as charge_type, true as counts_as_spend")
+    con.execute("create table policy.measures as select 'spend_amount' as measure_id, 'charge_type' as filter_column")
+    con.execute(
+        """create table intermediate.int_landed_charges as
+        select period, 'voice' as charge_type, cast(sum(spend_amount) as decimal(18,4)) as landed_amount, count(*) as landed_line_count
+        from intermediate.int_customer_metrics group by period"""
+    )
+    # The windows of a period reach six months.
+    con.execute(
+        """create table ctl.window_months as
+        select period, i as period_index, i - cast(back as integer) as month_index
+        from (select period, cast(left(period, 4) as integer) * 12 + cast(right(period, 2) as integer) - 1 as i from p), range(6) r(back)"""
     )
     con.execute("create table policy.tags as select unnest(['complaint_open', 'rent_ends']) as tag_id")
     con.execute("create table ctl.compiled_sql as select 'decisions' as name, 'select 1' as sql, 'x' as sha256")

@@ -33,7 +33,7 @@ HELD_UNTIL_JULY = "update marts.fct_decisions set valid_until_period = '2026-07'
 def nomination(**changed: str) -> str:
     """INSERT of an override of c6 that counts in June 2026, but for what is ``changed``; values as SQL."""
     row = {
-        "program_id": "'six_star'", "subject_id": "'c6'", "kind": "'set'", "level_id": "'star_5'", "requester_id": "'A'",
+        "nomination_id": "'N1'", "program_id": "'six_star'", "subject_id": "'c6'", "kind": "'set'", "level_id": "'star_5'", "requester_id": "'A'",
         "approver_id": "'B'", "approved_date": "date '2026-06-30'", "start_date": "date '2026-06-30'", "end_date": "date '2026-06-30'",
     } | changed  # fmt: skip
     return f"insert into landing.nominations ({', '.join(row)}) values ({', '.join(row.values())})"
@@ -149,6 +149,24 @@ WAREHOUSE_FAULTS: dict[str, tuple[list[str], int | None]] = {
             select 'six_star', 'customer', unnest(['c2', 'c3', 'c3']), '2026-06', null, 'star_1', 'joined', 'joined'""",
         ],
         4,
+    ),
+    # In reach are January to June 2026.
+    "drops__charge_types_are_known": (
+        [
+            """insert into intermediate.int_landed_charges values ('2026-06', 'slice', 12.5, 3), ('2026-01', 'slice', -1, 1),
+            ('2025-12', 'pager', 9, 1), ('2026-07', 'later', 9, 1)"""
+        ],
+        2,
+    ),
+    "nominations__name_a_known_level": (
+        [
+            nomination(nomination_id="'N2'", level_id="'star_9'", approver_id="null", approved_date="null"),
+            nomination(nomination_id="'N3'", program_id="'seven_star'"),
+            nomination(nomination_id="'N4'", level_id="'star_9'", start_date="date '2026-05-01'", end_date="date '2026-05-31'"),
+            nomination(nomination_id="'N5'", level_id="'star_9'", start_date="date '2026-07-01'", end_date="date '2026-07-31'"),
+            nomination(),
+        ],
+        2,
     ),
     "levels__have_not_drifted": (
         [f"update marts.fct_decisions set {levels_become('6')} where period = '2026-06' and level_rank > 2"],
@@ -312,6 +330,37 @@ def test_a_file_whose_rows_do_not_add_up_fails(tmp_path: Path, monkeypatch: pyte
     found = failed(result)
     assert set(found) == {"drops__rows_balance"}
     assert keys(deployment, found["drops__rows_balance"])[0]["file"] == "a.csv"
+
+
+UNKNOWN_CHARGES = WAREHOUSE_FAULTS["drops__charge_types_are_known"][0]
+
+
+def test_an_unknown_charge_type_is_listed_with_its_months_lines_and_amount_and_may_be_approved(tmp_path: Path) -> None:
+    result, deployment, _ = gate_of(tmp_path, UNKNOWN_CHARGES)
+    check = failed(result)["drops__charge_types_are_known"]
+    assert (check["severity"], result.passed) == ("approvable", False)
+    assert keys(deployment, check) == [
+        {"charge_type": "slice", "period": "2026-01", "landed_line_count": "1", "landed_amount": "-1.0000"},
+        {"charge_type": "slice", "period": "2026-06", "landed_line_count": "3", "landed_amount": "12.5000"},
+    ]
+
+
+@pytest.mark.parametrize(
+    "mended", ["insert into policy.charge_types values ('slice', false)", "update policy.measures set filter_column = null"]
+)
+def test_a_charge_type_that_is_listed_or_that_no_measure_asks_for_holds_nothing(mended: str, tmp_path: Path) -> None:
+    result, _, _ = gate_of(tmp_path, [*UNKNOWN_CHARGES, mended])
+    assert failed(result) == {}
+
+
+def test_nominations_for_what_the_policies_do_not_have_are_listed_by_their_id(tmp_path: Path) -> None:
+    result, deployment, _ = gate_of(tmp_path, WAREHOUSE_FAULTS["nominations__name_a_known_level"][0])
+    listed = keys(deployment, failed(result)["nominations__name_a_known_level"])
+    assert [(row["nomination_id"], row["problem"]) for row in listed] == [
+        ("N2", "the program has no such level"),
+        ("N3", "there is no such program"),
+    ]
+    assert set(listed[0]) == {"nomination_id", "program_id", "level_id", "problem"}
 
 
 def test_movement_is_not_budgeted_for_the_first_period(tmp_path: Path) -> None:

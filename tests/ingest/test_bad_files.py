@@ -78,6 +78,13 @@ QUARANTINED: dict[str, tuple[str, bytes, list[tuple[int, str]], int]] = {
     "GB18030 where UTF-8 was said": ("b.csv", TEXT + "b,d1,c1,2025-01,语音,1,CNY\n".encode("gb18030"), [(3, "broken_encoding")], 1),
     "header alone": ("b.csv", BILL_HEADER.encode(), [], 0),
     "300 columns": ("b.csv", TEXT.replace(b"\n", b",x\n").replace(b",x", b"".join(b",x%d" % i for i in range(300))), [], 1),
+    "NUL as an escape in JSON": (
+        "b.jsonl",
+        b'{"id":"a","doc":"d1","cust":"c1","month":"2025-01","kind":"v","amount":"1","currency":"CNY"}\n'
+        b'{"id":"b","doc":"d\\u00001","cust":"c1","month":"2025-01","kind":"v","amount":"1","currency":"CNY"}\n',
+        [(2, "broken_encoding")],
+        1,
+    ),
     "broken JSON lines": (
         "b.jsonl",
         b'{"id":"a","doc":"d1","cust":"c1","month":"2025-01","kind":"v","amount":"1","currency":"CNY"}\n{"id":\n\nnull\n[1]\n{"id":"z"',
@@ -97,6 +104,19 @@ def test_bad_rows_go_to_quarantine_with_their_line_and_the_others_land(company: 
     assert [(line, reasons[0]) for line, reasons in company.quarantine("line, reasons")] == rejected
     assert [row["agrees"] for row in balance(company.ledger)] == [True]
     assert new_drops(company.deployment, company.ledger) == []
+
+
+def test_a_nul_in_a_text_of_parquet_sends_its_row_to_quarantine(company: Any, bills_feed: dict[str, Any]) -> None:
+    company.map({**bills_feed, "files": "b.*", "format": "parquet"})
+    rows: dict[str, list[str]] = {name: [value] * 4 for name, value in ROW.items()}
+    rows |= {"id": ["a", "b", "c", "d\0"], "doc": ["d1", "d\0", "d1", "d1"], "of nobody": ["", "", "\0", ""]}
+    pq.write_table(pa.table(rows), company.drops / "b.parquet")
+    company.ingest()
+    assert company.in_force("bill_lines", "_key, document_id") == [("a", "d1"), ("c", "d1")]
+    found = company.quarantine()
+    assert [(line, reasons) for line, reasons, _ in found] == [(2, ["broken_encoding"]), (4, ["broken_encoding"])]
+    assert '"doc":"d\\u0000"' in found[0][2]
+    assert [row["agrees"] for row in balance(company.ledger)] == [True]
 
 
 @pytest.mark.parametrize("form", ["csv", "parquet"])

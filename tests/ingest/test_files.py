@@ -161,8 +161,6 @@ def test_a_period_is_closed_only_when_its_control_total_agrees_and_a_resent_file
     company.map(promised(bills_feed))
     company.bills("bills_2025-01.csv", "a,d1,c1,2025-01,voice,1,CNY", "b,d1,c1,2025-01,voice,x,CNY")
     company.drop("control_2025-01.csv", "file,n,total,instead\nbills_2025-01.csv,3,3.5,\n")
-    # Most rows of so small a file are bad, so allow that and look at the totals.
-    company.config["max_bad_share"] = 0.9
     [problem] = company.ingest().held_periods["2025-01"]
     assert "2 rows" in problem and "3 rows" in problem and "3.5" in problem
     company.bills("bills_2025-01_r1.csv", "a,d1,c1,2025-01,voice,1,CNY", "b,d1,c1,2025-01,voice,2,CNY", "c,d1,c1,2025-01,voice,0.5,CNY")
@@ -202,11 +200,42 @@ def test_an_unchanged_state_is_not_recorded_again(company: Any, bills_feed: dict
     assert company.ledger.head() == head
 
 
+def bills_with_bad_rows(company: Any, bad: int, rows: int) -> None:
+    """A file of ``rows`` bill lines; the first ``bad`` have no amount that is one."""
+    company.bills("bills_1.csv", *[f"{n},d1,c1,2025-01,voice,{'x' if n < bad else 1},CNY" for n in range(rows)])
+
+
 def test_more_bad_rows_than_allowed_hold_the_period(company: Any, bills_feed: dict[str, Any]) -> None:
     company.map(bills_feed)
-    company.bills("bills_1.csv", *[f"{n},d1,c1,2025-01,voice,{'x' if n < 3 else 1},CNY" for n in range(100)])
+    bills_with_bad_rows(company, 30, 1000)
     report = company.ingest()
     assert report.bad_share_exceeded and "3.0 %" in report.held_periods["2025-01"][0]
+
+
+@pytest.mark.parametrize(
+    ("bad", "rows", "held"),
+    [(1, 14, False), (9, 14, False), (10, 14, True), (10, 500, False), (10, 499, True), (1, 1, True), (9, 9, True)],
+)
+def test_a_few_bad_rows_hold_nothing_unless_all_rows_are_bad(
+    company: Any, bills_feed: dict[str, Any], bad: int, rows: int, held: bool
+) -> None:
+    company.map(bills_feed)
+    bills_with_bad_rows(company, bad, rows)
+    report = company.ingest()
+    assert report.quarantined == bad
+    assert report.bad_share_exceeded is held
+
+
+def test_a_deployment_sets_how_many_bad_rows_are_a_few(company: Any, bills_feed: dict[str, Any]) -> None:
+    company.map(bills_feed)
+    company.config["min_bad_rows"] = 3
+    bills_with_bad_rows(company, 2, 14)
+    assert not company.ingest().bad_share_exceeded
+    company.config["min_bad_rows"] = 2
+    assert company.ingest().bad_share_exceeded
+    company.config["min_bad_rows"] = 0
+    with pytest.raises(BadInput, match="min_bad_rows"):
+        company.ingest()
 
 
 KILLED_AT = (

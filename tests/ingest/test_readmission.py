@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 from decimal import Decimal
 from typing import Any
@@ -134,8 +135,30 @@ def test_personal_columns_of_admitted_rows_reach_the_vault_alone(
     assert b"13800000001" not in b"".join(part.read_bytes() for part in shop.deployment.landing.rglob("*.parquet"))
 
 
+def test_rejected_and_waiting_rows_are_readable_by_their_owner_alone(shop: Any) -> None:
+    data = shop.deployment.data
+    # As an earlier version left them: open to all.
+    for name in ("quarantine", "waiting"):
+        (data / name).mkdir(parents=True)
+        (data / name).chmod(0o755)
+    before = os.umask(0o022)
+    try:
+        shop.bills("bills_1.csv", "a,d1,c1,2025-01,voice,x,CNY", "b,d1,c2,2025-01,voice,2,CNY", "c,d1,c3,2025-01,voice,2,CNY")
+        shop.ingest()
+        shop.drop("customers_2.csv", C2)
+        assert shop.ingest().readmitted == {"bills_1.csv": 1}
+    finally:
+        os.umask(before)
+    kept = [path for name in ("quarantine", "waiting") for path in [data / name, *(data / name).rglob("*")]]
+    files = [path for path in kept if path.is_file()]
+    assert [path.parts[-4] for path in files] == ["quarantine", "waiting", "waiting"]
+    assert {oct(path.stat().st_mode & 0o777) for path in files} == {"0o600"}
+    assert {oct(path.stat().st_mode & 0o777) for path in kept if path not in files} == {"0o700"}
+    assert (data / "landing").stat().st_mode & 0o777 == 0o755, "what holds no personal data stays as the umask has it"
+
+
 def test_a_held_period_opens_when_the_rows_that_were_bad_are_admitted(shop: Any) -> None:
-    shop.config["max_bad_share"] = 0.1
+    shop.config |= {"max_bad_share": 0.1, "min_bad_rows": 1}
     shop.bills("bills_1.csv", "a,d1,c1,2025-01,voice,1,CNY", "b,d1,c2,2025-01,voice,2,CNY")
     assert "50.0 %" in shop.ingest().held_periods["2025-01"][0]
     shop.drop("customers_2.csv", C2)

@@ -42,6 +42,12 @@ def _in_force(deployment: Deployment, ledger: Ledger, query: str) -> list[tuple[
         return con.execute(f"with bills as (select l.* from read_parquet({parts}, hive_partitioning = false) l {anti}) {query}").fetchall()
 
 
+def _unknown_charge_types(deployment: Deployment, ledger: Ledger) -> set[object]:
+    """Charge types of the landed bills that the deployment's policies do not list: the gate would hold them."""
+    known = {row["charge_type"] for row in load_policies(deployment).seeds["charge_types"]}
+    return {row[0] for row in _in_force(deployment, ledger, "select distinct charge_type from bills")} - known
+
+
 @pytest.mark.skipif(_online_retail() is None, reason="needs the files of Online Retail II; see examples/online_retail/README.md")
 def test_online_retail_is_accounted_for_to_the_row(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     drops = _online_retail()
@@ -64,6 +70,7 @@ def test_online_retail_is_accounted_for_to_the_row(tmp_path: Path, monkeypatch: 
         == amounts["amount_landed"] + amounts["amount_superseded"] + amounts["amount_quarantined"]
         == Decimal("19287232.5680")
     )
+    assert _unknown_charge_types(deployment, ledger) == set()
     kinds = _in_force(
         deployment,
         ledger,
@@ -87,6 +94,7 @@ def test_baskets_of_a_late_evening_count_in_the_month_of_new_york(tmp_path: Path
         "campaign_targets": 6_589,
         "campaign_responses": 2_102,
     }
+    assert _unknown_charge_types(deployment, ledger) == set()
     moved = _in_force(
         deployment,
         ledger,

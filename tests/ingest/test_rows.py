@@ -9,8 +9,10 @@ import duckdb
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from pydantic import ValidationError
 
-from orchestration.ingest import balance
+from orchestration.ingest import balance, load_contracts
+from orchestration.ingest.contracts import Contract
 
 
 def test_good_rows_land_typed_with_their_line_number(company: Any, bills_feed: dict[str, Any]) -> None:
@@ -329,6 +331,43 @@ def test_personal_columns_go_to_the_vault_and_nowhere_else(company: Any, custome
     for path in company.deployment.data.rglob("*"):
         if path.is_file() and path != company.deployment.vault:
             assert b"Ann" not in path.read_bytes(), path
+
+
+NOMINATIONS: dict[str, Any] = {
+    "entity": "nominations",
+    "files": "nominations_*.csv",
+    "format": "csv",
+    "columns": {
+        "nomination_id": "id", "program_id": "'six_star'", "subject_id": "cust", "kind": "'set'", "level_id": "'star_5'", "reason": "'trial'",
+        "requester_id": "'A'", "start_date": "from_day", "end_date": "to_day",
+    },
+}  # fmt: skip
+
+
+def test_a_row_that_ends_before_it_starts_is_quarantined_and_one_of_a_single_day_lands(company: Any) -> None:
+    company.map(NOMINATIONS)
+    rows = ["N1,c1,2026-06-02,2026-06-01", "N2,c1,2026-06-01,2026-06-01", "N3,c1,,2026-06-01", "N4,c1,2026-06-01,"]
+    company.drop("nominations_1.csv", "\n".join(["id,cust,from_day,to_day", *rows]) + "\n")
+    company.ingest()
+    assert company.in_force("nominations", "nomination_id") == [("N2",)]
+    assert company.quarantine("line, details") == [
+        (2, ["end_before_start: end_date"]),
+        (4, ["missing_value: start_date"]),
+        (5, ["missing_value: end_date"]),
+    ]
+
+
+def test_every_entity_with_a_start_and_an_end_refuses_an_end_before_its_start() -> None:
+    lasting = {name: contract.columns["end_date"] for name, contract in load_contracts().items() if "end_date" in contract.columns}
+    assert {"nominations", "lines", "group_members", "suspensions"} <= set(lasting)
+    assert {column.not_before for column in lasting.values()} == {"start_date"}
+
+
+def test_a_contract_that_compares_with_a_column_it_has_not_is_refused() -> None:
+    contract = load_contracts()["nominations"].model_dump()
+    contract["columns"]["end_date"]["not_before"] = "reason"
+    with pytest.raises(ValidationError, match="end_date cannot be compared with 'reason'"):
+        Contract.model_validate(contract)
 
 
 def test_a_pseudonym_is_the_same_in_every_drop_and_hides_the_number(company: Any, bills_feed: dict[str, Any]) -> None:

@@ -175,6 +175,13 @@ def test_what_changes_a_decision_changes_the_hash_of_the_version(seeds, seed, ro
     assert changed == (seed != "decision_rules"), "the order of rules decides only where it changes"
 
 
+@pytest.mark.parametrize(("counts", "changed"), [("false", False), ("true", True)])
+def test_a_new_charge_type_changes_the_versions_only_if_it_counts(seeds, counts, changed):
+    before = seeds.load().programs["six_star"].versions[0].policy_hash
+    seeds.add("charge_types", {"charge_type": "slice", "counts_as_spend": counts, "name_en": "Slice", "name_zh": "切片"})
+    assert (seeds.load().programs["six_star"].versions[0].policy_hash != before) is changed
+
+
 def test_two_versions_of_one_period_are_refused_before_anything_is_compiled(seeds):
     two_versions(seeds, "2026-06", "2026-06")
     with pytest.raises(BadInput, match="begins before version 'v1' ends"):

@@ -15,6 +15,7 @@ import pytest
 import yaml
 
 from orchestration.deployment import PROJECT_ROOT, load_deployment
+from orchestration.policy import load_policies
 from orchestration.sample import ENTITIES, write_sample
 
 TELECOM = PROJECT_ROOT / "examples" / "telecom"
@@ -23,6 +24,8 @@ FEEDS: list[tuple[str, dict[str, Any]]] = [
     for path in sorted((TELECOM / "sources").glob("*.yaml"))
     for feed in yaml.safe_load(path.read_text(encoding="utf-8"))["feeds"]
 ]
+
+CHARGE_TYPES = {row["charge_type"] for row in load_policies(load_deployment(TELECOM)).seeds["charge_types"]}
 
 
 def contract(entity: str) -> dict[str, Any]:
@@ -78,6 +81,8 @@ def test_a_feeds_expressions_give_the_contracts_types_and_values(drops: Path, tm
         ).fetchone() or (0, 0, 0, [])
         assert total > 0 and bad == 0, (name, bad)
         assert not (column["required"] and missing), (name, missing)
+        if name == "charge_type":
+            assert set(values or []) <= CHARGE_TYPES
         if "allowed" in column:
             assert set(values or []) - {None} <= set(column["allowed"]), name
         if column["type"] == "period":

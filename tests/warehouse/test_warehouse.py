@@ -15,10 +15,13 @@ import pytest
 import yaml
 
 from orchestration.errors import BadInput, Busy, Failed
+from orchestration.gate.run import make_candidate
+from orchestration.gate.suites import load_suites
 from orchestration.policy import compile_policies, load_policies, store_policies
 from orchestration.warehouse import applied, build, finish
 from orchestration.warehouse.dbt import DBT_PROJECT, call_dbt, dbt_env
 from orchestration.warehouse.inputs import landed_at
+from tests.gate.fixture_warehouse import Plan
 from tests.warehouse.place import Place
 
 pytestmark = pytest.mark.xdist_group("dbt")
@@ -53,7 +56,7 @@ def first_months(place: Place) -> dict[str, str]:
         rows = [place.bill(f"a{number}", "C1", period, "100"), place.bill(f"b{number}", "C2", period, "80")]
         rows.append(place.bill(f"c{number}", None, period, "50", line_id="L3", billed_at=f"{period}-28 00:00:00"))
         rows += [place.bill(f"d{number}", "C4", period, "10")] if number < 5 else []
-        rows.append(place.bill(f"e{number}", None, period, "7"))
+        rows.append(place.bill(f"e{number}", None, period, "7", charge_type="parking"))
         files[period] = place.land("bill_lines", rows)
     return files
 
@@ -108,6 +111,17 @@ def test_money_in_is_money_decided_and_unattributed(incremental: Place) -> None:
     rows = incremental.query("select period, unattributed_amount, difference_amount, landed_amount from marts.fct_conservation order by 1")
     assert [row[2] for row in rows] == [0] * len(rows)
     assert {row[0]: str(row[1]) for row in rows}["2025-05"] == "7.0000"
+
+
+def test_the_gate_finds_charge_types_that_the_policies_do_not_know_in_the_months_of_the_windows(incremental: Place) -> None:
+    """The check's own SQL on the tables of a real run; the fixture of the gate's tests has tables of its own."""
+    check = next(c for s in load_suites(incremental.deployment) for c in s.checks if c.check == "drops__charge_types_are_known")
+    with duckdb.connect() as con:
+        make_candidate(con, incremental.deployment, Plan("run1", ["2025-06"]), "2025-06")
+        found = con.execute(str(check.none_of)).fetchall()
+    # The line of May came from a file of which another line was corrected.
+    months = ["2025-01", "2025-02", "2025-03", "2025-04", "2025-05"]
+    assert [(kind, period, lines, str(amount)) for kind, period, lines, amount in found] == [("parking", m, 1, "7.0000") for m in months]
 
 
 def test_a_month_run_again_gives_the_same_rows_and_reads_no_bills(incremental: Place) -> None:
@@ -185,6 +199,7 @@ def test_the_unit_tests_of_the_models_pass(tmp_path: Path) -> None:
 def test_keys_are_unique(incremental: Place) -> None:
     keys = {
         "intermediate.int_customer_months": "customer_id, period_index",
+        "intermediate.int_landed_charges": "period, charge_type",
         "intermediate.int_customer_windows": "customer_id, period",
         "intermediate.int_customer_metrics": "customer_id, period",
         "marts.fct_decisions": "program_id, subject_type, subject_id, period",

@@ -8,7 +8,12 @@ with targets as (
 ),
 
 landed as (
-    select * from {{ ref("int_landed_months") }}
+    select
+        period,
+        sum(landed_line_count) as landed_line_count,
+        sum(landed_amount) as landed_amount
+    from {{ ref("int_landed_charges") }}
+    group by period
 ),
 
 customer_months as (

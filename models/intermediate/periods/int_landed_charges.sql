@@ -7,10 +7,11 @@
     )
 }}
 
--- Straight from the landing, past every join and policy: what conservation is measured against.
+-- Straight from the landing, past every join and policy: what conservation and the charge types are measured against.
 select
     bill_period as period,
+    charge_type,
     cast(sum(net_amount) as decimal(18, 4)) as landed_amount,
     count(*) as landed_line_count
 from {{ ref("stg_landing__bill_lines") }}
-group by bill_period
+group by bill_period, charge_type
