@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from datetime import date
 from decimal import Decimal
@@ -51,6 +51,16 @@ class Metric:
         """Whether it counts months in service, which the warehouse keeps apart from bills."""
         return self.measure.measure_id == "is_in_service"
 
+    @property
+    def needs(self) -> frozenset[str]:
+        """Entities and columns without which it cannot be computed; ``bill_lines.cost_amount`` for a margin."""
+        found = {self.measure.entity} if self.measure.aggregation != "flag" else set()
+        if self.measure.aggregation == "margin":
+            found.add("bill_lines.cost_amount")
+        if self.subject_type == "group":
+            found.add("group_members")
+        return frozenset(found)
+
 
 @dataclass(frozen=True)
 class Band:
@@ -82,7 +92,8 @@ class Attribute:
     """What a condition compares. The other fields as the kind asks for; see seeds/schema.yaml.
 
     ``of``: what it is made of. ``bands`` and ``dimensions`` belong to a policy version: they are there in the attributes of a
-    version's conditions, and empty in :attr:`Policies.attributes`.
+    version's conditions, and empty in :attr:`Policies.attributes`. ``undelivered``: entities and columns that the deployment does
+    not deliver, as :meth:`without` was told them.
     """
 
     attribute_id: str
@@ -103,6 +114,7 @@ class Attribute:
     of: tuple[Attribute, ...] = ()
     bands: tuple[Band, ...] = ()
     dimensions: tuple[Dimension, ...] = ()
+    undelivered: frozenset[str] = frozenset()
 
     @property
     def parts(self) -> tuple[Attribute, ...]:
@@ -117,31 +129,45 @@ class Attribute:
 
     @property
     def metrics(self) -> tuple[Metric, ...]:
-        """The window metrics that it rests on, those of its parts included."""
-        own = [metric for metric in (self.metric, self.months, self.divisor) if metric]
+        """The window metrics that it rests on, those of its parts included; without those that are not delivered."""
+        own = [metric for metric in self._own_metrics if not metric.needs & self.undelivered]
         return tuple({m.metric_id: m for m in [*own, *(metric for part in self.parts for metric in part.metrics)]}.values())
 
     @property
-    def needs(self) -> frozenset[str]:
-        """Entities without which it cannot be evaluated; ``bill_lines.cost_amount`` for a margin."""
-        found = {self.entity} if self.entity else set()
-        for metric in (self.metric, self.months, self.divisor):
-            if metric and metric.measure.aggregation != "flag":
-                found.add(metric.measure.entity)
-                if metric.measure.aggregation == "margin":
-                    found.add("bill_lines.cost_amount")
-            if metric and metric.subject_type == "group":
-                found.add("group_members")
+    def _own_metrics(self) -> tuple[Metric, ...]:
+        return tuple(metric for metric in (self.metric, self.months, self.divisor) if metric)
+
+    def lacking(self, missing: frozenset[str]) -> frozenset[str]:
+        """What of the entities and columns ``missing`` keeps it from being evaluated.
+
+        Of a first_known one part is enough. A dimension of a score that may be missing (`zero`, `middle`, `leave_out`) is missing
+        for everyone then; the score needs those that refuse, and enough of the others to have a value where it must.
+        """
+        own = frozenset({self.entity} if self.entity else ()).union(*(metric.needs for metric in self._own_metrics)) & missing
         if self.kind == "first_known":
-            # What is left of it is enough: see without().
-            return frozenset(found | frozenset.intersection(*(part.needs for part in self.of)))
-        return frozenset(found.union(*(part.needs for part in self.parts)))
+            each = [part.lacking(missing) for part in self.of]
+            return own if not all(each) else own.union(*each)
+        if self.dimensions:
+            return own | self._lacking_of_score(missing)
+        return own.union(*(part.lacking(missing) for part in self.parts))
+
+    def _lacking_of_score(self, missing: frozenset[str]) -> frozenset[str]:
+        each = [(d, d.attribute.lacking(missing)) for d in self.dimensions]
+        refused = frozenset[str]().union(*(lacks for d, lacks in each if d.missing == "refuse"))
+        left = [d for d, lacks in each if not lacks]
+        always = any(d.missing != "leave_out" or not d.attribute.may_be_null for d in left)
+        return refused if left and (always or self.may_be_null) else frozenset[str]().union(*(lacks for _, lacks in each))
 
     def without(self, missing: frozenset[str]) -> Attribute:
-        """The same attribute where ``missing`` is not delivered: a first_known loses the parts that need it."""
-        of = tuple(part.without(missing) for part in self.of if self.kind != "first_known" or not part.needs & missing)
+        """The same attribute where ``missing`` is not delivered: a first_known loses the parts that need it, all else that is read
+        from it is null (see :attr:`Operand.is_delivered`)."""
+        of = self.of
+        if self.kind == "first_known":
+            # One that has lost every part keeps them: it is not evaluated, and says what it needs.
+            of = tuple(part for part in of if not part.lacking(missing)) or of
+        of = tuple(part.without(missing) for part in of)
         dimensions = tuple(replace(d, attribute=d.attribute.without(missing)) for d in self.dimensions)
-        return replace(self, of=of, dimensions=dimensions)
+        return replace(self, of=of, dimensions=dimensions, undelivered=missing)
 
 
 @dataclass(frozen=True)
@@ -190,6 +216,11 @@ class Cap:
     level_id: str
     conditions: tuple[Condition, ...]
     row: Row
+
+
+def attributes_of(tables: Iterable[Rule | ScopeRule | Cap]) -> tuple[Attribute, ...]:
+    """The attributes that the conditions of tables use, each once, in order of first use."""
+    return tuple({c.attribute.attribute_id: c.attribute for r in tables for c in r.conditions}.values())
 
 
 @dataclass(frozen=True)
@@ -250,8 +281,7 @@ class Version:
     @property
     def attributes(self) -> tuple[Attribute, ...]:
         """The attributes that its conditions use, in order of first use: rules, scope rules, caps."""
-        tables: tuple[Rule | ScopeRule | Cap, ...] = (*self.rules, *self.scope_rules, *self.caps)
-        return tuple({c.attribute.attribute_id: c.attribute for r in tables for c in r.conditions}.values())
+        return attributes_of((*self.rules, *self.scope_rules, *self.caps))
 
 
 @dataclass(frozen=True)

@@ -130,11 +130,16 @@ def _pairs(program_ids: Iterable[str]) -> str:
 
 def _windowed(kind: str, versions: Iterable[Version]) -> list[Metric]:
     """Window metrics of bills that can be taken over other months than this month's window."""
-    found = {o.metric.metric_id: o.metric for version in versions for o in operands(version.attributes) if o.metric and o.group == BILLS}
-    return [m for m in found.values() if _is_windowed(kind, m)]
+    found = {
+        o.metric.metric_id: o.metric for version in versions for o in operands(version.attributes) if o.metric and _is_windowed(kind, o)
+    }
+    return list(found.values())
 
 
-def _is_windowed(kind: str, metric: Metric) -> bool:
+def _is_windowed(kind: str, operand: Operand) -> bool:
+    metric = operand.metric
+    if metric is None or operand.group != BILLS or not operand.is_delivered:
+        return False
     # What a total was before a correction is not kept, and the months in service of a group's members are not one window.
     return kind in _WINDOWS and metric.window != "total" and (kind == "customer" or metric.measure.aggregation != "flag")
 
@@ -261,7 +266,7 @@ def _substituted(program: Program, version: Version, of_version: list[Operand]) 
     typed = ["e.subject_id", "e.period", "e.period_index", "e.had_rules", "e.has_rules", "e.before_has"]
     if of_version:
         typed += [f"{sql.struct(was)} as was", f"{sql.struct(becomes)} as becomes"]
-    windowed = any(o.metric and o.group == BILLS and _is_windowed(program.subject_type, o.metric) for o in of_version)
+    windowed = any(_is_windowed(program.subject_type, o) for o in of_version)
     columns = [
         "p.subject_id",
         "p.period",
@@ -312,8 +317,7 @@ def _at_step(program: Program, operand: Operand, number: int) -> str:
     name = sql.identifier(operand.name)
     lines = [f"when k.step >= {_OF_GROUP[operand.group]} then p.becomes.{name}"]
     if operand.group == BILLS:
-        assert operand.metric
-        if _is_windowed(program.subject_type, operand.metric):
+        if operand.metric and _is_windowed(program.subject_type, operand):
             lines += [
                 f"when k.step = {_AT['new_spend']} then w.{_extended(operand.metric)}",
                 f"when k.step = {_AT['bill_corrections']} then w.{_corrected(operand.metric)}",
@@ -338,7 +342,7 @@ def _placed(program: Program, version: Version, of_version: list[Operand]) -> li
     for number, operand in enumerate(of_version, 1):
         if operand.name in names:
             value = _at_step(program, operand, number)
-            if operand.metric and operand.group == BILLS and _is_windowed(program.subject_type, operand.metric):
+            if operand.metric and _is_windowed(program.subject_type, operand):
                 grown = f"greatest(w.{_corrected(operand.metric)}, p.becomes.{sql.identifier(operand.name)})"
                 value = f"case when k.step = {_AT['new_spend']} then {grown} else {value} end"
             found.append((operand.name, value))

@@ -12,6 +12,7 @@ from typing import Any
 from orchestration.policy.attributes import VersionParts, need, resolved
 from orchestration.policy.conditions import parse_condition
 from orchestration.policy.model import NUMERIC, Attribute, Cap, Condition, Level, Program, Rule, ScopeRule, Value, Version, canonical_hash
+from orchestration.policy.operands import all_attributes
 from orchestration.policy.reader import Row, Seed, close_match
 from orchestration.policy.subjects import SUBJECT_TYPES
 
@@ -204,6 +205,12 @@ def _version(
             if item.attribute.is_ranked:
                 raise item.row.bad(
                     "attribute", f"{item.attribute.attribute_id!r} depends on who is in scope", "name an attribute of the subject alone"
+                )
+            if any(a.kind == "score" for a in all_attributes([item.attribute])):
+                raise item.row.bad(
+                    "attribute",
+                    f"{item.attribute.attribute_id!r} is a score, which is given to those in scope",
+                    "name what the score is made of",
                 )
     caps = tuple(_cap(name, group, levels, condition) for name, group in _grouped(rows.caps.get(key, []), "cap_id").items())
     _check_method(row, program, rules)

@@ -68,7 +68,7 @@ def subject_relation(policies: Policies, kind: str, missing: frozenset[str]) -> 
 
 def _used(policies: Policies, kind: str, missing: frozenset[str]) -> list[Attribute]:
     return [
-        a for a in all_attributes(a.without(missing) for a in policies.used_attributes) if a.subject_type == kind and not a.needs & missing
+        a for a in all_attributes(a.without(missing) for a in policies.used_attributes) if a.subject_type == kind and not a.lacking(missing)
     ]
 
 

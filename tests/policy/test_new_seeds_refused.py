@@ -134,6 +134,16 @@ def test_a_scope_rule_on_what_depends_on_who_is_in_scope_is_refused(own, attribu
     refused(own, f"scope_rules.csv, row {number}, column attribute", "depends on who is in scope")
 
 
+def test_a_scope_rule_on_a_score_is_refused_though_it_does_not_depend_on_others(own):
+    amount = row(own, "score_dimensions", dimension_id="amount")
+    for column, value in (("scaling", "min_max"), ("low", "0"), ("high", "100")):
+        own.set("score_dimensions", amount, column, value)
+    number = row(own, "scope_rules", **OWN)
+    for column, value in (("attribute", "t_score"), ("operator", "<"), ("value", "50")):
+        own.set("scope_rules", number, column, value)
+    refused(own, f"scope_rules.csv, row {number}, column attribute", "is a score, which is given to those in scope")
+
+
 def without(seeds, seed: str, **cells: str) -> None:
     head, *rows = seeds.rows(seed)
     seeds.write(seed, [head, *(r for r in rows if any(r[head.index(c)] != v for c, v in cells.items()))])
