@@ -10,8 +10,9 @@ from datetime import date
 from decimal import Decimal
 from typing import Any
 
-from orchestration.policy.cells import WINDOW
+from orchestration.policy.cells import SPEND_WORD, WINDOW
 from orchestration.policy.reader import Row, Seed
+from orchestration.policy.subjects import SPEND_COLUMNS
 
 Value = str | int | Decimal | bool | date
 NUMERIC = frozenset({"decimal", "integer"})
@@ -33,6 +34,11 @@ class Measure:
     filter_values: tuple[str, ...]
     type: str
     row: Row
+
+    @property
+    def counts_spend(self) -> bool:
+        """Whether what it adds up hangs on which charge types count as spend."""
+        return self.filter_column == "charge_type" and (self.aggregation == "flag" or SPEND_WORD in self.row["filter_values"])
 
 
 @dataclass(frozen=True)
@@ -136,6 +142,12 @@ class Attribute:
     @property
     def _own_metrics(self) -> tuple[Metric, ...]:
         return tuple(metric for metric in (self.metric, self.months, self.divisor) if metric)
+
+    @property
+    def counts_spend(self) -> bool:
+        """Whether its value hangs on which charge types count as spend."""
+        of_row = self.kind in {"column", "months_since"} and self.subject_type == "customer" and self.column_name in SPEND_COLUMNS
+        return of_row or any(m.measure.counts_spend for m in self._own_metrics) or any(part.counts_spend for part in self.parts)
 
     def lacking(self, missing: frozenset[str]) -> frozenset[str]:
         """What of the entities and columns ``missing`` keeps it from being evaluated.
@@ -309,7 +321,7 @@ class Program:
 
 @dataclass(frozen=True)
 class Policies:
-    """All policies of a deployment, as read and checked."""
+    """All policies of a deployment, as read and checked. ``own_folder``: where its own seeds are or would be, as messages call it."""
 
     seeds: Mapping[str, Seed]
     measures: Mapping[str, Measure]
@@ -318,6 +330,7 @@ class Policies:
     programs: Mapping[str, Program]
     spend_charge_types: tuple[str, ...]
     hash: str
+    own_folder: str = ""
 
     @property
     def reach_months(self) -> int:

@@ -38,6 +38,7 @@ class _Rows:
     scope: Mapping[tuple[str, str], list[Row]]
     caps: Mapping[tuple[str, str], list[Row]]
     parts: VersionParts
+    spend: tuple[str, ...]
 
     @classmethod
     def of(cls, seeds: Mapping[str, Seed], attributes: Mapping[str, Attribute]) -> _Rows:
@@ -77,7 +78,8 @@ class _Rows:
                     f"{row['policy_hash']!r} is no hash of a policy version",
                     "write all 64 digits, as `tierhouse policy check` names them where the change is refused, or with --json",
                 )
-        return cls(rules, conditions, by_version("scope_rules"), by_version("caps"), VersionParts.of(seeds, attributes))
+        spend = tuple(sorted(row["charge_type"] for row in seeds["charge_types"] if row["counts_as_spend"]))
+        return cls(rules, conditions, by_version("scope_rules"), by_version("caps"), VersionParts.of(seeds, attributes), spend)
 
 
 def build_programs(seeds: Mapping[str, Seed], attributes: Mapping[str, Attribute]) -> dict[str, Program]:
@@ -215,7 +217,7 @@ def _version(
     caps = tuple(_cap(name, group, levels, condition) for name, group in _grouped(rows.caps.get(key, []), "cap_id").items())
     _check_method(row, program, rules)
     version = Version(*key, row["valid_from_period"], row["valid_to_period"], rules, scope_rules, caps, "", row)
-    digest = canonical_hash(_content(program, ordered, version))
+    digest = canonical_hash(_content(program, ordered, version, rows.spend))
     return Version(*key, row["valid_from_period"], row["valid_to_period"], rules, scope_rules, caps, digest, row)
 
 
@@ -271,6 +273,9 @@ def _check_method(version: Row, program: Row, rules: tuple[Rule, ...]) -> None:
     if program["method"] not in _METHODS:
         return
     kinds, count = _METHODS[program["method"]]
+    if not any(rule.conditions for rule in rules):
+        what = f"none of the rules of {version['program_id']} {version['version']} has a condition, and {program['method']} rests on them"
+        raise version.bad("version", what, "add them to decision_conditions")
 
     def with_parts(attribute: Attribute) -> Iterable[Attribute]:
         yield attribute
@@ -286,7 +291,7 @@ def _check_method(version: Row, program: Row, rules: tuple[Rule, ...]) -> None:
         )  # fmt: skip
 
 
-def _content(program: Row, levels: tuple[Level, ...], version: Version) -> dict[str, Any]:
+def _content(program: Row, levels: tuple[Level, ...], version: Version, spend: tuple[str, ...]) -> dict[str, Any]:
     """What decides, and nothing else: names, texts, approvals and validity may change without changing a decision."""
     used: dict[str, Attribute] = {}
 
@@ -313,6 +318,9 @@ def _content(program: Row, levels: tuple[Level, ...], version: Version) -> dict[
             m.measure_id: [m.entity, m.aggregation, m.column_name, m.filter_column, list(m.filter_values)] for m in measures.values()
         },
     }
+    if any(a.kind in {"column", "months_since"} and a.counts_spend for a in used.values()):
+        # A measure names its charge types; a column of the customer's row that follows from spend does not.
+        content["spend"] = list(spend)
     return content
 
 
