@@ -12,8 +12,9 @@ from datetime import date
 from pathlib import Path
 
 from orchestration.errors import BadInput
+from orchestration.people import same_person
 from orchestration.periods import add_months
-from orchestration.policy.finding import Finding, finding_at, same_person
+from orchestration.policy.finding import Finding, finding_at
 from orchestration.policy.model import Policies, Program, Version
 from orchestration.policy.past import Released, changed_past, declarations
 from orchestration.policy.sanity import bands_and_dimensions, plans_and_checklists

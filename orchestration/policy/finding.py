@@ -63,8 +63,3 @@ class Finding:
 def finding_at(row: Row, version: str, severity: str, kind: str, what: str, remedy: str, column: str | None = None) -> Finding:
     """A finding on one row of a seed, or on one cell of it."""
     return Finding(severity, kind, row["program_id"], version, row.file, row.line, None, what, remedy, column=column)
-
-
-def same_person(one: str, other: str) -> bool:
-    """Whether two names are of one person, whatever their case and blanks."""
-    return "".join(one.lower().split()) == "".join(other.lower().split())

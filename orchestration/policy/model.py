@@ -10,9 +10,10 @@ from datetime import date
 from decimal import Decimal
 from typing import Any
 
-from orchestration.policy.cells import SPEND_WORD, WINDOW
+from orchestration.policy.cells import SPEND_WORD
 from orchestration.policy.reader import Row, Seed
 from orchestration.policy.subjects import SPEND_COLUMNS
+from orchestration.policy.window import Window
 
 Value = str | int | Decimal | bool | date
 NUMERIC = frozenset({"decimal", "integer"})
@@ -51,6 +52,11 @@ class Metric:
     aggregation: str
     subject_type: str
     row: Row
+
+    @property
+    def span(self) -> Window:
+        """The months that its window holds."""
+        return Window.of(self.window)
 
     @property
     def is_service(self) -> bool:
@@ -335,7 +341,7 @@ class Policies:
     @property
     def reach_months(self) -> int:
         """Months, the period included, that the longest window looks back; 24 for last calendar year."""
-        return max((reach_of(metric.window) for metric in self.metrics.values()), default=1)
+        return max((metric.span.reach for metric in self.metrics.values()), default=1)
 
     @property
     def used_metrics(self) -> tuple[Metric, ...]:
@@ -354,14 +360,6 @@ class Policies:
     def enabled(self) -> Iterator[Program]:
         """The programs that are run, in the order of the seed."""
         return (program for program in self.programs.values() if program.enabled)
-
-
-def reach_of(window: str) -> int:
-    """Months, the period included, that a window looks back at most."""
-    found = WINDOW.fullmatch(window)
-    if found is None or found[2] is None:
-        return {"ytd": 12, "last_year": 24}.get(window, 1)
-    return int(found[2]) * (2 if found[1] else 1)
 
 
 def text_of(value: Any) -> str:

@@ -14,7 +14,7 @@ from textwrap import indent
 from orchestration.periods import add_months
 from orchestration.policy import inputs, sql
 from orchestration.policy.compile import evaluation_order, matched
-from orchestration.policy.model import Attribute, Dimension, Metric, Policies, Program, Version, reach_of
+from orchestration.policy.model import Attribute, Dimension, Metric, Policies, Program, Version
 from orchestration.policy.operands import (
     ATTRIBUTES,
     BILLS,
@@ -162,7 +162,7 @@ def _window_relation(kind: str, metrics: list[Metric]) -> str:
     ]
     if of_months:
         months, key = _months(kind, of_months)
-        reach = max(reach_of(m.window) for m in of_months)
+        reach = max(m.span.reach for m in of_months)
         lines += [
             "left join (",
             indent(months, "    "),
@@ -184,7 +184,7 @@ def _months(kind: str, metrics: list[Metric]) -> tuple[str, str]:
 
 def _served(metric: Metric, index: str, until: str | None, name: str) -> str:
     """Months in service between two months, from the bits of this month's mask (bit i: in service i months before)."""
-    first, last = sql.month_range(metric.window, index, until)
+    first, last = metric.span.sql_range(index, until)
     shift, months = f"cast(t.period_index - ({last}) as integer)", f"cast(({last}) - ({first}) + 1 as integer)"
     bits = f"(coalesce(max(s.service_mask), 0) >> {shift}) & ((cast(1 as bigint) << {months}) - 1)"
     return f"cast(bit_count({bits}) as bigint) as {sql.identifier(name)}"

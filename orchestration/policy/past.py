@@ -11,8 +11,9 @@ from collections import defaultdict
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
+from orchestration.people import same_person
 from orchestration.periods import add_months
-from orchestration.policy.finding import Finding, finding_at, same_person
+from orchestration.policy.finding import Finding, finding_at
 from orchestration.policy.model import Policies, Program, Version
 from orchestration.policy.reader import Row, read_seed
 
