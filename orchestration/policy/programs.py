@@ -91,7 +91,7 @@ def build_programs(seeds: Mapping[str, Seed], attributes: Mapping[str, Attribute
         _once(row, "name_zh", programs.values())
         programs[row["program_id"]] = _program(row, seeds, rows, attributes)
     _check_levels_of(seeds, programs)
-    _check_lists(seeds, programs, attributes)
+    _check_numbers(seeds, programs, attributes)
     return programs
 
 
@@ -120,17 +120,21 @@ def _check_levels_of(seeds: Mapping[str, Seed], programs: Mapping[str, Program])
             raise row.bad("contacts_min", f"{row['contacts_min']} is above contacts_max, {row['contacts_max']}", "exchange them")
 
 
-def _check_lists(seeds: Mapping[str, Seed], programs: Mapping[str, Program], attributes: Mapping[str, Attribute]) -> None:
-    """A list is ordered by a number of the subject that its program grades."""
+def _check_numbers(seeds: Mapping[str, Seed], programs: Mapping[str, Program], attributes: Mapping[str, Attribute]) -> None:
+    """A list is ordered by a number of the subject that its program grades, and a feature is one."""
     allowed = {"column", "metric", "average", "ratio", "months_since", "first_known"}
-    for row in seeds["target_lists"]:
-        program, attribute = programs[row["program_id"]], attributes[row["order_attribute"]]
-        if attribute.type not in NUMERIC or attribute.kind not in allowed or attribute.subject_type != program.subject_type:
-            raise row.bad(
-                "order_attribute",
-                f"{attribute.attribute_id!r} is a {attribute.kind} of a {attribute.subject_type}, which orders no list of {row['program_id']}",
-                f"name a number of a {program.subject_type} of kind {', '.join(sorted(allowed))}",
-            )
+    for name, column, what in (
+        ("target_lists", "order_attribute", "orders no list"),
+        ("behaviour_features", "attribute", "is no feature"),
+    ):
+        for row in seeds[name]:
+            program, attribute = programs[row["program_id"]], attributes[row[column]]
+            if attribute.type not in NUMERIC or attribute.kind not in allowed or attribute.subject_type != program.subject_type:
+                raise row.bad(
+                    column,
+                    f"{attribute.attribute_id!r} is a {attribute.kind} of a {attribute.subject_type}, which {what} of {row['program_id']}",
+                    f"name a number of a {program.subject_type} of kind {', '.join(sorted(allowed))}",
+                )
 
 
 def _program(row: Row, seeds: Mapping[str, Seed], rows: _Rows, attributes: Mapping[str, Attribute]) -> Program:

@@ -18,6 +18,7 @@ from orchestration.errors import BadInput
 from orchestration.policy import compile_policies
 from orchestration.policy.sql import PLACEHOLDERS
 from tests.policy.conftest import SeedFolder
+from tests.support import draws
 
 PERIOD = "2026-06"
 METRICS = {
@@ -95,7 +96,7 @@ def pyramid(values: Sequence[Decimal]) -> list[str]:
     return found
 
 
-@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=draws(40, 160), deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(values=amounts, seed=st.integers(0, 1000))
 def test_positions_are_the_share_strictly_above_under_any_order_of_rows(tmp_path_factory, decide, values, seed):
     policies = only(tmp_path_factory.mktemp("p"), "customer_pyramid").load()
@@ -147,7 +148,7 @@ def test_profit_counts_where_it_is_known_else_spend(tmp_path, decide):
     assert without["profit"]["rank_value"] == 1000
 
 
-@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=draws(40, 160), deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(values=amounts, seed=st.integers(0, 1000))
 def test_shares_divide_by_the_sum_of_positive_amounts(tmp_path_factory, decide, values, seed):
     policies = only(tmp_path_factory.mktemp("s"), "contribution_layers").load()
@@ -245,7 +246,7 @@ customers = st.lists(
 )
 
 
-@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=draws(40, 160), deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(people=customers, seed=st.integers(0, 1000))
 def test_scores_are_exact_and_independent_of_the_order_of_rows(tmp_path_factory, decide, people, seed):
     policies = only(tmp_path_factory.mktemp("v"), "vip_score").load()

@@ -92,6 +92,9 @@ def row(seeds, seed: str, **cells: str) -> int:
         ("target_lists", OWN, "per_owner", "0", "below 1"),
         ("behaviour_features", OWN, "top_level_id", "top", "is not a level of own"),
         ("behaviour_features", OWN, "attribute", "t_actve", "did you mean 't_active'"),
+        ("behaviour_features", OWN, "attribute", "t_spend_band", "is a band of a customer, which is no feature of own"),
+        ("behaviour_features", OWN, "attribute", "t_score", "which is no feature of own"),
+        ("behaviour_features", OWN, "attribute", "segment", "which is no feature of own"),
         # Declarations, life cycle
         ("restatements", OWN, "declared_on", "45658", "day number"),
         ("restatements", OWN, "policy_hash", "abc", "is no hash"),

@@ -18,10 +18,11 @@ from orchestration.policy.boundaries import boundary_cases, write_boundary_cases
 from orchestration.policy.compile import evaluation_order
 from orchestration.policy.profiles import condition_holds
 from tests.policy.conftest import SeedFolder
+from tests.support import draws
 
 LEVELS = [f"star_{n}" for n in range(1, 7)]
 SPEND, BRAND, POINTS = "spend_avg_6m", "brand", "points_last_year"
-slow_fixture = settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+slow_fixture = settings(max_examples=draws(40, 160), deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 
 
 def check(seeds, *kinds: str) -> list[Finding]:
@@ -146,7 +147,7 @@ EVERY_PROFILE = [
 ]  # fmt: skip
 
 
-@settings(max_examples=120, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=draws(120, 300), deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(table=tables, hit_policy=st.sampled_from(["first", "unique", "priority"]))
 def test_findings_on_any_table_are_those_of_trying_every_profile(seeds, table, hit_policy):
     assume(len(table) == 1 or any(cs for _, cs in table))
