@@ -14,8 +14,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from orchestration.deployment import PROJECT_ROOT, load_deployment
 from orchestration.errors import BadInput
-from orchestration.policy import compile_policies
+from orchestration.policy import compile_policies, load_policies
 from orchestration.policy.sql import PLACEHOLDERS
 from tests.policy.conftest import SeedFolder
 from tests.support import draws
@@ -411,6 +412,31 @@ def test_scope_rules_leave_out_whom_they_can_where_the_program_lacks_an_input(tm
     assert (found["qualified_level_id"], found["matched_rule_id"], found["cap_id"]) == (None, None, None)
     # What was asked is there to be asked again, and nothing else.
     assert json.loads(found["evidence"]) == {"segment": (USUAL | row)["segment"], "is_real_name": (USUAL | row)["is_real_name"]}
+
+
+@pytest.mark.parametrize(
+    ("missing", "period", "reason"),
+    [({"credit_grades"}, PERIOD, "needs credit_grades"), ((), "2019-12", "no policy version holds for the period")],
+)
+def test_an_event_of_a_program_that_cannot_be_evaluated_has_its_row(base, missing, period, reason):
+    policies = load_policies(load_deployment(PROJECT_ROOT / "examples" / "bank"))
+    base.execute("delete from metrics")
+    base.executemany(
+        "insert into metrics (customer_id, period, is_in_scope) values (?, ?, true)", [["applied", period], ["did_not", period]]
+    )
+    base.execute(
+        "create or replace table applications (program_id varchar, subject_id varchar, period varchar, state varchar, event_date date, is_event boolean)"
+    )
+    base.execute("insert into applications values ('quality_customer', 'applied', ?, 'approved', date '2026-06-10', true)", [period])
+    text = compile_policies(policies, None, missing)["decisions"]
+    for placeholder in PLACEHOLDERS:
+        text = text.replace(placeholder, placeholder.strip("_").lower())
+    # The other program of this deployment has the clock of months.
+    part = next(
+        p for p in text.split("\n\nunion all\n\n") if p.startswith("-- program quality_customer") and "not evaluated" in p.split("\n")[0]
+    )
+    result = base.execute(f"select subject_id, status, status_reason, cast(event_date as varchar) from ({part})").fetchall()
+    assert result == [("applied", "not_evaluated", reason, "2026-06-10")]
 
 
 def test_a_scope_rule_that_asks_for_what_is_lacking_is_not_asked(tmp_path, decide):
