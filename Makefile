@@ -31,8 +31,9 @@ ui: setup  ## the Dagster UI on this project
 test: setup  ## all tests but the slow ones
 	@$(BIN)/python -m pytest -q -m "not slow" -n 2 --dist loadgroup
 
-test-slow: setup  ## whole runs killed at every step and at random times, full disks, other versions
+test-slow: setup  ## whole runs killed at every step and at random times, full disks, other versions; laws of policies in many draws
 	@$(BIN)/python -m pytest -q -m slow -n 2
+	@TEST_DRAWS=many $(BIN)/python -m pytest -q -m "hypothesis and not slow" -n 2 tests/policy
 
 lint: setup  ## ruff, mypy, sqlfluff, policy check
 	@$(BIN)/ruff check .

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import difflib
 import os
+from datetime import date, datetime
 from pathlib import Path
 from typing import Any, Literal
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
@@ -103,6 +104,10 @@ class Deployment:
     def zone(self) -> ZoneInfo:
         """Time zone in which a timestamp's period is found."""
         return ZoneInfo(self.config.timezone)
+
+    def today(self) -> date:
+        """The day in the deployment's time zone."""
+        return datetime.now(self.zone).date()
 
 
 def yaml_problem(err: yaml.YAMLError) -> tuple[str, str]:

@@ -18,6 +18,12 @@ PROJECT_ROOT = Path(__file__).resolve().parent.parent
 TIERHOUSE = Path(sys.executable).parent / "tierhouse"
 
 
+def draws(quick: int, many: int) -> int:
+    """Examples that a property test draws: ``many`` where TEST_DRAWS=many, as `make test-slow` sets it, else ``quick``."""
+    asked = os.environ.get("TEST_DRAWS", "quick")
+    return {"quick": quick, "many": many}[asked]
+
+
 @dataclass
 class Cli:
     """Calls ``tierhouse`` in a process of its own with data, drops and Dagster storage in ``folder``."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import date
 from decimal import Decimal
 from typing import Any
@@ -164,8 +164,7 @@ def explain(
     steps = read_steps(decision)
     where = f"{found['release']}, {program.subject_type} {subject_id}"
     evidence = Evidence(json.loads(decision["evidence"] or "{}", parse_float=Decimal, parse_int=Decimal), where)
-    # A leaver's row and a program that lacks an input rest on no values.
-    judged = version if evidence and version else None
+    judged = _judged(version, evidence, decision)
     tables = _judge(judged, program, evidence)
     read = readings(judged, evidence) if judged else []
     _same_outcome(program, judged, tables, evidence, decision, where)
@@ -209,6 +208,18 @@ def explain(
     )
 
 
+def _judged(version: Version | None, evidence: Evidence, decision: dict[str, Any]) -> Version | None:
+    """What the evidence lets judge of a version: all of it, of a program that lacks an input the scope rules that were asked all the
+    same, and nothing (None) where a row rests on no values, such as a leaver's."""
+    if version is None or not evidence:
+        return None
+    lacks_input = decision["status"] == "out_of_scope" or (decision["status_reason"] or "").startswith("needs ")
+    if not lacks_input or all(map(evidence.covers, version.attributes)):
+        return version
+    asked = (rule for rule in version.scope_rules if all(evidence.covers(c.attribute) for c in rule.conditions))
+    return replace(version, rules=(), caps=(), scope_rules=tuple(asked))
+
+
 def _judge(version: Version | None, program: Program, evidence: Evidence) -> Tables:
     if version is None:
         return Tables([], [], [])
@@ -232,7 +243,7 @@ def _same_outcome(
     own = {v.item_id for v in tables.scope}
     if outside != recorded and (outside is not None or recorded in own):
         raise _mismatch(f"the policy gives scope rule {outside or 'none'}, the decision holds {recorded or 'none'}", where)
-    if decision["status"] == "out_of_scope":
+    if decision["status"] == "out_of_scope" or not version.rules:
         return
     refused = refused_by(version, evidence)
     match = None if refused else matching(tables.rules, program)

@@ -19,9 +19,9 @@ from orchestration.deployment import Deployment
 from orchestration.errors import Failed
 from orchestration.ingest.parts import landed_parts, superseded_files
 from orchestration.ledger import Ledger
+from orchestration.people import same_person
 from orchestration.periods import add_months, first_day
 from orchestration.policy.attributes import contract_columns
-from orchestration.policy.finding import same_person
 
 _FOREVER = date(9999, 12, 31)
 

@@ -48,6 +48,7 @@ class Population:
                 self._check_rank(reading, where)
             for dimension in reading.dimensions:
                 self._check_dimension(reading, dimension, where)
+            self._check_undelivered(reading, where)
 
     def _check_rank(self, reading: Reading, where: str) -> None:
         value, mine = _plain(reading.attribute.of[0]), reading.parts[0].number
@@ -82,6 +83,20 @@ class Population:
             high = highest if dimension.high is None else millionths_of(dimension.high)
             scaled = min_max(mine, low, high)
         _same(f"{reading.attribute.attribute_id}__{dimension.dimension_id}", as_score(scaled), found.scaled, where)
+
+    def _check_undelivered(self, reading: Reading, where: str) -> None:
+        """A sum or count is null only where it is not delivered, and so for everyone; a margin may be null because of its rows."""
+        a = reading.attribute
+        for metric in (m for m in (a.metric, a.months, a.divisor) if m and m.measure.aggregation != "margin"):
+            name = a.attribute_id if a.kind == "metric" else metric.metric_id
+            if reading.operands[name] is None:
+                (known,) = self._one(f"count({_operand(name)})", {})
+                if known:
+                    raise Mismatch(
+                        f"the decision holds no {name}, of which {known} of the release's own subjects have one",
+                        where,
+                        "the release was changed, or there is a defect: run `tierhouse ledger verify` and report it",
+                    )
 
 
 def _same(name: str, counted: Decimal | None, recorded: Decimal | None, where: str) -> None:

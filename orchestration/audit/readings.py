@@ -15,6 +15,7 @@ from typing import Any
 from orchestration.audit.numbers import Number, as_score, millionths_of, min_max
 from orchestration.errors import Failed, Mismatch
 from orchestration.policy.model import Attribute, Band, Dimension, Value, text_of
+from orchestration.policy.operands import operands_of
 
 _NUMERIC = {"decimal", "integer"}
 
@@ -120,6 +121,13 @@ class Evidence:
     def has(self, name: str) -> bool:
         """Whether the evidence holds an operand."""
         return name in self._values
+
+    def covers(self, attribute: Attribute) -> bool:
+        """Whether the evidence holds all that the attribute is read from; of a first_known one part is enough."""
+        if attribute.kind == "first_known":
+            return any(self.covers(part) for part in attribute.of)
+        own = [o.name for o in operands_of(attribute) if o.attribute.attribute_id == attribute.attribute_id]
+        return all(map(self.has, own)) and all(map(self.covers, attribute.parts))
 
     def operand(self, name: str) -> Any:
         """A recorded value; one that is not there is a defect of the release."""

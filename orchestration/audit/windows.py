@@ -113,12 +113,15 @@ def window_periods(window: str, period: str, first: str | None) -> list[str]:
 
 
 def recorded_metrics(version: Version, evidence: Evidence) -> list[tuple[Metric, Decimal | None]]:
-    """The metrics that the version's conditions rest on, with the values that the decision recorded."""
+    """The metrics that the version's conditions rest on, with the values that the decision recorded.
+
+    Without those that are not delivered: they are null for everyone, and have no rows. A margin may be null because of its rows.
+    """
     found: dict[str, tuple[Metric, Decimal | None]] = {}
     for attribute in _all(version.attributes):
         for metric in (attribute.metric, attribute.months, attribute.divisor):
             key = attribute.attribute_id if attribute.kind == "metric" else metric.metric_id if metric else ""
-            if metric and evidence.has(key):
+            if metric and evidence.has(key) and (evidence.operand(key) is not None or metric.measure.aggregation == "margin"):
                 found[metric.metric_id] = (metric, evidence.amount(key))
     return list(found.values())
 

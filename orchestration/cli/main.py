@@ -243,10 +243,10 @@ def policy_group() -> None:
 def policy_check_command(context: Context, boundaries: str | None) -> None:
     """Prove that the policies are sound before anything runs; exit 2 on a finding of severity error."""
     from orchestration.policy import check_policies, load_policies
-    from orchestration.release import released_policies
+    from orchestration.release import policy_folders, released_policies
 
-    policies = load_policies(context.deployment)
-    findings = check_policies(policies, released_policies(context.ledger))
+    policies, place = load_policies(context.deployment), context.deployment
+    findings = check_policies(policies, released_policies(context.ledger), policy_folders(place, context.ledger), place.today())
     written: list[Path] = []
     if boundaries:
         from orchestration.policy.boundaries import write_boundary_cases
@@ -273,7 +273,9 @@ def policy_check_command(context: Context, boundaries: str | None) -> None:
 
     error = None
     if errors:
-        error = BadInput(f"{len(errors)} finding{'s' if len(errors) != 1 else ''} of severity error", errors[0].where, errors[0].remedy)
+        # What to do stands at each finding already; a machine reads it here.
+        remedy = errors[0].remedy if context.as_json else ""
+        error = BadInput(f"{len(errors)} finding{'s' if len(errors) != 1 else ''} of severity error", errors[0].where, remedy)
     value = {
         "programs": len(programs),
         "versions": [

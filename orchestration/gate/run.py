@@ -21,6 +21,7 @@ from orchestration.gate.suites import Check, Expectation, Suite, load_suites
 from orchestration.gate.validation import Session, Verdict, session
 from orchestration.ingest.files import place, storage_errors
 from orchestration.ledger.store import Ledger
+from orchestration.people import same_person_sql
 from orchestration.periods import add_months
 from orchestration.release.catalog import read_pointer
 from orchestration.sqltext import literal, quoted
@@ -137,6 +138,8 @@ def summary(result: GateResult) -> str:
 def make_candidate(con: Connection, deployment: Deployment, plan: Plan, period: str) -> dict[str, dict[str, Any]]:
     """Attach the warehouse read-only and make schemas ``candidate`` and ``previous``; return mart → {rows, hash}.
 
+    The macro ``candidate.is_same_person`` asks of two names what :func:`orchestration.people.same_person` asks.
+
     ``previous`` holds the period before: the candidate of the same run where the run has it (it is released before this
     one or not at all), else the release that the catalog names; without either its relations are there and empty.
     """
@@ -147,6 +150,7 @@ def make_candidate(con: Connection, deployment: Deployment, plan: Plan, period: 
     con.execute(f"attach {literal(str(deployment.warehouse))} as {WAREHOUSE} (read_only)")
     con.execute("create schema candidate")
     con.execute("create schema previous")
+    con.execute(f"create macro candidate.is_same_person(one, other) as ({same_person_sql('one', 'other')})")
     con.execute(
         f"create table candidate.this_period as select {literal(period)} as period, {literal(add_months(period, -1))} as previous_period"
     )

@@ -7,33 +7,41 @@ it in ``sanity``, changes of what released periods were decided with in ``past``
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from datetime import date
+from pathlib import Path
 
 from orchestration.errors import BadInput
+from orchestration.people import same_person
 from orchestration.periods import add_months
-from orchestration.policy.finding import Finding, finding_at, same_person
+from orchestration.policy.finding import Finding, finding_at
 from orchestration.policy.model import Policies, Program, Version
 from orchestration.policy.past import Released, changed_past, declarations
 from orchestration.policy.sanity import bands_and_dimensions, plans_and_checklists
 from orchestration.policy.tables import Table
 
 
-def check_policies(policies: Policies, released: Released | None = None) -> list[Finding]:
+def check_policies(
+    policies: Policies, released: Released | None = None, folders: Mapping[str, Path] | None = None, today: date | None = None
+) -> list[Finding]:
     """Findings on every program that is enabled, errors first, in the order of the seeds.
 
-    ``released``: what visible periods were decided with; see :func:`changed_past`.
+    ``released``, ``folders``: what visible periods were decided with; see :func:`changed_past`. ``today``: the day after which
+    nothing is approved yet (default: this machine's).
     """
-    found = [*changed_past(policies, released or {}), *declarations(policies)]
+    found = [*changed_past(policies, released or {}, folders), *declarations(policies)]
     for program in policies.enabled():
-        found += check_program(program)
+        found += check_program(policies, program, today or date.today())
         found += plans_and_checklists(policies, program)
         found += bands_and_dimensions(policies, program)
     return sorted(found, key=lambda f: f.severity != "error")
 
 
-def require_sound(policies: Policies, released: Released | None = None) -> list[Finding]:
-    """BadInput if there is a finding of severity error; else the warnings."""
-    found = check_policies(policies, released)
+def require_sound(
+    policies: Policies, released: Released | None = None, folders: Mapping[str, Path] | None = None, today: date | None = None
+) -> list[Finding]:
+    """BadInput if there is a finding of severity error; else the warnings. See :func:`check_policies`."""
+    found = check_policies(policies, released, folders, today)
     errors = [finding for finding in found if finding.severity == "error"]
     if errors:
         first = errors[0]
@@ -42,15 +50,23 @@ def require_sound(policies: Policies, released: Released | None = None) -> list[
     return found
 
 
-def check_program(program: Program) -> Iterator[Finding]:
+def check_program(policies: Policies, program: Program, today: date) -> Iterator[Finding]:
     """Findings on one program: approval and validity of its versions, then each table."""
     yield from _validity(program)
     for version in program.versions:
-        yield from _approval(program, version)
-        yield from Table(program, version).findings()
+        yield from _approval(program, version, today)
+        if len(version.rules) > 1 and not any(rule.conditions for rule in version.rules):
+            # Every rule but the first would be masked: one finding says what is the matter with all of them.
+            yield finding_at(
+                version.rules[0].row, version.version, "error", "no_conditions",
+                f"none of the {len(version.rules)} rules of {program.program_id} {version.version} has a condition: each of them holds for everyone",
+                f"add the conditions to {policies.seeds['decision_conditions'].file}, or keep one rule",
+            )  # fmt: skip
+        else:
+            yield from Table(program, version).findings()
 
 
-def _approval(program: Program, version: Version) -> Iterator[Finding]:
+def _approval(program: Program, version: Version, today: date) -> Iterator[Finding]:
     row = version.row
     name = f"version {version.version!r} of {program.program_id}"
     if not row["approver"]:
@@ -75,6 +91,11 @@ def _approval(program: Program, version: Version) -> Iterator[Finding]:
         yield finding_at(
             row, version.version, "error", "no_approval_day", f"{name} does not say when it was approved", "write the day (approved_on)"
         )
+    if row["approved_on"] and row["approved_on"] > today:
+        yield finding_at(
+            row, version.version, "error", "approved_later", f"{name} is approved on {row['approved_on']}, and today is {today}",
+            "write the day on which it was approved, or wait for it", "approved_on",
+        )  # fmt: skip
 
 
 def _validity(program: Program) -> Iterator[Finding]:

@@ -6,14 +6,27 @@ compiled text shows every rule under its id. Typed literals come from ``sql``; n
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Sequence
 from textwrap import indent
 
 from orchestration.policy import inputs, sql
 from orchestration.policy.features import feature_values
 from orchestration.policy.inputs import lacking
 from orchestration.policy.lists import order_values
-from orchestration.policy.model import NUMERIC, RANKED, Condition, Level, Metric, Policies, Program, Rule, Version
+from orchestration.policy.model import (
+    NUMERIC,
+    RANKED,
+    Attribute,
+    Condition,
+    Level,
+    Metric,
+    Policies,
+    Program,
+    Rule,
+    ScopeRule,
+    Version,
+    attributes_of,
+)
 from orchestration.policy.operands import AMOUNT, SCORE, all_attributes, operands
 from orchestration.policy.paces import present_paces
 from orchestration.policy.relations import customer_extras, is_month_metric, subject_relation
@@ -114,8 +127,10 @@ def _refuse_overlap(program: Program) -> None:
 def _version(program: Program, version: Version, missing: frozenset[str]) -> str:
     needs = lacking(version, missing)
     if needs:
-        return _not_evaluated(program, f"needs {', '.join(needs)}", inputs.in_force(version, "m"), version)
-    return decided(program, version.without(missing), inputs.relation(program, version.without(missing)))
+        rules = inputs.scope_rules_left(version, missing)
+        return _not_evaluated(program, f"needs {', '.join(needs)}", inputs.in_force(version, "m"), version, rules)
+    left = version.without(missing)
+    return decided(program, left, inputs.relation(program, left))
 
 
 def decided(program: Program, version: Version, rows: str) -> str:
@@ -251,7 +266,7 @@ def _select_list(program: Program, version: Version, levels: dict[str, Level]) -
             f"{only_decided('d.first_rule_id')} as matched_rule_id",
             f"{only_decided(_by_rule(program, version, 'level'))} as qualified_level_id",
             f"cast({only_decided(_by_rule(program, version, 'rank'))} as integer) as qualified_rank",
-            f"{sql.json_object(_evidence(version))} as evidence",
+            f"{sql.json_object(_evidence(version.attributes))} as evidence",
             f"{only_decided(_next_level(program, version))} as next_level_id",
             *_missing(program, version, levels),
             "d.event_date",
@@ -267,13 +282,13 @@ def _select_list(program: Program, version: Version, levels: dict[str, Level]) -
     )
 
 
-def _evidence(version: Version) -> list[tuple[str, str]]:
+def _evidence(attributes: Sequence[Attribute]) -> list[tuple[str, str]]:
     """The operands with their values, then the scores and bands that follow from them: a decision can be made again from it."""
     pairs: dict[str, str] = {}
-    for operand in operands(version.attributes):
+    for operand in operands(attributes):
         column = f"d.{sql.identifier(operand.name)}"
         pairs[operand.name] = f"cast({column} as varchar)" if operand.is_text_in_evidence else column
-    for attribute in all_attributes(version.attributes):
+    for attribute in all_attributes(attributes):
         if attribute.kind == "score":
             pairs[attribute.attribute_id] = f"cast(d.{sql.identifier(attribute.attribute_id)} as varchar)"
         elif attribute.kind == "band":
@@ -357,19 +372,19 @@ def _missing(program: Program, version: Version, levels: dict[str, Level]) -> li
     return [f"{found} as missing_attribute", f"{amount} as missing_amount"]
 
 
-def _not_evaluated(program: Program, reason: str, where: str, version: Version | None = None) -> str:
-    relation, key = inputs.subjects_of(program)
-    by_application = program.row["event_entity"] == "applications"
+def _not_evaluated(program: Program, reason: str, where: str, version: Version | None = None, scope_rules: Sequence[ScopeRule] = ()) -> str:
+    """Nobody is decided. Whom ``scope_rules`` leave out is out of scope all the same; the evidence is what they ask for."""
     known = {
         "program_id": sql.literal(program.program_id),
         "subject_type": sql.literal(program.subject_type),
-        "subject_id": f"m.{key}",
-        "period": "m.period",
+        "subject_id": "d.subject_id",
+        "period": "d.period",
         "policy_version": sql.literal(version.version) if version else "",
         "policy_hash": sql.literal(version.policy_hash) if version else "",
-        "status": "case when not m.is_in_scope then 'out_of_scope' else 'not_evaluated' end",
-        "status_reason": f"case when not m.is_in_scope then m.scope_reason else {sql.literal(reason)} end",
-        "evidence": "'{}'",
+        "status": "case when d.out_reason is not null then 'out_of_scope' else 'not_evaluated' end",
+        "status_reason": f"coalesce(d.out_reason, {sql.literal(reason)})",
+        "evidence": sql.json_object(_evidence(attributes_of(scope_rules))),
+        "event_date": "d.event_date",
     }
     columns = [f"{known.get(name) or f'cast(null as {kind})'} as {name}" for name, kind in DECISION_COLUMNS.items()]
     return "\n".join(
@@ -377,9 +392,9 @@ def _not_evaluated(program: Program, reason: str, where: str, version: Version |
             f"-- program {program.program_id}" + (f", version {version.version}" if version else "") + ": not evaluated",
             "select",
             indent(",\n".join(columns), "    "),
-            # Without applications nobody has an event, so that there is nobody to evaluate.
-            f"from {relation} as m",
-            f"where {where}" + (" and false" if by_application else ""),
+            "from (",
+            indent(inputs.scope_relation(program, scope_rules, where), "    "),
+            ") as d",
         ]
     )
 

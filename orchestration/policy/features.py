@@ -34,7 +34,7 @@ def feature_values(policies: Policies, missing: frozenset[str]) -> str:
         for row in policies.seeds["behaviour_features"]:
             if row["program_id"] == program.program_id:
                 attribute = policies.attributes[row["attribute"]].without(missing)
-                if not attribute.needs & missing:
+                if not attribute.lacking(missing):
                     tops.setdefault(row["top_level_id"], []).append(attribute)
         parts += [_values(program, top, attributes) for top, attributes in tops.items()]
     if not parts:

@@ -22,11 +22,17 @@ class Finding:
     what: str
     remedy: str
     example: dict[str, str | None] = field(default_factory=dict)
+    column: str | None = None
 
     @property
     def where(self) -> str:
         """``decision_rules.csv, row 4, rule star_5_spend``"""
-        return f"{self.file}, row {self.row}" + (f", rule {self.rule_id}" if self.rule_id else "")
+        parts = [
+            f"{self.file}, row {self.row}",
+            f"column {self.column}" if self.column else "",
+            f"rule {self.rule_id}" if self.rule_id else "",
+        ]
+        return ", ".join(part for part in parts if part)
 
     def as_json(self) -> dict[str, Any]:
         """All fields, and ``where``."""
@@ -38,6 +44,7 @@ class Finding:
             "where": self.where,
             "file": self.file,
             "row": self.row,
+            "column": self.column,
             "rule_id": self.rule_id,
             "what": self.what,
             "remedy": self.remedy,
@@ -53,11 +60,6 @@ class Finding:
         return "\n".join([*lines, f"  To do: {self.remedy}"])
 
 
-def finding_at(row: Row, version: str, severity: str, kind: str, what: str, remedy: str, rule_id: str | None = None) -> Finding:
-    """A finding on one row of a seed."""
-    return Finding(severity, kind, row["program_id"], version, row.file, row.line, rule_id, what, remedy)
-
-
-def same_person(one: str, other: str) -> bool:
-    """Whether two names are of one person, whatever their case and blanks."""
-    return "".join(one.lower().split()) == "".join(other.lower().split())
+def finding_at(row: Row, version: str, severity: str, kind: str, what: str, remedy: str, column: str | None = None) -> Finding:
+    """A finding on one row of a seed, or on one cell of it."""
+    return Finding(severity, kind, row["program_id"], version, row.file, row.line, None, what, remedy, column=column)

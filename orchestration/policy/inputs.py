@@ -6,12 +6,12 @@ What a decision table makes of them is in ``compile``.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Sequence
 from decimal import Decimal
 from textwrap import indent
 
 from orchestration.policy import sql
-from orchestration.policy.model import Attribute, Dimension, Program, Version
+from orchestration.policy.model import Attribute, Dimension, Program, ScopeRule, Version, attributes_of
 from orchestration.policy.operands import (
     TOTAL,
     Operand,
@@ -30,7 +30,7 @@ FULL_SCORE = 100 * 10**6
 def lacking(version: Version, missing: Collection[str]) -> list[str]:
     """What the version needs of ``missing`` entities and columns, in order."""
     gone = frozenset(missing)
-    return sorted({entity for attribute in version.attributes for entity in attribute.without(gone).needs & gone})
+    return sorted({entity for attribute in version.attributes for entity in attribute.lacking(gone)})
 
 
 def in_force(version: Version, alias: str) -> str:
@@ -41,8 +41,8 @@ def in_force(version: Version, alias: str) -> str:
 
 def relation(program: Program, version: Version) -> str:
     """subject_id, period, event_date, out_reason (null: in scope), and one column per operand."""
-    attributes = all_attributes(version.attributes)
-    return _ranked(attributes, _scoped(program, version, operand_rows(program, version.attributes, in_force(version, "m"))))
+    rows = operand_rows(program, version.attributes, in_force(version, "m"))
+    return _ranked(all_attributes(version.attributes), _scoped(program, version.scope_rules, version.attributes, rows))
 
 
 def subjects_of(program: Program) -> tuple[str, str]:
@@ -57,7 +57,7 @@ def operand_rows(program: Program, of_attributes: Collection[Attribute], where: 
     relation_, key = subjects_of(program)
     attributes = all_attributes(of_attributes)
     raw = [o for o in operands(of_attributes) if not o.is_computed]
-    needs_extras = any(_from_extras(program, o) for o in raw)
+    needs_extras = any(_from_extras(program, o) and o.is_delivered for o in raw)
     by_application = program.row["event_entity"] == "applications"
     event = "a.event_date" if by_application else ("cast(null as date)" if program.subject_type == "customer" else "m.event_date")
     columns = [
@@ -92,12 +92,14 @@ def _from_extras(program: Program, operand: Operand) -> bool:
 
 
 def source(program: Program, operand: Operand) -> str:
-    """Where an operand is read from: m metrics or subject row, x extras, n nominations, a applications."""
+    """Where an operand is read from: m metrics or subject row, x extras, n nominations, a applications; null if from nowhere."""
     attribute = operand.attribute
     if attribute.kind == "nomination":
         return "n.level_id"
     if attribute.kind == "application":
         return "a.state"
+    if not operand.is_delivered:
+        return f"cast(null as {operand.sql_type})"
     alias = "x" if _from_extras(program, operand) else "m"
     if operand.metric is not None:
         column = f"{alias}.{sql.identifier(operand.metric.metric_id)}"
@@ -112,13 +114,25 @@ def source(program: Program, operand: Operand) -> str:
     return f"cast({column} as {operand.sql_type})"
 
 
-def _scoped(program: Program, version: Version, rows: str) -> str:
+def scope_relation(program: Program, rules: Sequence[ScopeRule], where: str) -> str:
+    """As :func:`relation`, of subjects that cannot be evaluated: whom ``rules`` leave out, with the operands of these rules alone."""
+    attributes = attributes_of(rules)
+    return _scoped(program, rules, attributes, operand_rows(program, attributes, where))
+
+
+def scope_rules_left(version: Version, missing: frozenset[str]) -> tuple[ScopeRule, ...]:
+    """The scope rules that can be asked where ``missing`` entities and columns are not delivered."""
+    rules = version.without(missing).scope_rules
+    return tuple(rule for rule in rules if not any(c.attribute.lacking(missing) for c in rule.conditions))
+
+
+def _scoped(program: Program, rules: Sequence[ScopeRule], attributes: Collection[Attribute], rows: str) -> str:
     levels = {level.level_id: level for level in program.levels}
     lines = ["case", "    when not s.is_in_scope then coalesce(s.scope_reason, 'out of scope')"]
-    for rule in version.scope_rules:
+    for rule in rules:
         lines.append(f"    when {sql.conditions(rule.conditions, 's', levels)} then {sql.literal(rule.rule_id)}")
     columns = ["s.subject_id", "s.period", "s.event_date", "\n".join([*lines, "end as out_reason"])]
-    columns += [f"s.{sql.identifier(o.name)}" for o in operands(version.attributes) if not o.is_computed]
+    columns += [f"s.{sql.identifier(o.name)}" for o in operands(attributes) if not o.is_computed]
     return "\n".join(["select", indent(",\n".join(columns), "    "), "from (", indent(rows, "    "), ") as s"])
 
 

@@ -23,7 +23,7 @@ def order_values(policies: Policies, missing: frozenset[str]) -> str:
     found: dict[str, str] = {}
     for row in policies.seeds["target_lists"]:
         program, attribute = policies.programs[row["program_id"]], policies.attributes[row["order_attribute"]].without(missing)
-        if program.enabled and not attribute.needs & missing:
+        if program.enabled and not attribute.lacking(missing):
             found.setdefault(attribute.attribute_id, _values(program, attribute))
     return "\n\nunion all\n\n".join(found.values()) or _NONE
 

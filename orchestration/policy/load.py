@@ -16,7 +16,7 @@ from orchestration.policy import cells
 from orchestration.policy.attributes import build_attributes, contract_columns, entities, need, period_column
 from orchestration.policy.model import Measure, Metric, Policies, canonical_hash
 from orchestration.policy.programs import build_programs
-from orchestration.policy.reader import Row, Seed, check_references, close_match, load_schema, read_seed
+from orchestration.policy.reader import Row, Seed, check_references, close_match, load_schema, read_seed, shown_path
 from orchestration.policy.subjects import CUSTOMER_COLUMNS, MONTH_TABLES, SUBJECT_TYPES
 
 # Rows that hold from a day on are counted in the month in which they begin.
@@ -50,7 +50,7 @@ def load_policies(deployment: Deployment) -> Policies:
     seeds = {name: read_seed(name, own.get(name, deployment.seeds / f"{name}.csv")) for name in schema}
     if "programs" in own:
         seeds = {name: seed if name in own else _of_programs(seed, seeds["programs"]) for name, seed in seeds.items()}
-    return build_policies(seeds)
+    return replace(build_policies(seeds), own_folder=shown_path(deployment.policies))
 
 
 def _of_programs(seed: Seed, programs: Seed) -> Seed:
@@ -94,7 +94,9 @@ def _measure(row: Row, seeds: Mapping[str, Seed], spend: tuple[str, ...]) -> Mea
     if aggregation == "flag":
         if name not in FLAGS:
             raise row.bad("measure_id", f"{name!r} is not a flag that the warehouse knows", close_match(name, FLAGS))
-        return Measure(name, entity, aggregation, None, None, (), "boolean", row)
+        # A month is active when its spend is above zero.
+        is_active = name == "is_active"
+        return Measure(name, entity, aggregation, None, "charge_type" if is_active else None, spend if is_active else (), "boolean", row)
     if name in TAKEN_NAMES or name in FLAGS or name.startswith("total_"):
         raise row.bad("measure_id", f"{name!r} is a column that the warehouse has already", "choose another name")
     if entity not in entities():

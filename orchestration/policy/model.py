@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from datetime import date
 from decimal import Decimal
 from typing import Any
 
-from orchestration.policy.cells import WINDOW
+from orchestration.policy.cells import SPEND_WORD
 from orchestration.policy.reader import Row, Seed
+from orchestration.policy.subjects import SPEND_COLUMNS
+from orchestration.policy.window import Window
 
 Value = str | int | Decimal | bool | date
 NUMERIC = frozenset({"decimal", "integer"})
@@ -34,6 +36,11 @@ class Measure:
     type: str
     row: Row
 
+    @property
+    def counts_spend(self) -> bool:
+        """Whether what it adds up hangs on which charge types count as spend."""
+        return self.filter_column == "charge_type" and (self.aggregation == "flag" or SPEND_WORD in self.row["filter_values"])
+
 
 @dataclass(frozen=True)
 class Metric:
@@ -47,9 +54,24 @@ class Metric:
     row: Row
 
     @property
+    def span(self) -> Window:
+        """The months that its window holds."""
+        return Window.of(self.window)
+
+    @property
     def is_service(self) -> bool:
         """Whether it counts months in service, which the warehouse keeps apart from bills."""
         return self.measure.measure_id == "is_in_service"
+
+    @property
+    def needs(self) -> frozenset[str]:
+        """Entities and columns without which it cannot be computed; ``bill_lines.cost_amount`` for a margin."""
+        found = {self.measure.entity} if self.measure.aggregation != "flag" else set()
+        if self.measure.aggregation == "margin":
+            found.add("bill_lines.cost_amount")
+        if self.subject_type == "group":
+            found.add("group_members")
+        return frozenset(found)
 
 
 @dataclass(frozen=True)
@@ -82,7 +104,8 @@ class Attribute:
     """What a condition compares. The other fields as the kind asks for; see seeds/schema.yaml.
 
     ``of``: what it is made of. ``bands`` and ``dimensions`` belong to a policy version: they are there in the attributes of a
-    version's conditions, and empty in :attr:`Policies.attributes`.
+    version's conditions, and empty in :attr:`Policies.attributes`. ``undelivered``: entities and columns that the deployment does
+    not deliver, as :meth:`without` was told them.
     """
 
     attribute_id: str
@@ -103,6 +126,7 @@ class Attribute:
     of: tuple[Attribute, ...] = ()
     bands: tuple[Band, ...] = ()
     dimensions: tuple[Dimension, ...] = ()
+    undelivered: frozenset[str] = frozenset()
 
     @property
     def parts(self) -> tuple[Attribute, ...]:
@@ -117,31 +141,51 @@ class Attribute:
 
     @property
     def metrics(self) -> tuple[Metric, ...]:
-        """The window metrics that it rests on, those of its parts included."""
-        own = [metric for metric in (self.metric, self.months, self.divisor) if metric]
+        """The window metrics that it rests on, those of its parts included; without those that are not delivered."""
+        own = [metric for metric in self._own_metrics if not metric.needs & self.undelivered]
         return tuple({m.metric_id: m for m in [*own, *(metric for part in self.parts for metric in part.metrics)]}.values())
 
     @property
-    def needs(self) -> frozenset[str]:
-        """Entities without which it cannot be evaluated; ``bill_lines.cost_amount`` for a margin."""
-        found = {self.entity} if self.entity else set()
-        for metric in (self.metric, self.months, self.divisor):
-            if metric and metric.measure.aggregation != "flag":
-                found.add(metric.measure.entity)
-                if metric.measure.aggregation == "margin":
-                    found.add("bill_lines.cost_amount")
-            if metric and metric.subject_type == "group":
-                found.add("group_members")
+    def _own_metrics(self) -> tuple[Metric, ...]:
+        return tuple(metric for metric in (self.metric, self.months, self.divisor) if metric)
+
+    @property
+    def counts_spend(self) -> bool:
+        """Whether its value hangs on which charge types count as spend."""
+        of_row = self.kind in {"column", "months_since"} and self.subject_type == "customer" and self.column_name in SPEND_COLUMNS
+        return of_row or any(m.measure.counts_spend for m in self._own_metrics) or any(part.counts_spend for part in self.parts)
+
+    def lacking(self, missing: frozenset[str]) -> frozenset[str]:
+        """What of the entities and columns ``missing`` keeps it from being evaluated.
+
+        Of a first_known one part is enough. A dimension of a score that may be missing (`zero`, `middle`, `leave_out`) is missing
+        for everyone then; the score needs those that refuse, and enough of the others to have a value where it must.
+        """
+        own = frozenset({self.entity} if self.entity else ()).union(*(metric.needs for metric in self._own_metrics)) & missing
         if self.kind == "first_known":
-            # What is left of it is enough: see without().
-            return frozenset(found | frozenset.intersection(*(part.needs for part in self.of)))
-        return frozenset(found.union(*(part.needs for part in self.parts)))
+            each = [part.lacking(missing) for part in self.of]
+            return own if not all(each) else own.union(*each)
+        if self.dimensions:
+            return own | self._lacking_of_score(missing)
+        return own.union(*(part.lacking(missing) for part in self.parts))
+
+    def _lacking_of_score(self, missing: frozenset[str]) -> frozenset[str]:
+        each = [(d, d.attribute.lacking(missing)) for d in self.dimensions]
+        refused = frozenset[str]().union(*(lacks for d, lacks in each if d.missing == "refuse"))
+        left = [d for d, lacks in each if not lacks]
+        always = any(d.missing != "leave_out" or not d.attribute.may_be_null for d in left)
+        return refused if left and (always or self.may_be_null) else frozenset[str]().union(*(lacks for _, lacks in each))
 
     def without(self, missing: frozenset[str]) -> Attribute:
-        """The same attribute where ``missing`` is not delivered: a first_known loses the parts that need it."""
-        of = tuple(part.without(missing) for part in self.of if self.kind != "first_known" or not part.needs & missing)
+        """The same attribute where ``missing`` is not delivered: a first_known loses the parts that need it, all else that is read
+        from it is null (see :attr:`Operand.is_delivered`)."""
+        of = self.of
+        if self.kind == "first_known":
+            # One that has lost every part keeps them: it is not evaluated, and says what it needs.
+            of = tuple(part for part in of if not part.lacking(missing)) or of
+        of = tuple(part.without(missing) for part in of)
         dimensions = tuple(replace(d, attribute=d.attribute.without(missing)) for d in self.dimensions)
-        return replace(self, of=of, dimensions=dimensions)
+        return replace(self, of=of, dimensions=dimensions, undelivered=missing)
 
 
 @dataclass(frozen=True)
@@ -190,6 +234,11 @@ class Cap:
     level_id: str
     conditions: tuple[Condition, ...]
     row: Row
+
+
+def attributes_of(tables: Iterable[Rule | ScopeRule | Cap]) -> tuple[Attribute, ...]:
+    """The attributes that the conditions of tables use, each once, in order of first use."""
+    return tuple({c.attribute.attribute_id: c.attribute for r in tables for c in r.conditions}.values())
 
 
 @dataclass(frozen=True)
@@ -250,8 +299,7 @@ class Version:
     @property
     def attributes(self) -> tuple[Attribute, ...]:
         """The attributes that its conditions use, in order of first use: rules, scope rules, caps."""
-        tables: tuple[Rule | ScopeRule | Cap, ...] = (*self.rules, *self.scope_rules, *self.caps)
-        return tuple({c.attribute.attribute_id: c.attribute for r in tables for c in r.conditions}.values())
+        return attributes_of((*self.rules, *self.scope_rules, *self.caps))
 
 
 @dataclass(frozen=True)
@@ -279,7 +327,7 @@ class Program:
 
 @dataclass(frozen=True)
 class Policies:
-    """All policies of a deployment, as read and checked."""
+    """All policies of a deployment, as read and checked. ``own_folder``: where its own seeds are or would be, as messages call it."""
 
     seeds: Mapping[str, Seed]
     measures: Mapping[str, Measure]
@@ -288,11 +336,12 @@ class Policies:
     programs: Mapping[str, Program]
     spend_charge_types: tuple[str, ...]
     hash: str
+    own_folder: str = ""
 
     @property
     def reach_months(self) -> int:
         """Months, the period included, that the longest window looks back; 24 for last calendar year."""
-        return max((reach_of(metric.window) for metric in self.metrics.values()), default=1)
+        return max((metric.span.reach for metric in self.metrics.values()), default=1)
 
     @property
     def used_metrics(self) -> tuple[Metric, ...]:
@@ -311,14 +360,6 @@ class Policies:
     def enabled(self) -> Iterator[Program]:
         """The programs that are run, in the order of the seed."""
         return (program for program in self.programs.values() if program.enabled)
-
-
-def reach_of(window: str) -> int:
-    """Months, the period included, that a window looks back at most."""
-    found = WINDOW.fullmatch(window)
-    if found is None or found[2] is None:
-        return {"ytd": 12, "last_year": 24}.get(window, 1)
-    return int(found[2]) * (2 if found[1] else 1)
 
 
 def text_of(value: Any) -> str:

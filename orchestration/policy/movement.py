@@ -14,7 +14,7 @@ from textwrap import indent
 from orchestration.periods import add_months
 from orchestration.policy import inputs, sql
 from orchestration.policy.compile import evaluation_order, matched
-from orchestration.policy.model import Attribute, Dimension, Metric, Policies, Program, Version, reach_of
+from orchestration.policy.model import Attribute, Dimension, Metric, Policies, Program, Version
 from orchestration.policy.operands import (
     ATTRIBUTES,
     BILLS,
@@ -130,11 +130,16 @@ def _pairs(program_ids: Iterable[str]) -> str:
 
 def _windowed(kind: str, versions: Iterable[Version]) -> list[Metric]:
     """Window metrics of bills that can be taken over other months than this month's window."""
-    found = {o.metric.metric_id: o.metric for version in versions for o in operands(version.attributes) if o.metric and o.group == BILLS}
-    return [m for m in found.values() if _is_windowed(kind, m)]
+    found = {
+        o.metric.metric_id: o.metric for version in versions for o in operands(version.attributes) if o.metric and _is_windowed(kind, o)
+    }
+    return list(found.values())
 
 
-def _is_windowed(kind: str, metric: Metric) -> bool:
+def _is_windowed(kind: str, operand: Operand) -> bool:
+    metric = operand.metric
+    if metric is None or operand.group != BILLS or not operand.is_delivered:
+        return False
     # What a total was before a correction is not kept, and the months in service of a group's members are not one window.
     return kind in _WINDOWS and metric.window != "total" and (kind == "customer" or metric.measure.aggregation != "flag")
 
@@ -157,7 +162,7 @@ def _window_relation(kind: str, metrics: list[Metric]) -> str:
     ]
     if of_months:
         months, key = _months(kind, of_months)
-        reach = max(reach_of(m.window) for m in of_months)
+        reach = max(m.span.reach for m in of_months)
         lines += [
             "left join (",
             indent(months, "    "),
@@ -179,7 +184,7 @@ def _months(kind: str, metrics: list[Metric]) -> tuple[str, str]:
 
 def _served(metric: Metric, index: str, until: str | None, name: str) -> str:
     """Months in service between two months, from the bits of this month's mask (bit i: in service i months before)."""
-    first, last = sql.month_range(metric.window, index, until)
+    first, last = metric.span.sql_range(index, until)
     shift, months = f"cast(t.period_index - ({last}) as integer)", f"cast(({last}) - ({first}) + 1 as integer)"
     bits = f"(coalesce(max(s.service_mask), 0) >> {shift}) & ((cast(1 as bigint) << {months}) - 1)"
     return f"cast(bit_count({bits}) as bigint) as {sql.identifier(name)}"
@@ -261,7 +266,7 @@ def _substituted(program: Program, version: Version, of_version: list[Operand]) 
     typed = ["e.subject_id", "e.period", "e.period_index", "e.had_rules", "e.has_rules", "e.before_has"]
     if of_version:
         typed += [f"{sql.struct(was)} as was", f"{sql.struct(becomes)} as becomes"]
-    windowed = any(o.metric and o.group == BILLS and _is_windowed(program.subject_type, o.metric) for o in of_version)
+    windowed = any(_is_windowed(program.subject_type, o) for o in of_version)
     columns = [
         "p.subject_id",
         "p.period",
@@ -312,8 +317,7 @@ def _at_step(program: Program, operand: Operand, number: int) -> str:
     name = sql.identifier(operand.name)
     lines = [f"when k.step >= {_OF_GROUP[operand.group]} then p.becomes.{name}"]
     if operand.group == BILLS:
-        assert operand.metric
-        if _is_windowed(program.subject_type, operand.metric):
+        if operand.metric and _is_windowed(program.subject_type, operand):
             lines += [
                 f"when k.step = {_AT['new_spend']} then w.{_extended(operand.metric)}",
                 f"when k.step = {_AT['bill_corrections']} then w.{_corrected(operand.metric)}",
@@ -338,7 +342,7 @@ def _placed(program: Program, version: Version, of_version: list[Operand]) -> li
     for number, operand in enumerate(of_version, 1):
         if operand.name in names:
             value = _at_step(program, operand, number)
-            if operand.metric and operand.group == BILLS and _is_windowed(program.subject_type, operand.metric):
+            if operand.metric and _is_windowed(program.subject_type, operand):
                 grown = f"greatest(w.{_corrected(operand.metric)}, p.becomes.{sql.identifier(operand.name)})"
                 value = f"case when k.step = {_AT['new_spend']} then {grown} else {value} end"
             found.append((operand.name, value))

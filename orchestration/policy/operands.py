@@ -41,6 +41,13 @@ class Operand:
         """Amounts and days are text in JSON: a JSON number may be read as a float."""
         return self.sql_type.startswith(("decimal", "date"))
 
+    @property
+    def is_delivered(self) -> bool:
+        """Whether the deployment delivers what it is read from; else it is null for everyone."""
+        if self.metric:
+            return not self.metric.needs & self.attribute.undelivered
+        return self.attribute.entity not in self.attribute.undelivered
+
 
 def operands_of(attribute: Attribute) -> Iterator[Operand]:
     """The operands of one attribute; of a score also those of its dimensions, of a band those of its number."""

@@ -9,20 +9,23 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterator, Mapping
+from pathlib import Path
 
+from orchestration.people import same_person
 from orchestration.periods import add_months
-from orchestration.policy.finding import Finding, finding_at, same_person
+from orchestration.policy.finding import Finding, finding_at
 from orchestration.policy.model import Policies, Program, Version
-from orchestration.policy.reader import Row
+from orchestration.policy.reader import Row, read_seed
 
 # Period → "program/version" → policy hash, as the visible release of the period records them.
 Released = Mapping[str, Mapping[str, str]]
 
 
-def changed_past(policies: Policies, released: Released) -> list[Finding]:
+def changed_past(policies: Policies, released: Released, folders: Mapping[str, Path] | None = None) -> list[Finding]:
     """One finding for each program, version and hash of a released period that is another one today, and is not declared.
 
-    A program that is new, switched off or gone is no change of its versions.
+    A program that is new, switched off or gone is no change of its versions. ``folders``: period → the policies of its release, in
+    which the charge types that changed are looked for.
     """
     declared = {(row["program_id"], row["version"], row["policy_hash"]) for row in _valid_declarations(policies)}
     changes: dict[tuple[str, str, str, str | None], list[str]] = defaultdict(list)
@@ -37,13 +40,39 @@ def changed_past(policies: Policies, released: Released) -> list[Finding]:
                 continue
             if now is None or (program_id, now.version, now.policy_hash) not in declared:
                 changes[program_id, version, policy_hash, now.version if now else None].append(period)
-    return [
-        _finding(policies, programs[program_id], version, policy_hash, programs[program_id].version_for(periods[0]), periods)
-        for (program_id, version, policy_hash, _), periods in changes.items()
-    ]
+    found = []
+    for (program_id, version, policy_hash, _), periods in changes.items():
+        program = programs[program_id]
+        now = program.version_for(periods[0])
+        charges = _changed_charges(policies, now, (folders or {}).get(periods[0])) if now and now.version == version else []
+        found.append(_finding(policies, program, version, policy_hash, now, periods, charges))
+    return found
 
 
-def _finding(policies: Policies, program: Program, version: str, was: str, now: Version | None, periods: list[str]) -> Finding:
+def _changed_charges(policies: Policies, version: Version, folder: Path | None) -> list[str]:
+    """Charge types that count otherwise than in the policies of a release, if the version hangs on them: the seed has no versions."""
+    file = folder / "charge_types.csv" if folder else None
+    # Releases were made before they kept their policies, and an old one may have been removed.
+    if file is None or not file.is_file() or not any(a.counts_spend for a in version.attributes):
+        return []
+    before = {row["charge_type"] for row in read_seed("charge_types", file) if row["counts_as_spend"]}
+    rows = {row["charge_type"]: row for row in policies.seeds["charge_types"]}
+    now = set(policies.spend_charge_types)
+    found = [f"{rows[name].where()}: {name} counts as spend now" for name in rows if name in now - before]
+    found += [f"{rows[name].where()}: {name} does not count as spend any more" for name in rows if name in before - now]
+    return found + [f"{policies.seeds['charge_types'].file}: {name} has no row any more" for name in sorted(before - rows.keys())]
+
+
+def _declared_in(policies: Policies) -> str:
+    """The file in which the deployment declares a restatement: its own, or the one to be made."""
+    shared = policies.seeds["restatements"].file
+    own = str(Path(policies.own_folder) / "restatements.csv") if policies.own_folder else shared
+    return shared if shared == own else f"{own} (not there yet: begin with a copy of {shared})"
+
+
+def _finding(
+    policies: Policies, program: Program, version: str, was: str, now: Version | None, periods: list[str], charges: list[str]
+) -> Finding:
     of = _shown(periods)
     last = max(periods)
     title = f"{program.program_id} {version}"
@@ -55,7 +84,7 @@ def _finding(policies: Policies, program: Program, version: str, was: str, now: 
             f"let version {version!r} hold for {'it' if len(periods) == 1 else 'them'} again (valid_from_period, valid_to_period)",
         )  # fmt: skip
     declare = (
-        f"or declare the restatement in {policies.seeds['restatements'].file}: program_id {program.program_id}, version {now.version}, "
+        f"or declare the restatement in {_declared_in(policies)}: program_id {program.program_id}, version {now.version}, "
         f"policy_hash {now.policy_hash}, and an approver other than the author"
     )
     if now.version != version:
@@ -65,11 +94,14 @@ def _finding(policies: Policies, program: Program, version: str, was: str, now: 
             f"and now version {now.version!r} (hash {now.policy_hash}) holds for {'it' if len(periods) == 1 else 'them'}",
             f"begin version {now.version!r} with {add_months(last, 1)} and end version {version!r} with {last}, {declare}",
         )  # fmt: skip
+    later = f"take the change back and make it in a new version that begins with {add_months(last, 1)} or later"
+    if charges:
+        later += ", with a measure that names its charge types (filter_values): charge types have no versions"
     return finding_at(
         now.row, now.version, "error", "changed_past",
         f"version {version!r} of {program.program_id} was changed after {of} {'was' if len(periods) == 1 else 'were'} released with it: "
-        f"its hash was {was}, and is now {now.policy_hash}",
-        f"take the change back and make it in a new version that begins with {add_months(last, 1)} or later, {declare}",
+        f"its hash was {was}, and is now {now.policy_hash}" + (f" ({'; '.join(charges)})" if charges else ""),
+        f"{later}, {declare}",
     )  # fmt: skip
 
 

@@ -23,7 +23,6 @@ from typing import Any
 import z3
 
 from orchestration.policy.attributes import closed_values
-from orchestration.policy.cells import WINDOW
 from orchestration.policy.model import NUMERIC, RANKED, Attribute, Cap, Condition, Level, Metric, Rule, ScopeRule, Value, text_of
 
 OTHER = "(another value)"
@@ -81,18 +80,12 @@ def _fraction(value: Value) -> Fraction:
     return Fraction(value.toordinal()) if isinstance(value, date) else Fraction(value)
 
 
-def _window_months(metric: Metric) -> int | None:
-    """How many months a window has at most; None where it has no end."""
-    found = WINDOW.fullmatch(metric.window)
-    return int(found[2]) if found and found[2] else None if metric.window == "total" else 12
-
-
 def bounds(attribute: Attribute) -> tuple[Decimal | None, Decimal | None]:
     """Lowest and highest value: as declared, and as a count cannot be otherwise."""
     low, high = attribute.minimum, attribute.maximum
     if attribute.kind == "metric" and attribute.metric and "count" in _counts(attribute.metric):
         low = Decimal(0) if low is None else max(low, Decimal(0))
-        months = _window_months(attribute.metric)
+        months = attribute.metric.span.length
         if "months" in _counts(attribute.metric) and months is not None:
             high = Decimal(months) if high is None else min(high, Decimal(months))
     return low, high
@@ -209,7 +202,7 @@ class Space:
                 total, months = by_metric.get(attribute.metric.metric_id), by_metric.get(attribute.months.metric_id)
                 if months:
                     tie([name, months.attribute.attribute_id], v.is_null == z3.Or(months.is_null, months.value == 0))
-                window = _window_months(attribute.months)
+                window = attribute.months.span.length
                 if total and window and window <= MOST_MONTHS and attribute.months.aggregation == "months":
                     # A constant of its own where no rule asks for the months: they stay as they are where the sum rises.
                     count = months.value if months else z3.Int(f"{attribute.months.metric_id} of a subject")
@@ -444,12 +437,12 @@ def _ties_of_two(v: Variable, w: Variable) -> Iterator[Any]:
     ):
         return
     kinds = _counts(one.metric) & _counts(other.metric)
-    short, long = (WINDOW.fullmatch(metric.window) for metric in (one.metric, other.metric))
+    short, long = one.metric.span, other.metric.span
     if one.metric.metric_id == other.metric.metric_id:
         yield z3.And(v.is_null == w.is_null, z3.Or(v.is_null, v.value == w.value))
-    elif kinds and short and long and short[2] and not short[1] and not long[1]:
-        months = int(long[2]) - int(short[2]) if long[2] else None
-        if (months is not None and months > 0) or one.metric.window != other.metric.window == "total":
+    elif kinds and short.is_trailing and short.length and (long.is_trailing or long.first is None):
+        months = long.length - short.length if long.length else None
+        if months is None or months > 0:
             yield z3.Or(either_null, v.value <= w.value)
             if "months" in kinds and months is not None:
                 yield z3.Or(either_null, w.value <= v.value + months)

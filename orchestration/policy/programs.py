@@ -12,6 +12,7 @@ from typing import Any
 from orchestration.policy.attributes import VersionParts, need, resolved
 from orchestration.policy.conditions import parse_condition
 from orchestration.policy.model import NUMERIC, Attribute, Cap, Condition, Level, Program, Rule, ScopeRule, Value, Version, canonical_hash
+from orchestration.policy.operands import all_attributes
 from orchestration.policy.reader import Row, Seed, close_match
 from orchestration.policy.subjects import SUBJECT_TYPES
 
@@ -37,6 +38,7 @@ class _Rows:
     scope: Mapping[tuple[str, str], list[Row]]
     caps: Mapping[tuple[str, str], list[Row]]
     parts: VersionParts
+    spend: tuple[str, ...]
 
     @classmethod
     def of(cls, seeds: Mapping[str, Seed], attributes: Mapping[str, Attribute]) -> _Rows:
@@ -76,7 +78,8 @@ class _Rows:
                     f"{row['policy_hash']!r} is no hash of a policy version",
                     "write all 64 digits, as `tierhouse policy check` names them where the change is refused, or with --json",
                 )
-        return cls(rules, conditions, by_version("scope_rules"), by_version("caps"), VersionParts.of(seeds, attributes))
+        spend = tuple(sorted(row["charge_type"] for row in seeds["charge_types"] if row["counts_as_spend"]))
+        return cls(rules, conditions, by_version("scope_rules"), by_version("caps"), VersionParts.of(seeds, attributes), spend)
 
 
 def build_programs(seeds: Mapping[str, Seed], attributes: Mapping[str, Attribute]) -> dict[str, Program]:
@@ -88,7 +91,7 @@ def build_programs(seeds: Mapping[str, Seed], attributes: Mapping[str, Attribute
         _once(row, "name_zh", programs.values())
         programs[row["program_id"]] = _program(row, seeds, rows, attributes)
     _check_levels_of(seeds, programs)
-    _check_lists(seeds, programs, attributes)
+    _check_numbers(seeds, programs, attributes)
     return programs
 
 
@@ -117,17 +120,21 @@ def _check_levels_of(seeds: Mapping[str, Seed], programs: Mapping[str, Program])
             raise row.bad("contacts_min", f"{row['contacts_min']} is above contacts_max, {row['contacts_max']}", "exchange them")
 
 
-def _check_lists(seeds: Mapping[str, Seed], programs: Mapping[str, Program], attributes: Mapping[str, Attribute]) -> None:
-    """A list is ordered by a number of the subject that its program grades."""
+def _check_numbers(seeds: Mapping[str, Seed], programs: Mapping[str, Program], attributes: Mapping[str, Attribute]) -> None:
+    """A list is ordered by a number of the subject that its program grades, and a feature is one."""
     allowed = {"column", "metric", "average", "ratio", "months_since", "first_known"}
-    for row in seeds["target_lists"]:
-        program, attribute = programs[row["program_id"]], attributes[row["order_attribute"]]
-        if attribute.type not in NUMERIC or attribute.kind not in allowed or attribute.subject_type != program.subject_type:
-            raise row.bad(
-                "order_attribute",
-                f"{attribute.attribute_id!r} is a {attribute.kind} of a {attribute.subject_type}, which orders no list of {row['program_id']}",
-                f"name a number of a {program.subject_type} of kind {', '.join(sorted(allowed))}",
-            )
+    for name, column, what in (
+        ("target_lists", "order_attribute", "orders no list"),
+        ("behaviour_features", "attribute", "is no feature"),
+    ):
+        for row in seeds[name]:
+            program, attribute = programs[row["program_id"]], attributes[row[column]]
+            if attribute.type not in NUMERIC or attribute.kind not in allowed or attribute.subject_type != program.subject_type:
+                raise row.bad(
+                    column,
+                    f"{attribute.attribute_id!r} is a {attribute.kind} of a {attribute.subject_type}, which {what} of {row['program_id']}",
+                    f"name a number of a {program.subject_type} of kind {', '.join(sorted(allowed))}",
+                )
 
 
 def _program(row: Row, seeds: Mapping[str, Seed], rows: _Rows, attributes: Mapping[str, Attribute]) -> Program:
@@ -205,10 +212,16 @@ def _version(
                 raise item.row.bad(
                     "attribute", f"{item.attribute.attribute_id!r} depends on who is in scope", "name an attribute of the subject alone"
                 )
+            if any(a.kind == "score" for a in all_attributes([item.attribute])):
+                raise item.row.bad(
+                    "attribute",
+                    f"{item.attribute.attribute_id!r} is a score, which is given to those in scope",
+                    "name what the score is made of",
+                )
     caps = tuple(_cap(name, group, levels, condition) for name, group in _grouped(rows.caps.get(key, []), "cap_id").items())
     _check_method(row, program, rules)
     version = Version(*key, row["valid_from_period"], row["valid_to_period"], rules, scope_rules, caps, "", row)
-    digest = canonical_hash(_content(program, ordered, version))
+    digest = canonical_hash(_content(program, ordered, version, rows.spend))
     return Version(*key, row["valid_from_period"], row["valid_to_period"], rules, scope_rules, caps, digest, row)
 
 
@@ -264,6 +277,9 @@ def _check_method(version: Row, program: Row, rules: tuple[Rule, ...]) -> None:
     if program["method"] not in _METHODS:
         return
     kinds, count = _METHODS[program["method"]]
+    if not any(rule.conditions for rule in rules):
+        what = f"none of the rules of {version['program_id']} {version['version']} has a condition, and {program['method']} rests on them"
+        raise version.bad("version", what, "add them to decision_conditions")
 
     def with_parts(attribute: Attribute) -> Iterable[Attribute]:
         yield attribute
@@ -279,7 +295,7 @@ def _check_method(version: Row, program: Row, rules: tuple[Rule, ...]) -> None:
         )  # fmt: skip
 
 
-def _content(program: Row, levels: tuple[Level, ...], version: Version) -> dict[str, Any]:
+def _content(program: Row, levels: tuple[Level, ...], version: Version, spend: tuple[str, ...]) -> dict[str, Any]:
     """What decides, and nothing else: names, texts, approvals and validity may change without changing a decision."""
     used: dict[str, Attribute] = {}
 
@@ -306,6 +322,9 @@ def _content(program: Row, levels: tuple[Level, ...], version: Version) -> dict[
             m.measure_id: [m.entity, m.aggregation, m.column_name, m.filter_column, list(m.filter_values)] for m in measures.values()
         },
     }
+    if any(a.kind in {"column", "months_since"} and a.counts_spend for a in used.values()):
+        # A measure names its charge types; a column of the customer's row that follows from spend does not.
+        content["spend"] = list(spend)
     return content
 
 

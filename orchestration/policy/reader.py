@@ -243,9 +243,14 @@ def parse_seed(name: str, content: bytes, file: str) -> Seed:
     return Seed(name, file, content, schema, tuple(rows))
 
 
+def shown_path(path: Path) -> str:
+    """A path as messages call it."""
+    return str(path.relative_to(PROJECT_ROOT)) if path.is_relative_to(PROJECT_ROOT) else str(path)
+
+
 def read_seed(name: str, path: Path) -> Seed:
     """As :func:`parse_seed`, from a file."""
-    shown = str(path.relative_to(PROJECT_ROOT)) if path.is_relative_to(PROJECT_ROOT) else str(path)
+    shown = shown_path(path)
     try:
         content = path.read_bytes()
     except FileNotFoundError as err:

@@ -12,7 +12,7 @@ from textwrap import indent
 from orchestration.policy import sql
 from orchestration.policy.attributes import contract_columns, history_column
 from orchestration.policy.load import clock_of
-from orchestration.policy.model import Attribute, Metric, Policies, reach_of
+from orchestration.policy.model import Attribute, Metric, Policies
 from orchestration.policy.operands import all_attributes
 from orchestration.policy.subjects import MONTH_TABLES, SUBJECT_TYPES, SubjectType
 
@@ -68,7 +68,7 @@ def subject_relation(policies: Policies, kind: str, missing: frozenset[str]) -> 
 
 def _used(policies: Policies, kind: str, missing: frozenset[str]) -> list[Attribute]:
     return [
-        a for a in all_attributes(a.without(missing) for a in policies.used_attributes) if a.subject_type == kind and not a.needs & missing
+        a for a in all_attributes(a.without(missing) for a in policies.used_attributes) if a.subject_type == kind and not a.lacking(missing)
     ]
 
 
@@ -175,7 +175,7 @@ def _windows(entity: str, key: str, name: str, metrics: list[Metric]) -> str:
             chosen = f"l.{sql.identifier(measure.filter_column)} in ({', '.join(sql.literal(v) for v in measure.filter_values)})"
         value = "1" if measure.aggregation == "count" else f"l.{sql.identifier(measure.column_name or '')}"
         rows[-1] += f",\n        case when {chosen} then {value} else 0 end as {sql.identifier(measure.measure_id)}"
-    reach = max(reach_of(m.window) for m in metrics)
+    reach = max(m.span.reach for m in metrics)
     return "\n".join(
         [
             f"select m.{name}, t.period,",
@@ -221,7 +221,7 @@ def _group_months(metrics: list[Metric]) -> list[tuple[str, list[str]]]:
         if not some:
             continue
         measures = list({m.measure.measure_id: None for m in some})
-        reach = max(reach_of(m.window) for m in some)
+        reach = max(m.span.reach for m in some)
         text = "\n".join(
             [
                 "select m.subject_id, t.period,",

@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from datetime import date
 from decimal import Decimal
 
-from orchestration.policy.cells import ID, WINDOW
+from orchestration.policy.cells import ID
 from orchestration.policy.model import RANKED, Attribute, Band, Condition, Level, Measure, Metric, Value
 from orchestration.policy.operands import AMOUNT, SCORE, Quotient, plain, quotient
 from orchestration.policy.subjects import SUBJECT_TYPES
@@ -73,25 +73,6 @@ def json_has(text: str, keys: Sequence[str]) -> str:
 def struct(pairs: Sequence[tuple[str, str]]) -> str:
     """A value with named fields."""
     return f"struct_pack({', '.join(f'{identifier(name)} := {expression}' for name, expression in pairs)})"
-
-
-def month_range(window: str, index: str, until: str | None = None) -> tuple[str, str]:
-    """First and last month index of a window that ends with month ``index``.
-
-    With ``until``: to the last month of the window that ends with that month.
-    """
-    if until:
-        return month_range(window, index)[0], month_range(window, until)[1]
-    if window == "ytd":
-        return f"{index} - {index} % 12", index
-    if window == "last_year":
-        return f"{index} - {index} % 12 - 12", f"{index} - {index} % 12 - 1"
-    found = WINDOW.fullmatch(window)
-    assert found and found[2]
-    months = int(found[2])
-    if found[1]:
-        return f"{index} - {2 * months - 1}", f"{index} - {months}"
-    return (f"{index} - {months - 1}", index) if months > 1 else (index, index)
 
 
 def measure(item: Measure, alias: str) -> str:
@@ -157,11 +138,11 @@ def carried_total(item: Measure, name: str) -> str:
 
 
 def window_metric(item: Metric, index: str = "t.period_index", until: str | None = None, name: str | None = None) -> str:
-    """``… as spend_6m_amount`` over month rows m and the target period t. ``index``, ``until``: see :func:`month_range`."""
+    """``… as spend_6m_amount`` over month rows m and the target period t. ``index``, ``until``: see :meth:`Window.sql_range`."""
     name = identifier(name or item.metric_id)
     if item.window == "total":
         return carried_total(item.measure, name)
-    first, last = month_range(item.window, index, until)
+    first, last = item.span.sql_range(index, until)
     within = f"m.period_index between {first} and {last}"
     if item.aggregation == "months":
         return f"cast(count({_where(f'm.{identifier(item.measure.measure_id)} and {within}', '1')}) as bigint) as {name}"
@@ -175,20 +156,22 @@ def window_metric(item: Metric, index: str = "t.period_index", until: str | None
 
 def service_metric(item: Metric) -> str:
     """Months in service, from the bits of s.service_mask (bit i: in service i months before the period)."""
-    found = WINDOW.fullmatch(item.window)
-    this_year = "cast(s.period_index % 12 + 1 as integer)"
-    if item.window == "total":
-        bits = "s.service_mask"
-    elif item.window == "ytd":
-        bits = f"s.service_mask & ((cast(1 as bigint) << {this_year}) - 1)"
-    elif item.window == "last_year":
-        bits = f"(s.service_mask >> {this_year}) & 4095"
-    else:
-        assert found and found[2]
-        months = int(found[2])
-        shifted = f"(s.service_mask >> {months})" if found[1] else "s.service_mask"
-        bits = f"{shifted} & {2**months - 1}"
+    first, last = item.span.first, item.span.last
+    bits = "s.service_mask"
+    if last.of_january:
+        bits = f"({bits} >> {_months_of_year(last.back)})"
+    elif last.back:
+        bits = f"({bits} >> {last.back})"
+    if first and first.of_january and not last.of_january:
+        bits = f"{bits} & ((cast(1 as bigint) << {_months_of_year(first.back + 1)}) - 1)"
+    elif item.span.length:
+        bits = f"{bits} & {2**item.span.length - 1}"
     return f"cast(bit_count({bits}) as bigint) as {identifier(item.metric_id)}"
+
+
+def _months_of_year(more: int) -> str:
+    """Months from January to the period, plus ``more`` less one."""
+    return f"cast(s.period_index % 12 + {more} as integer)"
 
 
 def condition(item: Condition, alias: str, levels: Mapping[str, Level]) -> str:

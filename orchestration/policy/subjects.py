@@ -40,5 +40,8 @@ CUSTOMER_COLUMNS = (
     "is_in_service", "spend_amount", "net_amount", "first_bill_index", "last_bill_index", "months_since_active",
 )  # fmt: skip
 
+# Those of them that hang on which charge types count as spend.
+SPEND_COLUMNS = frozenset({"spend_amount", "months_since_active"})
+
 # Rows of these entities are added up into month tables, which later months read instead of the rows.
 MONTH_TABLES = ("bill_lines", "points")

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable
 
-from orchestration.policy.cells import WINDOW
 from orchestration.policy.model import Metric, Policies
 
 
@@ -27,19 +26,6 @@ def months_reached(metrics: Iterable[Metric], entity: str, target: int, months: 
     for metric in metrics:
         if metric.measure.entity != entity or metric.is_service:
             continue
-        first, last = (min(months, default=target), target) if metric.window == "total" else window_months(metric.window, target)
+        first, last = (min(months, default=target), target) if metric.window == "total" else metric.span.months(target)
         found |= {month for month in months if first <= month <= last}
     return found
-
-
-def window_months(window: str, target: int) -> tuple[int, int]:
-    """First and last month index of a window, other than ``total``, that is asked for month ``target``."""
-    january = target - target % 12
-    if window == "ytd":
-        return january, target
-    if window == "last_year":
-        return january - 12, january - 1
-    found = WINDOW.fullmatch(window)
-    assert found and found[2]
-    length = int(found[2])
-    return (target - 2 * length + 1, target - length) if found[1] else (target - length + 1, target)

@@ -3,7 +3,7 @@
 from orchestration.release.catalog import Catalog, current_catalog
 from orchestration.release.history import list_catalogs, list_releases, rollback
 from orchestration.release.publish import PeriodReport, ReleaseReport, release
-from orchestration.release.record import released_policies
+from orchestration.release.record import policy_folders, released_policies
 from orchestration.release.recovery import recover
 
 __all__ = [
@@ -13,6 +13,7 @@ __all__ = [
     "current_catalog",
     "list_catalogs",
     "list_releases",
+    "policy_folders",
     "recover",
     "release",
     "released_policies",

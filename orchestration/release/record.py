@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
-from orchestration.errors import BadInput
+from orchestration.deployment import Deployment
 from orchestration.ledger.store import Entry, Ledger
 
 
@@ -13,20 +14,21 @@ def release_entries(ledger: Ledger, period: str | None = None) -> list[dict[str,
     return [e.payload for e in ledger.entries("release") if period is None or e.payload["period"] == period]
 
 
-def release_payload(ledger: Ledger, release: str) -> dict[str, Any]:
-    """The record of one release; BadInput for one that does not exist."""
-    for payload in release_entries(ledger):
-        if payload["release"] == release:
-            return payload
-    raise BadInput(f"there is no release {release!r}", "release", "list them: tierhouse releases")
-
-
 def released_policies(ledger: Ledger) -> dict[str, dict[str, str]]:
     """Period → program/version → policy hash, of the releases in the catalog that stands."""
-    newest = ledger.last("catalog")
-    visible = set(newest.payload["periods"].values()) if newest else set()
+    visible = set(_visible(ledger).values())
     # A release made before policies were recorded says nothing of them.
     return {payload["period"]: payload.get("policies", {}) for payload in release_entries(ledger) if payload["release"] in visible}
+
+
+def policy_folders(deployment: Deployment, ledger: Ledger) -> dict[str, Path]:
+    """Period → the folder with the policies of its release, in the catalog that stands."""
+    return {period: deployment.releases / release / "policy" for period, release in _visible(ledger).items()}
+
+
+def _visible(ledger: Ledger) -> dict[str, str]:
+    newest = ledger.last("catalog")
+    return dict(newest.payload["periods"]) if newest else {}
 
 
 def last_gate(ledger: Ledger, period: str, run_id: str | None = None) -> Entry | None:

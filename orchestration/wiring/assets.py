@@ -18,7 +18,7 @@ from orchestration.deployment import Deployment
 from orchestration.errors import Failed
 from orchestration.ingest import SourceMapping, ingest, load_contracts
 from orchestration.policy import require_sound
-from orchestration.release import release, released_policies
+from orchestration.release import policy_folders, release, released_policies
 from orchestration.warehouse import dbt_args, finish, prepare
 from orchestration.wiring.dbt import RESULTS, environment, profile_environment, target_path, what_failed
 from orchestration.wiring.metadata import feed_metadata, level_counts, level_metadata, markdown_table, row_counts
@@ -79,7 +79,8 @@ def policy_asset() -> dg.AssetsDefinition:
         run = the_run(context)
         with run.stage("policy"):
             policies = run.policies
-            findings = require_sound(policies, released_policies(run.ledger))
+            folders = policy_folders(run.deployment, run.ledger)
+            findings = require_sound(policies, released_policies(run.ledger), folders, run.deployment.today())
         return dg.MaterializeResult(
             metadata={
                 "policy_hash": policies.hash,

@@ -96,13 +96,13 @@ def check_inputs(run: Run) -> list[SourceMapping]:
     """The mappings, if they, the policies and the drops folder are as they must be: bad input starts no run."""
     from orchestration.ingest import load_mappings
     from orchestration.policy import require_sound
-    from orchestration.release import released_policies
+    from orchestration.release import policy_folders, released_policies
 
     drops = run.deployment.drops
     if not drops.is_dir():
         remedy = "make it and put the sources' files there, or correct `drops:` in tierhouse.yaml"
         raise BadInput("the drops folder is not there", str(drops), remedy)
-    require_sound(run.policies, released_policies(run.ledger))
+    require_sound(run.policies, released_policies(run.ledger), policy_folders(run.deployment, run.ledger), run.deployment.today())
     return load_mappings(run.deployment)
 
 

@@ -152,6 +152,45 @@ def test_each_method_is_told_with_its_values(made: WideRelease, program: str, su
     assert [phrase for phrase in phrases if phrase not in text] == [], text
 
 
+@pytest.fixture(scope="module")
+def lacking(tmp_path_factory: pytest.TempPathFactory) -> WideRelease:
+    """A deployment without points, surveys and campaigns: a program that needs one, and a score that does without the others."""
+    return make(tmp_path_factory.mktemp("lacking") / "wide", without={"points", "surveys", "campaign_responses"})
+
+
+def test_programs_that_lack_an_input_are_explained_for_every_reason(lacking: WideRelease) -> None:
+    for program, subject in _one_of_each_rule(lacking):
+        assert subject in render(_explain(lacking, program, subject), "en")
+
+
+@pytest.mark.parametrize(
+    ("program", "subject", "phrases"),
+    [
+        ("six_star", "c1", ["Not evaluated: needs points."]),
+        ("six_star", "c10", ["out of scope (Test, internal and IoT lines are not graded)", "yes Segment is one of internal, test, iot: it is test"]),
+        ("vip_score", "c2", ["VIP score:", "Satisfaction", "missing: the others share its weight", "Participation", "missing: counted as 0"]),
+    ],
+)  # fmt: skip
+def test_what_a_deployment_lacks_is_told(lacking: WideRelease, program: str, subject: str, phrases: list[str]) -> None:
+    text = render(_explain(lacking, program, subject), "en")
+    assert [phrase for phrase in phrases if phrase not in text] == [], text
+
+
+def test_a_dimension_that_is_not_delivered_is_null_in_the_evidence(lacking: WideRelease) -> None:
+    found = _explain(lacking, "vip_score", "c2")
+    evidence = json.loads(found.decision["evidence"])
+    assert evidence["survey_answers_12m"] is None and evidence["vip_points__satisfaction"] is None
+    assert {w.metric.metric_id for w in found.windows}.isdisjoint({"survey_score_12m", "survey_answers_12m", "responses_12m"})
+
+
+def test_a_scope_rule_of_a_program_that_lacks_an_input_is_judged_again(lacking: WideRelease, tmp_path: Path) -> None:
+    deployment = load_deployment(shutil.copytree(lacking.deployment.folder, tmp_path / "wide"))
+    changed = WideRelease(deployment, Ledger(deployment.ledger))
+    changed.change("six_star", "c1", status="out_of_scope", status_reason="no_customer_line")
+    with pytest.raises(Mismatch, match="scope rule none, the decision holds no_customer_line"):
+        _explain(changed, "six_star", "c1")
+
+
 def test_members_of_a_group_count_in_the_months_of_membership_alone(made: WideRelease) -> None:
     [window] = _explain(made, "group_value", "g2").windows
     members = {m.customer_id: (len(m.periods), str(m.value)) for m in window.members}
@@ -201,6 +240,8 @@ def test_json_lists_scores_members_rows_and_steps_of_applications(made: WideRele
         ("six_star", "c4", {"qualified_level_id": "star_6"}, "rule star_5_spend gives star_5, the decision holds star_6"),
         ("six_star", "c2", {"missing_amount": "1.0000"}, "the decision says 1.0000"),
         ("relation", "p4", {"status_reason": "several rules hold: unique allows one"}, "no rule holds"),
+        ("vip_score", "c3", {"evidence": {"campaigns_accepted_12m": None, "vip_points__participation": None}},
+         "no campaigns_accepted_12m, of which 8 of the release's own subjects have one"),
     ],
 )  # fmt: skip
 def test_a_changed_decision_is_a_mismatch(wide: WideRelease, program: str, subject: str, change: dict[str, Any], what: str) -> None:

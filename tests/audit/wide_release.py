@@ -10,7 +10,7 @@ import csv
 import io
 import json
 import shutil
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
@@ -215,8 +215,11 @@ class WideRelease:
             con.execute(f"copy d to '{self.file}' (format parquet)")
 
 
-def make(folder: Path) -> WideRelease:
-    """Ingest the drops, compile the policies, decide, and write release, ledger entries and pointer as a run would."""
+def make(folder: Path, without: Collection[str] = ()) -> WideRelease:
+    """Ingest the drops, compile the policies, decide, and write release, ledger entries and pointer as a run would.
+
+    ``without``: entities that the deployment does not deliver.
+    """
     (folder / "sources").mkdir(parents=True)
     (folder / "drops").mkdir()
     (folder / "policies").mkdir()
@@ -225,6 +228,8 @@ def make(folder: Path) -> WideRelease:
     )
     feeds = []
     for entity, rows in drops().items():
+        if entity in without:
+            continue
         columns = list(dict.fromkeys(name for row in rows for name in row))
         _write_csv(folder / "drops" / f"{entity}.csv", columns, rows)
         mapped = ", ".join(f"{name}: {name}" for name in columns)

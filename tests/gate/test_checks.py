@@ -233,6 +233,7 @@ def test_check_fails_and_lists_all_failing_keys(check: str, tmp_path: Path) -> N
     "changed",
     [
         {"approver_id": "'A'"},
+        {"approver_id": "' ａ'"},
         {"approver_id": "null", "approved_date": "null"},
         {"approved_date": "date '2026-07-01'"},
         {"start_date": "date '2026-07-01'", "end_date": "date '2026-12-31'"},

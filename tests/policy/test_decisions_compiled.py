@@ -17,6 +17,7 @@ from orchestration.errors import BadInput
 from orchestration.policy import compile_policies, store_policies
 from orchestration.policy.model import Condition
 from orchestration.policy.used import months_reached
+from tests.support import draws
 
 
 def spend(amount: str, months: int = 6, brand: str | None = "easyown", points: int = 0) -> dict[str, Any]:
@@ -430,7 +431,7 @@ profiles = st.fixed_dictionaries(
 )
 
 
-@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=draws(40, 160), deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(table=tables, rows=st.lists(profiles, min_size=1, max_size=12), hit_policy=st.sampled_from(["first", "unique", "priority"]))
 def test_compiled_sql_agrees_with_rules_read_one_by_one(seeds, decide, table, rows, hit_policy):
     seeds.rules([(f"r{n}", level, conditions) for n, (level, conditions) in enumerate(table)], hit_policy)

@@ -14,10 +14,12 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from orchestration.deployment import PROJECT_ROOT, load_deployment
 from orchestration.errors import BadInput
-from orchestration.policy import compile_policies
+from orchestration.policy import compile_policies, load_policies
 from orchestration.policy.sql import PLACEHOLDERS
 from tests.policy.conftest import SeedFolder
+from tests.support import draws
 
 PERIOD = "2026-06"
 METRICS = {
@@ -95,7 +97,7 @@ def pyramid(values: Sequence[Decimal]) -> list[str]:
     return found
 
 
-@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=draws(40, 160), deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(values=amounts, seed=st.integers(0, 1000))
 def test_positions_are_the_share_strictly_above_under_any_order_of_rows(tmp_path_factory, decide, values, seed):
     policies = only(tmp_path_factory.mktemp("p"), "customer_pyramid").load()
@@ -147,7 +149,7 @@ def test_profit_counts_where_it_is_known_else_spend(tmp_path, decide):
     assert without["profit"]["rank_value"] == 1000
 
 
-@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=draws(40, 160), deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(values=amounts, seed=st.integers(0, 1000))
 def test_shares_divide_by_the_sum_of_positive_amounts(tmp_path_factory, decide, values, seed):
     policies = only(tmp_path_factory.mktemp("s"), "contribution_layers").load()
@@ -245,7 +247,7 @@ customers = st.lists(
 )
 
 
-@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=draws(40, 160), deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(people=customers, seed=st.integers(0, 1000))
 def test_scores_are_exact_and_independent_of_the_order_of_rows(tmp_path_factory, decide, people, seed):
     policies = only(tmp_path_factory.mktemp("v"), "vip_score").load()
@@ -312,6 +314,142 @@ def test_a_dimension_that_may_not_be_missing_leaves_the_subject_undecided(tmp_pa
     assert (found["c"]["status"], found["c"]["status_reason"]) == ("not_evaluated", "needs satisfaction_12m")
     assert found["c"]["qualified_level_id"] is None
     assert found["d"]["status"] == "decided"
+
+
+def set_missing(folder: SeedFolder, **by_dimension: str) -> None:
+    """Change how a dimension treats what is missing."""
+    for dimension, missing in by_dimension.items():
+        folder.set("score_dimensions", folder.row_of("score_dimensions", dimension_id=dimension), "missing", missing)
+
+
+UNDELIVERED = {"surveys", "campaign_responses", "group_members", "bill_lines.cost_amount"}
+
+
+def test_a_dimension_that_is_not_delivered_is_missing_for_everyone_and_its_rule_applies(tmp_path, decide):
+    policies = only(tmp_path, "vip_score").load()
+    rows = [{"customer_id": f"c{n}", "spend_12m_amount": Decimal(100 * n), "margin_12m_amount": Decimal(n)} for n in range(3)]
+    extras = [{"customer_id": "c1", "survey_answers_12m": 2, "survey_score_12m": 20, "responses_12m": 3, "key_roles_60m": 1}]
+    everyone = [USUAL | row | {"margin_12m_amount": None} for row in rows]
+    found = decide(policies, rows, extras, missing_entities=UNDELIVERED)
+    for number, row in enumerate(everyone):
+        decision = found[f"c{number}"]
+        evidence = json.loads(decision["evidence"])
+        assert decision["status"] == "decided"
+        # As nobody's survey, campaign, role or cost were known: left out or zero, as each dimension says.
+        assert decision["score"] == Decimal(vip_points(row, {}, everyone)) / 10**6
+        assert [evidence[name] for name in ("survey_answers_12m", "campaigns_accepted_12m", "leading_roles", "margin_12m")] == [None] * 4
+        assert [evidence[f"vip_points__{d}"] for d in ("satisfaction", "participation", "influence", "profit")] == [None] * 4
+        assert evidence["vip_points__amount"] is not None
+
+
+def test_only_a_dimension_that_refuses_makes_a_score_need_its_entity(tmp_path, decide):
+    folder = only(tmp_path, "vip_score")
+    set_missing(folder, participation="refuse")
+    found = decide(folder.load(), [{"customer_id": "c"}], missing_entities=UNDELIVERED)
+    assert (found["c"]["status"], found["c"]["status_reason"]) == ("not_evaluated", "needs campaign_responses")
+
+
+def test_a_score_of_which_nothing_is_delivered_needs_its_entities(tmp_path, decide):
+    folder = only(tmp_path, "vip_score")
+    rows = folder.rows("score_dimensions")
+    place = rows[0].index("dimension_id")
+    left = [row for row in rows[1:] if row[place] in {"satisfaction", "participation"}]
+    folder.write("score_dimensions", [rows[0], *left])
+    bands = folder.rows("score_bands")
+    folder.write("score_bands", [bands[0], *(row for row in bands[1:] if "participation" in row)])
+    for line in (2, 3):
+        folder.set("score_dimensions", line, "weight", "50")
+    set_missing(folder, participation="zero", satisfaction="zero")
+    policies, row = folder.load(), {"customer_id": "c"}
+    assert decide(policies, [row], missing_entities={"surveys"})["c"]["status"] == "decided"
+    nothing = decide(policies, [row], missing_entities={"surveys", "campaign_responses"})["c"]
+    assert (nothing["status"], nothing["status_reason"]) == ("not_evaluated", "needs campaign_responses, surveys")
+    # Left out, what remains need not be known of everyone, and the score may not be null.
+    set_missing(folder, participation="leave_out", satisfaction="leave_out")
+    folder.set("attributes", folder.row_of("attributes", attribute_id="vip_points"), "may_be_null", "false")
+    found = decide(folder.load(), [row], missing_entities={"campaign_responses"})["c"]
+    assert (found["status"], found["status_reason"]) == ("not_evaluated", "needs campaign_responses")
+
+
+def test_what_a_score_lacks_is_not_read_and_is_no_cause(tmp_path):
+    policies = only(tmp_path, "vip_score").load()
+    lacking, whole = compile_policies(policies, missing_entities=UNDELIVERED), compile_policies(policies)
+    assert not [entity for entity in UNDELIVERED if f"stg_landing__{entity}" in lacking["customer_extras"]]
+    assert "stg_landing__surveys" in whole["customer_extras"]
+    # Its window of the month before would put an amount in the place of what is not known.
+    assert "margin_12m_amount__corrected" in whole["movement_causes"]
+    assert "margin_12m_amount__" not in lacking["movement_causes"]
+
+
+def test_a_first_known_of_which_no_part_is_delivered_is_needed(tmp_path, decide):
+    folder = only(tmp_path, "vip_threshold")
+    attributes = folder.rows("attributes")
+    row = {"attribute_id": "any_answer", "subject_type": "customer", "kind": "first_known", "type": "integer", "may_be_null": "false",
+           "of_attributes": "campaigns_accepted_12m|leading_roles", "name_en": "n", "name_zh": "n"}  # fmt: skip
+    folder.write("attributes", [*attributes, [row.get(c, "") for c in attributes[0]]])
+    folder.add("caps", {"program_id": "vip_threshold", "version": "v1", "cap_id": "c", "level_id": folder.load().programs["vip_threshold"].levels[0].level_id,
+                        "attribute": "any_answer", "operator": "<", "value": "1"})  # fmt: skip
+    policies = folder.load()
+    assert decide(policies, [{"customer_id": "c"}], missing_entities={"group_members"})["c"]["cap_id"] == "c"
+    found = decide(policies, [{"customer_id": "c"}], missing_entities={"group_members", "campaign_responses"})["c"]
+    assert (found["status"], found["status_reason"]) == ("not_evaluated", "needs campaign_responses, group_members")
+
+
+@pytest.mark.parametrize(
+    ("row", "status", "reason"),
+    [
+        ({"segment": "iot"}, "out_of_scope", "no_customer_line"),
+        ({"is_real_name": False}, "out_of_scope", "not_real_name"),
+        ({"is_real_name": None}, "not_evaluated", "needs nominations, points"),
+        ({}, "not_evaluated", "needs nominations, points"),
+        ({"segment": "iot", "is_in_scope": False, "scope_reason": "left"}, "out_of_scope", "left"),
+    ],
+)
+def test_scope_rules_leave_out_whom_they_can_where_the_program_lacks_an_input(tmp_path, decide, row, status, reason):
+    folder = SeedFolder(tmp_path / "seeds")
+    found = decide(folder.load(), [{"customer_id": "c", **row}], missing_entities={"points", "nominations"})["c"]
+    assert (found["status"], found["status_reason"]) == (status, reason)
+    assert (found["qualified_level_id"], found["matched_rule_id"], found["cap_id"]) == (None, None, None)
+    # What was asked is there to be asked again, and nothing else.
+    assert json.loads(found["evidence"]) == {"segment": (USUAL | row)["segment"], "is_real_name": (USUAL | row)["is_real_name"]}
+
+
+@pytest.mark.parametrize(
+    ("missing", "period", "reason"),
+    [({"credit_grades"}, PERIOD, "needs credit_grades"), ((), "2019-12", "no policy version holds for the period")],
+)
+def test_an_event_of_a_program_that_cannot_be_evaluated_has_its_row(base, missing, period, reason):
+    policies = load_policies(load_deployment(PROJECT_ROOT / "examples" / "bank"))
+    base.execute("delete from metrics")
+    base.executemany(
+        "insert into metrics (customer_id, period, is_in_scope) values (?, ?, true)", [["applied", period], ["did_not", period]]
+    )
+    base.execute(
+        "create or replace table applications (program_id varchar, subject_id varchar, period varchar, state varchar, event_date date, is_event boolean)"
+    )
+    base.execute("insert into applications values ('quality_customer', 'applied', ?, 'approved', date '2026-06-10', true)", [period])
+    text = compile_policies(policies, None, missing)["decisions"]
+    for placeholder in PLACEHOLDERS:
+        text = text.replace(placeholder, placeholder.strip("_").lower())
+    # The other program of this deployment has the clock of months.
+    part = next(
+        p for p in text.split("\n\nunion all\n\n") if p.startswith("-- program quality_customer") and "not evaluated" in p.split("\n")[0]
+    )
+    result = base.execute(f"select subject_id, status, status_reason, cast(event_date as varchar) from ({part})").fetchall()
+    assert result == [("applied", "not_evaluated", reason, "2026-06-10")]
+
+
+def test_a_scope_rule_that_asks_for_what_is_lacking_is_not_asked(tmp_path, decide):
+    folder = SeedFolder(tmp_path / "seeds")
+    scope = {"program_id": "six_star", "version": "v1", "rule_id": "in_arrears", "description_en": "d", "description_zh": "d"}
+    folder.add("scope_rules", {**scope, "attribute": "arrears_suspensions", "operator": ">=", "value": "1"})
+    policies = folder.load()
+    rows, extras = [{"customer_id": "c"}, {"customer_id": "d", "segment": "iot"}], [{"customer_id": "c", "arrears_suspensions_12m": 2}]
+    asked = decide(policies, rows, extras, missing_entities={"points"})
+    assert (asked["c"]["status"], asked["c"]["status_reason"]) == ("out_of_scope", "in_arrears")
+    found = decide(policies, rows, extras, missing_entities={"suspensions"})
+    assert (found["c"]["status"], found["c"]["status_reason"]) == ("not_evaluated", "needs suspensions")
+    assert (found["d"]["status"], found["d"]["status_reason"]) == ("out_of_scope", "no_customer_line")
 
 
 def test_a_grid_is_two_bands_and_nine_rules_in_seeds_alone(tmp_path, decide):

@@ -92,6 +92,9 @@ def row(seeds, seed: str, **cells: str) -> int:
         ("target_lists", OWN, "per_owner", "0", "below 1"),
         ("behaviour_features", OWN, "top_level_id", "top", "is not a level of own"),
         ("behaviour_features", OWN, "attribute", "t_actve", "did you mean 't_active'"),
+        ("behaviour_features", OWN, "attribute", "t_spend_band", "is a band of a customer, which is no feature of own"),
+        ("behaviour_features", OWN, "attribute", "t_score", "which is no feature of own"),
+        ("behaviour_features", OWN, "attribute", "segment", "which is no feature of own"),
         # Declarations, life cycle
         ("restatements", OWN, "declared_on", "45658", "day number"),
         ("restatements", OWN, "policy_hash", "abc", "is no hash"),
@@ -132,6 +135,16 @@ def test_a_scope_rule_on_what_depends_on_who_is_in_scope_is_refused(own, attribu
     for column, value in (("attribute", attribute), ("operator", "is null"), ("value", "")):
         own.set("scope_rules", number, column, value)
     refused(own, f"scope_rules.csv, row {number}, column attribute", "depends on who is in scope")
+
+
+def test_a_scope_rule_on_a_score_is_refused_though_it_does_not_depend_on_others(own):
+    amount = row(own, "score_dimensions", dimension_id="amount")
+    for column, value in (("scaling", "min_max"), ("low", "0"), ("high", "100")):
+        own.set("score_dimensions", amount, column, value)
+    number = row(own, "scope_rules", **OWN)
+    for column, value in (("attribute", "t_score"), ("operator", "<"), ("value", "50")):
+        own.set("scope_rules", number, column, value)
+    refused(own, f"scope_rules.csv, row {number}, column attribute", "is a score, which is given to those in scope")
 
 
 def without(seeds, seed: str, **cells: str) -> None:

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import shutil
+
 import pytest
 
+from orchestration.deployment import PROJECT_ROOT, load_deployment
 from orchestration.errors import BadInput
-from orchestration.policy import check_policies, require_sound
+from orchestration.policy import check_policies, load_policies, require_sound, write_policy_files
 from orchestration.policy.past import changed_past
+from tests.policy.conftest import SeedFolder
 
 MONTHS = ["2026-01", "2026-02", "2026-03"]
 
@@ -80,6 +84,66 @@ def test_a_declared_change_is_accepted_and_the_next_one_is_refused_again(seeds):
     threshold(seeds, "300")
     (finding,) = changed_past(seeds.load(), past)
     assert "after 2026-03 was released" in finding.what
+
+
+def charge_type(seeds, name: str, counts: str) -> None:
+    seeds.set("charge_types", seeds.row_of("charge_types", charge_type=name), "counts_as_spend", counts)
+
+
+def test_a_charge_type_that_counts_otherwise_is_named_with_its_row(seeds, tmp_path):
+    past = released(seeds, *MONTHS)
+    write_policy_files(seeds.load(), tmp_path / "policy")
+    folders = dict.fromkeys(MONTHS, tmp_path / "policy")
+    charge_type(seeds, "deposit", "true")
+    charge_type(seeds, "sms", "false")
+    head, *rows = seeds.rows("charge_types")
+    seeds.write("charge_types", [head, *(row for row in rows if row[0] != "roaming")])
+    (finding,) = changed_past(seeds.load(), past, folders)
+    line = seeds.row_of("charge_types", charge_type="deposit")
+    assert f"charge_types.csv, row {line}: deposit counts as spend now" in finding.what
+    assert "row 5: sms does not count as spend any more" in finding.what and "charge_types.csv: roaming has no row any more" in finding.what
+    assert "monthly_fee" not in finding.what and "charge types have no versions" in finding.remedy
+    # Without the policies of the release, or where something else changed, nothing is said of charge types.
+    for known in (None, dict.fromkeys(MONTHS, tmp_path / "gone")):
+        assert "charge_types.csv" not in changed_past(seeds.load(), past, known)[0].what
+    seeds.write("charge_types", [head, *rows])
+    for name, counts in (("deposit", "false"), ("sms", "true")):
+        charge_type(seeds, name, counts)
+    threshold(seeds, "310")
+    (finding,) = changed_past(seeds.load(), past, folders)
+    assert "charge_types.csv" not in finding.what and "charge types" not in finding.remedy
+
+
+def test_a_charge_type_changes_the_versions_that_hang_on_spend_and_no_others(tmp_path):
+    seeds = SeedFolder(tmp_path / "seeds", "six_star", "activity_layers", "vip_score", "staff_grade", "group_value")
+    seeds.own_program([("regular", "gold", [("t_active", ">=", "6")]), ("others", "bronze", [])], {})
+    for seed in ("score_dimensions", "score_bands", "caps"):
+        seeds.write(seed, [row for row in seeds.rows(seed) if row[0] != "own"])
+    before = {p.program_id: p.versions[0].policy_hash for p in seeds.load().programs.values()}
+    charge_type(seeds, "deposit", "true")
+    after = {p.program_id: p.versions[0].policy_hash for p in seeds.load().programs.values()}
+    # Months are active, and customers dormant, by what counts as spend.
+    assert {name for name in before if before[name] != after[name]} == {"six_star", "activity_layers", "vip_score", "group_value", "own"}
+
+
+def test_the_remedy_names_the_file_that_the_deployment_has_or_has_to_make(tmp_path):
+    folder = tmp_path / "deployment"
+    (folder / "policies").mkdir(parents=True)
+    shutil.copy(PROJECT_ROOT / "examples" / "telecom" / "tierhouse.yaml", folder)
+    version = load_policies(load_deployment(folder)).programs["six_star"].versions[0]
+    past = {"2026-01": {"six_star/v1": "0" * 64}}
+    own = folder / "policies" / "restatements.csv"
+
+    def remedy() -> str:
+        (finding,) = changed_past(load_policies(load_deployment(folder)), past)
+        return finding.remedy
+
+    assert f"in {own} (not there yet: begin with a copy of seeds/restatements.csv): program_id six_star" in remedy()
+    shutil.copy(PROJECT_ROOT / "seeds" / "restatements.csv", own)
+    assert f"in {own}: program_id six_star" in remedy()
+    with own.open("a") as out:
+        out.write(f"six_star,v1,{version.policy_hash},a.author,b.approver,2026-07-01,mistyped\n")
+    assert changed_past(load_policies(load_deployment(folder)), past) == []
 
 
 @pytest.mark.parametrize("cells", [{"version": "v2"}, {"policy_hash": "1" * 64}])

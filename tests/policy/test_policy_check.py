@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from datetime import date, timedelta
 from decimal import Decimal
 from itertools import pairwise, product
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
 from orchestration.deployment import load_deployment
@@ -16,10 +17,12 @@ from orchestration.policy import Finding, check_policies, load_policies, require
 from orchestration.policy.boundaries import boundary_cases, write_boundary_cases
 from orchestration.policy.compile import evaluation_order
 from orchestration.policy.profiles import condition_holds
+from tests.policy.conftest import SeedFolder
+from tests.support import draws
 
 LEVELS = [f"star_{n}" for n in range(1, 7)]
 SPEND, BRAND, POINTS = "spend_avg_6m", "brand", "points_last_year"
-slow_fixture = settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+slow_fixture = settings(max_examples=draws(40, 160), deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 
 
 def check(seeds, *kinds: str) -> list[Finding]:
@@ -144,9 +147,10 @@ EVERY_PROFILE = [
 ]  # fmt: skip
 
 
-@settings(max_examples=120, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=draws(120, 300), deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(table=tables, hit_policy=st.sampled_from(["first", "unique", "priority"]))
 def test_findings_on_any_table_are_those_of_trying_every_profile(seeds, table, hit_policy):
+    assume(len(table) == 1 or any(cs for _, cs in table))
     seeds.rules([(f"r{n}", level, cs) for n, (level, cs) in enumerate(table)], hit_policy)
     policies = seeds.load()
     program = policies.programs["six_star"]
@@ -231,6 +235,40 @@ def test_a_version_that_is_not_approved_by_someone_else_is_found(seeds, column, 
     seeds.set("policy_versions", 2, column, value)
     (finding,) = check(seeds, kind)
     assert finding.where == f"{seeds.path('policy_versions')}, row 2"
+
+
+def test_a_version_that_is_approved_only_later_is_found_in_its_cell(seeds):
+    row = seeds.row_of("policy_versions", program_id="six_star")
+    seeds.set("policy_versions", row, "approved_on", "2026-06-15")
+    assert check_policies(seeds.load(), today=date(2026, 6, 15)) == []
+    (finding,) = check_policies(seeds.load(), today=date(2026, 6, 14))
+    assert (finding.kind, finding.severity) == ("approved_later", "error")
+    assert finding.where == f"{seeds.path('policy_versions')}, row {row}, column approved_on"
+    assert "is approved on 2026-06-15, and today is 2026-06-14" in finding.what and finding.remedy
+    with pytest.raises(BadInput, match="column approved_on"):
+        require_sound(seeds.load(), today=date(2026, 6, 14))
+    seeds.set("policy_versions", row, "approved_on", f"{date.today() + timedelta(days=2)}")
+    assert [f.kind for f in check_policies(seeds.load())] == ["approved_later"], "without a day it is that of the machine"
+
+
+@pytest.mark.parametrize("hit_policy", ["first", "unique", "priority"])
+def test_rules_without_any_condition_are_one_finding(seeds, hit_policy):
+    seeds.set("programs", 2, "hit_policy", hit_policy)
+    seeds.write("decision_conditions", seeds.rows("decision_conditions")[:1])
+    (finding,) = check(seeds, "no_conditions")
+    assert finding.severity == "error" and "none of the 8 rules of six_star v1 has a condition" in finding.what
+    assert f"add the conditions to {seeds.path('decision_conditions')}" in finding.remedy
+    seeds.rules([("others", "star_1", [])])
+    check(seeds)
+
+
+def test_a_method_without_any_condition_says_so(tmp_path):
+    folder = SeedFolder(tmp_path / "seeds", "customer_pyramid")
+    for seed in ("channels", "channel_audience", "channel_columns", "decision_conditions"):
+        folder.write(seed, folder.rows(seed)[:1])
+    with pytest.raises(BadInput, match="none of the rules of customer_pyramid v1 has a condition, and percentile rests on them") as caught:
+        folder.load()
+    assert "policy_versions.csv, row 2" in caught.value.where and "decision_conditions" in caught.value.remedy
 
 
 @pytest.mark.parametrize(

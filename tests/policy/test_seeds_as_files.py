@@ -14,6 +14,7 @@ from orchestration.errors import BadInput
 from orchestration.policy import cells, check_policies, compile_policies, load_policies, load_policy_files, write_policy_files
 from orchestration.policy.cells import CellProblem
 from orchestration.policy.reader import load_schema
+from tests.support import draws
 
 
 def refused(seeds, *parts: str) -> BadInput:
@@ -244,7 +245,7 @@ noise = st.one_of(
 )
 
 
-@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=draws(150, 300), deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(name=st.sampled_from(sorted(load_schema())), cut=st.floats(0, 1), drop=st.integers(0, 60), noise=noise)
 @example(name="decision_conditions", cut=0, drop=3000, noise=b"")
 def test_whatever_is_in_a_file_it_is_read_or_refused_with_a_remedy(own, name, cut, drop, noise):
@@ -268,7 +269,7 @@ odd_cells = st.sampled_from(
 )  # fmt: skip
 
 
-@settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=draws(300, 600), deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     where=st.sampled_from([(n, c) for n, s in load_schema().items() for c in s.columns]),
     at=st.floats(0, 1, exclude_max=True),

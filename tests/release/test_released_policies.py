@@ -8,14 +8,14 @@ from pathlib import Path
 import duckdb
 
 from orchestration.gate import run_gate
-from orchestration.release import release, released_policies, rollback
+from orchestration.release import policy_folders, release, released_policies, rollback
 from orchestration.release.files import policies_of
 from tests.gate.fixture_warehouse import Plan, build_warehouse, make_place, record_build, silent
 
 
 def test_the_visible_release_says_what_its_period_was_decided_with(tmp_path: Path) -> None:
     deployment, ledger = make_place(tmp_path)
-    assert released_policies(ledger) == {}
+    assert released_policies(ledger) == policy_folders(deployment, ledger) == {}
 
     def released_by(run: str) -> None:
         plan = Plan(run, ["2026-05"])
@@ -33,6 +33,7 @@ def test_the_visible_release_says_what_its_period_was_decided_with(tmp_path: Pat
         con.execute("update marts.fct_decisions set policy_hash = 'def'")
     released_by("run2")
     assert released_policies(ledger) == {"2026-05": {"six_star/v1": "def"}}
+    assert policy_folders(deployment, ledger) == {"2026-05": deployment.releases / "2026-05.r2" / "policy"}
     rollback(deployment, ledger, 1, "by hand", "a test", say=silent)
     assert released_policies(ledger) == {"2026-05": {"six_star/v1": "abc"}}
 
