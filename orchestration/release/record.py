@@ -13,11 +13,11 @@ def release_entries(ledger: Ledger, period: str | None = None) -> list[dict[str,
     return [e.payload for e in ledger.entries("release") if period is None or e.payload["period"] == period]
 
 
-def release_payload(ledger: Ledger, release: str) -> dict[str, Any]:
-    """The record of one release; BadInput for one that does not exist."""
-    for payload in release_entries(ledger):
-        if payload["release"] == release:
-            return payload
+def release_entry(ledger: Ledger, release: str) -> Entry:
+    """The entry of one release: what it is, and since when; BadInput for one that does not exist."""
+    for entry in ledger.entries("release"):
+        if entry.payload["release"] == release:
+            return entry
     raise BadInput(f"there is no release {release!r}", "release", "list them: tierhouse releases")
 
 
