@@ -14,6 +14,7 @@ from rich.table import Table
 from orchestration.cli.base import Context, command, end_with, relative
 from orchestration.errors import EXIT_BAD_INPUT, EXIT_DONE, EXIT_FAILED, BadInput, Failed
 from orchestration.periods import parse_period, parse_period_range
+from orchestration.sample.command import CUSTOMERS, MONTHS, SEED, sample_command
 
 os.environ.setdefault("GX_ANALYTICS_ENABLED", "false")
 os.environ.setdefault("DO_NOT_TRACK", "1")
@@ -95,10 +96,10 @@ def run_command(context: Context, periods: str) -> None:
 
 
 @command(main, "demo")
-@click.option("--customers", default=20_000, show_default=True, help="Customers of the sample company.")
-@click.option("--months", default=18, show_default=True, help="Months of the sample company.")
-@click.option("--seed", default=7, show_default=True, help="Seed of the sample company.")
-@click.option("--last", default=6, show_default=True, help="How many of its last months to materialize.")
+@click.option("--customers", type=CUSTOMERS, default=20_000, show_default=True, help="Customers of the sample company.")
+@click.option("--months", type=MONTHS, default=18, show_default=True, help="Months of the sample company.")
+@click.option("--seed", type=SEED, default=7, show_default=True, help="Seed of the sample company.")
+@click.option("--last", type=click.IntRange(min=1), default=6, show_default=True, help="How many of its last months to materialize.")
 def demo_command(context: Context, customers: int, months: int, seed: int, last: int) -> None:
     """Make the sample company once, then ingest and materialize its last months."""
     from orchestration.cli.summary import report_run
@@ -152,7 +153,9 @@ def releases_command(context: Context) -> None:
 
 
 @command(main, "rollback")
-@click.option("--to", "to_catalog", type=int, default=None, help="Catalog to go back to. Default: the one before the current.")
+@click.option(
+    "--to", "to_catalog", type=click.IntRange(min=1), default=None, help="Catalog to go back to. Default: the one before the current."
+)
 @click.option("--reason", required=True, help="Why; kept in the ledger.")
 @click.option("--by", "requested_by", required=True, help="Who asks for it; kept in the ledger.")
 def rollback_command(context: Context, to_catalog: int | None, reason: str, requested_by: str) -> None:
@@ -181,7 +184,7 @@ def balance_command(context: Context, source: str | None, entity: str | None) ->
 
 
 @command(main, "quarantine")
-@click.option("--limit", default=5, show_default=True, help="Rows to show of each file; 0 for the counts only.")
+@click.option("--limit", type=click.IntRange(min=0), default=5, show_default=True, help="Rows to show of each file; 0 for the counts only.")
 def quarantine_command(context: Context, limit: int) -> None:
     """Show what was rejected, why, and the original text."""
     from orchestration.cli.summary import print_quarantine, quarantine_listing
@@ -210,7 +213,7 @@ def ledger_group() -> None:
 
 
 @command(ledger_group, "show")
-@click.option("--last", default=20, show_default=True, help="How many entries.")
+@click.option("--last", type=click.IntRange(min=1), default=20, show_default=True, help="How many entries.")
 def ledger_show_command(context: Context, last: int) -> None:
     """Show the newest entries."""
     entries = context.ledger.entries()[-last:]
@@ -309,7 +312,9 @@ def movements_command(context: Context, program: str | None, period: str, cause:
 @command(main, "paths")
 @click.option("--program", default=None, help="Program id. Default: the first program of the release.")
 @click.option("--period", required=True, help="Released period, e.g. 2026-06.")
-@click.option("--limit", default=20, show_default=True, help="Subjects to show of each list; 0 for all. JSON holds all.")
+@click.option(
+    "--limit", type=click.IntRange(min=0), default=20, show_default=True, help="Subjects to show of each list; 0 for all. JSON holds all."
+)
 def paths_command(context: Context, program: str | None, period: str, limit: int) -> None:
     """List who is close to the next level at the present pace, and who is about to fall at the next review."""
     from orchestration.cli.movement import paths, print_paths
@@ -346,10 +351,4 @@ def status_command(context: Context) -> None:
     context.result(value, render)
 
 
-def _mount_sample() -> None:
-    from orchestration.sample.command import sample_command
-
-    main.add_command(sample_command, "sample")
-
-
-_mount_sample()
+main.add_command(sample_command, "sample")
