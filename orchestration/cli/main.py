@@ -325,13 +325,16 @@ def paths_command(context: Context, program: str | None, period: str, limit: int
 
 @command(main, "status")
 def status_command(context: Context) -> None:
-    """Show what is landed, which periods are open and why, and what is released."""
+    """Show what is landed, which periods are open and why, what is released, and which released periods have late input."""
+    from orchestration.cli.late import as_json, print_late
     from orchestration.ingest import open_periods, standing_drops
     from orchestration.release import current_catalog
+    from orchestration.warehouse.late import late_inputs
 
     landed = [drop.payload for drop in standing_drops(context.ledger)]
     opened = open_periods(context.deployment, context.ledger)
     catalog = current_catalog(context.deployment)
+    late = late_inputs(context.deployment, context.ledger)
     value: dict[str, Any] = {
         "deployment": context.deployment.name,
         "files_landed": len(landed),
@@ -339,6 +342,7 @@ def status_command(context: Context) -> None:
         "rows_quarantined": sum(drop["quarantined"] for drop in landed),
         "open_periods": opened,
         "catalog": catalog,
+        "late_inputs": as_json(late),
     }
 
     def render() -> None:
@@ -347,6 +351,7 @@ def status_command(context: Context) -> None:
             click.echo(f"{period} is not closed: {'; '.join(str(p) for p in problems)}")
         released = ", ".join(sorted(catalog["periods"])) if catalog else "none"
         click.echo(f"released periods: {released}")
+        print_late(late)
 
     context.result(value, render)
 
