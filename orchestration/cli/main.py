@@ -73,7 +73,7 @@ def main() -> None:
 @click.option("--source", "sources", multiple=True, help="Only this source (may be repeated).")
 @click.option("--again", is_flag=True, help="Land all files anew of the feeds whose mapping has changed.")
 def ingest_command(context: Context, sources: tuple[str, ...], again: bool) -> None:
-    """Land new drops: typed copies of good rows, quarantine with reasons for the rest."""
+    """Land new drops. Good rows as typed copies, the rest in quarantine with reasons."""
     from orchestration.ingest import ingest
 
     report = ingest(context.deployment, context.ledger, sources=list(sources) or None, again=again, say=context.say)
@@ -89,7 +89,7 @@ def ingest_command(context: Context, sources: tuple[str, ...], again: bool) -> N
 @command(main, "run")
 @click.option("--periods", required=True, help="A period or a range: 2026-06 or 2026-01..2026-06.")
 def run_command(context: Context, periods: str) -> None:
-    """Ingest, build, gate, release and deliver the periods, in one Dagster run."""
+    """Ingest, build, gate, release and deliver periods. All in one Dagster run."""
     from orchestration.cli.summary import report_run
 
     report_run(context, parse_period_range(periods))
@@ -101,7 +101,7 @@ def run_command(context: Context, periods: str) -> None:
 @click.option("--seed", type=SEED, default=7, show_default=True, help="Seed of the sample company.")
 @click.option("--last", type=click.IntRange(min=1), default=6, show_default=True, help="How many of its last months to materialize.")
 def demo_command(context: Context, customers: int, months: int, seed: int, last: int) -> None:
-    """Make the sample company once, then ingest and materialize its last months."""
+    """Make the sample company and run its last months. What is made already is kept."""
     from orchestration.cli.summary import report_run
     from orchestration.sample import ensure_sample
 
@@ -118,7 +118,7 @@ def demo_command(context: Context, customers: int, months: int, seed: int, last:
 def explain_command(
     context: Context, subject: str, program: str | None, period: str, release: str | None, lang: Literal["en", "zh"]
 ) -> None:
-    """Say why SUBJECT (the id of a customer, group, prospect, staff member or reception) has the level.
+    """Say why SUBJECT has its level. SUBJECT is the id of a customer, group, prospect, staff member or reception.
 
     The matched rule with every value, why not the level above, the steps of the life cycle, and the landed rows behind it all.
     Exit 4 if evidence, rules or landed rows give another result than was released.
@@ -159,7 +159,7 @@ def releases_command(context: Context) -> None:
 @click.option("--reason", required=True, help="Why; kept in the ledger.")
 @click.option("--by", "requested_by", required=True, help="Who asks for it; kept in the ledger.")
 def rollback_command(context: Context, to_catalog: int | None, reason: str, requested_by: str) -> None:
-    """Move the catalog pointer back, record it, and write the channel files of the older catalog again."""
+    """Let readers see an earlier catalog again. The ledger records it, and the channels get the older catalog's files."""
     from orchestration.release import rollback
 
     result = rollback(context.deployment, context.ledger, to_catalog, reason, requested_by, say=context.say)
@@ -170,7 +170,7 @@ def rollback_command(context: Context, to_catalog: int | None, reason: str, requ
 @click.option("--source", default=None, help="Only this source.")
 @click.option("--entity", default=None, help="Only this entity.")
 def balance_command(context: Context, source: str | None, entity: str | None) -> None:
-    """Show for every file: rows in = landed + quarantined + superseded."""
+    """Show what became of the rows of every file. Rows in = landed + quarantined + superseded."""
     from orchestration.ingest import balance
 
     rows = [r for r in balance(context.ledger) if (source is None or r["source"] == source) and (entity is None or r["entity"] == entity)]
@@ -302,7 +302,7 @@ def policy_check_command(context: Context, boundaries: str | None) -> None:
 @click.option("--period", required=True, help="Released period, e.g. 2026-06.")
 @click.option("--cause", default=None, help="Only this cause, e.g. new_spend.")
 def movements_command(context: Context, program: str | None, period: str, cause: str | None) -> None:
-    """Count who changed level in a released period, by cause and direction; the counts add up to all changes."""
+    """Count who changed level, by cause and direction. The counts of a released period add up to all changes."""
     from orchestration.cli.movement import movements, print_movements
 
     value = movements(context, program, parse_period(period), cause)
@@ -316,7 +316,7 @@ def movements_command(context: Context, program: str | None, period: str, cause:
     "--limit", type=click.IntRange(min=0), default=20, show_default=True, help="Subjects to show of each list; 0 for all. JSON holds all."
 )
 def paths_command(context: Context, program: str | None, period: str, limit: int) -> None:
-    """List who is close to the next level at the present pace, and who is about to fall at the next review."""
+    """List who is about to rise or to fall. At the present pace, and at the next review."""
     from orchestration.cli.movement import paths, print_paths
 
     value = paths(context, program, parse_period(period))
@@ -325,7 +325,7 @@ def paths_command(context: Context, program: str | None, period: str, limit: int
 
 @command(main, "status")
 def status_command(context: Context) -> None:
-    """Show what is landed, which periods are open and why, what is released, and which released periods have late input."""
+    """Show what is landed, open, released, and due again. Released periods whose input has changed since are due again."""
     from orchestration.cli.late import as_json, print_late
     from orchestration.ingest import open_periods, standing_drops
     from orchestration.release import current_catalog

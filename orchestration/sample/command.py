@@ -41,7 +41,7 @@ def sample_command(
     old_billing_share: float,
     no_defects: bool,
 ) -> None:
-    """Write the drops of a telecom operator, with known defects, to try everything on."""
+    """Write the drops of the sample company. A telecom operator, with known defects, to try everything on."""
     truth = write_sample(
         out.resolve(),
         customers=customers,
