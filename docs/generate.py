@@ -45,6 +45,7 @@ ENVIRONMENT = {
     "TIERHOUSE_DROPS": "takes the place of `drops:` in `tierhouse.yaml`; for tests and trials",
     "TIERHOUSE_INGEST_MEMORY": "memory that ingest may use, as DuckDB writes sizes; default `4GB`",
     "TIERHOUSE_MEMORY_LIMIT": "memory that the gate and a release may each use, as DuckDB writes sizes; default `4GB`",
+    "DAGSTER_HOME": "Dagster's folder with its records of runs; default the project. One without `dagster.yaml` gets the project's settings",
     "TIERHOUSE_WAREHOUSE": "set by a run for dbt: the warehouse file",
     "TIERHOUSE_FAILPOINT": "for tests only: kills the process at a named step (`orchestration/failpoints.py`)",
 }

@@ -70,10 +70,26 @@ def trace_columns(landing: Landing, program: Program, subject_id: str, period: s
             continue
         if entity not in rows:
             rows[entity] = landing.entity_rows(entity, subject.key, subject_id)
-        row = _newest(entity, rows[entity], None if is_customers_own and column in _OF_ALL_ROWS else last_day(period), is_customers_own)
+        is_event = subject.at_column is not None and entity == subject.entity
+        until = (
+            None
+            if is_customers_own and column in _OF_ALL_ROWS
+            else _noted_until(entity, rows[entity], period)
+            if is_event
+            else last_day(period)
+        )
+        row = _newest(entity, rows[entity], until, is_customers_own)
         again = None if row is None else _as_recorded(a, row.values[column], period)
         traces.append(ColumnTrace(a, entity, reading.value, again, row))
     return traces
+
+
+def _noted_until(entity: str, rows: list[EntityRow], period: str) -> date:
+    """The day up to which notices of an event count: the end of its month; if nobody had noted it by then, of the month of its first notice."""
+    history = history_column(entity)
+    assert history
+    first = min((row.values[history] for row in rows), default=None)
+    return last_day(period) if first is None else max(last_day(period), last_day(f"{first:%Y-%m}"))
 
 
 def _newest(entity: str, rows: list[EntityRow], until: date | None, last_of_equals: bool) -> EntityRow | None:

@@ -23,9 +23,10 @@ from orchestration.errors import Failed
 from orchestration.failpoints import failpoint
 from orchestration.gate.candidate import rows_of
 from orchestration.ingest.files import place, sha256_file, storage_errors
-from orchestration.ledger.store import Entry, Ledger
+from orchestration.ledger.store import Ledger
 from orchestration.locking import exclusive
 from orchestration.release.catalog import Catalog, recorded_catalog
+from orchestration.release.record import release_entry
 from orchestration.release.recovery import recover
 from orchestration.sqltext import literal
 
@@ -36,7 +37,7 @@ FEED_MODE = 0o440
 
 @dataclass(frozen=True)
 class Delivery:
-    """One catalog sent to one channel. ``path`` is relative to the data folder."""
+    """One catalog sent to one channel. ``path`` is relative to the data folder; ``stale_after_at`` (UTC) counts from when ``release`` was made."""
 
     channel: str
     version: int
@@ -80,23 +81,26 @@ def deliver(deployment: Deployment, ledger: Ledger, *, say: Say, contracts: Sequ
     """
     with exclusive(deployment, "deliver"):
         recover(deployment, ledger, say)
-        entry = ledger.last("catalog")
-        catalog = recorded_catalog(entry)
+        catalog = recorded_catalog(ledger.last("catalog"))
         period = catalog.newest_period
-        if entry is None or period is None:
+        if period is None:
             return []
         done = []
         for contract in _outstanding(load_contracts(deployment) if contracts is None else contracts, ledger):
-            delivery = _deliver_one(deployment, ledger, contract, catalog, entry, period)
-            say(f"channel {delivery.channel}: {delivery.rows:,} rows of {delivery.as_of_period}, catalog {delivery.catalog}")
+            delivery = _deliver_one(deployment, ledger, contract, catalog, period)
+            say(
+                f"channel {delivery.channel}: {delivery.rows:,} rows of {delivery.as_of_period}, catalog {delivery.catalog}, "
+                f"to be used until {delivery.stale_after_at}"
+            )
             done.append(delivery)
         return done
 
 
-def _deliver_one(deployment: Deployment, ledger: Ledger, contract: Contract, catalog: Catalog, entry: Entry, period: str) -> Delivery:
+def _deliver_one(deployment: Deployment, ledger: Ledger, contract: Contract, catalog: Catalog, period: str) -> Delivery:
     release = catalog.periods[period]
-    # From the catalog's time and not from now: the same delivery made again is the same file.
-    stale = datetime.fromisoformat(entry.at) + timedelta(hours=contract.staleness_hours)
+    # From when the release was made and not from now or the catalog's time: a rollback does not make old rows fresh, and the same delivery
+    # made again is the same file.
+    stale = datetime.fromisoformat(release_entry(ledger, release).at) + timedelta(hours=contract.staleness_hours)
     stale_after_at = stale.strftime("%Y-%m-%dT%H:%M:%SZ")
     name = f"{contract.channel_id}_{catalog.catalog}"
     scratch = deployment.scratch / f"channel-{name}"

@@ -14,6 +14,7 @@ from rich.table import Table
 from orchestration.cli.base import Context, command, end_with, relative
 from orchestration.errors import EXIT_BAD_INPUT, EXIT_DONE, EXIT_FAILED, BadInput, Failed
 from orchestration.periods import parse_period, parse_period_range
+from orchestration.sample.command import CUSTOMERS, MONTHS, SEED, sample_command
 
 os.environ.setdefault("GX_ANALYTICS_ENABLED", "false")
 os.environ.setdefault("DO_NOT_TRACK", "1")
@@ -72,7 +73,7 @@ def main() -> None:
 @click.option("--source", "sources", multiple=True, help="Only this source (may be repeated).")
 @click.option("--again", is_flag=True, help="Land all files anew of the feeds whose mapping has changed.")
 def ingest_command(context: Context, sources: tuple[str, ...], again: bool) -> None:
-    """Land new drops: typed copies of good rows, quarantine with reasons for the rest."""
+    """Land new drops. Good rows as typed copies, the rest in quarantine with reasons."""
     from orchestration.ingest import ingest
 
     report = ingest(context.deployment, context.ledger, sources=list(sources) or None, again=again, say=context.say)
@@ -88,19 +89,19 @@ def ingest_command(context: Context, sources: tuple[str, ...], again: bool) -> N
 @command(main, "run")
 @click.option("--periods", required=True, help="A period or a range: 2026-06 or 2026-01..2026-06.")
 def run_command(context: Context, periods: str) -> None:
-    """Ingest, build, gate, release and deliver the periods, in one Dagster run."""
+    """Ingest, build, gate, release and deliver periods. All in one Dagster run."""
     from orchestration.cli.summary import report_run
 
     report_run(context, parse_period_range(periods))
 
 
 @command(main, "demo")
-@click.option("--customers", default=20_000, show_default=True, help="Customers of the sample company.")
-@click.option("--months", default=18, show_default=True, help="Months of the sample company.")
-@click.option("--seed", default=7, show_default=True, help="Seed of the sample company.")
-@click.option("--last", default=6, show_default=True, help="How many of its last months to materialize.")
+@click.option("--customers", type=CUSTOMERS, default=20_000, show_default=True, help="Customers of the sample company.")
+@click.option("--months", type=MONTHS, default=18, show_default=True, help="Months of the sample company.")
+@click.option("--seed", type=SEED, default=7, show_default=True, help="Seed of the sample company.")
+@click.option("--last", type=click.IntRange(min=1), default=6, show_default=True, help="How many of its last months to materialize.")
 def demo_command(context: Context, customers: int, months: int, seed: int, last: int) -> None:
-    """Make the sample company once, then ingest and materialize its last months."""
+    """Make the sample company and run its last months. What is made already is kept."""
     from orchestration.cli.summary import report_run
     from orchestration.sample import ensure_sample
 
@@ -117,7 +118,7 @@ def demo_command(context: Context, customers: int, months: int, seed: int, last:
 def explain_command(
     context: Context, subject: str, program: str | None, period: str, release: str | None, lang: Literal["en", "zh"]
 ) -> None:
-    """Say why SUBJECT (the id of a customer, group, prospect, staff member or reception) has the level.
+    """Say why SUBJECT has its level. SUBJECT is the id of a customer, group, prospect, staff member or reception.
 
     The matched rule with every value, why not the level above, the steps of the life cycle, and the landed rows behind it all.
     Exit 4 if evidence, rules or landed rows give another result than was released.
@@ -152,11 +153,13 @@ def releases_command(context: Context) -> None:
 
 
 @command(main, "rollback")
-@click.option("--to", "to_catalog", type=int, default=None, help="Catalog to go back to. Default: the one before the current.")
+@click.option(
+    "--to", "to_catalog", type=click.IntRange(min=1), default=None, help="Catalog to go back to. Default: the one before the current."
+)
 @click.option("--reason", required=True, help="Why; kept in the ledger.")
 @click.option("--by", "requested_by", required=True, help="Who asks for it; kept in the ledger.")
 def rollback_command(context: Context, to_catalog: int | None, reason: str, requested_by: str) -> None:
-    """Move the catalog pointer back, record it, and write the channel files of the older catalog again."""
+    """Let readers see an earlier catalog again. The ledger records it, and the channels get the older catalog's files."""
     from orchestration.release import rollback
 
     result = rollback(context.deployment, context.ledger, to_catalog, reason, requested_by, say=context.say)
@@ -167,7 +170,7 @@ def rollback_command(context: Context, to_catalog: int | None, reason: str, requ
 @click.option("--source", default=None, help="Only this source.")
 @click.option("--entity", default=None, help="Only this entity.")
 def balance_command(context: Context, source: str | None, entity: str | None) -> None:
-    """Show for every file: rows in = landed + quarantined + superseded."""
+    """Show what became of the rows of every file. Rows in = landed + quarantined + superseded."""
     from orchestration.ingest import balance
 
     rows = [r for r in balance(context.ledger) if (source is None or r["source"] == source) and (entity is None or r["entity"] == entity)]
@@ -181,7 +184,7 @@ def balance_command(context: Context, source: str | None, entity: str | None) ->
 
 
 @command(main, "quarantine")
-@click.option("--limit", default=5, show_default=True, help="Rows to show of each file; 0 for the counts only.")
+@click.option("--limit", type=click.IntRange(min=0), default=5, show_default=True, help="Rows to show of each file; 0 for the counts only.")
 def quarantine_command(context: Context, limit: int) -> None:
     """Show what was rejected, why, and the original text."""
     from orchestration.cli.summary import print_quarantine, quarantine_listing
@@ -210,7 +213,7 @@ def ledger_group() -> None:
 
 
 @command(ledger_group, "show")
-@click.option("--last", default=20, show_default=True, help="How many entries.")
+@click.option("--last", type=click.IntRange(min=1), default=20, show_default=True, help="How many entries.")
 def ledger_show_command(context: Context, last: int) -> None:
     """Show the newest entries."""
     entries = context.ledger.entries()[-last:]
@@ -301,7 +304,7 @@ def policy_check_command(context: Context, boundaries: str | None) -> None:
 @click.option("--period", required=True, help="Released period, e.g. 2026-06.")
 @click.option("--cause", default=None, help="Only this cause, e.g. new_spend.")
 def movements_command(context: Context, program: str | None, period: str, cause: str | None) -> None:
-    """Count who changed level in a released period, by cause and direction; the counts add up to all changes."""
+    """Count who changed level, by cause and direction. The counts of a released period add up to all changes."""
     from orchestration.cli.movement import movements, print_movements
 
     value = movements(context, program, parse_period(period), cause)
@@ -311,9 +314,11 @@ def movements_command(context: Context, program: str | None, period: str, cause:
 @command(main, "paths")
 @click.option("--program", default=None, help="Program id. Default: the first program of the release.")
 @click.option("--period", required=True, help="Released period, e.g. 2026-06.")
-@click.option("--limit", default=20, show_default=True, help="Subjects to show of each list; 0 for all. JSON holds all.")
+@click.option(
+    "--limit", type=click.IntRange(min=0), default=20, show_default=True, help="Subjects to show of each list; 0 for all. JSON holds all."
+)
 def paths_command(context: Context, program: str | None, period: str, limit: int) -> None:
-    """List who is close to the next level at the present pace, and who is about to fall at the next review."""
+    """List who is about to rise or to fall. At the present pace, and at the next review."""
     from orchestration.cli.movement import paths, print_paths
 
     value = paths(context, program, parse_period(period))
@@ -322,13 +327,16 @@ def paths_command(context: Context, program: str | None, period: str, limit: int
 
 @command(main, "status")
 def status_command(context: Context) -> None:
-    """Show what is landed, which periods are open and why, and what is released."""
+    """Show what is landed, open, released, and due again. Released periods whose input has changed since are due again."""
+    from orchestration.cli.late import as_json, print_late
     from orchestration.ingest import open_periods, standing_drops
     from orchestration.release import current_catalog
+    from orchestration.warehouse.late import late_inputs
 
     landed = [drop.payload for drop in standing_drops(context.ledger)]
     opened = open_periods(context.deployment, context.ledger)
     catalog = current_catalog(context.deployment)
+    late = late_inputs(context.deployment, context.ledger)
     value: dict[str, Any] = {
         "deployment": context.deployment.name,
         "files_landed": len(landed),
@@ -336,6 +344,7 @@ def status_command(context: Context) -> None:
         "rows_quarantined": sum(drop["quarantined"] for drop in landed),
         "open_periods": opened,
         "catalog": catalog,
+        "late_inputs": as_json(late),
     }
 
     def render() -> None:
@@ -344,14 +353,9 @@ def status_command(context: Context) -> None:
             click.echo(f"{period} is not closed: {'; '.join(str(p) for p in problems)}")
         released = ", ".join(sorted(catalog["periods"])) if catalog else "none"
         click.echo(f"released periods: {released}")
+        print_late(late)
 
     context.result(value, render)
 
 
-def _mount_sample() -> None:
-    from orchestration.sample.command import sample_command
-
-    main.add_command(sample_command, "sample")
-
-
-_mount_sample()
+main.add_command(sample_command, "sample")

@@ -183,5 +183,5 @@ def _print_next(context: Context, visible: dict[str, str], programs: list[Progra
         click.echo("Try next:")
         for _, line in sorted(lines):
             click.echo(line)
-        click.echo(f"  {tierhouse} quarantine    {tierhouse} balance    {tierhouse} releases")
+        click.echo(f"  {tierhouse} status    {tierhouse} quarantine    {tierhouse} balance    {tierhouse} releases")
         click.echo("  make ui   (the Dagster UI)")

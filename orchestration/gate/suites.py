@@ -120,3 +120,12 @@ def load_suites(deployment: Deployment) -> list[Suite]:
 def check_ids(deployment: Deployment) -> list[tuple[str, str]]:
     """(suite, check) of every check, in the order in which they are reported."""
     return [(suite.suite, check.check) for suite in load_suites(deployment) for check in suite.checks]
+
+
+def check_descriptions(deployment: Deployment) -> dict[str, str]:
+    """Check → what it expects, how severe a failure is and whose suite it stands in, for people."""
+    return {
+        check.check: f"Expected: {check.expected}. Severity {check.severity}, suite {suite.suite}."
+        for suite in load_suites(deployment)
+        for check in suite.checks
+    }

@@ -98,12 +98,15 @@ def _there(subject: SubjectType, columns: list[str]) -> str:
     if subject.to_column:
         there += f" and (r.{subject.to_column} is null or {sql.month_index(f'r.{subject.to_column}')} >= r.period_index)"
     listed = ", ".join(f"r.{sql.identifier(c)}" for c in columns)
+    # An event that nobody had noted by the end of its month is judged by what was noted by the end of the month in which it came to light:
+    # no later period would judge it.
+    until = "greatest(t.last_day, last_day(l.first_day))" if subject.at_column else "t.last_day"
     newest = "\n".join(
         [
             f"select l.*, t.period, t.period_index, {sql.month_index('l.first_day')} as first_index,",
             f"    row_number() over (partition by l.{subject.key}, t.period_index order by l.{history} desc, l._source, l._file_id) as newest_first",
             f"from (select *, min({history}) over (partition by {subject.key}) as first_day from {sql.rows_of(subject.entity)}) as l",
-            f"inner join {TARGETS} as t on l.{history} <= t.last_day",
+            f"inner join {TARGETS} as t on l.{history} <= {until}",
         ]
     )
     return "\n".join(

@@ -137,7 +137,10 @@ def _write(deployment: Deployment, ledger: Ledger, plan: Plan, period: str, name
         # The newest first; an older one can only be equal after a rollback.
         for payload in reversed(release_entries(ledger, period)):
             if payload["content_hash"] == content_hash:
-                return PeriodReport(period, "unchanged" if payload["release"] == visible else "released", payload["release"])
+                if payload["release"] != visible:
+                    return PeriodReport(period, "released", payload["release"])
+                _confirm(ledger, plan, payload)
+                return PeriodReport(period, "unchanged", payload["release"])
         write_policies(con, scratch)
         policies = policies_of(con, scratch)
     finally:
@@ -187,6 +190,12 @@ def _write(deployment: Deployment, ledger: Ledger, plan: Plan, period: str, name
     )
     failpoint("release.recorded")
     return PeriodReport(period, "released", name)
+
+
+def _confirm(ledger: Ledger, plan: Plan, payload: dict[str, Any]) -> None:
+    """Record that the standing revision was computed again, from what this run knew, and has the same rows."""
+    made_from = {key: getattr(plan, key) for key in ("run_id", "code_version", "cutoff_seq", "policy_hash", "inputs_hash")}
+    ledger.append("confirmation", {**{key: payload[key] for key in ("release", "period", "content_hash")}, **made_from})
 
 
 def inputs(ledger: Ledger, cutoff_seq: int) -> list[dict[str, Any]]:

@@ -6,12 +6,21 @@ from pathlib import Path
 from typing import Any
 
 from orchestration.deployment import Deployment
+from orchestration.errors import BadInput
 from orchestration.ledger.store import Entry, Ledger
 
 
 def release_entries(ledger: Ledger, period: str | None = None) -> list[dict[str, Any]]:
     """Payloads of ``release`` in order, of one period or all."""
     return [e.payload for e in ledger.entries("release") if period is None or e.payload["period"] == period]
+
+
+def release_entry(ledger: Ledger, release: str) -> Entry:
+    """The entry of one release: what it is, and since when; BadInput for one that does not exist."""
+    for entry in ledger.entries("release"):
+        if entry.payload["release"] == release:
+            return entry
+    raise BadInput(f"there is no release {release!r}", "release", "list them: tierhouse releases")
 
 
 def released_policies(ledger: Ledger) -> dict[str, dict[str, str]]:

@@ -7,19 +7,27 @@ from pathlib import Path
 import click
 
 from orchestration.cli.base import Context, command
-from orchestration.sample.company import LAST_PERIOD, write_sample
+from orchestration.sample.company import LAST_PERIOD, MOST_CUSTOMERS, MOST_MONTHS, MOST_SEED, write_sample
 from orchestration.sample.world import OLD_BILLING_SHARE
+
+CUSTOMERS = click.IntRange(1, MOST_CUSTOMERS)
+MONTHS = click.IntRange(1, MOST_MONTHS)
+SEED = click.IntRange(0, MOST_SEED)
 
 
 @command(click.Group(), "sample")
-@click.option("--customers", type=int, default=20_000, show_default=True, help="How many customers the company ever has.")
-@click.option("--months", type=int, default=18, show_default=True, help="How many monthly files each source sends.")
-@click.option("--seed", type=int, default=7, show_default=True, help="The same seed gives the same files, byte for byte.")
+@click.option("--customers", type=CUSTOMERS, default=20_000, show_default=True, help="How many customers the company ever has.")
+@click.option("--months", type=MONTHS, default=18, show_default=True, help="How many monthly files each source sends.")
+@click.option("--seed", type=SEED, default=7, show_default=True, help="The same seed gives the same files, byte for byte.")
 @click.option("--out", type=click.Path(path_type=Path), required=True, help="Folder for the drops; empty, or an earlier sample.")
 @click.option("--entities", default=None, help="Only these entities, separated by commas (default: all).")
 @click.option("--last-period", default=LAST_PERIOD, show_default=True, help="The last month.")
 @click.option(
-    "--old-billing-share", type=float, default=OLD_BILLING_SHARE, show_default=True, help="Share of customers on the old billing system."
+    "--old-billing-share",
+    type=click.FloatRange(0, 1),
+    default=OLD_BILLING_SHARE,
+    show_default=True,
+    help="Share of customers on the old billing system.",
 )
 @click.option("--no-defects", is_flag=True, help="Plant no bad rows and no broken files.")
 def sample_command(
@@ -33,7 +41,7 @@ def sample_command(
     old_billing_share: float,
     no_defects: bool,
 ) -> None:
-    """Write the drops of a telecom operator, with known defects, to try everything on."""
+    """Write the drops of the sample company. A telecom operator, with known defects, to try everything on."""
     truth = write_sample(
         out.resolve(),
         customers=customers,

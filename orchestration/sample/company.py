@@ -22,6 +22,7 @@ LAST_PERIOD = "2026-06"
 TRUTH = "truth.json"
 MOST_CUSTOMERS = 20_000_000
 MOST_MONTHS = 120
+MOST_SEED = 2**31
 
 
 class _Source(Protocol):
@@ -108,7 +109,7 @@ def _checked(
     for name, value, low, high in (
         ("--customers", customers, 1, MOST_CUSTOMERS),
         ("--months", months, 1, MOST_MONTHS),
-        ("--seed", seed, 0, 2**31),
+        ("--seed", seed, 0, MOST_SEED),
     ):
         if not low <= value <= high:
             raise BadInput(f"{value:,} is out of range", name, f"write a whole number from {low:,} to {high:,}")

@@ -165,13 +165,19 @@ def window_months(plan: RunPlan) -> list[tuple[str, int, int]]:
     return rows
 
 
-def already_released(ledger: Ledger, periods: list[str], inputs_hash: str, policy_hash: str, code: str, cutoff: int) -> list[str]:
-    """Why the periods are not all released from these inputs, policies and code; empty if they are."""
-    in_catalog = {release for entry in ledger.entries("catalog", upto=cutoff) for release in entry.payload.get("periods", {}).values()}
+def last_computed(ledger: Ledger, upto: int | None = None) -> dict[str, dict[str, Any]]:
+    """Period → what it was computed from last: the record of its newest published revision, or of a later run that confirmed its rows."""
+    in_catalog = {release for entry in ledger.entries("catalog", upto=upto) for release in entry.payload.get("periods", {}).values()}
     newest: dict[str, dict[str, Any]] = {}
-    for entry in ledger.entries("release", upto=cutoff):
+    for entry in ledger.entries("release", "confirmation", upto=upto):
         if entry.payload.get("release") in in_catalog:
             newest[entry.payload["period"]] = entry.payload
+    return newest
+
+
+def already_released(ledger: Ledger, periods: list[str], inputs_hash: str, policy_hash: str, code: str, cutoff: int) -> list[str]:
+    """Why the periods are not all released from these inputs, policies and code; empty if they are."""
+    newest = last_computed(ledger, cutoff)
     reasons: list[str] = []
     for period in periods:
         payload = newest.get(period)

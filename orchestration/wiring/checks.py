@@ -9,7 +9,7 @@ from typing import Any
 import dagster as dg
 
 from orchestration.deployment import Deployment
-from orchestration.gate import GateResult, check_ids, run_gate
+from orchestration.gate import GateResult, check_descriptions, run_gate
 from orchestration.wiring.metadata import markdown_table
 from orchestration.wiring.resources import RESOURCE_KEY, the_run
 from orchestration.wiring.translator import DECISIONS_KEY
@@ -27,8 +27,8 @@ def gate_checks(deployment: Deployment) -> dg.AssetChecksDefinition:
     specs = [
         dg.AssetCheckSpec(WHOLE_GATE, asset=DECISIONS_KEY, blocking=True, description="No period of the run is held."),
         *(
-            dg.AssetCheckSpec(check, asset=DECISIONS_KEY, blocking=True, description=f"{check} (suite {suite})")
-            for suite, check in check_ids(deployment)
+            dg.AssetCheckSpec(check, asset=DECISIONS_KEY, blocking=True, description=description)
+            for check, description in check_descriptions(deployment).items()
         ),
     ]
 
@@ -72,7 +72,9 @@ def check_results(gates: Sequence[GateResult], declared: set[str]) -> Iterator[d
             asset_key=DECISIONS_KEY,
             severity=dg.AssetCheckSeverity.ERROR if blocks else dg.AssetCheckSeverity.WARN,
             metadata={
-                "by_period": dg.MetadataValue.md(_check_table(found)) if found else dg.MetadataValue.text("not reported by the gate")
+                # A number of its own, so that Dagster draws it over the runs.
+                "failing_rows": dg.MetadataValue.int(sum(check["failing_rows"] for _, check in found)),
+                "by_period": dg.MetadataValue.md(_check_table(found)) if found else dg.MetadataValue.text("not reported by the gate"),
             },
         )
 

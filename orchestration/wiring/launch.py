@@ -130,6 +130,17 @@ def dagster_home() -> Path:
     return Path(os.environ.get("DAGSTER_HOME") or PROJECT_ROOT).resolve()
 
 
+# Where Dagster keeps its records and logs. Left out in a home elsewhere: there they lie in the home itself, wherever the tools are started.
+PLACES = ("storage", "local_artifact_storage", "compute_logs")
+
+
+def settings_elsewhere() -> str:
+    """Text of dagster.yaml for a $DAGSTER_HOME that has none: the project's own but for the places, which are Dagster's own in that folder."""
+    settings = yaml.safe_load((PROJECT_ROOT / "dagster.yaml").read_text(encoding="utf-8"))
+    kept = {key: value for key, value in settings.items() if key not in PLACES}
+    return f"# Written by Tierhouse, because this folder is DAGSTER_HOME and had no dagster.yaml. Yours to change.\n{yaml.safe_dump(kept)}"
+
+
 def project_instance() -> dg.DagsterInstance:
     """The Dagster instance of ``dagster_home()``, whatever the current folder is.
 
@@ -145,7 +156,10 @@ def project_instance() -> dg.DagsterInstance:
     file = home / "dagster.yaml"
     try:
         home.mkdir(parents=True, exist_ok=True)
-        settings = yaml.safe_load(file.read_text(encoding="utf-8")) if file.exists() else None
+        if not file.exists():
+            # Without one Dagster warns at every run, and its own tools do not follow the project's settings.
+            file.write_text(settings_elsewhere(), encoding="utf-8")
+        settings = yaml.safe_load(file.read_text(encoding="utf-8"))
     except OSError as err:
         raise Failed(
             f"Dagster's folder cannot be used: {err.strerror}", str(home), "set DAGSTER_HOME to a folder that can be written"

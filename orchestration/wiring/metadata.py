@@ -12,7 +12,10 @@ import dagster as dg
 import duckdb
 
 BAR_CELLS = 24
-_COLOURS = ("#c9d1d9", "#a5c8e4", "#7ab0d8", "#4f97cc", "#2f78b3", "#1f5a8c", "#123d63", "#0a2540")
+_COLOURS = ("#c9d1d9", "#a5c8e4", "#7ab0d8", "#4f97cc", "#2f78b3", "#1f5a8c", "#123d63", "#0a2540", "#000000")
+_PALE = _COLOURS[:4]
+# Pixels: what Dagster's window has room for, and about the width of a letter.
+_WIDTH, _LETTER = 640, 7
 
 
 def markdown_table(header: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:
@@ -59,26 +62,56 @@ def level_table(counts: Sequence[Mapping[str, Any]]) -> str:
 
 
 def level_chart(counts: Sequence[Mapping[str, Any]]) -> str:
-    """Markdown image (an SVG as a data address): one stacked bar per period and program."""
-    width, height, left = 640, 20, 190
-    bars = sorted({(row["program_id"], row["period"]) for row in counts})
+    """Markdown image (an SVG as a data address): per program its levels with their colours, and one stacked bar per period."""
     shapes: list[str] = []
-    for line, (program, period) in enumerate(bars):
-        rows = [row for row in counts if (row["program_id"], row["period"]) == (program, period)]
-        total = sum(row["subjects"] for row in rows) or 1
-        x, y = float(left), 4 + line * (height + 4)
-        shapes.append(f'<text x="0" y="{y + 14}" font-size="12">{escape(f"{program} {period}")}</text>')
-        for place, row in enumerate(rows):
-            span = (width - left) * row["subjects"] / total
-            colour = _COLOURS[min(place, len(_COLOURS) - 1)]
-            title = escape(f"{row['level_id']}: {row['subjects']:,}")
-            shapes.append(f'<rect x="{x:.1f}" y="{y}" width="{span:.1f}" height="{height}" fill="{colour}"><title>{title}</title></rect>')
-            x += span
-    svg = (
-        f'<svg xmlns="http://www.w3.org/2000/svg" width="{width}" height="{4 + len(bars) * (height + 4)}" font-family="sans-serif">'
-        f"{''.join(shapes)}</svg>"
-    )
+    y = 0
+    for program in sorted({row["program_id"] for row in counts}):
+        rows = [row for row in counts if row["program_id"] == program]
+        colours = dict(zip(dict.fromkeys(row["level_id"] for row in rows), _COLOURS + _COLOURS[-1:] * len(rows), strict=False))
+        shapes.append(_text(0, y + 14, program, 'font-weight="bold"'))
+        legend, lines = _legend(colours, y + 18)
+        shapes += legend
+        y += 18 + 18 * lines
+        for period in sorted({row["period"] for row in rows}):
+            shapes += _bar(period, [row for row in rows if row["period"] == period], colours, y)
+            y += 24
+        y += 14
+    svg = f'<svg xmlns="http://www.w3.org/2000/svg" width="{_WIDTH}" height="{max(y - 14, 1)}" font-family="sans-serif" font-size="12" style="background:white">{"".join(shapes)}</svg>'
     return f"![levels](data:image/svg+xml;base64,{base64.b64encode(svg.encode()).decode()})"
+
+
+def _text(x: float, y: float, text: str, more: str = "") -> str:
+    return f'<text x="{x:.1f}" y="{y}" {more}>{escape(text)}</text>'
+
+
+def _legend(colours: Mapping[str, str], y: int) -> tuple[list[str], int]:
+    """A square and the name of each level, in as many lines as they need; the number of lines."""
+    shapes: list[str] = []
+    x, lines = 0.0, 1
+    for level, colour in colours.items():
+        width = 24 + _LETTER * len(level)
+        if x and x + width > _WIDTH:
+            x, lines = 0.0, lines + 1
+        top = y + 18 * (lines - 1)
+        shapes += [f'<circle cx="{x + 6:.1f}" cy="{top + 8}" r="5" fill="{colour}"/>', _text(x + 15, top + 12, level)]
+        x += width
+    return shapes, lines
+
+
+def _bar(period: str, rows: Sequence[Mapping[str, Any]], colours: Mapping[str, str], y: int) -> list[str]:
+    """The bar of one period, with the number of subjects in each box that is wide enough for it."""
+    left, height = 60, 20
+    shapes = [_text(0, y + 14, period)]
+    total = sum(row["subjects"] for row in rows) or 1
+    x = float(left)
+    for row in rows:
+        span = (_WIDTH - left) * row["subjects"] / total
+        number, colour = f"{row['subjects']:,}", colours[row["level_id"]]
+        shapes.append(f'<rect x="{x:.1f}" y="{y}" width="{span:.1f}" height="{height}" fill="{colour}"/>')
+        if span > 8 + _LETTER * len(number):
+            shapes.append(_text(x + 4, y + 14, number, f'fill="{"black" if colour in _PALE else "white"}"'))
+        x += span
+    return shapes
 
 
 def level_metadata(counts: Sequence[Mapping[str, Any]]) -> dict[str, dg.MetadataValue]:

@@ -5,11 +5,14 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import click
 import pytest
+from click.testing import CliRunner
 
+from orchestration.cli.main import main
 from tests.support import PROJECT_ROOT, TIERHOUSE, Cli
 
 
@@ -54,3 +57,34 @@ def test_policy_check_says_once_what_to_do(make_cli: Callable[..., Cli], tmp_pat
     assert "8 findings of severity error" in done.stderr and "To do" not in done.stderr
     error = cli.json("policy", "check", expect=2)["error"]
     assert error["remedy"] == "have someone else approve it" and "row 2" in error["where"]
+
+
+def numeric_options(group: click.Group, path: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], click.Option]]:
+    """Every option of every command that takes a number."""
+    for name, command in group.commands.items():
+        if isinstance(command, click.Group):
+            yield from numeric_options(command, (*path, name))
+        for option in command.params:
+            if isinstance(option, click.Option) and option.type.name.split()[0] in ("integer", "float"):
+                yield (*path, name), option
+
+
+NUMERIC = [pytest.param(path, option, id=" ".join((*path, option.opts[0]))) for path, option in numeric_options(main)]
+
+
+def test_the_options_that_take_a_number_are_found() -> None:
+    assert {"ledger show --last", "paths --limit", "quarantine --limit", "rollback --to", "demo --seed"} <= {str(p.id) for p in NUMERIC}
+
+
+@pytest.mark.parametrize(("path", "option"), NUMERIC)
+@pytest.mark.parametrize("value", ["-1", "many"])
+def test_a_number_that_makes_no_sense_is_wrong_use(path: tuple[str, ...], option: click.Option, value: str) -> None:
+    result = CliRunner().invoke(main, [*path, option.opts[0], value])
+    assert result.exit_code == 2, result.output
+    assert f"Invalid value for '{option.opts[0]}'" in result.output
+
+
+@pytest.mark.parametrize(("path", "option"), NUMERIC)
+def test_the_default_of_a_number_is_in_its_range(path: tuple[str, ...], option: click.Option) -> None:
+    assert isinstance(option.type, click.IntRange | click.FloatRange) and option.type.min is not None, "without a range anything goes"
+    assert option.default is None or option.type.convert(option.default, option, None) == option.default

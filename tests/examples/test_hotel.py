@@ -6,7 +6,7 @@ import csv
 import filecmp
 import runpy
 from collections.abc import Callable
-from datetime import datetime, timedelta
+from datetime import date, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -39,10 +39,10 @@ def hotel(shared_folder: Path) -> Cli:
     return prepared(shared_folder, "hotel", make, HOTEL)
 
 
-def released(hotel: Cli, period: str, mart: str, query: str) -> list[tuple[Any, ...]]:
+def released(hotel: Cli, period: str, mart: str, query: str, revision: int = 1) -> list[tuple[Any, ...]]:
     """Rows of a query over one mart of a release."""
     with duckdb.connect() as con:
-        con.execute(f"create view mart as select * from read_parquet('{hotel.data}/releases/{period}.r1/{mart}.parquet')")
+        con.execute(f"create view mart as select * from read_parquet('{hotel.data}/releases/{period}.r{revision}/{mart}.parquet')")
         return con.execute(query).fetchall()
 
 
@@ -96,8 +96,8 @@ def drops(hotel: Cli) -> Drops:
     return Drops(hotel.drops)
 
 
-def grades(hotel: Cli, period: str) -> dict[str, str]:
-    return dict(released(hotel, period, "fct_decisions", "select subject_id, level_id from mart where status = 'decided'"))
+def grades(hotel: Cli, period: str, revision: int = 1) -> dict[str, str]:
+    return dict(released(hotel, period, "fct_decisions", "select subject_id, level_id from mart where status = 'decided'", revision))
 
 
 @pytest.mark.parametrize("period", PERIODS)
@@ -176,6 +176,39 @@ def test_names_of_guests_are_in_the_vault_and_in_no_release(hotel: Cli) -> None:
         with duckdb.connect() as con:
             shown = con.execute(f"select count(*) from read_parquet('{path}') as t where cast(t as varchar) like '%Anna Berg%'").fetchall()
         assert shown == [(0,)], path.name
+
+
+def test_receptions_noted_too_late_are_named_and_graded_when_their_months_run_again(hotel: Cli, make_cli: Callable[..., Cli]) -> None:
+    place = make_cli(copy_of=hotel.folder, deployment=HOTEL)
+    assert place.json("status")["late_inputs"] == {"periods": [], "commands": []}
+    header = (place.drops / "sales" / "notices_2026-01.csv").read_text(encoding="gb18030").splitlines()[0]
+    notices = [
+        # A notice of February that the office hands in now.
+        {"单号": "R9901", "填写日期": "2026-02-20", "抵店时间": "2026-02-25 15:00", "职务": "部长"},
+        # Nobody had noted this one by the end of its month; a later month's notice of it comes too late.
+        {"单号": "R9902", "填写日期": "2026-04-02", "抵店时间": "2026-03-31 23:45", "身份": "长住客", "房号": "901"},
+        {"单号": "R9902", "填写日期": "2026-05-02", "抵店时间": "2026-03-31 23:45", "身份": "普通", "房号": "902"},
+    ]
+    with (place.drops / "sales" / "notices_2026-06_late.csv").open("w", encoding="gb18030", newline="") as file:
+        writer = csv.DictWriter(file, header.split(","), restval="")
+        writer.writeheader()
+        writer.writerows({"填写人": "S01", **notice} for notice in notices)
+    place("ingest")
+    late = place.json("status")["late_inputs"]
+    assert [(item["period"], item["rows"], item["earlier"]) for item in late["periods"]] == [
+        ("2026-02", {"receptions": 1}, {}),
+        ("2026-03", {"receptions": 1}, {}),
+    ]
+    assert late["commands"] == ["tierhouse run --periods 2026-02..2026-03"]
+    assert "2026-02 (2026-02.r1): receptions 1" in place("status").stdout
+
+    place("run", "--periods", "2026-02..2026-03", timeout=900)
+    assert grades(place, "2026-02", 2) == {**grades(hotel, "2026-02"), "R9901": "grade_c"}
+    assert grades(place, "2026-03", 2) == {**grades(hotel, "2026-03"), "R9902": "grade_c"}
+    query = "select reception_id, noted_date, room from mart where reception_id like 'R99%'"
+    assert released(place, "2026-03", "fct_receptions", query, 2) == [("R9902", date(2026, 4, 2), "901")]
+    place("explain", "R9902", "--program", "vip_reception", "--period", "2026-03")
+    assert place.json("status")["late_inputs"]["periods"] == []
 
 
 def test_the_policies_are_proven() -> None:

@@ -176,11 +176,16 @@ def test_an_unchanged_candidate_makes_no_revision(tmp_path: Path) -> None:
     deployment, ledger, _ = released(tmp_path)
     before = snapshot(deployment)
     build_warehouse(deployment, PERIODS)
-    plan = Plan("run2", PERIODS)
+    plan = Plan("run2", PERIODS, cutoff_seq=7, inputs_hash="other drops")
     gated(deployment, ledger, plan)
     report = release(deployment, ledger, plan, say=silent)
     assert [(p.status, p.release) for p in report.periods] == [("unchanged", "2026-05.r1"), ("unchanged", "2026-06.r1")]
     assert not report.moved
+    confirmed = [
+        (e.payload["release"], e.payload["run_id"], e.payload["cutoff_seq"], e.payload["inputs_hash"])
+        for e in ledger.entries("confirmation")
+    ]
+    assert confirmed == [("2026-05.r1", "run2", 7, "other drops"), ("2026-06.r1", "run2", 7, "other drops")]
     assert snapshot(deployment) == before
 
 

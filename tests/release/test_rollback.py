@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import shutil
+from datetime import UTC, datetime, timedelta, tzinfo
 from pathlib import Path
 
 import pytest
 
+from orchestration.channels import deliver
 from orchestration.deployment import Deployment
 from orchestration.errors import BadInput, Failed
 from orchestration.gate import run_gate
@@ -15,6 +17,14 @@ from orchestration.release import current_catalog, list_catalogs, release, rollb
 from tests.gate.fixture_warehouse import Plan, build_warehouse, contract, make_place, record_build, silent
 
 PERIOD = "2026-06"
+
+
+class InTenYears(datetime):
+    """A clock that is ten years ahead."""
+
+    @classmethod
+    def now(cls, tz: tzinfo | None = None) -> InTenYears:
+        return cls.fromtimestamp(datetime.now(UTC).timestamp(), tz) + timedelta(days=3650)
 
 
 def publish(deployment: Deployment, ledger: Ledger, run_id: str, rule: str) -> None:
@@ -67,6 +77,22 @@ def test_rollback_sends_the_older_rows_to_the_channels(place: tuple[Deployment, 
     assert (delivery["catalog"], delivery["release"]) == (4, "2026-06.r1")
     feed = (deployment.data / delivery["path"]).read_text().splitlines()
     assert {line.split(",")[2] for line in feed[1:]} == {"star_1"}
+
+
+def test_a_rollback_does_not_make_an_old_release_fresh_again(place: tuple[Deployment, Ledger], monkeypatch: pytest.MonkeyPatch) -> None:
+    deployment, ledger = place
+    made = {entry.payload["release"]: datetime.fromisoformat(entry.at) for entry in ledger.entries("release")}
+    sent = [delivery.as_json() for delivery in deliver(deployment, ledger, say=silent)]
+    monkeypatch.setattr("orchestration.ledger.store.datetime", InTenYears)
+    sent += rollback(deployment, ledger, 1, "wrong bar", "an.operator", say=silent)["deliveries"]
+    sent += rollback(deployment, ledger, 3, "it was right", "an.operator", say=silent)["deliveries"]
+    assert [delivery["release"] for delivery in sent] == ["2026-06.r3", "2026-06.r1", "2026-06.r3"]
+    assert sent[0]["stale_after_at"] == sent[2]["stale_after_at"], "the same for every delivery of a release"
+    for delivery in sent:
+        limit = made[delivery["release"]].replace(microsecond=0) + timedelta(hours=24)
+        assert datetime.fromisoformat(delivery["stale_after_at"]) == limit
+        feed = (deployment.data / delivery["path"]).read_text().splitlines()
+        assert {line.split(",")[-1] for line in feed[1:]} == {delivery["stale_after_at"]}
 
 
 def test_the_next_run_with_the_same_rows_publishes_them_without_a_new_revision(place: tuple[Deployment, Ledger]) -> None:

@@ -90,6 +90,8 @@ def test_nothing_is_new_only_if_every_period_was_released_from_the_same(tmp_path
     assert "code" in why(code="other")[0]
     ledger.append("release", made | {"release": "2025-01.r2", "inputs_hash": "j"})
     assert why() == [], "the newest visible release counts"
+    ledger.append("confirmation", made | {"inputs_hash": "k"})
+    assert why(inputs="k") == [], "a run that found the same rows in newer drops need not be done again"
 
 
 def test_a_failure_of_dbt_names_the_node() -> None:

@@ -7,8 +7,9 @@ from typing import Any
 
 import dagster as dg
 
+from orchestration.deployment import load_deployment
 from orchestration.gate import GateResult
-from orchestration.wiring.checks import WHOLE_GATE, check_results
+from orchestration.wiring.checks import WHOLE_GATE, check_results, gate_checks
 
 DECLARED = {WHOLE_GATE, "keys__are_unique", "budget__is_kept"}
 
@@ -50,6 +51,13 @@ def test_a_held_first_month_blocks_the_release_step() -> None:
     assert found["budget__is_kept"].passed
     assert found[WHOLE_GATE].metadata["held_periods"].value == "2026-05"
     assert "gates/2026-05/keys.csv" in found[WHOLE_GATE].metadata["failed"].value
+    assert (found["keys__are_unique"].metadata["failing_rows"].value, found["budget__is_kept"].metadata["failing_rows"].value) == (3, 0)
+
+
+def test_each_check_says_what_it_expects() -> None:
+    said = {spec.name: spec.description for spec in gate_checks(load_deployment()).check_specs}
+    assert said["decisions__keys_are_unique"] == "Expected: one row per program, subject and period. Severity invariant, suite decisions."
+    assert all(said.values())
 
 
 def test_a_held_later_month_shows_but_lets_the_months_before_it_be_released() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 from pathlib import Path
+from typing import Any
 from xml.etree import ElementTree
 
 import duckdb
@@ -27,11 +28,39 @@ def test_level_shares_are_of_the_period() -> None:
     assert "| 2026-06 | star_1 | 100 | 100.0 % |" in table
 
 
+def drawn(counts: list[dict[str, Any]]) -> list[ElementTree.Element]:
+    """The shapes of a chart."""
+    svg = base64.b64decode(level_chart(counts).removeprefix("![levels](data:image/svg+xml;base64,").removesuffix(")"))
+    return list(ElementTree.fromstring(svg))
+
+
+def named(shapes: list[ElementTree.Element], kind: str) -> list[ElementTree.Element]:
+    return [shape for shape in shapes if shape.tag.endswith(kind)]
+
+
 def test_the_chart_is_an_image_with_one_box_per_level() -> None:
-    svg = base64.b64decode(level_chart(COUNTS).removeprefix("![levels](data:image/svg+xml;base64,").removesuffix(")"))
-    boxes = [node for node in ElementTree.fromstring(svg).iter() if node.tag.endswith("rect")]
+    shapes = drawn(COUNTS)
+    boxes = named(shapes, "rect")
     assert len(boxes) == 3
     assert float(boxes[0].attrib["width"]) == 3 * float(boxes[1].attrib["width"])
+    assert [shape.text for shape in named(shapes, "text")] == ["six_star", "star_1", "star_6", "2026-05", "75", "25", "2026-06", "100"]
+    assert boxes[0].attrib["fill"] == boxes[2].attrib["fill"] == named(shapes, "circle")[0].attrib["fill"], (
+        "the colour of a level is explained"
+    )
+
+
+def test_a_chart_of_many_levels_stays_in_its_width() -> None:
+    cells = [f"potential_{p}_business_{b}" for p in "abc" for b in "123"]
+    counts = [{"program_id": "grid", "period": "2026-06", "level_id": cell, "subjects": place} for place, cell in enumerate(cells)]
+    shapes = drawn(counts)
+    assert len({dot.attrib["fill"] for dot in named(shapes, "circle")}) == 9, "a colour of its own for each of nine cells"
+    assert len({dot.attrib["cy"] for dot in named(shapes, "circle")}) > 1, "the names need more than a line"
+    assert all(float(box.attrib["x"]) + float(box.attrib["width"]) <= 640.1 for box in named(shapes, "rect"))
+    assert all(float(text.attrib["x"]) + 6 * len(text.text or "") <= 640 for text in named(shapes, "text"))
+
+
+def test_a_chart_of_nothing_is_empty() -> None:
+    assert drawn([]) == []
 
 
 def test_counts_are_read_from_the_marts_in_rank_order(tmp_path: Path) -> None:

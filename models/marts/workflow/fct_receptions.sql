@@ -30,13 +30,23 @@ run as (
     select * from {{ source("ctl", "run") }}
 ),
 
+first_notices as (
+    select
+        reception_id,
+        last_day(min(noted_date)) as month_end_date
+    from notices
+    group by reception_id
+),
+
+-- Of a reception that nobody had noted by the end of its month: what was noted by the end of the month in which it came to light.
 newest_notices as (
     select
         notices.*,
         targets.period,
         row_number() over (partition by notices.reception_id, targets.period order by notices.noted_date desc) as place
     from notices
-    inner join targets on notices.noted_date <= targets.last_day
+    inner join first_notices on notices.reception_id = first_notices.reception_id
+    inner join targets on notices.noted_date <= greatest(targets.last_day, first_notices.month_end_date)
 ),
 
 -- The request that counted; else the highest one that had been made by then, to say why it did not.

@@ -1,0 +1,213 @@
+"""Released periods that would be computed from other rows now: what has landed since, and belongs to them or to a month before them.
+
+Told from the ledger and the landed parts; nothing is computed again. A row that came with the same content as before is no
+change. Not here: whether the change alters a level; only a run tells.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import duckdb
+
+from orchestration.deployment import Deployment
+from orchestration.errors import Failed
+from orchestration.ingest import parts
+from orchestration.ingest.contracts import Contract, load_contracts
+from orchestration.ingest.parts import Part
+from orchestration.ledger.store import Ledger
+from orchestration.periods import add_months
+from orchestration.policy.load import clock_of
+from orchestration.policy.subjects import SUBJECT_TYPES
+from orchestration.sqltext import literal, quoted
+from orchestration.warehouse.plan import last_computed
+
+# Entities whose rows are graded in the month of one moment alone: its column.
+EVENTS = {subject.entity: subject.at_column for subject in SUBJECT_TYPES.values() if subject.at_column}
+
+
+@dataclass(frozen=True)
+class LateInput:
+    """A released period with rows that landed, changed or were taken back after it was computed.
+
+    ``rows``: their number by entity, of this month; ``earlier``: of months before, which this one reads through windows, newest
+    rows and held levels.
+    """
+
+    period: str
+    release: str
+    rows: dict[str, int]
+    earlier: dict[str, int]
+
+    def as_json(self) -> dict[str, Any]:
+        return asdict(self)
+
+
+@dataclass(frozen=True)
+class _Drop:
+    """A drop that landed after some period was computed; ``upto`` is the newest such period."""
+
+    seq: int
+    upto: str
+    payload: dict[str, Any]
+
+
+def late_inputs(deployment: Deployment, ledger: Ledger) -> list[LateInput]:
+    """The released periods with late input, in order. Reads only; Failed if a landed file is gone or cannot be read."""
+    newest = ledger.last("catalog")
+    visible: dict[str, str] = dict(newest.payload["periods"]) if newest else {}
+    computed = last_computed(ledger)
+    cutoffs = {period: int(computed[period]["cutoff_seq"]) for period in visible}
+    late: dict[str, list[_Drop]] = {}
+    for seq, payload in parts.landed(ledger):
+        upto = max((period for period, cutoff in cutoffs.items() if cutoff < seq), default=None)
+        if upto is not None:
+            late.setdefault(payload["entity"], []).append(_Drop(seq, upto, payload))
+    rows: dict[str, Counter[str]] = {period: Counter() for period in cutoffs}
+    earlier: dict[str, Counter[str]] = {period: Counter() for period in cutoffs}
+    for entity, drops in sorted(late.items()):
+        landed = parts.landed_parts(deployment, ledger, entity)
+        for seq, month, number in _changes(deployment, load_contracts()[entity], drops, landed):
+            for period, cutoff in cutoffs.items():
+                if cutoff < seq and month == period:
+                    rows[period][entity] += number
+                elif cutoff < seq and month < period and entity not in EVENTS:
+                    earlier[period][entity] += number
+    return [
+        LateInput(period, visible[period], dict(rows[period]), dict(earlier[period]))
+        for period in sorted(cutoffs)
+        if rows[period] or earlier[period]
+    ]
+
+
+def ranges(periods: list[str]) -> list[str]:
+    """Periods as the ranges that a run takes: ``2026-02..2026-04``, one for each stretch without a hole."""
+    stretches: list[list[str]] = []
+    for period in sorted(periods):
+        if stretches and period == add_months(stretches[-1][-1], 1):
+            stretches[-1].append(period)
+        else:
+            stretches.append([period])
+    return [found[0] if len(found) == 1 else f"{found[0]}..{found[-1]}" for found in stretches]
+
+
+def _changes(deployment: Deployment, contract: Contract, drops: list[_Drop], landed: list[Part]) -> list[tuple[int, str, int]]:
+    """(sequence number of the drop, month, rows) of what the drops added, changed or took back, in months that they may concern."""
+    by_file = {drop.payload["file_id"]: drop for drop in drops}
+    came = [part for part in landed if part.file_id in by_file and (part.period is None or part.period <= by_file[part.file_id].upto)]
+    replaced = {file_id for drop in drops for file_id in drop.payload["supersedes"]["by_file"]}
+    gone = [part for part in landed if part.file_id in replaced]
+    if not came and not gone:
+        return []
+    since = ", ".join(f"({literal(drop.payload['file_id'])}, {drop.seq}, {literal(drop.upto)})" for drop in drops)
+    lists = [
+        f"select file_id, key, {drop.seq} as seq, {literal(drop.upto)} as upto "
+        f"from read_parquet({literal(str(deployment.data / drop.payload['supersedes']['path']))}, hive_partitioning = false)"
+        for drop in drops
+        if drop.payload["supersedes"]["path"]
+    ]
+    no_list = "select null::varchar as file_id, null::varchar as key, null::integer as seq, null::varchar as upto where false"
+    query = f"""
+        with since (file_id, seq, upto) as (values {since}),
+        lists as ({" union all ".join(lists) or no_list}),
+        came as (select l.*, since.seq, since.upto from ({_scan(contract, came)}) as l inner join since on l._file_id = since.file_id),
+        gone as (
+            select l.*, lists.seq, lists.upto from ({_scan(contract, gone)}) as l
+            inner join lists on l._file_id = lists.file_id and l._key = lists.key
+        ),
+        changed as (
+            select coalesce(n.seq, o.seq) as seq, coalesce(n.upto, o.upto) as upto, {_changed_columns(contract, deployment.config.timezone)}
+            from came as n
+            full join gone as o on n._source = o._source and n._key = o._key and n.seq = o.seq
+            where n._key is null or o._key is null or {" or ".join(f"n.{quoted(c)} is distinct from o.{quoted(c)}" for c in contract.landed)}
+        )
+        {_by_month(contract, landed, deployment.config.timezone)}
+    """
+    with duckdb.connect() as con:
+        try:
+            con.execute("set TimeZone = 'UTC'")
+            return con.execute(query).fetchall()
+        except duckdb.IOException as err:
+            raise Failed(
+                f"the landing cannot be read: {err}",
+                str(deployment.landing / contract.entity),
+                "restore the file from a backup, or make it readable",
+            ) from err
+
+
+def _scan(contract: Contract, some: list[Part]) -> str:
+    columns = ", ".join([*map(quoted, contract.landed), "_source", "_file_id", "_key"])
+    if not some:
+        types = {name: contract.columns[name].sql_type for name in contract.landed} | dict.fromkeys(
+            ("_source", "_file_id", "_key"), "varchar"
+        )
+        return f"select {', '.join(f'cast(null as {kind}) as {quoted(name)}' for name, kind in types.items())} where false"
+    files = ", ".join(literal(str(Path(part.path))) for part in some)
+    return f"select {columns} from read_parquet([{files}], hive_partitioning = false)"
+
+
+def _month(contract: Contract, column: str, alias: str, timezone: str) -> str:
+    """Month of a column's day in the deployment's time zone, as text."""
+    name = f"{alias}.{quoted(column)}"
+    kind = contract.columns[column].type
+    if kind == "period":
+        return name
+    local = f"({name} at time zone 'UTC') at time zone {literal(timezone)}" if kind == "timestamp" else name
+    return f"strftime({local}, '%Y-%m')"
+
+
+def _day_column(contract: Contract) -> str:
+    """The column with the day that a row is from: when it happened, from when it holds, else its first day."""
+    days = [name for name in contract.landed if contract.columns[name].type in ("date", "timestamp", "period")]
+    return clock_of(contract.entity) or contract.history or days[0]
+
+
+def _changed_columns(contract: Contract, timezone: str) -> str:
+    """The columns of ``changed``: of an event its subject and the month of the notice, else the month from which the change counts.
+
+    A row that differs in days counts from the first of them: one that was open and is closed now is another from that day on, whatever
+    else it says. One that differs in other columns alone counts from its own day.
+    """
+    day = _day_column(contract)
+    if contract.entity in EVENTS:
+        key, known = quoted(contract.key[0]), contract.history or day
+        notices = f"{_month(contract, known, 'n', timezone)}, {_month(contract, known, 'o', timezone)}"
+        return f"coalesce(n.{key}, o.{key}) as subject, least({notices}) as known"
+    own = f"least({_month(contract, day, 'n', timezone)}, {_month(contract, day, 'o', timezone)})"
+    others = [] if contract.by_period else [c for c in contract.landed if contract.columns[c].type in ("date", "timestamp") and c != day]
+    moved = [
+        f"case when n.{quoted(c)} is distinct from o.{quoted(c)} then "
+        f"least({_month(contract, c, 'n', timezone)}, {_month(contract, c, 'o', timezone)}) end"
+        for c in others
+    ]
+    if not moved:
+        return f"{own} as month"
+    same_day = f"n.{quoted(day)} is not distinct from o.{quoted(day)}"
+    return f"case when {same_day} then coalesce(least({', '.join(moved)}), {own}) else {own} end as month"
+
+
+def _by_month(contract: Contract, landed: list[Part], timezone: str) -> str:
+    """The select at the end: changes by drop and month."""
+    at = EVENTS.get(contract.entity)
+    if at is None:
+        return "select seq, month, count(*) from changed where month <= upto group by seq, month"
+    key, known = quoted(contract.key[0]), contract.history or at
+    # A notice that moves the event away changes the month that it leaves, too: so every notice of the subject says a month. Notices
+    # that came after the month do not count for it, but for those of an event that nobody had noted by then.
+    return f"""
+        , notices as (
+            select l.{key} as subject, {_month(contract, at, "l", timezone)} as month, {_month(contract, known, "l", timezone)} as known
+            from ({_scan(contract, landed)}) as l
+        ),
+        months as (
+            select distinct subject, month, greatest(month, min(known) over (partition by subject)) as last_known from notices
+        )
+        select changed.seq, months.month, count(distinct changed.subject)
+        from changed
+        inner join months on changed.subject = months.subject
+        where months.month <= changed.upto and changed.known <= months.last_known
+        group by all
+    """

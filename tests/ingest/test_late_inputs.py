@@ -1,0 +1,149 @@
+"""Late input: which released periods would be computed from other rows now, told from what landed after them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from orchestration.errors import Failed
+from orchestration.warehouse.late import late_inputs, ranges
+
+LINES: dict[str, Any] = {
+    "entity": "lines",
+    "files": "lines_*.csv",
+    "format": "csv",
+    "columns": {"line_id": "id", "customer_id": "cust", "number": "number", "start_date": "since", "end_date": "until", "plan": "plan"},
+}
+RECEPTIONS: dict[str, Any] = {
+    "entity": "receptions",
+    "files": "notices_*.csv",
+    "format": "csv",
+    "timezone": "Asia/Shanghai",
+    "columns": {"reception_id": "id", "noted_date": "noted", "arrives_at": "arrives", "room": "room"},
+}
+JANUARY = "a,d1,c1,2025-01,voice,1,CNY"
+
+
+class Shop:
+    """A company whose bills, lines and receptions land; months count as released when the test says so."""
+
+    def __init__(self, company: Any, bills: dict[str, Any]) -> None:
+        self.company = company
+        company.config["max_bad_share"] = 1
+        company.map(bills, LINES, RECEPTIONS)
+        self.periods: dict[str, str] = {}
+
+    def land(self, *bills: str, lines: tuple[str, ...] = (), notices: tuple[str, ...] = ()) -> None:
+        number = len(list(self.company.drops.iterdir()))
+        if bills:
+            self.company.bills(f"bills_{number}.csv", *bills)
+        if lines:
+            self.company.drop(f"lines_{number}.csv", "\n".join(("id,cust,number,since,until,plan", *lines, "")))
+        if notices:
+            self.company.drop(f"notices_{number}.csv", "\n".join(("id,noted,arrives,room", *notices, "")))
+        assert not self.company.ingest().refused
+
+    def release(self, *periods: str) -> None:
+        """One run that releases the periods, each as its next revision."""
+        ledger = self.company.ledger
+        cutoff, _ = ledger.head()
+        for period in periods:
+            before = int(self.periods.get(period, "r0").rpartition("r")[2])
+            self.periods[period] = f"{period}.r{before + 1}"
+            ledger.append("release", {"release": self.periods[period], "period": period, "cutoff_seq": cutoff})
+        ledger.append("catalog", {"catalog": 1, "periods": self.periods})
+
+    def late(self) -> dict[str, tuple[dict[str, int], dict[str, int]]]:
+        """Period → rows of its own, rows of months before, by entity."""
+        return {item.period: (item.rows, item.earlier) for item in late_inputs(self.company.deployment, self.company.ledger)}
+
+
+@pytest.fixture
+def shop(company: Any, bills_feed: dict[str, Any]) -> Shop:
+    """January to March are released, each after its own bills, lines and notices had come."""
+    made = Shop(company, bills_feed)
+    made.land(JANUARY, lines=("l1,c1,138,2025-01-01,,basic",), notices=("R1,2025-01-05,2025-01-20 12:00,801",))
+    made.release("2025-01")
+    made.land("b,d2,c1,2025-02,voice,2,CNY", notices=("R2,2025-02-05,2025-03-20 12:00,",))
+    made.release("2025-02")
+    made.land("c,d3,c1,2025-03,voice,3,CNY", notices=("R2,2025-03-10,2025-03-20 12:00,802",))
+    made.release("2025-03")
+    return made
+
+
+def test_months_that_land_in_their_turn_are_not_late(shop: Shop) -> None:
+    assert shop.late() == {}
+    shop.land("d,d4,c1,2025-04,voice,4,CNY", lines=("l2,c1,139,2025-04-01,,basic",), notices=("R3,2025-04-01,2025-04-20 12:00,",))
+    assert shop.late() == {}
+
+
+def test_a_late_bill_is_late_for_its_month_and_for_those_that_read_it(shop: Shop) -> None:
+    shop.land("z,d9,c1,2025-02,voice,5,CNY")
+    assert shop.late() == {"2025-02": ({"bill_lines": 1}, {}), "2025-03": ({}, {"bill_lines": 1})}
+    shop.release("2025-02")
+    assert shop.late() == {"2025-03": ({}, {"bill_lines": 1})}
+    shop.release("2025-03")
+    assert shop.late() == {}
+
+
+def test_a_correction_is_late_from_the_earlier_of_its_two_months_and_a_repetition_is_not(shop: Shop) -> None:
+    shop.land(f"{JANUARY}\nb,d2,c1,2025-02,voice,2,CNY")
+    assert shop.late() == {}, "the same rows again"
+    shop.land("b,d2,c1,2025-03,voice,2,CNY")
+    assert shop.late() == {"2025-02": ({"bill_lines": 1}, {}), "2025-03": ({}, {"bill_lines": 1})}
+    shop.land("b,d2,c1,2025-03,voice,2.50,CNY")
+    assert shop.late()["2025-03"] == ({"bill_lines": 1}, {"bill_lines": 1})
+
+
+def test_a_number_that_is_given_up_counts_from_that_day_and_a_corrected_plan_from_its_own(shop: Shop) -> None:
+    shop.land(lines=("l1,c1,138,2025-01-01,2025-04-05,basic",))
+    assert shop.late() == {}, "it was held all the time until April"
+    shop.land(lines=("l1,c1,138,2025-01-01,2025-03-05,basic",))
+    assert shop.late() == {"2025-03": ({"lines": 1}, {})}
+    shop.land(lines=("l1,c1,138,2025-01-01,2025-03-05,premium",))
+    assert shop.late()["2025-01"] == ({"lines": 1}, {})
+
+
+@pytest.mark.parametrize(
+    ("notice", "late"),
+    [
+        pytest.param("R9,2025-01-10,2025-01-15 12:00,", ["2025-01"], id="lands late"),
+        pytest.param("R9,2025-02-03,2025-01-31 23:30,", ["2025-01"], id="first noted in the month after, on the local clock"),
+        pytest.param("R1,2025-01-10,2025-02-15 12:00,", ["2025-01", "2025-02"], id="moves to another month"),
+        pytest.param("R1,2025-02-02,2025-01-20 12:00,802", [], id="a further notice after the month"),
+        pytest.param("R2,2025-03-10,2025-03-20 12:00,803", ["2025-03"], id="a corrected notice"),
+        pytest.param("R9,2025-03-31,2025-04-02 12:00,", [], id="of a month to come"),
+    ],
+)
+def test_a_late_notice_concerns_the_months_of_the_arrival_alone(shop: Shop, notice: str, late: list[str]) -> None:
+    shop.land(notices=(notice,))
+    assert shop.late() == {period: ({"receptions": 1}, {}) for period in late}
+
+
+def test_a_run_that_found_the_same_rows_settles_it(shop: Shop) -> None:
+    shop.land("z,d9,c1,2025-03,voice,5,CNY")
+    assert list(shop.late()) == ["2025-03"]
+    ledger = shop.company.ledger
+    ledger.append("confirmation", {"release": "2025-03.r1", "period": "2025-03", "cutoff_seq": ledger.head()[0]})
+    assert shop.late() == {}
+
+
+def test_a_landed_file_that_is_gone_is_named(shop: Shop) -> None:
+    shop.land("z,d9,c1,2025-03,voice,5,CNY")
+    for part in (shop.company.deployment.landing / "bill_lines").rglob("*.parquet"):
+        part.unlink()
+    with pytest.raises(Failed, match="the landing cannot be read"):
+        late_inputs(shop.company.deployment, shop.company.ledger)
+
+
+def test_nothing_released_is_not_late(company: Any, bills_feed: dict[str, Any]) -> None:
+    company.map(bills_feed)
+    company.bills("bills_1.csv", JANUARY)
+    company.ingest()
+    assert late_inputs(company.deployment, company.ledger) == []
+
+
+def test_ranges() -> None:
+    assert ranges([]) == []
+    assert ranges(["2025-11", "2025-12", "2026-01", "2026-03"]) == ["2025-11..2026-01", "2026-03"]

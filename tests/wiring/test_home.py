@@ -1,0 +1,49 @@
+"""DAGSTER_HOME: a folder of its own works at once, without a warning, and what stands there stays."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+import yaml
+
+from orchestration.errors import Failed
+from orchestration.wiring.launch import project_instance
+
+
+@pytest.fixture
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """DAGSTER_HOME is a folder that is not there yet; the current folder is another."""
+    monkeypatch.setenv("DAGSTER_HOME", str(tmp_path / "home"))
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    return tmp_path / "home"
+
+
+def test_an_empty_home_gets_the_settings_of_the_project_and_no_warning(home: Path, caplog: pytest.LogCaptureFixture) -> None:
+    for _ in range(2):
+        with project_instance() as instance:
+            assert Path(instance.root_directory) == home
+            assert not instance.telemetry_enabled and instance.run_monitoring_enabled
+    assert caplog.records == []
+    settings = yaml.safe_load((home / "dagster.yaml").read_text(encoding="utf-8"))
+    assert settings["concurrency"] == {"runs": {"max_concurrent_runs": 1}}
+    assert "storage" not in settings, "relative folders would be taken from the current folder by Dagster's own tools"
+    assert list((home.parent / "elsewhere").iterdir()) == []
+
+
+def test_a_home_with_settings_keeps_them(home: Path) -> None:
+    home.mkdir()
+    text = "telemetry: {enabled: false}\nrun_monitoring: {enabled: false}\n"
+    (home / "dagster.yaml").write_text(text, encoding="utf-8")
+    with project_instance() as instance:
+        assert not instance.run_monitoring_enabled
+    assert (home / "dagster.yaml").read_text(encoding="utf-8") == text
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
+def test_a_home_that_cannot_be_written_is_named(home: Path) -> None:
+    home.mkdir(mode=0o500)
+    with pytest.raises(Failed, match="DAGSTER_HOME"):
+        project_instance()
