@@ -9,6 +9,7 @@ import bisect
 import json
 import re
 from collections.abc import Iterable, Iterator
+from concurrent.futures import Future
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -18,6 +19,7 @@ from orchestration.ingest.mapping import Feed
 from orchestration.ingest.reading import (
     MAX_TEXT,
     Reject,
+    Survey,
     TextFile,
     Unreadable,
     csv_relation,
@@ -101,13 +103,15 @@ def columns_of(con: duckdb.DuckDBPyConnection, path: Path, feed: Feed, text: Tex
     return list(names)
 
 
-def survey(con: duckdb.DuckDBPyConnection, path: Path, feed: Feed, sha256: str, scratch: Path) -> tuple[TextFile | None, list[str]]:
-    """Text and columns of a drop; Unreadable if it must be refused whole."""
+def survey(
+    con: duckdb.DuckDBPyConnection, path: Path, feed: Feed, sha256: str, scratch: Path, surveyed: Future[Survey | None] | None = None
+) -> tuple[TextFile | None, list[str]]:
+    """Text and columns of a drop; Unreadable if it must be refused whole. ``surveyed``: see :func:`reading.read_text`."""
     if path.stat().st_size == 0:
         raise Unreadable("it is empty")
     text = None
     if feed.config.format != "parquet":
-        text = read_text(path, sha256, feed.config.encoding, scratch, mend=feed.config.format == "jsonl")
+        text = read_text(path, sha256, feed.config.encoding, scratch, mend=feed.config.format == "jsonl", surveyed=surveyed)
         if text.empty:
             raise Unreadable("it is empty")
     return text, columns_of(con, path, feed, text)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,6 +14,8 @@ from orchestration.ingest.contracts import load_contracts
 from orchestration.ingest.mapping import Feed, SourceMapping
 from orchestration.ingest.parts import Landed, file_stat, is_known_by_stat
 from orchestration.ingest.reading import Unreadable, sha256_of
+
+_HASHED_AT_ONCE = 2
 
 
 @dataclass(frozen=True)
@@ -43,28 +46,49 @@ def walk(deployment: Deployment, known: Landed, feeds: Iterable[Feed]) -> Iterat
     by_name = {(drop["source"], drop["entity"], drop["file"]): drop for drop in known.drops}
     here = {(drop["source"], drop["entity"], drop["sha256"]) for drop in known.drops}
     _check_folders(deployment)
-    digests: dict[Path, tuple[str, dict[str, int]]] = {}
-    for feed in feeds:
-        seen: set[str] = set()
-        for path in sorted(deployment.drops.glob(feed.config.files), key=lambda path: str(path.relative_to(deployment.drops))):
-            name = str(path.relative_to(deployment.drops))
-            if not name.isprintable() and (shown := os.fsencode(name).decode("utf-8", "backslashreplace")) != name:
-                yield Found(feed, path, shown, False, problem="its name is no UTF-8 text")
-                continue
-            if is_known_by_stat(path, by_name.get((feed.source, feed.entity, name))):
-                yield Found(feed, path, name, True)
-                continue
-            try:
-                if path not in digests:
-                    # A folder or a link to nothing has no bytes; sha256_of says which it is.
-                    stat = file_stat(path) if path.exists() else {}
-                    digests[path] = sha256_of(path), stat
-            except Unreadable as err:
-                yield Found(feed, path, name, False, problem=str(err))
-                continue
-            sha256, stat = digests[path]
-            yield Found(feed, path, name, (feed.source, feed.entity, sha256) in here or sha256 in seen, sha256, stat)
-            seen.add(sha256)
+    digests: dict[Path, tuple[str, dict[str, int]] | Unreadable] = {}
+    # Hashing lets go of the interpreter: two files at a time.
+    with ThreadPoolExecutor(_HASHED_AT_ONCE, thread_name_prefix="hash") as pool:
+        for feed in feeds:
+            seen: set[str] = set()
+            paths = sorted(deployment.drops.glob(feed.config.files), key=lambda path: str(path.relative_to(deployment.drops)))
+            names = {path: str(path.relative_to(deployment.drops)) for path in paths}
+            unread = {
+                path
+                for path, name in names.items()
+                if _is_text(name) and not is_known_by_stat(path, by_name.get((feed.source, feed.entity, name)))
+            }
+            fresh = [path for path in paths if path in unread and path not in digests]
+            digests |= zip(fresh, pool.map(_digest, fresh), strict=True)
+            for path, name in names.items():
+                if not _is_text(name):
+                    shown = os.fsencode(name).decode("utf-8", "backslashreplace")
+                    yield Found(feed, path, shown, False, problem="its name is no UTF-8 text")
+                    continue
+                if path not in unread:
+                    yield Found(feed, path, name, True)
+                    continue
+                digest = digests[path]
+                if isinstance(digest, Unreadable):
+                    yield Found(feed, path, name, False, problem=str(digest))
+                    continue
+                sha256, stat = digest
+                yield Found(feed, path, name, (feed.source, feed.entity, sha256) in here or sha256 in seen, sha256, stat)
+                seen.add(sha256)
+
+
+def _is_text(name: str) -> bool:
+    return name.isprintable() or os.fsencode(name).decode("utf-8", "backslashreplace") == name
+
+
+def _digest(path: Path) -> tuple[str, dict[str, int]] | Unreadable:
+    """SHA-256 of a file and its size and time from before it was read, or why it has none."""
+    try:
+        # A folder or a link to nothing has no bytes; sha256_of says which it is.
+        stat = file_stat(path) if path.exists() else {}
+        return sha256_of(path), stat
+    except Unreadable as err:
+        return err
 
 
 def _check_folders(deployment: Deployment) -> None:

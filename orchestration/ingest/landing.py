@@ -255,8 +255,9 @@ def write_parts(
     ).fetchall()
     columns = ["_period as bill_period" if is_bill and name == "bill_period" else quoted(name) for name in contract.landed]
     columns += [
-        f"{literal(source)} as _source",
-        f"{literal(file_id)} as _file_id",
+        # As types of one value: text that is the same in every row would be looked up in a dictionary row by row.
+        f"cast({literal(source)} as enum({literal(source)})) as _source",
+        f"cast({literal(file_id)} as enum({literal(file_id)})) as _file_id",
         "cast(_line as bigint) as _row",
         f"{key} as _key",
         f"{'_content_hash' if key == '_key' else 'cast(null as varchar)'} as _content_hash",

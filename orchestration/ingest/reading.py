@@ -14,6 +14,7 @@ import gzip
 import io
 import zlib
 from collections.abc import Iterable, Iterator
+from concurrent.futures import Future
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import BinaryIO
@@ -182,20 +183,28 @@ def _line_ends(blocks: Iterable[bytes]) -> Iterator[bytes]:
         yield b"\n"
 
 
-def read_text(path: Path, sha256: str, encoding: str, scratch: Path, *, mend: bool = False) -> TextFile:
+def survey_as_it_is(path: Path, encoding: str) -> Survey | None:
+    """What :func:`read_text` first wants to know of a drop that needs no copy; None for one that does."""
+    with _open(path) as file:
+        has_bom = file.read(3) == BOM
+    return None if path.suffix == ".gz" or encoding != "utf-8" or has_bom else _survey(path)
+
+
+def read_text(
+    path: Path, sha256: str, encoding: str, scratch: Path, *, mend: bool = False, surveyed: Future[Survey | None] | None = None
+) -> TextFile:
     """Survey a text drop; a copy in ``scratch`` is made only if it is packed, not plain UTF-8, or has mixed line ends.
 
-    ``mend``: make the copy in any case, so that broken bytes are U+FFFD in it.
+    ``mend``: make the copy in any case, so that broken bytes are U+FFFD in it. ``surveyed``: begun before, beside other work.
     """
     state = {"broken": False}
     copy = scratch / f"{sha256[:16]}.txt"
-    with _open(path) as file:
-        has_bom = file.read(3) == BOM
-    if path.suffix == ".gz" or encoding != "utf-8" or has_bom or mend:
+    plain = None if mend else surveyed.result() if surveyed else survey_as_it_is(path, encoding)
+    if plain is None:
         _write(copy, _to_utf8(_blocks(path), encoding, state))
         survey = _survey(copy)
     else:
-        survey = _survey(path)
+        survey = plain
     if (survey.carriage_returns and survey.carriage_returns != survey.pairs) or (survey.pairs and survey.pairs != survey.newlines):
         normal = copy.with_suffix(".lf")
         source = copy if copy.exists() else path
@@ -221,7 +230,9 @@ def read_text(path: Path, sha256: str, encoding: str, scratch: Path, *, mend: bo
 
 
 @dataclass
-class _Survey:
+class Survey:
+    """What one reading of a text's bytes tells: counts of single bytes, and how many lines end before each block."""
+
     path: Path
     newlines: int = 0
     carriage_returns: int = 0
@@ -238,8 +249,8 @@ def _plain_blocks(path: Path) -> Iterator[bytes]:
             yield chunk
 
 
-def _survey(path: Path) -> _Survey:
-    found = _Survey(path)
+def _survey(path: Path) -> Survey:
+    found = Survey(path)
     for block in _plain_blocks(path):
         found.checkpoints.append((found.size, found.newlines))
         found.newlines += block.count(b"\n")
