@@ -47,6 +47,7 @@ ENVIRONMENT = {
     "TIERHOUSE_MEMORY_LIMIT": "memory that the gate and a release may each use, as DuckDB writes sizes; default `4GB`",
     "DAGSTER_HOME": "Dagster's folder with its records of runs; default the project. One without `dagster.yaml` gets the project's settings",
     "TIERHOUSE_WAREHOUSE": "set by a run for dbt: the warehouse file",
+    "TIERHOUSE_DBT_READY": "set by a run for dbt: where a dbt that is imported already waits for the call",
     "TIERHOUSE_FAILPOINT": "for tests only: kills the process at a named step (`orchestration/failpoints.py`)",
 }
 

@@ -43,7 +43,8 @@ def main() -> None:
         _wait_at(Path(sys.argv[2]))
         return
     address = os.environ.pop(READY, None)
-    handed = _hand_over(Path(address)) if address else None
+    # It answers once, and what takes long is the build: a parse before it must not use it up.
+    handed = _hand_over(Path(address)) if address and "build" in sys.argv and hasattr(socket, "AF_UNIX") else None
     if handed is not None:
         sys.exit(handed)
     _be_dbt()
@@ -133,3 +134,7 @@ class ReadyDbt:
         self.child.kill()
         self.child.wait()
         shutil.rmtree(self.folder, ignore_errors=True)
+
+
+if __name__ == "__main__":
+    main()

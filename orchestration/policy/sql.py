@@ -76,19 +76,21 @@ def struct(pairs: Sequence[tuple[str, str]]) -> str:
 
 
 def measure(item: Measure, alias: str) -> str:
-    """``… as spend_amount`` over landed rows ``alias``."""
-    chosen = ""
-    if item.filter_column:
-        chosen = f" filter (where {_counts(item, alias)})"
+    """``… as spend_amount`` over landed rows ``alias``. `case` inside of the aggregates: DuckDB takes longer with `filter`."""
+    name = identifier(item.measure_id)
+
+    def chosen(value: str) -> str:
+        return _where(_counts(item, alias), value) if item.filter_column else value
+
     if item.aggregation == "count":
-        return f"cast(count(*){chosen} as bigint) as {identifier(item.measure_id)}"
+        return f"cast(count({chosen('1')}) as bigint) as {name}"
     if item.aggregation == "margin":
         # Known only where every line that counts has its cost.
-        known = f"count(*){chosen} = count({alias}.cost_amount){chosen}"
-        margin = f"coalesce(sum({alias}.net_amount - {alias}.cost_amount){chosen}, 0)"
-        return f"cast(case when {known} then {margin} end as {AMOUNT}) as {identifier(item.measure_id)}"
+        unknown = f"{_counts(item, alias)} and {alias}.cost_amount is null" if item.filter_column else f"{alias}.cost_amount is null"
+        margin = f"coalesce(sum({chosen(f'{alias}.net_amount - {alias}.cost_amount')}), 0)"
+        return f"cast(case when count({_where(unknown, '1')}) = 0 then {margin} end as {AMOUNT}) as {name}"
     column = identifier(item.column_name or "")
-    return f"cast(coalesce(sum({alias}.{column}){chosen}, 0) as {_result_type(item)}) as {identifier(item.measure_id)}"
+    return f"cast(coalesce(sum({chosen(f'{alias}.{column}')}), 0) as {_result_type(item)}) as {name}"
 
 
 def row_measure(item: Measure, alias: str) -> str:

@@ -26,9 +26,9 @@ def call(*arguments: str, folder: Path) -> tuple[int, str]:
     return done.returncode, done.stdout + done.stderr
 
 
-@pytest.mark.parametrize("arguments", [("--version",), ("build", "--no-such-option"), ("parse",)])
+@pytest.mark.parametrize("arguments", [("build", "--help"), ("build", "--no-such-option"), ("build",)])
 def test_it_answers_as_dbt_itself(arguments: tuple[str, ...], tmp_path: Path) -> None:
-    """A version, wrong use, and a folder that holds no project: exit codes and words are the same."""
+    """Help, wrong use, and a folder that holds no project: exit codes and words are the same."""
     itself = call(*arguments, folder=tmp_path)
     with ReadyDbt() as ready:
         wait_for_the_door()
@@ -44,7 +44,7 @@ def test_it_takes_the_environment_of_the_call(tmp_path: Path, monkeypatch: pytes
     with ReadyDbt():
         wait_for_the_door()
         monkeypatch.setenv("DBT_PROFILES_DIR", str(tmp_path / "not_there"))
-        code, text = call("parse", folder=tmp_path)
+        code, text = call("build", folder=tmp_path)
     assert code == 2 and "not_there" in text
 
 
@@ -53,7 +53,7 @@ def test_an_interrupt_reaches_it(tmp_path: Path) -> None:
     with ReadyDbt() as ready:
         wait_for_the_door()
         os.kill(ready.child.pid, signal.SIGSTOP)  # it will not answer before it is let go
-        caller = subprocess.Popen([TIERHOUSE_DBT, "--version"], cwd=tmp_path, stdout=subprocess.PIPE)
+        caller = subprocess.Popen([TIERHOUSE_DBT, "build", "--help"], cwd=tmp_path, stdout=subprocess.PIPE)
         time.sleep(1)
         caller.send_signal(signal.SIGTERM)
         time.sleep(0.5)
@@ -62,6 +62,15 @@ def test_an_interrupt_reaches_it(tmp_path: Path) -> None:
         assert caller.wait(timeout=10) == 1
         assert caller.stdout is not None and caller.stdout.read() == b""
         caller.stdout.close()
+
+
+def test_a_parse_before_the_build_does_not_use_it_up(tmp_path: Path) -> None:
+    with ReadyDbt() as ready:
+        wait_for_the_door()
+        call("parse", folder=tmp_path)
+        assert ready.child.poll() is None
+        assert call("build", "--help", folder=tmp_path)[0] == 0
+        assert ready.child.wait(timeout=60) == 0
 
 
 def test_nothing_is_left_of_one_that_nobody_called() -> None:
