@@ -32,19 +32,23 @@ def markdown_table(header: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:
 
 def level_counts(database: Path, periods: Sequence[str]) -> list[dict[str, Any]]:
     """Subjects per program, period and level from ``marts.fct_level_counts`` of a DuckDB file, in rank order."""
+    found: list[dict[str, Any]] = []
     with duckdb.connect(str(database), read_only=True) as con:
-        relation = con.execute(
-            """
-            select c.program_id, c.period, coalesce(c.level_id, 'no level') as level_id, c.subjects
-            from marts.fct_level_counts as c
-            left join marts.dim_levels as l using (program_id, level_id)
-            where c.period in (select unnest(?::varchar[]))
-            order by c.program_id, c.period, l.level_rank nulls first
-            """,
-            [list(periods)],
-        )
-        names = [column[0] for column in relation.description]
-        return [dict(zip(names, row, strict=True)) for row in relation.fetchall()]
+        # Month by month: the view reads one month of decisions for a period that is given, and all of them for a list.
+        for period in sorted(set(periods)):
+            relation = con.execute(
+                """
+                select c.program_id, c.period, coalesce(c.level_id, 'no level') as level_id, c.subjects
+                from marts.fct_level_counts as c
+                left join marts.dim_levels as l using (program_id, level_id)
+                where c.period = ?
+                order by c.program_id, l.level_rank nulls first
+                """,
+                [period],
+            )
+            names = [column[0] for column in relation.description]
+            found += [dict(zip(names, row, strict=True)) for row in relation.fetchall()]
+    return sorted(found, key=lambda row: str(row["program_id"]))
 
 
 def level_table(counts: Sequence[Mapping[str, Any]]) -> str:

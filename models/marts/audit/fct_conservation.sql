@@ -29,7 +29,7 @@ decisions as (
     select
         decisions.subject_id,
         decisions.period
-    from {{ ref("fct_decisions") }} as decisions
+    from {{ ref("int_held_decisions") }} as decisions
     inner join targets on decisions.period = targets.period
     where decisions.subject_type = 'customer'
 ),

@@ -8,7 +8,7 @@ with grids as (
 
 decisions as (
     select decisions.*
-    from {{ ref("fct_decisions") }} as decisions
+    from {{ ref("int_held_decisions") }} as decisions
     inner join grids on decisions.program_id = grids.program_id
     inner join {{ source("ctl", "target_periods") }} as targets on decisions.period = targets.period
 )

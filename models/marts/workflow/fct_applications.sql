@@ -9,7 +9,7 @@ targets as (
 ),
 
 decisions as (
-    select * from {{ ref("fct_decisions") }}
+    select * from {{ ref("int_held_decisions") }}
 ),
 
 applications as (

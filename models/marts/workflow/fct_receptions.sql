@@ -14,7 +14,7 @@ counted as (
 ),
 
 decisions as (
-    select * from {{ ref("fct_decisions") }}
+    select * from {{ ref("int_held_decisions") }}
     where subject_type = 'reception'
 ),
 
