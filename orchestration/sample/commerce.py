@@ -36,7 +36,7 @@ class Rewards:
         if month == 0:
             self._history()
         rng = world.rng("points", month)
-        who = np.flatnonzero(world.in_service(month) & (world.segment != IOT))
+        who = np.flatnonzero(world.uses(month) & (world.segment != IOT))
         base = self._base(month)[who]
         bonus = np.where(rng.random(len(who)) < 0.1, rng.integers(1, 10, len(who)) * 50, 0)
         redeemed = np.where(rng.random(len(who)) < 0.03, rng.integers(1, 20, len(who)) * 100, 0)
@@ -157,7 +157,9 @@ class Finance:
         late, suspended = world.arrears
         unpaid = np.zeros(world.n, dtype=np.bool_)
         unpaid[late[suspended[:, month]]] = True
-        who = np.flatnonzero(world.in_service(month) & (world.join_month < month) & ~unpaid & (rng.random(world.n) < 0.98))
+        who = np.flatnonzero(
+            world.uses(month - 1) & world.in_service(month) & (world.join_month < month) & ~unpaid & (rng.random(world.n) < 0.98)
+        )
         count = len(who)
         cents = np.rint(world.spend(month - 1)[who] * 106).astype(np.int64)
         order = rng.permutation(count)

@@ -35,6 +35,8 @@ PLAN_PRICE = np.array([price for row in PLAN_PRICES for price in row], dtype=np.
 EXTRA_LINE_PLAN = "share_19"
 OLD_BILLING_SHARE = 0.3
 """Share of customers whose bills the old billing system makes at the start; an eighth of them moves half-way."""
+SILENT_SHARE = 0.02
+"""Share of prepaid customers who at some time stop using their number and keep it."""
 IntArray = np.ndarray[tuple[int], np.dtype[np.int64]]
 FloatArray = np.ndarray[tuple[int], np.dtype[np.float64]]
 BoolArray = np.ndarray[tuple[int], np.dtype[np.bool_]]
@@ -79,6 +81,7 @@ class World:
         self._first_month = np.datetime64(self.periods[0], "M")
         self._make_customers()
         self._make_lines()
+        self._make_silent()
 
     def rng(self, *purpose: str | int) -> np.random.Generator:
         """A generator that depends on the seed and on what it is for, and on nothing else."""
@@ -186,6 +189,14 @@ class World:
         self.number[taken[:pairs][fits]] = self.number[freed[:pairs][fits]]
         self.recycled_numbers = int(fits.sum())
 
+    def _make_silent(self) -> None:
+        """Prepaid customers who keep their number and stop using it; a few never begin."""
+        rng = self.rng("silence")
+        silent = (rng.random(self.n) < SILENT_SHARE) & (self.brand_first == EASYOWN) & (self.brand_second == EASYOWN)
+        silent &= self.segment == CONSUMER
+        since = np.maximum(self.join_month, 0) + rng.integers(0, max(1, self.months), self.n)
+        self.silent_month = np.where(silent, since, NEVER)
+
     @cached_property
     def customer_ids(self) -> pl.Series:
         """Text ids by customer: C00000001 …"""
@@ -208,6 +219,10 @@ class World:
     def in_service(self, month: int) -> BoolArray:
         """Who is a customer on any day of the month."""
         return np.asarray((self.join_month <= month) & (month <= self.left_month))
+
+    def uses(self, month: int) -> BoolArray:
+        """Who is a customer in the month and has not stopped using what they hold."""
+        return np.asarray(self.in_service(month) & (month < self.silent_month))
 
     def brand(self, month: int) -> IntArray:
         """Brand code by customer in the month."""

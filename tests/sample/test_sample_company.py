@@ -237,6 +237,20 @@ def test_without_old_billing_all_bills_are_in_the_new_system(tmp_path: Path) -> 
     assert shares[0.0] == 0 and 0.2 < shares[0.3] < 0.4
 
 
+def test_some_prepaid_customers_fall_silent_and_keep_their_number(tmp_path: Path) -> None:
+    wanted = ["customers", "lines", "bill_lines", "points"]
+    write_sample(tmp_path, customers=3_000, months=6, seed=SEED, old_billing_share=0, defects=False, entities=wanted, say=lambda _: None)
+    brand = {row["CUST_ID"]: row["BRAND"] for row in every(tmp_path, "crm/customers_*")}
+    newest = {(row["MSISDN"], row["CUST_ID"]): row for row in every(tmp_path, "crm/lines_*")}
+    holders = {row["CUST_ID"] for row in newest.values() if not row["END_DATE"] and row["START_DATE"] < "2026-04"}
+    billed = {row["customer_no"] for row in every(tmp_path, "billing_new/bill_lines_*") if row["billing_month"] >= "2026-04"}
+    silent = holders - billed
+    assert len(silent) > 5
+    assert {brand[customer] for customer in silent} == {"神州行"}
+    earning = {row["customer_id"] for row in every(tmp_path, "rewards/points_2026-06*")}
+    assert not silent & earning
+
+
 def test_control_totals_agree_with_every_file_but_the_one_that_broke_off(drops: Path, truth: dict[str, Any]) -> None:
     wrong, replaced = [], []
     for system, columns in (
