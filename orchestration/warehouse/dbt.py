@@ -48,7 +48,7 @@ def dbt_env(deployment: Deployment) -> dict[str, str]:
 def call_dbt(deployment: Deployment, args: list[str], say: Callable[[str], None]) -> None:
     """Run dbt with ``args``; each line it prints goes to ``say``. Failed, naming the nodes, if it does not succeed."""
     env = {**os.environ, **dbt_env(deployment), "PYTHONUNBUFFERED": "1"}
-    command = [sys.executable, "-m", "orchestration.dbt_child", "--no-use-colors", *args]
+    command = [sys.executable, "-P", "-m", "orchestration.dbt_child", "--no-use-colors", *args]
     printed: list[str] = []
     with subprocess.Popen(
         command, cwd=PROJECT_ROOT, env=env, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace"
