@@ -159,7 +159,9 @@ def explain(
     folder = deployment.releases / found["release"]
     policies = load_policy_files(folder / "policy")
     program = find_program(policies, program_id)
+    # A source may have been taken out since its files landed, or since the release was made: neither changes what the decision rests on.
     version = program.version_for(period)
+    version = version and version.without(frozenset(found["undelivered"]))
     decision = find_decision(deployment, found["release"], program, subject_id, period)
     steps = read_steps(decision)
     where = f"{found['release']}, {program.subject_type} {subject_id}"
@@ -305,6 +307,7 @@ def _same_values(
             _, again = application_state(applications, period)
         if again != reading.value:
             pairs.append((reading.attribute.attribute_id, again, reading.value))
+        pairs += [(name, None, reading.operands[name]) for name in reading.undelivered if reading.operands[name] is not None]
     for name, again, recorded in pairs:
         raise Mismatch(
             f"the landed rows give {name} = {again}, the decision holds {recorded}",

@@ -68,6 +68,12 @@ class Reading:
     band: Band | None = None
     chosen: str | None = None
 
+    @property
+    def undelivered(self) -> list[str]:
+        """Its operands that nothing delivered when the release was made: null, whatever had landed."""
+        own = (o for o in operands_of(self.attribute) if o.name in self.operands and not o.is_computed)
+        return [o.name for o in own if not o.is_delivered]
+
     def as_json(self) -> dict[str, Any]:
         """Numbers as text, so that no digit is lost."""
         a = self.attribute

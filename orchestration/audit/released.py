@@ -19,7 +19,7 @@ DECISIONS = "fct_decisions.parquet"
 
 
 def find_release(deployment: Deployment, ledger: Ledger, period: str, release: str | None) -> dict[str, Any]:
-    """Which release to explain, and where it stands: id, catalog, times, cut-off, hashes."""
+    """Which release to explain, and where it stands: id, catalog, times, cut-off, hashes, and what was not delivered when it was made."""
     catalog = current_catalog(deployment)
     known = {entry.payload["release"]: entry for entry in ledger.entries("release")}
     if release is None:
@@ -54,6 +54,8 @@ def find_release(deployment: Deployment, ledger: Ledger, period: str, release: s
         "policy_hash": manifest["policy_hash"],
         "code_version": manifest["code_version"],
         "run_id": manifest["run_id"],
+        # A release made before this was recorded says nothing of it.
+        "undelivered": manifest.get("undelivered", []),
     }
 
 

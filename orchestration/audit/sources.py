@@ -55,13 +55,13 @@ def readings(version: Version, evidence: Evidence) -> list[Reading]:
 
 
 def trace_columns(landing: Landing, program: Program, subject_id: str, period: str, found: Iterable[Reading]) -> list[ColumnTrace]:
-    """Every column that a landed row gives, with that row."""
+    """Every column that a landed row gives, with that row; without those that were not delivered."""
     subject = SUBJECT_TYPES[program.subject_type]
     rows: dict[str, list[EntityRow]] = {}
     traces = []
     for reading in found:
         a = reading.attribute
-        if a.kind not in {"column", "months_since"}:
+        if a.kind not in {"column", "months_since"} or reading.undelivered:
             continue
         entity = a.entity or subject.entity
         column = str(a.column_name)

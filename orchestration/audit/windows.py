@@ -121,7 +121,9 @@ def recorded_metrics(version: Version, evidence: Evidence) -> list[tuple[Metric,
     for attribute in _all(version.attributes):
         for metric in (attribute.metric, attribute.months, attribute.divisor):
             key = attribute.attribute_id if attribute.kind == "metric" else metric.metric_id if metric else ""
-            if metric and evidence.has(key) and (evidence.operand(key) is not None or metric.measure.aggregation == "margin"):
+            if metric is None or not evidence.has(key) or metric.needs & attribute.undelivered:
+                continue
+            if evidence.operand(key) is not None or metric.measure.aggregation == "margin":
                 found[metric.metric_id] = (metric, evidence.amount(key))
     return list(found.values())
 

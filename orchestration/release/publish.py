@@ -168,6 +168,7 @@ def _write(deployment: Deployment, ledger: Ledger, plan: Plan, period: str, name
         "files": files,
         "gate": {"seq": gate.seq, "hash": gate.hash, "passed": True, "candidate_hash": candidate_hash, "checks": gate.payload["checks"]},
         "inputs": inputs(ledger, plan.cutoff_seq),
+        "undelivered": plan.undelivered,
     }
     (scratch / MANIFEST).write_text(json.dumps(manifest, ensure_ascii=False, indent=1) + "\n", encoding="utf-8")
     seal_file(scratch / MANIFEST)

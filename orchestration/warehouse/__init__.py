@@ -24,7 +24,8 @@ __all__ = ["RunPlan", "applied", "build", "code_version", "dbt_args", "dbt_env",
 
 def plan_run(deployment: Deployment, ledger: Ledger, periods: list[str], policies: Policies, *, run_id: str | None = None) -> RunPlan:
     """What a run over ``periods`` would do now. Writes nothing; BadInput for periods without bills."""
-    return inputs.plan_run(deployment, ledger, periods, policies, _compile(deployment, policies, periods), run_id=run_id)
+    undelivered = _undelivered(deployment)
+    return inputs.plan_run(deployment, ledger, periods, policies, _compile(policies, periods, undelivered), undelivered, run_id=run_id)
 
 
 def prepare(
@@ -39,8 +40,9 @@ def prepare(
     """Plan the run and, unless there is nothing new, write what dbt reads into the warehouse (which is closed again)."""
     from orchestration.policy import store_policies
 
-    compiled = _compile(deployment, policies, periods)
-    plan = inputs.plan_run(deployment, ledger, periods, policies, compiled, run_id=run_id)
+    undelivered = _undelivered(deployment)
+    compiled = _compile(policies, periods, undelivered)
+    plan = inputs.plan_run(deployment, ledger, periods, policies, compiled, undelivered, run_id=run_id)
     if plan.nothing_new:
         say(f"nothing new for {_span(periods)}: released from these drops, policies and code already")
         return plan
@@ -78,17 +80,22 @@ def applied(deployment: Deployment, plan: RunPlan) -> None:
     inputs.record_applied(deployment, plan)
 
 
-def _compile(deployment: Deployment, policies: Policies, periods: list[str]) -> dict[str, str]:
-    """The fragments; a program that needs an entity, or the cost of bill lines, which no source of the deployment delivers is not
-    evaluated."""
-    from orchestration.ingest import load_contracts, load_mappings
+def _compile(policies: Policies, periods: list[str], undelivered: set[str]) -> dict[str, str]:
+    """The fragments; a program that needs what is not delivered is not evaluated."""
     from orchestration.policy import compile_policies
+
+    return compile_policies(policies, periods, undelivered)
+
+
+def _undelivered(deployment: Deployment) -> set[str]:
+    """Entities, and the cost of bill lines, that no source of the deployment delivers."""
+    from orchestration.ingest import load_contracts, load_mappings
 
     feeds = [feed for mapping in load_mappings(deployment) for feed in mapping.feeds]
     missing = set(load_contracts()) - {feed.entity for feed in feeds}
     if not any(feed.entity == "bill_lines" and "cost_amount" in feed.columns for feed in feeds):
         missing.add("bill_lines.cost_amount")
-    return compile_policies(policies, periods, missing)
+    return missing
 
 
 def _span(periods: list[str]) -> str:

@@ -6,7 +6,7 @@ One transaction writes them all, so that a killed run leaves either the inputs o
 from __future__ import annotations
 
 import calendar
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from datetime import datetime
@@ -300,7 +300,14 @@ def read_held(path: Path) -> Held:
 
 
 def plan_run(
-    deployment: Deployment, ledger: Ledger, periods: list[str], policies: Any, compiled: dict[str, str], *, run_id: str | None = None
+    deployment: Deployment,
+    ledger: Ledger,
+    periods: list[str],
+    policies: Any,
+    compiled: dict[str, str],
+    undelivered: Collection[str],
+    *,
+    run_id: str | None = None,
 ) -> RunPlan:
     """The plan of a run over ``periods``; reads ledger, landing and warehouse, writes nothing."""
     cutoff_seq, _ = ledger.head()
@@ -341,6 +348,7 @@ def plan_run(
         period_digests={period: digests[period] for period in input_periods},
         months_version=months,
         windows_version=windows,
+        undelivered=sorted(undelivered),
     )
     return replace(plan, points_periods=_points_periods(plan, policies, landed))
 

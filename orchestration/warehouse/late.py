@@ -168,8 +168,8 @@ def _day_column(contract: Contract) -> str:
 def _changed_columns(contract: Contract, timezone: str) -> str:
     """The columns of ``changed``: of an event its subject and the month of the notice, else the month from which the change counts.
 
-    A row that differs in days counts from the first of them: one that was open and is closed now is another from that day on, whatever
-    else it says. One that differs in other columns alone counts from its own day.
+    A row that differs in days alone counts from the first of them: one that was open and is closed now is another from that day on.
+    One that differs in another column, too, counts from its own day, if that is earlier.
     """
     day = _day_column(contract)
     if contract.entity in EVENTS:
@@ -177,16 +177,17 @@ def _changed_columns(contract: Contract, timezone: str) -> str:
         notices = f"{_month(contract, known, 'n', timezone)}, {_month(contract, known, 'o', timezone)}"
         return f"coalesce(n.{key}, o.{key}) as subject, least({notices}) as known"
     own = f"least({_month(contract, day, 'n', timezone)}, {_month(contract, day, 'o', timezone)})"
-    others = [] if contract.by_period else [c for c in contract.landed if contract.columns[c].type in ("date", "timestamp") and c != day]
+    dates = [] if contract.by_period else [c for c in contract.landed if contract.columns[c].type in ("date", "timestamp") and c != day]
     moved = [
         f"case when n.{quoted(c)} is distinct from o.{quoted(c)} then "
         f"least({_month(contract, c, 'n', timezone)}, {_month(contract, c, 'o', timezone)}) end"
-        for c in others
+        for c in dates
     ]
     if not moved:
         return f"{own} as month"
     same_day = f"n.{quoted(day)} is not distinct from o.{quoted(day)}"
-    return f"case when {same_day} then coalesce(least({', '.join(moved)}), {own}) else {own} end as month"
+    others_differ = " or ".join(f"n.{quoted(c)} is distinct from o.{quoted(c)}" for c in contract.landed if c not in dates)
+    return f"case when {same_day} then least({', '.join(moved)}, case when {others_differ} then {own} end) else {own} end as month"
 
 
 def _by_month(contract: Contract, landed: list[Part], timezone: str) -> str:

@@ -43,7 +43,8 @@ class PolicySet(Protocol):
 
 @dataclass(frozen=True)
 class RunPlan:
-    """One run. Hashes are SHA-256 in hex; ``period_digests`` holds what each input period will have been made from."""
+    """One run. Hashes are SHA-256 in hex; ``period_digests`` holds what each input period will have been made from. ``undelivered``:
+    entities and columns that no source of the deployment delivers, whatever of them had landed before."""
 
     run_id: str
     periods: list[str]
@@ -62,6 +63,7 @@ class RunPlan:
     period_digests: dict[str, str] = field(default_factory=dict)
     months_version: str = ""
     windows_version: str = ""
+    undelivered: list[str] = field(default_factory=list)
 
     def as_json(self) -> dict[str, Any]:
         return asdict(self)

@@ -183,6 +183,37 @@ def test_a_dimension_that_is_not_delivered_is_null_in_the_evidence(lacking: Wide
     assert {w.metric.metric_id for w in found.windows}.isdisjoint({"survey_score_12m", "survey_answers_12m", "responses_12m"})
 
 
+@pytest.fixture(scope="module")
+def removed(tmp_path_factory: pytest.TempPathFactory) -> WideRelease:
+    """A release made after two sources were taken out of the deployment and a third no longer said what bills cost; all had landed."""
+    return make(tmp_path_factory.mktemp("removed") / "wide", removed={"financial_positions", "surveys", "bill_lines.cost_amount"})
+
+
+def test_a_release_is_judged_by_what_was_delivered_when_it_was_made(made: WideRelease, removed: WideRelease) -> None:
+    for program, subject in [*_one_of_each_rule(removed), ("wealth", "c1"), ("vip_score", "c2")]:
+        assert subject in render(_explain(removed, program, subject), "en")
+    before, after = (_explain(wide, "wealth", "c1") for wide in (made, removed))
+    assert (before.decision["level_id"], after.decision["level_id"]) == ("rich", "plain")
+    assert ([c.attribute.attribute_id for c in before.columns], after.columns) == (["asset_amount"], [])
+
+
+@pytest.mark.parametrize(
+    ("program", "subject", "evidence", "what"),
+    [
+        ("wealth", "c1", {"asset_amount": "0.0000", "wealth_points__assets": "0.000000"}, "asset_amount = None, the decision holds 0.0000"),
+        ("vip_score", "c3", {"survey_score_12m": "0.0000", "survey_answers_12m": 0}, "survey_score_12m = None, the decision holds 0.0000"),
+    ],
+)  # fmt: skip
+def test_a_value_of_what_was_not_delivered_is_a_mismatch(
+    removed: WideRelease, tmp_path: Path, program: str, subject: str, evidence: dict[str, Any], what: str
+) -> None:
+    deployment = load_deployment(shutil.copytree(removed.deployment.folder, tmp_path / "wide"))
+    changed = WideRelease(deployment, Ledger(deployment.ledger))
+    changed.change(program, subject, evidence=evidence)
+    with pytest.raises(Mismatch, match=what):
+        _explain(changed, program, subject)
+
+
 def test_a_scope_rule_of_a_program_that_lacks_an_input_is_judged_again(lacking: WideRelease, tmp_path: Path) -> None:
     deployment = load_deployment(shutil.copytree(lacking.deployment.folder, tmp_path / "wide"))
     changed = WideRelease(deployment, Ledger(deployment.ledger))

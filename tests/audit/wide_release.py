@@ -40,16 +40,18 @@ PROGRAMS: dict[str, list[dict[str, Any]]] = {
         {"program_id": "accredited", "name_en": "Accreditation", "name_zh": "优质客户认定", "subject_type": "customer", "method": "eligibility", "hit_policy": "first", "clock": "event", "event_entity": "applications"},
         {"program_id": "reception", "name_en": "Reception grade", "name_zh": "接待等级", "subject_type": "reception", "method": "nomination", "hit_policy": "first", "clock": "event", "event_entity": "receptions"},
         {"program_id": "relation", "name_en": "Relation", "name_zh": "客户关系", "subject_type": "prospect", "method": "decision_table", "hit_policy": "unique"},
+        {"program_id": "wealth", "name_en": "Wealth", "name_zh": "财富", "subject_type": "customer", "method": "weighted_score", "hit_policy": "first"},
     ],
     "levels": [
         *({"program_id": "size_growth", "level_id": n, "rank": r, "name_en": e, "name_zh": z} for n, r, e, z in [("a1", 3, "A1", "甲一"), ("mixed", 2, "Mixed", "其余"), ("c3", 1, "C3", "丙三")]),
         *({"program_id": "accredited", "level_id": n, "rank": r, "name_en": e, "name_zh": z} for n, r, e, z in [("quality", 2, "Quality", "优质"), ("open", 1, "Open", "未认定")]),
         *({"program_id": "reception", "level_id": n, "rank": r, "name_en": e, "name_zh": z} for n, r, e, z in [("vvip", 2, "VVIP", "贵宾"), ("usual", 1, "Usual", "常规")]),
         *({"program_id": "relation", "level_id": n, "rank": r, "name_en": e, "name_zh": z} for n, r, e, z in [("near", 2, "Near", "临近"), ("far", 1, "Far", "较远")]),
+        *({"program_id": "wealth", "level_id": n, "rank": r, "name_en": e, "name_zh": z} for n, r, e, z in [("rich", 2, "Rich", "富裕"), ("plain", 1, "Plain", "普通")]),
     ],
     "policy_versions": [
         {"program_id": p, "version": "v1", "valid_from_period": "2020-01", "author": "a.author", "approver": "b.approver", "approved_on": "2019-12-16"}
-        for p in ("size_growth", "accredited", "reception", "relation")
+        for p in ("size_growth", "accredited", "reception", "relation", "wealth")
     ],
     "attributes": [
         {"attribute_id": "size_band", "subject_type": "customer", "kind": "band", "type": "category", "of_attributes": "spend_12m", "may_be_null": "true", "name_en": "Size", "name_zh": "规模"},
@@ -58,6 +60,12 @@ PROGRAMS: dict[str, list[dict[str, Any]]] = {
         {"attribute_id": "reception_nominated", "subject_type": "reception", "kind": "nomination", "type": "level", "entity": "nominations", "may_be_null": "true", "name_en": "Approved notice", "name_zh": "获批通知"},
         {"attribute_id": "closeness", "subject_type": "prospect", "kind": "column", "type": "category", "entity": "prospects", "column_name": "closeness", "may_be_null": "true", "name_en": "Closeness", "name_zh": "成交距离"},
         {"attribute_id": "months_known", "subject_type": "prospect", "kind": "months_since", "type": "integer", "unit": "months", "entity": "prospects", "column_name": "first_contact_date", "may_be_null": "true", "name_en": "Months known", "name_zh": "结识月数"},
+        {"attribute_id": "asset_amount", "subject_type": "customer", "kind": "column", "type": "decimal", "unit": "currency", "entity": "financial_positions", "column_name": "asset_amount", "may_be_null": "true", "name_en": "Assets", "name_zh": "资产"},
+        {"attribute_id": "wealth_points", "subject_type": "customer", "kind": "score", "type": "decimal", "unit": "points", "may_be_null": "true", "name_en": "Wealth score", "name_zh": "财富得分"},
+    ],
+    "score_dimensions": [
+        {"program_id": "wealth", "version": "v1", "attribute_id": "wealth_points", "dimension_id": d, "dimension_group": "wealth", "of_attribute": a, "scaling": "min_max", "weight": "50", "low": "0", "high": "10000", "missing": "zero", "name_en": e, "name_zh": z}
+        for d, a, e, z in [("assets", "asset_amount", "Assets", "资产"), ("spend", "spend_12m", "Spend", "消费")]
     ],
     "bands": [
         {"program_id": "size_growth", "version": "v1", "attribute_id": a, "band_id": b, "band_order": o, "below": u, "name_en": e, "name_zh": z}
@@ -76,6 +84,8 @@ PROGRAMS: dict[str, list[dict[str, Any]]] = {
             ("reception", "without_notice", 20, "usual", "All others", "其他"),
             ("relation", "decides", 10, "near", "About to decide", "即将决定"),
             ("relation", "known_long", 20, "far", "Known for two years", "结识满两年"),
+            ("wealth", "half", 10, "rich", "Half of the points", "得分过半"),
+            ("wealth", "less", 20, "plain", "All others", "其他"),
         ]
     ],
     "decision_conditions": [
@@ -92,6 +102,7 @@ PROGRAMS: dict[str, list[dict[str, Any]]] = {
             ("reception", "by_notice", "reception_nominated", "=", "vvip"),
             ("relation", "decides", "closeness", "=", "deciding"),
             ("relation", "known_long", "months_known", ">=", "24"),
+            ("wealth", "half", "wealth_points", ">=", "50"),
         ]
     ],
 }  # fmt: skip
@@ -147,6 +158,7 @@ def drops() -> dict[str, list[dict[str, Any]]]:
         "campaign_responses": [
             {"response_id": "r1", "campaign_id": "k1", "customer_id": "c2", "responded_at": "2026-05-02T08:00:00", "response": "accepted"}
         ],
+        "financial_positions": [{"customer_id": "c1", "as_of_date": "2026-05-31", "asset_amount": "9000.00"}],
         "staff": [
             {"staff_id": s, "valid_from_date": "2020-01-01", "role": r, "joined_date": "2020-01-01"}
             for s, r in (("s1", "hotline"), ("s2", "store"), ("s3", "account_manager"), ("s4", "store"))
@@ -215,10 +227,11 @@ class WideRelease:
             con.execute(f"copy d to '{self.file}' (format parquet)")
 
 
-def make(folder: Path, without: Collection[str] = ()) -> WideRelease:
+def make(folder: Path, without: Collection[str] = (), removed: Collection[str] = ()) -> WideRelease:
     """Ingest the drops, compile the policies, decide, and write release, ledger entries and pointer as a run would.
 
-    ``without``: entities that the deployment does not deliver.
+    ``without``: entities that the deployment does not deliver; ``removed``: entities and columns that it delivered no more when
+    the release was made, though they had landed.
     """
     (folder / "sources").mkdir(parents=True)
     (folder / "drops").mkdir()
@@ -251,10 +264,11 @@ def make(folder: Path, without: Collection[str] = ()) -> WideRelease:
     policies = load_policies(deployment)
     write_policy_files(policies, release / "policy")
     with duckdb.connect() as con:
-        decide(con, deployment, ledger, policies)
+        undelivered = decide(con, deployment, ledger, policies, removed)
         con.execute(f"copy (select * from decisions order by program_id, subject_id) to '{release}/fct_decisions.parquet' (format parquet)")
     manifest = {
         "release": RELEASE, "period": PERIOD, "cutoff_seq": cutoff, "policy_hash": policies.hash, "code_version": "c1", "run_id": "r-1",
+        "undelivered": sorted(undelivered),
     }  # fmt: skip
     (release / "manifest.json").write_text(json.dumps(manifest))
     ledger.append("release", {**manifest, "manifest_hash": "m"})
@@ -268,8 +282,13 @@ def make(folder: Path, without: Collection[str] = ()) -> WideRelease:
     return WideRelease(deployment, ledger)
 
 
-def decide(con: duckdb.DuckDBPyConnection, deployment: Deployment, ledger: Ledger, policies: Policies) -> None:
-    """Table ``decisions``: what the compiled policies give, with the columns that the life cycle adds where nothing is held over."""
+def decide(
+    con: duckdb.DuckDBPyConnection, deployment: Deployment, ledger: Ledger, policies: Policies, removed: Collection[str]
+) -> set[str]:
+    """Table ``decisions``: what the compiled policies give, with the columns that the life cycle adds where nothing is held over.
+
+    Returns the entities and columns that were not delivered.
+    """
     con.execute("set timezone = 'UTC'")
     con.execute("create schema landing; create schema staging; create schema ctl")
     con.execute(f"create table ctl.run as select '{deployment.config.timezone}' as timezone")
@@ -277,7 +296,7 @@ def decide(con: duckdb.DuckDBPyConnection, deployment: Deployment, ledger: Ledge
         f"create table ctl.target_periods as select '{PERIOD}' as period, {period_index(PERIOD)} as period_index, "
         f"date '2026-06-01' as first_day, date '{LAST_DAY}' as last_day"
     )
-    missing = set()
+    missing = set(removed)
     for entity in load_contracts():
         parts = [str(part.path) for part in landed_parts(deployment, ledger, entity)]
         assert not superseded_files(deployment, ledger, entity)
@@ -288,13 +307,15 @@ def decide(con: duckdb.DuckDBPyConnection, deployment: Deployment, ledger: Ledge
             con.execute(f"create view landing.{entity} as select {columns} where false")
             missing.add(entity)
         con.execute(f"create view staging.stg_landing__{entity} as select * from landing.{entity}")
-    compiled = compile_policies(policies, missing_entities=missing - {"lines"})
+    missing -= {"lines"}
+    compiled = compile_policies(policies, missing_entities=missing)
     _customers(con, compiled)
     _requests(con, policies)
     for name in ("customer_extras", *(f"{kind}_subjects" for kind in ("group", "prospect", "staff", "reception"))):
         con.execute(f"create table {'extras' if name == 'customer_extras' else name} as {_placed(compiled[name])}")
     con.execute(f"create table compiled as {_placed(compiled['decisions'])}")
     con.execute(_LIFE)
+    return missing
 
 
 def _sql_type(kind: str) -> str:

@@ -105,6 +105,11 @@ def test_a_number_that_is_given_up_counts_from_that_day_and_a_corrected_plan_fro
     assert shop.late()["2025-01"] == ({"lines": 1}, {})
 
 
+def test_a_row_corrected_in_a_day_and_in_another_column_counts_from_the_earlier_of_both(shop: Shop) -> None:
+    shop.land(lines=("l1,c1,138,2025-01-01,2025-03-05,premium",))
+    assert shop.late() == {"2025-01": ({"lines": 1}, {}), "2025-02": ({}, {"lines": 1}), "2025-03": ({}, {"lines": 1})}
+
+
 @pytest.mark.parametrize(
     ("notice", "late"),
     [

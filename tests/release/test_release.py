@@ -108,7 +108,7 @@ def test_a_release_holds_its_period_and_says_where_it_came_from(tmp_path: Path) 
     amounts = {"amount_in": None, "amount_landed": None, "amount_quarantined": None}
     seq = ledger.append("drop_landed", {**landed, **totals, **amounts}).seq
     ledger.append("drop_landed", {**landed, **totals, **amounts, "file_id": "f2"})
-    plan = replace(Plan("run1", PERIODS), cutoff_seq=seq)
+    plan = replace(Plan("run1", PERIODS), cutoff_seq=seq, undelivered=["surveys"])
     gated(deployment, ledger, plan)
     release(deployment, ledger, plan, say=silent)
     folder = deployment.releases / "2026-06.r1"
@@ -119,6 +119,7 @@ def test_a_release_holds_its_period_and_says_where_it_came_from(tmp_path: Path) 
         if path.is_file() and path.name != "manifest.json"
     }
     assert [(item["seq"], item["file_id"]) for item in manifest["inputs"]] == [(seq, "f1")], "what landed after the cut-off is no input"
+    assert manifest["undelivered"] == ["surveys"]
     assert manifest["gate"]["passed"]
     assert {check["check"] for check in manifest["gate"]["checks"]} == {c.check for s in load_suites(deployment) for c in s.checks}
     assert manifest["previous"] is None

@@ -244,6 +244,13 @@ def test_points_are_read_for_the_months_that_a_window_in_use_reaches(tmp_path: P
     assert place.query("select period, _period_index from landing.points order by 1") == [("2024-01", 24288), ("2024-12", 24299)]
 
 
+def test_a_plan_names_what_no_source_delivers_though_it_had_landed(tmp_path: Path) -> None:
+    place = Place(tmp_path)
+    place.land("bill_lines", [place.bill("a", "C1", "2025-01", "1")])
+    place.land("prospects", [{"prospect_id": "P1", "valid_from_date": "2025-01-01"}])
+    assert place.prepare("2025-01").undelivered == ["customer_potentials", "customer_purchases", "prospects", "receptions"]
+
+
 def test_a_change_of_holders_changes_the_months_with_bills_by_number_alone(tmp_path: Path) -> None:
     place = Place(tmp_path)
     place.land("bill_lines", [place.bill("a", "C1", "2025-01", "1")])

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 import yaml
 
+from orchestration.deployment import PROJECT_ROOT
 from orchestration.errors import Failed
 from orchestration.wiring.launch import project_instance
 
@@ -40,6 +43,14 @@ def test_a_home_with_settings_keeps_them(home: Path) -> None:
     with project_instance() as instance:
         assert not instance.run_monitoring_enabled
     assert (home / "dagster.yaml").read_text(encoding="utf-8") == text
+
+
+def test_make_ui_starts_without_a_warning(home: Path) -> None:
+    # With a home that is not there it ends where it would start its servers; `-o`: the environment is that of the test.
+    command = ["make", "-o", "setup", "ui", f"BIN={Path(sys.executable).parent}", f"DAGSTER_HOME={home}"]
+    done = subprocess.run(command, cwd=PROJECT_ROOT, capture_output=True, text=True, timeout=60)
+    assert "does not exist" in done.stderr
+    assert "Warning" not in done.stdout + done.stderr
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
