@@ -140,6 +140,8 @@ def _rules(column: Column) -> str:
         parts.append("negative only on a credit note or an adjustment")
     if column.not_before:
         parts.append(f"not before `{column.not_before}`")
+    if column.changes_with:
+        parts.append(f"changes with `{column.changes_with}`")
     if column.references:
         parts.append(f"must exist in `{column.references}`")
     if column.personal:

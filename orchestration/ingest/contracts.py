@@ -44,6 +44,7 @@ class Column(BaseModel):
     maximum: float | None = None
     negative: Literal["credit_or_adjustment"] | None = None
     not_before: str | None = Field(None, description="column of the same row that holds an earlier day, or the same one")
+    changes_with: str | None = Field(None, description="column of the same row with the day from which a new value holds")
 
     @field_validator("type")
     @classmethod
@@ -87,6 +88,8 @@ class Contract(BaseModel):
         for name, column in self.columns.items():
             if column.not_before is not None and getattr(self.columns.get(column.not_before), "type", None) != column.type:
                 raise ValueError(f"{name} cannot be compared with {column.not_before!r}: there is no such column of type {column.type}")
+            if column.changes_with is not None and column.changes_with not in self.columns:
+                raise ValueError(f"{name} cannot change with {column.changes_with!r}: there is no such column")
         return self
 
     @property

@@ -169,7 +169,8 @@ def _changed_columns(contract: Contract, timezone: str) -> str:
     """The columns of ``changed``: of an event its subject and the month of the notice, else the month from which the change counts.
 
     A row that differs in days alone counts from the first of them: one that was open and is closed now is another from that day on.
-    One that differs in another column, too, counts from its own day, if that is earlier.
+    One that differs in another column, too, counts from its own day, if that is earlier: unless that column changes with the day, as
+    the state of a complaint does when it is closed.
     """
     day = _day_column(contract)
     if contract.entity in EVENTS:
@@ -186,8 +187,14 @@ def _changed_columns(contract: Contract, timezone: str) -> str:
     if not moved:
         return f"{own} as month"
     same_day = f"n.{quoted(day)} is not distinct from o.{quoted(day)}"
-    others_differ = " or ".join(f"n.{quoted(c)} is distinct from o.{quoted(c)}" for c in contract.landed if c not in dates)
+    others_differ = " or ".join(_differs_by_itself(c, contract.columns[c].changes_with) for c in contract.landed if c not in dates)
     return f"case when {same_day} then least({', '.join(moved)}, case when {others_differ} then {own} end) else {own} end as month"
+
+
+def _differs_by_itself(column: str, day: str | None) -> str:
+    """Whether a column differs in the two rows n and o, and not because the ``day`` that it changes with does."""
+    alone = f" and n.{quoted(day)} is not distinct from o.{quoted(day)}" if day else ""
+    return f"(n.{quoted(column)} is distinct from o.{quoted(column)}{alone})"
 
 
 def _by_month(contract: Contract, landed: list[Part], timezone: str) -> str:

@@ -22,6 +22,12 @@ RECEPTIONS: dict[str, Any] = {
     "timezone": "Asia/Shanghai",
     "columns": {"reception_id": "id", "noted_date": "noted", "arrives_at": "arrives", "room": "room"},
 }
+COMPLAINTS: dict[str, Any] = {
+    "entity": "complaints",
+    "files": "complaints_*.csv",
+    "format": "csv",
+    "columns": {"complaint_id": "id", "customer_id": "cust", "opened_at": "opened", "closed_at": "closed", "state": "state"},
+}
 JANUARY = "a,d1,c1,2025-01,voice,1,CNY"
 
 
@@ -31,10 +37,10 @@ class Shop:
     def __init__(self, company: Any, bills: dict[str, Any]) -> None:
         self.company = company
         company.config["max_bad_share"] = 1
-        company.map(bills, LINES, RECEPTIONS)
+        company.map(bills, LINES, RECEPTIONS, COMPLAINTS)
         self.periods: dict[str, str] = {}
 
-    def land(self, *bills: str, lines: tuple[str, ...] = (), notices: tuple[str, ...] = ()) -> None:
+    def land(self, *bills: str, lines: tuple[str, ...] = (), notices: tuple[str, ...] = (), complaints: tuple[str, ...] = ()) -> None:
         number = len(list(self.company.drops.iterdir()))
         if bills:
             self.company.bills(f"bills_{number}.csv", *bills)
@@ -42,6 +48,8 @@ class Shop:
             self.company.drop(f"lines_{number}.csv", "\n".join(("id,cust,number,since,until,plan", *lines, "")))
         if notices:
             self.company.drop(f"notices_{number}.csv", "\n".join(("id,noted,arrives,room", *notices, "")))
+        if complaints:
+            self.company.drop(f"complaints_{number}.csv", "\n".join(("id,cust,opened,closed,state", *complaints, "")))
         assert not self.company.ingest().refused
 
     def release(self, *periods: str) -> None:
@@ -108,6 +116,16 @@ def test_a_number_that_is_given_up_counts_from_that_day_and_a_corrected_plan_fro
 def test_a_row_corrected_in_a_day_and_in_another_column_counts_from_the_earlier_of_both(shop: Shop) -> None:
     shop.land(lines=("l1,c1,138,2025-01-01,2025-03-05,premium",))
     assert shop.late() == {"2025-01": ({"lines": 1}, {}), "2025-02": ({}, {"lines": 1}), "2025-03": ({}, {"lines": 1})}
+
+
+def test_a_complaint_that_is_closed_counts_from_that_day_and_one_that_is_answered_from_its_own(shop: Shop) -> None:
+    """Closing changes day and state together; of an answer there is no day, so that no month can do without it."""
+    shop.land(complaints=("k1,c1,2025-01-10 12:00,,open", "k2,c1,2025-01-10 12:00,,open"))
+    shop.release("2025-01", "2025-02", "2025-03")
+    shop.land(complaints=("k1,c1,2025-01-10 12:00,2025-03-05 12:00,closed",))
+    assert shop.late() == {"2025-03": ({"complaints": 1}, {})}
+    shop.land(complaints=("k2,c1,2025-01-10 12:00,,answered",))
+    assert shop.late()["2025-01"] == ({"complaints": 1}, {})
 
 
 @pytest.mark.parametrize(
