@@ -43,7 +43,9 @@ class Column(BaseModel):
     minimum: float | None = None
     maximum: float | None = None
     negative: Literal["credit_or_adjustment"] | None = None
-    not_before: str | None = Field(None, description="column of the same row that holds an earlier day, or the same one")
+    not_before: str | None = Field(
+        None, description="column of the same row that holds an earlier day, or the same one; else the row takes its key back"
+    )
 
     @field_validator("type")
     @classmethod
