@@ -139,7 +139,7 @@ def _rules(column: Column) -> str:
     if column.negative:
         parts.append("negative only on a credit note or an adjustment")
     if column.not_before:
-        parts.append(f"not before `{column.not_before}`")
+        parts.append(f"not before `{column.not_before}`, or the row takes its key back")
     if column.changes_with:
         parts.append(f"changes with `{column.changes_with}`")
     if column.references:

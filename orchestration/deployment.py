@@ -51,7 +51,7 @@ class Config(BaseModel):
     )
     max_bad_share: float = Field(0.02, ge=0, le=1, description="share of bad rows in a file above which the run is held")
     min_bad_rows: int = Field(
-        10, ge=1, description="a file with fewer bad rows than this holds nothing, whatever their share, unless all of its rows are bad"
+        10, ge=1, description="a file with fewer bad rows than this holds nothing, unless more than half of its rows are bad"
     )
     failure_webhook: str | None = Field(None, description="address that gets a JSON POST when a Dagster run fails")
     schedule_cron: str = Field("0 6 3 * *", description="when the monthly schedule runs, in the deployment's time zone")

@@ -22,6 +22,7 @@ from orchestration.sqltext import literal, quoted
 # What is wrong with a row as a whole. A row that cannot be split into its columns has no other reason.
 STRUCTURAL = ("broken_encoding", "truncated_row", "missing_column", "malformed_row")
 DUPLICATE = "duplicate_key"
+ENDS_BEFORE_START = "end_before_start"
 # What a period may be; a cast to this enum is the cheapest check of one.
 PERIOD_TYPE = "create type _period as enum (" + ", ".join(f"'{p}'" for p in periods_between("1900-01", "2199-12")) + ")"
 
@@ -158,7 +159,7 @@ def build_scan(
                 )
             )
         if column.not_before is not None:
-            checks.append(Check("end_before_start", name, f"{value} < {quoted(column.not_before)}"))
+            checks.append(Check(ENDS_BEFORE_START, name, is_before(name, column.not_before)))
         if name in known:
             counted = " and not coalesce(p_unattributed, false)" if feed.unattributed else ""
             checks.append(
@@ -193,6 +194,11 @@ def build_scan(
         f"{where} as _other, coalesce(p_unattributed, false) as _unattributed, {typed_period} as _period"
     )
     return Scan(feed, ", ".join(inner), ", ".join(typed), outer, checks)
+
+
+def is_before(name: str, start: str) -> str:
+    """Predicate of rows whose column ``name`` holds an earlier day than ``start``, which it must not."""
+    return f"{quoted(name)} < {quoted(start)}"
 
 
 def _nul_tests(feed: Feed, absent: set[str]) -> list[str]:

@@ -100,10 +100,11 @@ def _rows_of(drop: dict[str, Any]) -> int:
 def _has_too_many_bad(drop: dict[str, Any], config: Config) -> bool:
     """Whether the bad rows of a drop are over the allowed share.
 
-    A few are no share: one bad row of fourteen is a slip of the source. A file without one good row does not fit its mapping, however small.
+    A few are no share: one bad row of fourteen is a slip of the source. A file of which more than half is bad does not fit its mapping,
+    however small: a source of many small files would lose most of its rows in silence.
     """
     rows, bad = _rows_of(drop), drop["quarantined"]
-    return bool(bad > config.max_bad_share * rows and (bad >= config.min_bad_rows or bad == rows))
+    return bool(bad > config.max_bad_share * rows and (bad >= config.min_bad_rows or 2 * bad > rows))
 
 
 def _periods(feed: Feed, drop: dict[str, Any] | None, name: str) -> list[str]:

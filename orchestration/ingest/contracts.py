@@ -43,7 +43,9 @@ class Column(BaseModel):
     minimum: float | None = None
     maximum: float | None = None
     negative: Literal["credit_or_adjustment"] | None = None
-    not_before: str | None = Field(None, description="column of the same row that holds an earlier day, or the same one")
+    not_before: str | None = Field(
+        None, description="column of the same row that holds an earlier day, or the same one; else the row takes its key back"
+    )
     changes_with: str | None = Field(None, description="column of the same row with the day from which a new value holds")
 
     @field_validator("type")

@@ -24,6 +24,7 @@ from orchestration.ingest.parts import Landed, file_stat
 from orchestration.ingest.quarantine import write_quarantine, write_waiting
 from orchestration.ingest.supersession import referred_periods, supersede
 from orchestration.ingest.vault import keep_personal
+from orchestration.ingest.withdrawal import accept_withdrawals, overtake_withdrawn
 from orchestration.ledger.store import Ledger
 from orchestration.sqltext import literal, quoted
 
@@ -80,6 +81,9 @@ def land(
     _scan(con, drop, scan)
     _is_unchanged(drop.path, arrival)
     key = _keys(con, feed)
+    # A drop that lands anew comes after those alone that have landed anew before it.
+    since = max((e.seq for e in ledger.entries("landing_again") if _is_of(feed, e.payload)), default=0) if arrival.replaces else 0
+    accept_withdrawals(con, deployment, known, feed, scan, key, since)
     counts = count(con, contract.amount_column, key)
     if counts.good != counts.distinct:
         _mark_duplicates(con, scan, key)
@@ -87,15 +91,19 @@ def land(
     older = known.parts(contract.entity, feed.source)
     if "refers_to_document_id" in feed.columns:
         referred_periods(con, older)
+    con.execute("create or replace table _overtaken (key varchar)").fetchall()
+    withdrawn = overtake_withdrawn(con, contract, key)
+    rows = drop.line_sql("_rows")
     scratch = deployment.scratch
     if contract.personal:
-        keep_personal(con, deployment.vault, contract, drop.line_sql("_rows"), file_id)
+        kept = f"(from {rows} where {key} not in (select key from _overtaken))" if withdrawn else rows
+        keep_personal(con, deployment.vault, contract, kept, file_id)
         failpoint("ingest.vault_written")
     folder = deployment.landing / contract.entity / feed.source / file_id
-    parts = write_parts(con, deployment, feed.source, contract, drop.line_sql("_rows"), file_id, key, folder)
-    supersedes = supersede(
-        con, deployment, contract, older, known.superseded(contract.entity), parts, key, file_id, replaced=arrival.replaces
-    )
+    parts = write_parts(con, deployment, feed.source, contract, rows, file_id, key, folder)
+    gone = known.superseded(contract.entity)
+    overtaken = rows if withdrawn else None
+    supersedes = supersede(con, deployment, contract, older, gone, parts, key, file_id, replaced=arrival.replaces, overtaken=overtaken)
     failpoint("ingest.landing_written")
 
     quarantine = waiting = None
@@ -104,7 +112,7 @@ def land(
     if bad_rows:
         amount = f"cast({quoted(contract.amount_column)} as decimal(18,4))" if contract.amount_column else "cast(null as decimal(18,4))"
         bad = (
-            f"(select _line as line, _mask as mask, {key} as key, {amount} as amount from {drop.line_sql('_rows')} where _mask <> 0 "
+            f"(select _line as line, _mask as mask, {key} as key, {amount} as amount from {rows} where _mask <> 0 "
             f"union all select _line, _mask, {key}, {amount} from _reject_rows where _mask <> 0)"
         )
         reasons = write_quarantine(con, drop, scan, bad, scratch / "quarantine.parquet")
@@ -112,7 +120,7 @@ def land(
         place_privately(scratch / "quarantine.parquet", target)
         quarantine = str(target.relative_to(deployment.data))
         if "unknown_reference" in reasons:
-            waiting = write_waiting(con, deployment, feed, drop.line_sql("_rows"), scan.mask("unknown_reference"), key, file_id)
+            waiting = write_waiting(con, deployment, feed, rows, scan.mask("unknown_reference"), key, file_id)
         failpoint("ingest.quarantine_written")
 
     _is_unchanged(drop.path, arrival)
@@ -148,6 +156,10 @@ def land(
     known.add(ledger.append("drop_landed", payload).seq, payload)
     failpoint("ingest.file_recorded")
     return payload
+
+
+def _is_of(feed: Feed, payload: dict[str, Any]) -> bool:
+    return (feed.source, feed.entity) == (payload["source"], payload["entity"])
 
 
 def _is_unchanged(path: Path, arrival: Arrival) -> None:

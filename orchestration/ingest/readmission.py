@@ -2,7 +2,7 @@
 
 They become parts of their own, beside those of their drop. The ledger entry moves their counts in the drop's balance from
 quarantined to landed; it holds the moves with their sign. The rows stand where their drop stands: a row of the same key that a
-later drop brought stays in force.
+later drop brought stays in force, and a row that takes its key back never is.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from orchestration.ingest.quarantine import place_waiting
 from orchestration.ingest.references import References
 from orchestration.ingest.supersession import paths_sql, referred_periods, supersede
 from orchestration.ingest.vault import keep_personal
+from orchestration.ingest.withdrawal import overtake_withdrawn
 from orchestration.ledger.store import Ledger
 from orchestration.sqltext import literal, quoted
 
@@ -90,6 +91,7 @@ def _admit(con: duckdb.DuckDBPyConnection, deployment: Deployment, known: Landed
     later = [str(part.path) for part in parts_here if part.position > drop.seq and part.file_id in standing_ids]
     newer = f"select _key from read_parquet({paths_sql(later)}, hive_partitioning = false)" if later else "select null where false"
     con.execute(f"create or replace table _overtaken as select _key as key from _rows where _key in ({newer})").fetchall()
+    overtaken = overtake_withdrawn(con, contract, key)
     counts = count(con, contract.amount_column, key)
     if contract.personal:
         keep_personal(con, deployment.vault, contract, "(from _rows where _key not in (select key from _overtaken))", file_id)
@@ -97,8 +99,7 @@ def _admit(con: duckdb.DuckDBPyConnection, deployment: Deployment, known: Landed
     parts = write_parts(con, deployment, source, contract, "_rows", file_id, key, folder)
     older = [part for part in parts_here if part.position < drop.seq]
     gone = known.superseded(entity)
-    overtaken = bool(con.execute("select 1 from _overtaken limit 1").fetchall())
-    supersedes = supersede(con, deployment, contract, older, gone, parts, key, file_id, overtaken=overtaken)
+    supersedes = supersede(con, deployment, contract, older, gone, parts, key, file_id, overtaken="_rows" if overtaken else None)
     waiting = place_waiting(
         con,
         deployment,

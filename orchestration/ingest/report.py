@@ -10,7 +10,8 @@ from orchestration.errors import BadInput
 
 @dataclass(frozen=True)
 class FileReport:
-    """One newly landed drop. rows_in = landed + quarantined + not_for_entity; ``superseded`` are older rows it replaced."""
+    """One newly landed drop. rows_in = landed + quarantined + not_for_entity; ``superseded`` are rows it replaced: older ones,
+    and its own that take a key back."""
 
     source: str
     entity: str

@@ -30,13 +30,13 @@ def supersede(
     file_id: str,
     *,
     replaced: tuple[str, ...] = (),
-    overtaken: bool = False,
+    overtaken: str | None = None,
 ) -> dict[str, Any]:
     """Record the rows of ``older`` parts whose key stands in the good rows of ``_rows``: path, rows, by file, periods.
 
     Parts whose key range does not meet the new one are not read. ``gone``: files that list the rows superseded before, which
-    are not again. ``replaced``: file ids of which every row is superseded. ``overtaken``: rows of ``_rows`` whose key stands in
-    the table ``_overtaken`` are superseded as they land.
+    are not again. ``replaced``: file ids of which every row is superseded. ``overtaken``: ``_rows`` with ``_line``, of which the rows
+    whose key stands in the table ``_overtaken`` are superseded as they land; None if there are none.
     """
     nothing: dict[str, Any] = {
         "path": None,
@@ -78,8 +78,8 @@ def supersede(
     if overtaken:
         own_period = "_period" if entity == "bill_lines" else period
         chosen.append(
-            f"select {literal(file_id)} as file_id, _line as row, {key} as key, {own_period} as period, {facts} from _rows "
-            f"where _mask = 0 and {key} in (select key from _overtaken)"
+            f"select {literal(file_id)} as file_id, _line as row, {key} as key, {own_period} as period, {facts} from {overtaken} "
+            f"where _mask = 0 and not _other and {key} in (select key from _overtaken)"
         )
     con.execute(f"create or replace table _superseded as {' union all '.join(chosen)} order by 1, 2, 3").fetchall()
     repeats = "count(*) filter (where not ends_with(key, '|1'))" if key == "_key" else "0"

@@ -113,10 +113,15 @@ def _changes(deployment: Deployment, contract: Contract, drops: list[_Drop], lan
     query = f"""
         with since (file_id, seq, upto) as (values {since}),
         lists as ({" union all ".join(lists) or no_list}),
-        came as (select l.*, since.seq, since.upto from ({_scan(contract, came)}) as l inner join since on l._file_id = since.file_id),
+        -- Rows that were superseded as they landed never came: a row taken back is a row gone, whatever its days say.
+        came as (
+            select l.*, since.seq, since.upto from ({_scan(contract, came)}) as l inner join since on l._file_id = since.file_id
+            anti join lists on l._file_id = lists.file_id and l._key = lists.key and since.seq = lists.seq
+        ),
         gone as (
             select l.*, lists.seq, lists.upto from ({_scan(contract, gone)}) as l
             inner join lists on l._file_id = lists.file_id and l._key = lists.key
+            anti join since on l._file_id = since.file_id and lists.seq = since.seq
         ),
         changed as (
             select coalesce(n.seq, o.seq) as seq, coalesce(n.upto, o.upto) as upto, {_changed_columns(contract, deployment.config.timezone)}

@@ -214,9 +214,19 @@ def test_more_bad_rows_than_allowed_hold_the_period(company: Any, bills_feed: di
 
 @pytest.mark.parametrize(
     ("bad", "rows", "held"),
-    [(1, 14, False), (9, 14, False), (10, 14, True), (10, 500, False), (10, 499, True), (1, 1, True), (9, 9, True)],
+    [
+        (1, 14, False),
+        (7, 14, False),
+        (8, 14, True),
+        (9, 10, True),
+        (9, 18, False),
+        (9, 17, True),
+        (10, 500, False),
+        (10, 499, True),
+        (1, 1, True),
+    ],
 )
-def test_a_few_bad_rows_hold_nothing_unless_all_rows_are_bad(
+def test_a_few_bad_rows_hold_nothing_unless_more_than_half_of_the_rows_are_bad(
     company: Any, bills_feed: dict[str, Any], bad: int, rows: int, held: bool
 ) -> None:
     company.map(bills_feed)

@@ -128,6 +128,16 @@ def test_a_complaint_that_is_closed_counts_from_that_day_and_one_that_is_answere
     assert shop.late()["2025-01"] == ({"complaints": 1}, {})
 
 
+def test_a_number_that_is_taken_back_is_late_from_its_own_first_day_and_once(shop: Shop) -> None:
+    shop.land(lines=("l2,c1,139,2025-02-01,,basic",))
+    shop.release("2025-01", "2025-02", "2025-03")
+    shop.land(lines=("l2,c1,139,2025-02-01,2025-01-31,basic",))
+    assert shop.late() == {"2025-02": ({"lines": 1}, {}), "2025-03": ({}, {"lines": 1})}
+    shop.release("2025-01", "2025-02", "2025-03")
+    shop.land(lines=("l2,c1,139,2025-02-01,2025-01-30,basic",))
+    assert shop.late() == {}, "it was taken back before"
+
+
 @pytest.mark.parametrize(
     ("notice", "late"),
     [
