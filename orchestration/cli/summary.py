@@ -125,7 +125,8 @@ def report_run(context: Context, periods: list[str]) -> None:
         for period in outcome.periods:
             failed = [c for c in period.checks if not c["passed"]]
             gate = f"{len(period.checks) - len(failed)} of {len(period.checks)} checks passed" if period.checks else "not run again"
-            click.echo(f"{period.period}: {period.status}{f' as {period.release}' if period.release else ''}; gate: {gate}")
+            status = "released again, seen by readers once more," if period.status == "released_again" else period.status
+            click.echo(f"{period.period}: {status}{f' as {period.release}' if period.release else ''}; gate: {gate}")
             for check in failed:
                 where = f"; keys in {check['failing_keys_file']}" if check.get("failing_keys_file") else ""
                 click.echo(
