@@ -44,7 +44,7 @@ ENVIRONMENT = {
     "TIERHOUSE_DATA": "takes the place of `data:` in `tierhouse.yaml`; for tests and trials",
     "TIERHOUSE_DROPS": "takes the place of `drops:` in `tierhouse.yaml`; for tests and trials",
     "TIERHOUSE_INGEST_MEMORY": "memory that ingest may use, as DuckDB writes sizes; default `4GB`",
-    "TIERHOUSE_MEMORY_LIMIT": "memory that the gate and a release may each use, as DuckDB writes sizes; default `4GB`",
+    "TIERHOUSE_MEMORY_LIMIT": "memory that the gate, a release and `tierhouse status` may each use, as DuckDB writes sizes; default `4GB`",
     "DAGSTER_HOME": "Dagster's folder with its records of runs; default the project. One without `dagster.yaml` gets the project's settings",
     "TIERHOUSE_WAREHOUSE": "set by a run for dbt: the warehouse file",
     "TIERHOUSE_DBT_READY": "set by a run for dbt: where a dbt that is imported already waits for the call",

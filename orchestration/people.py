@@ -1,30 +1,42 @@
 """Whether two names are of one person: the one rule for who approves and who asked, in Python and as SQL.
 
 dbt's macro ``is_same_person`` holds the same SQL, because dbt cannot call Python; a test compares the two texts and what they say
-of odd names.
+of every character.
 """
 
 from __future__ import annotations
 
-_PLAIN = "abcdefghijklmnopqrstuvwxyz0123456789.-_@"
+import re
+import string
+import unicodedata
+
+# Characters that nobody sees, as code points from and to: blanks of every width, controls, format characters, variation selectors, fillers
+# and joiners. Written out, because what Unicode calls so differs between Python and DuckDB, and from version to version.
+_UNSEEN = (
+    *((0x0, 0x20), (0x7F, 0xA0), (0xAD, 0xAD), (0x34F, 0x34F), (0x600, 0x605), (0x61C, 0x61C), (0x6DD, 0x6DD), (0x70F, 0x70F)),
+    *((0x890, 0x891), (0x8E2, 0x8E2), (0x115F, 0x1160), (0x1680, 0x1680), (0x17B4, 0x17B5), (0x180B, 0x180F), (0x2000, 0x200F)),
+    *((0x2028, 0x202F), (0x205F, 0x206F), (0x2800, 0x2800), (0x3000, 0x3000), (0x3164, 0x3164), (0xFE00, 0xFE0F), (0xFEFF, 0xFEFF)),
+    *((0xFFA0, 0xFFA0), (0xFFF0, 0xFFFB), (0x110BD, 0x110BD), (0x110CD, 0x110CD), (0x13430, 0x1343F), (0x1BCA0, 0x1BCA3)),
+    *((0x1D173, 0x1D17A), (0xE0000, 0xE0FFF)),
+)
+_UNSEEN_LETTERS = re.compile(f"[{''.join(f'{re.escape(chr(first))}-{re.escape(chr(last))}' for first, last in _UNSEEN)}]")
+_UNSEEN_SQL = "".join(rf"\x{{{first:X}}}" + (rf"-\x{{{last:X}}}" if last > first else "") for first, last in _UNSEEN)
+_PLAIN = f"{string.ascii_letters}{string.digits}.-_@"
 # As an input method for Chinese writes them.
 _WIDE = "".join(chr(ord(letter) + 0xFEE0) for letter in _PLAIN)
-# Blanks of every width, and characters that nobody sees.
-_BLANKS = (
-    "\t\n\x0b\x0c\r \x85\xa0\xad\u1680\u180e\u2000\u2001\u2002\u2003\u2004\u2005\u2006\u2007\u2008\u2009\u200a\u200b\u200c\u200d"
-    "\u200e\u200f\u2028\u2029\u202f\u205f\u2060\u3000\ufeff"
-)
-_TABLE = str.maketrans(_WIDE, _PLAIN, _BLANKS)
+_TABLE = str.maketrans(_WIDE, _PLAIN)
 
 
 def same_person(one: str, other: str) -> bool:
-    """Whether two names are of one person, whatever their case, their width and their blanks."""
+    """Whether two names are of one person, whatever their case, their width, their blanks and how their accents are encoded."""
     return _bare(one) == _bare(other)
 
 
 def _bare(name: str) -> str:
+    # Composed before the case is taken, which some accents change, and after it, which some letters without a capital need.
+    composed = unicodedata.normalize("NFC", _UNSEEN_LETTERS.sub("", name).translate(_TABLE))
     # Letter by letter, as SQL lowers: of a word Python would write a Greek sigma by its place.
-    return "".join(letter.lower()[0] for letter in name).translate(_TABLE)
+    return unicodedata.normalize("NFC", "".join(letter.lower()[0] for letter in composed))
 
 
 def same_person_sql(one: str, other: str) -> str:
@@ -33,5 +45,5 @@ def same_person_sql(one: str, other: str) -> str:
 
 
 def _bare_sql(name: str) -> str:
-    # A letter that has no counterpart is left out.
-    return f"translate(lower({name}), '{_WIDE}{_BLANKS}', '{_PLAIN}')"
+    plain = f"translate(regexp_replace({name}, '[{_UNSEEN_SQL}]', '', 'g'), '{_WIDE}', '{_PLAIN}')"
+    return f"nfc_normalize(lower(nfc_normalize({plain})))"

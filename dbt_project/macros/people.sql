@@ -1,11 +1,15 @@
 {#
-    Whether two ids are of one person, whatever their case, their width and their blanks: an approver who is the requester in other letters
-    is no other. The rule of orchestration/people.py, word for word: full-width letters are read as plain ones, blanks of every width and
-    invisible characters are left out.
+    Whether two ids are of one person, whatever their case, their width, their blanks and how their accents are encoded: an approver who is
+    the requester in other letters is no other. The rule of orchestration/people.py, word for word: full-width letters are read as plain
+    ones, characters that nobody sees are left out.
 #}
 {% macro is_same_person(one, other) -%}
-    {%- set wide = "ａｂｃｄｅｆｇｈｉｊｋｌｍｎｏｐｑｒｓｔｕｖｗｘｙｚ０１２３４５６７８９．－＿＠" -%}
-    {%- set plain = "abcdefghijklmnopqrstuvwxyz0123456789.-_@" -%}
-    {%- set blanks = "\u0009\u000a\u000b\u000c\u000d\u0020\u0085\u00a0\u00ad\u1680\u180e\u2000\u2001\u2002\u2003\u2004\u2005\u2006\u2007\u2008\u2009\u200a\u200b\u200c\u200d\u200e\u200f\u2028\u2029\u202f\u205f\u2060\u3000\ufeff" -%}
-    translate(lower({{ one }}), '{{ wide }}{{ blanks }}', '{{ plain }}') = translate(lower({{ other }}), '{{ wide }}{{ blanks }}', '{{ plain }}')
+    {{ bare_name(one) }} = {{ bare_name(other) }}
+{%- endmacro %}
+
+{# A name without what does not tell persons apart. #}
+{% macro bare_name(name) -%}
+    {%- set wide = "ａｂｃｄｅｆｇｈｉｊｋｌｍｎｏｐｑｒｓｔｕｖｗｘｙｚＡＢＣＤＥＦＧＨＩＪＫＬＭＮＯＰＱＲＳＴＵＶＷＸＹＺ０１２３４５６７８９．－＿＠" -%}
+    {%- set plain = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789.-_@" -%}
+    nfc_normalize(lower(nfc_normalize(translate(regexp_replace({{ name }}, '[\x{0}-\x{20}\x{7F}-\x{A0}\x{AD}\x{34F}\x{600}-\x{605}\x{61C}\x{6DD}\x{70F}\x{890}-\x{891}\x{8E2}\x{115F}-\x{1160}\x{1680}\x{17B4}-\x{17B5}\x{180B}-\x{180F}\x{2000}-\x{200F}\x{2028}-\x{202F}\x{205F}-\x{206F}\x{2800}\x{3000}\x{3164}\x{FE00}-\x{FE0F}\x{FEFF}\x{FFA0}\x{FFF0}-\x{FFFB}\x{110BD}\x{110CD}\x{13430}-\x{1343F}\x{1BCA0}-\x{1BCA3}\x{1D173}-\x{1D17A}\x{E0000}-\x{E0FFF}]', '', 'g'), '{{ wide }}', '{{ plain }}'))))
 {%- endmacro %}

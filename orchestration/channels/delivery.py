@@ -22,7 +22,7 @@ from orchestration.deployment import Deployment
 from orchestration.errors import Failed
 from orchestration.failpoints import failpoint
 from orchestration.gate.candidate import rows_of
-from orchestration.ingest.files import place, sha256_file, storage_errors
+from orchestration.ingest.files import for_the_owner_alone, place, sha256_file, storage_errors
 from orchestration.ledger.store import Ledger
 from orchestration.locking import exclusive
 from orchestration.release.catalog import Catalog, recorded_catalog
@@ -108,8 +108,11 @@ def _deliver_one(deployment: Deployment, ledger: Ledger, contract: Contract, cat
     try:
         with storage_errors(deployment.data):
             shutil.rmtree(scratch, ignore_errors=True)
-            scratch.mkdir(parents=True)
-            rows = write_feed(deployment, contract, deployment.releases / release, catalog.catalog, stale_after_at, scratch / target.name)
+            with for_the_owner_alone():
+                scratch.mkdir(parents=True)
+                rows = write_feed(
+                    deployment, contract, deployment.releases / release, catalog.catalog, stale_after_at, scratch / target.name
+                )
             delivery = Delivery(
                 channel=contract.channel_id,
                 version=contract.version,

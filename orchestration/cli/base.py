@@ -6,6 +6,7 @@ import errno
 import functools
 import json
 import os
+import shlex
 import sys
 import time
 import traceback
@@ -51,6 +52,10 @@ class Context:
     @property
     def ledger(self) -> Ledger:
         return Ledger(self.deployment.ledger)
+
+    def command(self, words: str, tierhouse: str = "tierhouse") -> str:
+        """A command for a person to copy: of this deployment, where that was named on the command line."""
+        return f"{tierhouse} {words}" + (f" --deployment {shlex.quote(self.folder)}" if self.folder else "")
 
     def say(self, line: str) -> None:
         """One line of progress, on standard error so that ``--json`` output stays clean."""

@@ -6,20 +6,21 @@ from typing import Any
 
 import click
 
+from orchestration.cli.base import Context
 from orchestration.warehouse.late import LateInput, ranges
 
 
-def commands(late: list[LateInput]) -> list[str]:
+def commands(context: Context, late: list[LateInput]) -> list[str]:
     """The commands that compute the periods anew, one for each stretch of months."""
-    return [f"tierhouse run --periods {found}" for found in ranges([item.period for item in late])]
+    return [context.command(f"run --periods {found}") for found in ranges([item.period for item in late])]
 
 
-def as_json(late: list[LateInput]) -> dict[str, Any]:
+def as_json(context: Context, late: list[LateInput]) -> dict[str, Any]:
     """Shape of ``late_inputs``."""
-    return {"periods": [item.as_json() for item in late], "commands": commands(late)}
+    return {"periods": [item.as_json() for item in late], "commands": commands(context, late)}
 
 
-def print_late(late: list[LateInput]) -> None:
+def print_late(context: Context, late: list[LateInput]) -> None:
     """A line for each period with late rows of its own, one for all those that only read earlier months; then what to do."""
     if not late:
         return
@@ -31,5 +32,5 @@ def print_late(late: list[LateInput]) -> None:
     follow = [item.period for item in late if not item.rows]
     if follow:
         click.echo(f"  {', '.join(ranges(follow))}: none of their own, but of months before, which they read")
-    for command in commands(late):
+    for command in commands(context, late):
         click.echo(f"To compute them anew: {command}")

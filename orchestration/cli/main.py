@@ -139,7 +139,7 @@ def releases_command(context: Context) -> None:
 
     def render() -> None:
         if catalog is None:
-            click.echo("No release yet. Try: tierhouse run --periods YYYY-MM")
+            click.echo(f"No release yet. Try: {context.command('run --periods YYYY-MM')}")
             return
         click.echo(f"catalog {catalog['catalog']}: what readers see now")
         table = Table("release", "period", "released at (UTC)", "cut-off", "in catalog", "folder")
@@ -344,7 +344,7 @@ def status_command(context: Context) -> None:
         "rows_quarantined": sum(drop["quarantined"] for drop in landed),
         "open_periods": opened,
         "catalog": catalog,
-        "late_inputs": as_json(late),
+        "late_inputs": as_json(context, late),
     }
 
     def render() -> None:
@@ -353,7 +353,7 @@ def status_command(context: Context) -> None:
             click.echo(f"{period} is not closed: {'; '.join(str(p) for p in problems)}")
         released = ", ".join(sorted(catalog["periods"])) if catalog else "none"
         click.echo(f"released periods: {released}")
-        print_late(late)
+        print_late(context, late)
 
     context.result(value, render)
 

@@ -97,7 +97,7 @@ def _release(context: Context, period: str) -> tuple[str, Path]:
     catalog = current_catalog(context.deployment)
     if catalog is None or period not in catalog["periods"]:
         released = ", ".join(sorted(catalog["periods"])) if catalog else "nothing"
-        raise BadInput(f"{period} is not released; released: {released}", "--period", f"tierhouse run --periods {period}")
+        raise BadInput(f"{period} is not released; released: {released}", "--period", context.command(f"run --periods {period}"))
     release = catalog["periods"][period]
     return release, context.deployment.releases / release
 

@@ -48,7 +48,7 @@ def print_ingest(context: Context, report: IngestReport) -> None:
     context.out.print(table)
     if reasons:
         click.echo(f"Quarantined, by reason (a row may have several): {_reasons(reasons)}")
-        click.echo("See them with their text: tierhouse quarantine")
+        click.echo(f"See them with their text: {context.command('quarantine')}")
     for refused in report.refused:
         click.echo(f"Refused whole: {refused['file']}: {refused['message']}")
 
@@ -125,7 +125,8 @@ def report_run(context: Context, periods: list[str]) -> None:
         for period in outcome.periods:
             failed = [c for c in period.checks if not c["passed"]]
             gate = f"{len(period.checks) - len(failed)} of {len(period.checks)} checks passed" if period.checks else "not run again"
-            click.echo(f"{period.period}: {period.status}{f' as {period.release}' if period.release else ''}; gate: {gate}")
+            status = "released again, seen by readers once more," if period.status == "released_again" else period.status
+            click.echo(f"{period.period}: {status}{f' as {period.release}' if period.release else ''}; gate: {gate}")
             for check in failed:
                 where = f"; keys in {check['failing_keys_file']}" if check.get("failing_keys_file") else ""
                 click.echo(
@@ -133,7 +134,7 @@ def report_run(context: Context, periods: list[str]) -> None:
                 )
         click.echo(f"Quarantined: {value['quarantine']['rows']:,} rows: {_reasons(reasons) or 'none'}")
         _print_places(context)
-        _print_next(context, visible, programs)
+        print_next(context, visible, programs)
 
     held = [p.period for p in outcome.periods if p.status == "held"]
     error = None
@@ -158,7 +159,8 @@ def _print_places(context: Context) -> None:
     click.echo("Where things lie: " + "; ".join(f"{name} {relative(path)}" for name, path in places))
 
 
-def _print_next(context: Context, visible: dict[str, str], programs: list[Program]) -> None:
+def print_next(context: Context, visible: dict[str, str], programs: list[Program]) -> None:
+    """Commands to go on with, for the newest period that readers see."""
     if not visible:
         return
     period = max(visible)
@@ -176,12 +178,13 @@ def _print_next(context: Context, visible: dict[str, str], programs: list[Progra
             lines.append(
                 (
                     program.program_id != programs[0].program_id,
-                    f"  {tierhouse} explain {row[0]} --program {program.program_id} --period {period}",
+                    f"  {context.command(f'explain {row[0]} --program {program.program_id} --period {period}', tierhouse)}",
                 )
             )
     if lines:
         click.echo("Try next:")
         for _, line in sorted(lines):
             click.echo(line)
-        click.echo(f"  {tierhouse} status    {tierhouse} quarantine    {tierhouse} balance    {tierhouse} releases")
+        others = [context.command(name, tierhouse) for name in ("status", "quarantine", "balance", "releases")]
+        click.echo("  " + ("\n  " if context.folder else "    ").join(others))
         click.echo("  make ui   (the Dagster UI)")

@@ -29,3 +29,9 @@ def months_reached(metrics: Iterable[Metric], entity: str, target: int, months: 
         first, last = (min(months, default=target), target) if metric.window == "total" else metric.span.months(target)
         found |= {month for month in months if first <= month <= last}
     return found
+
+
+def months_of_charge_types(metrics: Iterable[Metric], target: int, months: Collection[int]) -> set[int]:
+    """Of the month indexes ``months``, those in which it matters for month ``target`` whether a charge type counts."""
+    asking = [metric for metric in metrics if metric.measure.filter_column == "charge_type"]
+    return months_reached(asking, "bill_lines", target, months)

@@ -26,17 +26,20 @@ from orchestration.ledger.store import Ledger
 from orchestration.locking import exclusive
 from orchestration.release.catalog import publish_catalog, recorded_catalog
 from orchestration.release.files import open_warehouse, policies_of, seal, seal_file, write_marts, write_policies
-from orchestration.release.record import build_problem, gate_problem, held_before, last_gate, release_entries
+from orchestration.release.record import build_problem, gate_problem, held_before, last_gate, release_entries, release_entry
 from orchestration.release.recovery import recover
 
 Say = Callable[[str], None]
-Status = Literal["released", "unchanged", "held"]
+Status = Literal["released", "released_again", "unchanged", "held"]
 MANIFEST = "manifest.json"
 
 
 @dataclass(frozen=True)
 class PeriodReport:
-    """What became of one period. ``release``: the id that readers see; for a held period what they saw before, or null."""
+    """What became of one period. ``release``: the id that readers see; for a held period what they saw before, or null.
+
+    ``released_again``: an older revision that readers saw no more, as after a rollback, holds the same rows.
+    """
 
     period: str
     status: Status
@@ -83,13 +86,20 @@ def release(deployment: Deployment, ledger: Ledger, plan: Plan, *, say: Say) -> 
                 done.add(period)
                 assert outcome.release is not None
                 periods[period] = outcome.release
-                say(f"release {period}: {outcome.release}" + (" (unchanged)" if outcome.status == "unchanged" else ""))
+                say(
+                    f"release {period}: {outcome.release}"
+                    + ("" if outcome.status == "released" else f" ({outcome.status.replace('_', ' ')})")
+                )
         finally:
             # What is recorded becomes visible even when a later period could not be written.
             if periods != standing.periods:
                 catalog = publish_catalog(deployment, ledger, periods, {"kind": "run", "run_id": plan.run_id})
                 report.catalog, report.moved = catalog.catalog, True
                 say(f"catalog {catalog.catalog}: {len(periods)} periods, newest {catalog.newest_period}")
+                # Only now: of a run that is stopped before, the next one must not find it settled while readers see another revision.
+                for outcome in report.periods:
+                    if outcome.status == "released_again" and outcome.release:
+                        _confirm(ledger, plan, release_entry(ledger, outcome.release).payload)
         if held is not None:
             raise Held(
                 f"release of {held.period} is held: {held.why}",
@@ -138,7 +148,7 @@ def _write(deployment: Deployment, ledger: Ledger, plan: Plan, period: str, name
         for payload in reversed(release_entries(ledger, period)):
             if payload["content_hash"] == content_hash:
                 if payload["release"] != visible:
-                    return PeriodReport(period, "released", payload["release"])
+                    return PeriodReport(period, "released_again", payload["release"])
                 _confirm(ledger, plan, payload)
                 return PeriodReport(period, "unchanged", payload["release"])
         write_policies(con, scratch)
@@ -194,7 +204,7 @@ def _write(deployment: Deployment, ledger: Ledger, plan: Plan, period: str, name
 
 
 def _confirm(ledger: Ledger, plan: Plan, payload: dict[str, Any]) -> None:
-    """Record that the standing revision was computed again, from what this run knew, and has the same rows."""
+    """Record that the revision that readers see was computed again, from what this run knew, and has the same rows."""
     made_from = {key: getattr(plan, key) for key in ("run_id", "code_version", "cutoff_seq", "policy_hash", "inputs_hash")}
     ledger.append("confirmation", {**{key: payload[key] for key in ("release", "period", "content_hash")}, **made_from})
 

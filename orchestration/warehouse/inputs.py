@@ -24,7 +24,7 @@ from orchestration.ingest.parts import Part
 from orchestration.ledger.store import Ledger
 from orchestration.periods import add_months, first_day, period_from_index, period_index, periods_between
 from orchestration.policy.subjects import SUBJECT_TYPES
-from orchestration.policy.used import months_reached, used_metrics
+from orchestration.policy.used import months_of_charge_types, months_reached, used_metrics
 from orchestration.sqltext import literal
 from orchestration.warehouse.plan import (
     USUAL_REACH_MONTHS,
@@ -350,7 +350,9 @@ def plan_run(
         windows_version=windows,
         undelivered=sorted(undelivered),
     )
-    return replace(plan, points_periods=_points_periods(plan, policies, landed))
+    return replace(
+        plan, points_periods=_points_periods(plan, policies, landed), charge_periods=_charge_periods(plan.periods, policies, landed)
+    )
 
 
 def _points_periods(plan: RunPlan, policies: Any, landed: Landed) -> list[str]:
@@ -362,6 +364,16 @@ def _points_periods(plan: RunPlan, policies: Any, landed: Landed) -> list[str]:
         reached = known & {month for _, period, month in window_months(plan) if period == target}
         read |= months_reached(metrics, "points", target, reached)
     return [period_from_index(index) for index in sorted(read)]
+
+
+def _charge_periods(periods: list[str], policies: Any, landed: Landed) -> dict[str, list[str]]:
+    """Period → the landed months of bills in which some metric in use asks for charge types."""
+    known = {period_index(period) for period in landed.periods("bill_lines")}
+    metrics = used_metrics(policies)
+    return {
+        period: [period_from_index(index) for index in sorted(months_of_charge_types(metrics, period_index(period), known))]
+        for period in periods
+    }
 
 
 def write_inputs(
@@ -439,6 +451,10 @@ def _write_control(con: duckdb.DuckDBPyConnection, deployment: Deployment, lande
         + ", ".join(f"({literal(period)}, {target}, {month})" for period, target, month in window_months(plan))
         + ")"
     )
+    con.execute("create or replace table ctl.charge_periods (period varchar, charge_period varchar)")
+    reached = [[period, month] for period, months in plan.charge_periods.items() for month in months]
+    if reached:
+        con.executemany("insert into ctl.charge_periods values (?, ?)", reached)
     con.execute("create or replace table ctl.entities (entity varchar, parts bigint)")
     con.executemany("insert into ctl.entities values (?, ?)", [[entity, len(found)] for entity, found in landed.parts.items()])
 

@@ -15,6 +15,7 @@ import duckdb
 
 from orchestration.deployment import Deployment
 from orchestration.errors import Failed
+from orchestration.gate.candidate import MEMORY_LIMIT
 from orchestration.ingest import parts
 from orchestration.ingest.contracts import Contract, load_contracts
 from orchestration.ingest.parts import Part
@@ -131,7 +132,7 @@ def _changes(deployment: Deployment, contract: Contract, drops: list[_Drop], lan
         )
         {_by_month(contract, landed, deployment.config.timezone)}
     """
-    with duckdb.connect() as con:
+    with duckdb.connect(config={"temp_directory": str(deployment.scratch), "memory_limit": MEMORY_LIMIT}) as con:
         try:
             con.execute("set TimeZone = 'UTC'")
             return con.execute(query).fetchall()

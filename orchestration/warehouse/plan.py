@@ -44,7 +44,11 @@ class PolicySet(Protocol):
 @dataclass(frozen=True)
 class RunPlan:
     """One run. Hashes are SHA-256 in hex; ``period_digests`` holds what each input period will have been made from. ``undelivered``:
-    entities and columns that no source of the deployment delivers, whatever of them had landed before."""
+    entities and columns that no source of the deployment delivers, whatever of them had landed before.
+
+    ``charge_periods``: period → the landed months whose charge types matter for it. Other than what the windows hold in a run, it hangs on
+    the landing and the policies alone, and not on what earlier runs have carried.
+    """
 
     run_id: str
     periods: list[str]
@@ -60,6 +64,7 @@ class RunPlan:
     first_landed_period: str | None = None
     reach_months: int = USUAL_REACH_MONTHS
     points_periods: list[str] = field(default_factory=list)
+    charge_periods: dict[str, list[str]] = field(default_factory=dict)
     period_digests: dict[str, str] = field(default_factory=dict)
     months_version: str = ""
     windows_version: str = ""

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -34,7 +34,7 @@ class PeriodOutcome:
 
     period: str
     status: str
-    """``released`` by this run, ``held``, or ``unchanged``."""
+    """``released`` by this run, ``released_again`` (an older revision that readers did not see any more), ``held``, or ``unchanged``."""
     release: str | None
     checks: list[dict[str, Any]] = field(default_factory=list)
 
@@ -224,6 +224,7 @@ def _execute(run: Run, periods: list[str], mappings: list[SourceMapping], instan
         deployment, mappings=mappings, resource_overrides={RESOURCE_KEY: run_resource(deployment, run)}, loggers={"file": _file_logger(log)}
     )
     head, _ = run.ledger.head()
+    before = visible_releases(deployment, periods)
     owned = instance is None
     instance = instance or project_instance()
     try:
@@ -235,7 +236,7 @@ def _execute(run: Run, periods: list[str], mappings: list[SourceMapping], instan
     finally:
         if owned:
             instance.dispose()
-    outcome = _outcome(run, periods, head, result.run_id)
+    outcome = outcome_of(run, periods, head, before, result.run_id)
     if result.success:
         return outcome
     held = [period.period for period in outcome.periods if period.status == "held"]
@@ -276,17 +277,22 @@ def _first_line(event: dg.DagsterEvent | None) -> str:
     return next((line for line in str(text or "no reason recorded").splitlines() if line.strip()), "no reason recorded")
 
 
-def _outcome(run: Run, periods: list[str], head: int, run_id: str) -> RunOutcome:
-    """What the ledger says of each period after entry ``head``, and what the steps left in ``run``."""
+def outcome_of(run: Run, periods: list[str], head: int, before: Mapping[str, str | None], run_id: str) -> RunOutcome:
+    """What the ledger says of each period after entry ``head``, and what the steps left in ``run``.
+
+    ``before``: the releases that readers saw before the run.
+    """
     released = {entry.payload["period"] for entry in run.ledger.entries("release", after=head)}
+    visible = visible_releases(run.deployment, periods)
+    again = {period for period in periods if period not in released and visible[period] != before[period]}
     gates = {gate.period: gate for gate in run.gates}
     first_held = next((gate.period for gate in run.gates if not gate.passed), None)
     if first_held is None and isinstance(run.error, Held):
-        first_held = next((period for period in periods if period not in released), None)
+        first_held = next((period for period in periods if period not in released | again), None)
     found = []
-    for period, release in visible_releases(run.deployment, periods).items():
+    for period, release in visible.items():
         is_held = first_held is not None and period >= first_held
-        status = "released" if period in released else "held" if is_held else "unchanged"
+        status = "released" if period in released else "released_again" if period in again else "held" if is_held else "unchanged"
         found.append(PeriodOutcome(period, status, release, [dict(c) for c in gates[period].checks] if period in gates else []))
     quarantine: dict[str, int] = {}
     for file in (run.ingest or {}).get("files", []):

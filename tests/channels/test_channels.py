@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import csv
 import json
+import os
+import stat
 from pathlib import Path
 
 import duckdb
@@ -72,6 +74,27 @@ def test_a_delivery_holds_the_newest_period_with_its_manifest(place: tuple[Deplo
     assert file.stat().st_mode & 0o007 == 0, "personal data is not for everyone on the machine"
     assert deliver(deployment, ledger, say=silent, contracts=[contract(order_by=("-priority", "customer_id"))]) == [], "applied once"
     assert list(deployment.scratch.iterdir()) == []
+
+
+def test_nobody_else_reads_a_feed_while_it_is_written(place: tuple[Deployment, Ledger], monkeypatch: pytest.MonkeyPatch) -> None:
+    deployment, ledger = place
+    modes: dict[str, int] = {}
+
+    def hashed(path: Path) -> str:
+        modes.update({found.name: stat.S_IMODE(found.stat().st_mode) for found in (path, path.parent)})
+        return sha256_file(path)
+
+    monkeypatch.setattr("orchestration.channels.delivery.sha256_file", hashed)
+    before = os.umask(0o022)
+    try:
+        [delivery] = deliver(deployment, ledger, say=silent, contracts=[contract("clinic")])
+    finally:
+        os.umask(before)
+    assert modes == {"clinic_1.csv": 0o600, "channel-clinic_1": 0o700}
+    file = deployment.data / delivery.path
+    assert [stat.S_IMODE(path.stat().st_mode) for path in (file, file.parent)] == [0o440, 0o755], (
+        "who may read what is delivered is as before"
+    )
 
 
 def test_nothing_is_delivered_before_the_first_release(tmp_path: Path) -> None:

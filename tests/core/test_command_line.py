@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import subprocess
@@ -9,10 +10,15 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import click
+import duckdb
 import pytest
 from click.testing import CliRunner
 
+from orchestration.cli.base import Context
 from orchestration.cli.main import main
+from orchestration.cli.summary import print_next
+from orchestration.policy import load_policies
+from orchestration.warehouse.late import LateInput
 from tests.support import PROJECT_ROOT, TIERHOUSE, Cli
 
 
@@ -41,6 +47,42 @@ def test_a_folder_without_drops_is_not_called_landed(make_cli: Callable[..., Cli
     said = cli("ingest").stdout
     assert said.startswith(f"No drop found in {cli.drops};")
     assert "landed" not in said
+
+
+def test_a_command_to_copy_is_for_the_same_deployment(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = tmp_path / "our company"
+    shutil.copytree(PROJECT_ROOT / "examples" / "telecom", folder)
+    monkeypatch.setenv("TIERHOUSE_DATA", str(tmp_path / "data"))
+    late = [LateInput("2026-02", "2026-02.r1", {"bill_lines": 1}, {}), LateInput("2026-03", "2026-03.r1", {}, {"bill_lines": 1})]
+    monkeypatch.setattr("orchestration.warehouse.late.late_inputs", lambda *_: late)
+    given = f"--deployment '{folder}'"
+
+    def said(*args: str) -> str:
+        return CliRunner().invoke(main, args).output
+
+    assert said("status", "-d", str(folder)).endswith(f"To compute them anew: tierhouse run --periods 2026-02..2026-03 {given}\n")
+    assert json.loads(said("status", "-d", str(folder), "--json"))["late_inputs"]["commands"] == [
+        f"tierhouse run --periods 2026-02..2026-03 {given}"
+    ]
+    assert said("releases", "-d", str(folder)) == f"No release yet. Try: tierhouse run --periods YYYY-MM {given}\n"
+    assert f"To do: tierhouse run --periods 2026-02 {given}" in " ".join(said("paths", "--period", "2026-02", "-d", str(folder)).split())
+
+    context = Context(False, str(folder))
+    release = context.deployment.releases / "2026-02.r1"
+    release.mkdir(parents=True)
+    duckdb.sql(
+        "select 'C1' as subject_id, 'six_star' as program_id, 'star_1' as level_id, 1 as level_rank, 'rose' as movement"
+    ).write_parquet(str(release / "fct_decisions.parquet"))
+    print_next(context, {"2026-02": "2026-02.r1"}, [load_policies(context.deployment).programs["six_star"]])
+    printed = [command for line in capsys.readouterr().out.splitlines() for command in line.split("    ") if "tierhouse " in command]
+    assert len(printed) == 5
+    for command in printed:
+        assert command.endswith(given), command
+
+    monkeypatch.setenv("TIERHOUSE_DEPLOYMENT", str(folder))
+    assert said("status").endswith("To compute them anew: tierhouse run --periods 2026-02..2026-03\n"), "which the shell knows already"
 
 
 def test_policy_check_says_once_what_to_do(make_cli: Callable[..., Cli], tmp_path: Path) -> None:

@@ -142,7 +142,6 @@ def build_warehouse(
     )
     con.execute("create table policy.levels as select program_id, level_id, level_rank as rank from marts.dim_levels")
     con.execute("create table policy.charge_types as select 'voice' as charge_type, true as counts_as_spend")
-    con.execute("create table policy.measures as select 'spend_amount' as measure_id, 'charge_type' as filter_column")
     con.execute(
         """create table intermediate.int_landed_charges as
         select period, 'voice' as charge_type, cast(sum(spend_amount) as decimal(18,4)) as landed_amount, count(*) as landed_line_count
@@ -150,9 +149,8 @@ def build_warehouse(
     )
     # The windows of a period reach six months.
     con.execute(
-        """create table ctl.window_months as
-        select period, i as period_index, i - cast(back as integer) as month_index
-        from (select period, cast(left(period, 4) as integer) * 12 + cast(right(period, 2) as integer) - 1 as i from p), range(6) r(back)"""
+        """create table ctl.charge_periods as
+        select period, strftime(cast(period || '-01' as date) - to_months(cast(back as integer)), '%Y-%m') as charge_period from p, range(6) r(back)"""
     )
     con.execute("create table policy.tags as select unnest(['complaint_open', 'rent_ends']) as tag_id")
     con.execute("create table ctl.compiled_sql as select 'decisions' as name, 'select 1' as sql, 'x' as sha256")

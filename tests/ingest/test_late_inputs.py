@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
+import duckdb
 import pytest
 
 from orchestration.errors import Failed
+from orchestration.gate.candidate import MEMORY_LIMIT
 from orchestration.warehouse.late import late_inputs, ranges
 
 LINES: dict[str, Any] = {
@@ -160,6 +162,24 @@ def test_a_run_that_found_the_same_rows_settles_it(shop: Shop) -> None:
     ledger = shop.company.ledger
     ledger.append("confirmation", {"release": "2025-03.r1", "period": "2025-03", "cutoff_seq": ledger.head()[0]})
     assert shop.late() == {}
+
+
+def test_it_spills_into_the_deployment_within_the_memory_of_a_release(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
+    usual = duckdb.connect
+    asked = "select current_setting('temp_directory'), current_setting('memory_limit')"
+    found: list[tuple[str, str]] = []
+
+    def connect(*args: Any, **kwargs: Any) -> duckdb.DuckDBPyConnection:
+        con = usual(*args, **kwargs)
+        found.extend(con.execute(asked).fetchall())
+        return con
+
+    with usual(config={"temp_directory": str(shop.company.deployment.scratch), "memory_limit": MEMORY_LIMIT}) as con:
+        expected = con.execute(asked).fetchall()
+    shop.land("z,d9,c1,2025-03,voice,5,CNY")
+    monkeypatch.setattr("orchestration.warehouse.late.duckdb.connect", connect)
+    assert list(shop.late()) == ["2025-03"]
+    assert set(found) == set(expected)
 
 
 def test_a_landed_file_that_is_gone_is_named(shop: Shop) -> None:

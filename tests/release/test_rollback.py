@@ -13,7 +13,10 @@ from orchestration.deployment import Deployment
 from orchestration.errors import BadInput, Failed
 from orchestration.gate import run_gate
 from orchestration.ledger import Ledger
-from orchestration.release import current_catalog, list_catalogs, release, rollback
+from orchestration.release import ReleaseReport, current_catalog, list_catalogs, release, rollback
+from orchestration.warehouse.plan import already_released, last_computed
+from orchestration.wiring.launch import outcome_of, visible_releases
+from orchestration.wiring.resources import Run
 from tests.gate.fixture_warehouse import Plan, build_warehouse, contract, make_place, record_build, silent
 
 PERIOD = "2026-06"
@@ -27,7 +30,7 @@ class InTenYears(datetime):
         return cls.fromtimestamp(datetime.now(UTC).timestamp(), tz) + timedelta(days=3650)
 
 
-def publish(deployment: Deployment, ledger: Ledger, run_id: str, rule: str) -> None:
+def publish(deployment: Deployment, ledger: Ledger, run_id: str, rule: str, inputs_hash: str = "inputs") -> ReleaseReport:
     build_warehouse(
         deployment,
         [PERIOD],
@@ -36,10 +39,10 @@ def publish(deployment: Deployment, ledger: Ledger, run_id: str, rule: str) -> N
             f"update marts.fct_decisions set level_id = 'star_{rule}', level_rank = {rule}, held_level_id = 'star_{rule}', held_level_rank = {rule}",
         ],
     )
-    plan = Plan(run_id, [PERIOD])
+    plan = Plan(run_id, [PERIOD], inputs_hash=inputs_hash)
     record_build(ledger, run_id)
     run_gate(deployment, ledger, plan, PERIOD, say=silent, problems={})
-    release(deployment, ledger, plan, say=silent)
+    return release(deployment, ledger, plan, say=silent)
 
 
 @pytest.fixture
@@ -101,6 +104,42 @@ def test_the_next_run_with_the_same_rows_publishes_them_without_a_new_revision(p
     publish(deployment, ledger, "run4", "3")
     assert current_catalog(deployment) == {"catalog": 5, "periods": {PERIOD: "2026-06.r3"}}
     assert len(ledger.entries("release")) == 3
+
+
+def test_what_is_published_again_is_called_so_and_settled(place: tuple[Deployment, Ledger]) -> None:
+    deployment, ledger = place
+    rollback(deployment, ledger, 1, "a mistake", "an.operator", say=silent)
+    run, before, (head, _) = Run(deployment), visible_releases(deployment, [PERIOD]), ledger.head()
+    report = publish(deployment, ledger, "run4", "2", "other drops")
+    assert report.moved
+    assert [(p.status, p.release) for p in report.periods] == [("released_again", "2026-06.r2")]
+    found = outcome_of(run, [PERIOD], head, before, "run4")
+    assert [(p.status, p.release) for p in found.periods] == [("released_again", "2026-06.r2")]
+    computed = last_computed(ledger)[PERIOD]
+    assert (computed["release"], computed["run_id"], computed["inputs_hash"]) == ("2026-06.r2", "run4", "other drops")
+    assert already_released(ledger, [PERIOD], "other drops", "policy", "0.1.0", ledger.head()[0]) == [], (
+        "the same run again has nothing to do"
+    )
+
+    before, (head, _) = visible_releases(deployment, [PERIOD]), ledger.head()
+    assert [p.status for p in publish(deployment, ledger, "run5", "2").periods] == ["unchanged"]
+    assert [p.status for p in outcome_of(run, [PERIOD], head, before, "run5").periods] == ["unchanged"]
+
+
+def test_what_was_stopped_before_it_was_published_again_is_not_settled(
+    place: tuple[Deployment, Ledger], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    deployment, ledger = place
+    rollback(deployment, ledger, 1, "a mistake", "an.operator", say=silent)
+
+    def stopped(*_: object) -> None:
+        raise OSError("stopped")
+
+    monkeypatch.setattr("orchestration.release.publish.publish_catalog", stopped)
+    with pytest.raises(OSError, match="stopped"):
+        publish(deployment, ledger, "run4", "2", "other drops")
+    assert current_catalog(deployment) == {"catalog": 4, "periods": {PERIOD: "2026-06.r1"}}
+    assert already_released(ledger, [PERIOD], "other drops", "policy", "0.1.0", ledger.head()[0]) != []
 
 
 @pytest.mark.parametrize(

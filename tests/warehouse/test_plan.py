@@ -6,9 +6,12 @@ from pathlib import Path
 
 import pytest
 
+from orchestration.deployment import DEFAULT_DEPLOYMENT, load_deployment
 from orchestration.errors import BadInput
 from orchestration.ledger.store import Ledger
-from orchestration.periods import period_index
+from orchestration.periods import period_from_index, period_index
+from orchestration.policy import load_policies
+from orchestration.policy.used import months_of_charge_types
 from orchestration.warehouse import RunPlan, dbt_args
 from orchestration.warehouse.dbt import failure_of
 from orchestration.warehouse.plan import already_released, check_periods, choose_base, extra_windows, stale_periods, window_months
@@ -19,6 +22,21 @@ LANDED = ["2025-01", "2025-02", "2025-03"]
 def plan_of(*periods: str, **more: object) -> RunPlan:
     base = {"input_periods": [], "cutoff_seq": 1, "policy_hash": "p", "inputs_hash": "i", "code_version": "c", "nothing_new": False}
     return RunPlan(run_id="r", periods=list(periods), **(base | more))  # type: ignore[arg-type]
+
+
+def test_charge_types_matter_in_the_months_of_the_windows_that_ask_for_them() -> None:
+    metrics = load_policies(load_deployment(DEFAULT_DEPLOYMENT)).metrics
+    months = range(period_index("2020-01"), period_index("2025-12") + 1)
+
+    def reached(*names: str) -> list[str]:
+        found = months_of_charge_types([metrics[name] for name in names], period_index("2025-06"), months)
+        return [period_from_index(month) for month in sorted(found)]
+
+    assert reached("spend_3m_amount", "key_roles_60m", "base_points_last_year", "service_12m_months") == ["2025-04", "2025-05", "2025-06"]
+    assert reached("active_6m_months")[0] == "2025-01"
+    total = reached("spend_3m_amount", "spend_total_amount")
+    assert (total[0], total[-1], len(total)) == ("2020-01", "2025-06", 66)
+    assert reached("key_roles_60m") == []
 
 
 def test_periods_without_bills_are_refused() -> None:
