@@ -169,18 +169,18 @@ def print_next(context: Context, visible: dict[str, str], programs: list[Program
     lines = []
     # Of the first program a subject that rose, and of the first of each other method one of the highest level.
     for program in {p.method: p for p in reversed(programs)}.values():
-        row = duckdb.execute(
+        found = duckdb.execute(
             "select subject_id from read_parquet(?) where program_id = ? and level_id is not null "
             "order by movement = 'rose' desc nulls last, level_rank desc, subject_id limit 1",
             [str(file), program.program_id],
-        ).fetchone()
-        if row:
-            lines.append(
-                (
-                    program.program_id != programs[0].program_id,
-                    f"  {context.command(f'explain {row[0]} --program {program.program_id} --period {period}', tierhouse)}",
-                )
+        ).fetchall()
+        lines += [
+            (
+                program.program_id != programs[0].program_id,
+                f"  {context.command(f'explain {subject} --program {program.program_id} --period {period}', tierhouse)}",
             )
+            for (subject,) in found
+        ]
     if lines:
         click.echo("Try next:")
         for _, line in sorted(lines):

@@ -99,4 +99,5 @@ def test_a_name_in_capitals_and_wide_letters_is_the_same_in_both(names: list[str
 
 
 def test_no_name_is_not_known() -> None:
-    assert duckdb.sql(f"select {same_person_sql('null', repr('a'))}").fetchall() == [(None,)]
+    with duckdb.connect() as con:
+        assert con.execute(f"select {same_person_sql('null', repr('a'))}").fetchall() == [(None,)]
