@@ -20,7 +20,7 @@ from orchestration.ingest.contracts import Contract
 from orchestration.ingest.drops import Drop, rejects_relation, settle_lines
 from orchestration.ingest.files import place, place_privately, sha256_file
 from orchestration.ingest.mapping import Feed
-from orchestration.ingest.parts import Landed, file_stat
+from orchestration.ingest.parts import Landed, asked_again, file_stat
 from orchestration.ingest.quarantine import write_quarantine, write_waiting
 from orchestration.ingest.supersession import referred_periods, supersede
 from orchestration.ingest.vault import keep_personal
@@ -82,7 +82,7 @@ def land(
     _is_unchanged(drop.path, arrival)
     key = _keys(con, feed)
     # A drop that lands anew comes after those alone that have landed anew before it.
-    since = max((e.seq for e in ledger.entries("landing_again") if _is_of(feed, e.payload)), default=0) if arrival.replaces else 0
+    since = asked_again(ledger).get((feed.source, feed.entity), 0) if arrival.replaces else 0
     accept_withdrawals(con, deployment, known, feed, scan, key, since)
     counts = count(con, contract.amount_column, key)
     if counts.good != counts.distinct:
@@ -156,10 +156,6 @@ def land(
     known.add(ledger.append("drop_landed", payload).seq, payload)
     failpoint("ingest.file_recorded")
     return payload
-
-
-def _is_of(feed: Feed, payload: dict[str, Any]) -> bool:
-    return (feed.source, feed.entity) == (payload["source"], payload["entity"])
 
 
 def _is_unchanged(path: Path, arrival: Arrival) -> None:

@@ -71,6 +71,10 @@ class Landed:
         """Every drop once, as it stands."""
         return standing(self._drops)
 
+    def standing_of(self, source: str, entity: str) -> list[Standing]:
+        """The drops of one feed, as they stand."""
+        return [drop for drop in self.standing() if (drop.payload["source"], drop.payload["entity"]) == (source, entity)]
+
     def parts(self, entity: str, source: str | None = None) -> list[Part]:
         """Parts of an entity, of one source or all."""
         return [part for part in self._parts.get(entity, []) if source is None or part.source == source]
@@ -130,6 +134,11 @@ def _moved(before: dict[str, Any], move: dict[str, Any]) -> dict[str, Any]:
 def standing_drops(ledger: Ledger, upto_seq: int | None = None) -> list[Standing]:
     """:func:`standing` of what the ledger knows at the cut-off."""
     return standing(landed(ledger, upto_seq))
+
+
+def asked_again(ledger: Ledger) -> dict[tuple[str, str], int]:
+    """Source and entity → the last entry that asked for the drops of that feed to be landed anew."""
+    return {(entry.payload["source"], entry.payload["entity"]): entry.seq for entry in ledger.entries("landing_again")}
 
 
 def file_stat(path: Path) -> dict[str, int]:

@@ -16,7 +16,7 @@ from orchestration.failpoints import failpoint
 from orchestration.ingest.finding import Found
 from orchestration.ingest.landing import Arrival
 from orchestration.ingest.mapping import Feed
-from orchestration.ingest.parts import Landed, Standing, file_stat, is_known_by_stat
+from orchestration.ingest.parts import Landed, Standing, asked_again, file_stat, is_known_by_stat
 from orchestration.ingest.reading import sha256_of
 from orchestration.ledger.store import Ledger
 
@@ -34,8 +34,13 @@ def under_older_mapping(known: Landed, feeds: list[Feed]) -> dict[str, list[str]
 
 def unfinished(ledger: Ledger, known: Landed, feeds: list[Feed]) -> list[tuple[Feed, Standing]]:
     """Drops that were asked to be landed anew and have not been, in landing order within a feed."""
-    asked = {(entry.payload["source"], entry.payload["entity"]): entry.seq for entry in ledger.entries("landing_again")}
-    return [(feed, drop) for feed in feeds for drop in _of(known, feed) if drop.seq < asked.get((feed.source, feed.entity), 0)]
+    asked = asked_again(ledger)
+    return [
+        (feed, drop)
+        for feed in feeds
+        for drop in known.standing_of(feed.source, feed.entity)
+        if drop.seq < asked.get((feed.source, feed.entity), 0)
+    ]
 
 
 def to_land_anew(deployment: Deployment, ledger: Ledger, known: Landed, feeds: list[Feed], *, again: bool) -> list[tuple[Found, Arrival]]:
@@ -43,7 +48,7 @@ def to_land_anew(deployment: Deployment, ledger: Ledger, known: Landed, feeds: l
     all of the feeds with a changed mapping. BadInput if one is no longer there."""
     changed = under_older_mapping(known, feeds) if again else {}
     wanted = [(feed, drop) for feed, drop in unfinished(ledger, known, feeds) if feed.id not in changed]
-    wanted += [(feed, drop) for feed in feeds if feed.id in changed for drop in _of(known, feed)]
+    wanted += [(feed, drop) for feed in feeds if feed.id in changed for drop in known.standing_of(feed.source, feed.entity)]
     times = Counter((entry.payload["source"], entry.payload["entity"]) for entry in ledger.entries("landing_again"))
     found = []
     for feed, drop in wanted:
@@ -63,10 +68,6 @@ def ask_again(ledger: Ledger, known: Landed, feeds: list[Feed]) -> None:
     for feed in [feed for feed in feeds if feed.id in changed]:
         ledger.append("landing_again", {"source": feed.source, "entity": feed.entity, "mapping_hash": feed.mapping_hash})
     failpoint("ingest.again_recorded")
-
-
-def _of(known: Landed, feed: Feed) -> list[Standing]:
-    return [drop for drop in known.standing() if (drop.payload["source"], drop.payload["entity"]) == (feed.source, feed.entity)]
 
 
 def _locate(deployment: Deployment, feed: Feed, drop: Standing) -> Path:

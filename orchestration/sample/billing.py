@@ -166,6 +166,7 @@ class Billing:
         """Decide which of this month's bills get a credit note, and when it comes: one to three months later."""
         chosen = customers[rng.random(len(customers)) < 0.004]
         delay = rng.integers(1, 4, len(chosen))
+        # Every tenth is above its bill, so that a small company has some, too.
         share = np.where(np.arange(len(chosen)) % 10 == 0, 1.2, rng.uniform(0.05, 0.6, len(chosen)))
         amount = -np.maximum((total[chosen] * share).astype(np.int64), 100)
         for wait in (1, 2, 3):

@@ -24,8 +24,7 @@ __all__ = ["RunPlan", "applied", "build", "code_version", "dbt_args", "dbt_env",
 
 def plan_run(deployment: Deployment, ledger: Ledger, periods: list[str], policies: Policies, *, run_id: str | None = None) -> RunPlan:
     """What a run over ``periods`` would do now. Writes nothing; BadInput for periods without bills."""
-    undelivered = _undelivered(deployment)
-    return inputs.plan_run(deployment, ledger, periods, policies, _compile(policies, periods, undelivered), undelivered, run_id=run_id)
+    return _planned(deployment, ledger, periods, policies, run_id)[0]
 
 
 def prepare(
@@ -40,9 +39,7 @@ def prepare(
     """Plan the run and, unless there is nothing new, write what dbt reads into the warehouse (which is closed again)."""
     from orchestration.policy import store_policies
 
-    undelivered = _undelivered(deployment)
-    compiled = _compile(policies, periods, undelivered)
-    plan = inputs.plan_run(deployment, ledger, periods, policies, compiled, undelivered, run_id=run_id)
+    plan, compiled = _planned(deployment, ledger, periods, policies, run_id)
     if plan.nothing_new:
         say(f"nothing new for {_span(periods)}: released from these drops, policies and code already")
         return plan
@@ -80,11 +77,15 @@ def applied(deployment: Deployment, plan: RunPlan) -> None:
     inputs.record_applied(deployment, plan)
 
 
-def _compile(policies: Policies, periods: list[str], undelivered: set[str]) -> dict[str, str]:
-    """The fragments; a program that needs what is not delivered is not evaluated."""
+def _planned(
+    deployment: Deployment, ledger: Ledger, periods: list[str], policies: Policies, run_id: str | None
+) -> tuple[RunPlan, dict[str, str]]:
+    """The plan and the fragments of the policies; a program that needs what is not delivered is not evaluated."""
     from orchestration.policy import compile_policies
 
-    return compile_policies(policies, periods, undelivered)
+    undelivered = _undelivered(deployment)
+    compiled = compile_policies(policies, periods, undelivered)
+    return inputs.plan_run(deployment, ledger, periods, policies, compiled, undelivered, run_id=run_id), compiled
 
 
 def _undelivered(deployment: Deployment) -> set[str]:

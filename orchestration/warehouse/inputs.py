@@ -348,11 +348,10 @@ def plan_run(
         period_digests={period: digests[period] for period in input_periods},
         months_version=months,
         windows_version=windows,
+        charge_periods=_charge_periods(periods, policies, landed),
         undelivered=sorted(undelivered),
     )
-    return replace(
-        plan, points_periods=_points_periods(plan, policies, landed), charge_periods=_charge_periods(plan.periods, policies, landed)
-    )
+    return replace(plan, points_periods=_points_periods(plan, policies, landed))
 
 
 def _points_periods(plan: RunPlan, policies: Any, landed: Landed) -> list[str]:

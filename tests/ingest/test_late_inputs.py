@@ -30,6 +30,11 @@ COMPLAINTS: dict[str, Any] = {
     "format": "csv",
     "columns": {"complaint_id": "id", "customer_id": "cust", "opened_at": "opened", "closed_at": "closed", "state": "state"},
 }
+HEADS = {
+    "lines": "id,cust,number,since,until,plan",
+    "notices": "id,noted,arrives,room",
+    "complaints": "id,cust,opened,closed,state",
+}
 JANUARY = "a,d1,c1,2025-01,voice,1,CNY"
 
 
@@ -42,16 +47,13 @@ class Shop:
         company.map(bills, LINES, RECEPTIONS, COMPLAINTS)
         self.periods: dict[str, str] = {}
 
-    def land(self, *bills: str, lines: tuple[str, ...] = (), notices: tuple[str, ...] = (), complaints: tuple[str, ...] = ()) -> None:
+    def land(self, *bills: str, **others: tuple[str, ...]) -> None:
+        """Bills, and rows of the files of :data:`HEADS` by name."""
         number = len(list(self.company.drops.iterdir()))
         if bills:
             self.company.bills(f"bills_{number}.csv", *bills)
-        if lines:
-            self.company.drop(f"lines_{number}.csv", "\n".join(("id,cust,number,since,until,plan", *lines, "")))
-        if notices:
-            self.company.drop(f"notices_{number}.csv", "\n".join(("id,noted,arrives,room", *notices, "")))
-        if complaints:
-            self.company.drop(f"complaints_{number}.csv", "\n".join(("id,cust,opened,closed,state", *complaints, "")))
+        for name, rows in others.items():
+            self.company.drop(f"{name}_{number}.csv", "\n".join((HEADS[name], *rows, "")))
         assert not self.company.ingest().refused
 
     def release(self, *periods: str) -> None:
