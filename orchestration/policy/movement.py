@@ -129,7 +129,7 @@ def _pairs(program_ids: Iterable[str]) -> str:
 
 
 def _windowed(kind: str, versions: Iterable[Version]) -> list[Metric]:
-    """Window metrics of bills that can be taken over other months than this month's window."""
+    """Metrics of bills that can be taken over other months than this month's window."""
     found = {
         o.metric.metric_id: o.metric for version in versions for o in operands(version.attributes) if o.metric and _is_windowed(kind, o)
     }
@@ -140,17 +140,22 @@ def _is_windowed(kind: str, operand: Operand) -> bool:
     metric = operand.metric
     if metric is None or operand.group != BILLS or not operand.is_delivered:
         return False
-    # What a total was before a correction is not kept, and the months in service of a group's members are not one window.
-    return kind in _WINDOWS and metric.window != "total" and (kind == "customer" or metric.measure.aggregation != "flag")
+    # The months in service of a group's members are not one window, and of a customer's first months only so many are kept.
+    if metric.is_service:
+        return kind == "customer" and metric.window != "total"
+    return kind in _WINDOWS
 
 
 def _window_relation(kind: str, metrics: list[Metric]) -> str:
-    """subject_id, period_index, and each metric over the window before (with the bills known now) and over both windows."""
+    """subject_id, period_index, and each metric over the window before (with the bills known now) and over both windows; of a total the month's own."""
     of_months = [m for m in metrics if not m.is_service]
     service = [m for m in metrics if m.is_service]
     before, now = "(t.period_index - 1)", "t.period_index"
     columns = ["t.subject_id", "t.period_index"]
     for metric in of_months:
+        if metric.window == "total":
+            columns.append(sql.month_metric(metric, now, name=_added(metric)))
+            continue
         columns.append(sql.window_metric(metric, before, name=_corrected(metric)))
         columns.append(sql.window_metric(metric, before, now, name=_extended(metric)))
     for metric in service:
@@ -196,6 +201,22 @@ def _corrected(metric: Metric) -> str:
 
 def _extended(metric: Metric) -> str:
     return f"{metric.metric_id}__extended"
+
+
+def _added(metric: Metric) -> str:
+    return f"{metric.metric_id}__added"
+
+
+def _after_corrections(operand: Operand, metric: Metric) -> str:
+    """The metric as the month before would have it with the bills known now. A total is carried: the new month is taken off."""
+    if metric.window == "total":
+        return f"p.becomes.{sql.identifier(operand.name)} - w.{_added(metric)}"
+    return f"w.{_corrected(metric)}"
+
+
+def _after_new_spend(operand: Operand, metric: Metric) -> str:
+    """The metric over both windows; nothing rolls off a total."""
+    return f"p.becomes.{sql.identifier(operand.name)}" if metric.window == "total" else f"w.{_extended(metric)}"
 
 
 def _asked(program: Program, version: Version) -> str:
@@ -319,8 +340,8 @@ def _at_step(program: Program, operand: Operand, number: int) -> str:
     if operand.group == BILLS:
         if operand.metric and _is_windowed(program.subject_type, operand):
             lines += [
-                f"when k.step = {_AT['new_spend']} then w.{_extended(operand.metric)}",
-                f"when k.step = {_AT['bill_corrections']} then w.{_corrected(operand.metric)}",
+                f"when k.step = {_AT['new_spend']} then {_after_new_spend(operand, operand.metric)}",
+                f"when k.step = {_AT['bill_corrections']} then {_after_corrections(operand, operand.metric)}",
             ]
         else:
             lines[0] = f"when k.step >= {_AT['new_spend']} then p.becomes.{name}"
@@ -343,7 +364,7 @@ def _placed(program: Program, version: Version, of_version: list[Operand]) -> li
         if operand.name in names:
             value = _at_step(program, operand, number)
             if operand.metric and _is_windowed(program.subject_type, operand):
-                grown = f"greatest(w.{_corrected(operand.metric)}, p.becomes.{sql.identifier(operand.name)})"
+                grown = f"greatest({_after_corrections(operand, operand.metric)}, p.becomes.{sql.identifier(operand.name)})"
                 value = f"case when k.step = {_AT['new_spend']} then {grown} else {value} end"
             found.append((operand.name, value))
     return found

@@ -156,6 +156,12 @@ def window_metric(item: Metric, index: str = "t.period_index", until: str | None
     return f"cast(coalesce({value}, 0) as {_result_type(item.measure)}) as {name}"
 
 
+def month_metric(item: Metric, index: str, name: str) -> str:
+    """What the month ``index`` alone adds to a sum, over month rows m."""
+    value = f"sum({_where(f'm.period_index = {index}', f'm.{identifier(item.measure.measure_id)}')})"
+    return f"cast(coalesce({value}, 0) as {_result_type(item.measure)}) as {identifier(name)}"
+
+
 def service_metric(item: Metric) -> str:
     """Months in service, from the bits of s.service_mask (bit i: in service i months before the period)."""
     first, last = item.span.first, item.span.last

@@ -15,8 +15,8 @@ USUAL = Rules("v1", (300, 120, 80, 40))
 
 @pytest.fixture
 def make_world(tmp_path: Path) -> Callable[..., World]:
-    def make(*versions: tuple[Rules, int], position: bool = False) -> World:
+    def make(*versions: tuple[Rules, int], further: bool = False) -> World:
         found = list(versions) or [(USUAL, FIRST - 600)]
-        return World(policies_with(SeedFolder(tmp_path / "seeds"), found, position=position), found)
+        return World(policies_with(SeedFolder(tmp_path / "seeds"), found, further=further), found)
 
     return make

@@ -93,7 +93,7 @@ def test_the_end_of_validity_and_of_grace(make_world):
 
 
 def test_a_population_that_moved_without_the_subject(make_world):
-    world = make_world(position=True)
+    world = make_world(further=True)
     for name, amount in (("A", "90"), ("B", "80"), ("C", "70"), ("D", "60")):
         world.customers[name] = steady(amount)
         world.customers[name].bills[JULY] = Decimal(amount)
@@ -104,6 +104,22 @@ def test_a_population_that_moved_without_the_subject(make_world):
     # C passed A and B by its own bill; A and B did nothing.
     assert {name: cause for (program, name), (cause, _) in found.items() if program == "top_share"} == {
         "C": "new_spend", "A": "population", "B": "population",
+    }  # fmt: skip
+
+
+def test_a_total_changes_by_corrections_and_by_new_spend(make_world):
+    world = make_world(further=True)
+    for name in ("corrected", "spent", "both"):
+        world.customers[name] = steady("50")
+    world.run(JUNE)
+    world.customers["corrected"].bills.update({MAY: Decimal(350), JULY: Decimal(50)})
+    world.customers["spent"].bills[JULY] = Decimal(300)
+    # Neither alone is enough.
+    world.customers["both"].bills.update({MAY: Decimal(150), JULY: Decimal(120)})
+    found = world.run(JULY)
+    assert found == world.reckon(JULY)
+    assert {name: cause for (program, name), (cause, _) in found.items() if program == "lifetime"} == {
+        "corrected": "bill_corrections", "spent": "new_spend", "both": "new_spend",
     }  # fmt: skip
 
 
@@ -193,7 +209,7 @@ def test_random_histories_agree_with_the_reckoning(seed):
     dice = random.Random(seed)
     versions = versions_of(dice)
     with tempfile.TemporaryDirectory() as folder:
-        policies = policies_with(SeedFolder(Path(folder) / "seeds"), versions, position=True)
+        policies = policies_with(SeedFolder(Path(folder) / "seeds"), versions, further=True)
     random_world(dice, World(policies, versions), 8)
 
 
@@ -204,6 +220,6 @@ def test_random_histories_know_every_cause():
         dice = random.Random(seed)
         versions = versions_of(dice)
         with tempfile.TemporaryDirectory() as folder:
-            policies = policies_with(SeedFolder(Path(folder) / "seeds"), versions, position=True)
+            policies = policies_with(SeedFolder(Path(folder) / "seeds"), versions, further=True)
         counts += random_world(dice, World(policies, versions), 8)
     assert set(counts) == set(STEPS)

@@ -30,7 +30,8 @@ DDL = """
 create schema ctl; create schema landing;
 create table ctl.target_periods (period varchar, period_index integer, first_day date, last_day date);
 create table metrics (customer_id varchar, period varchar, period_index integer, is_in_scope boolean, scope_reason varchar, brand varchar,
-    credit_class varchar, spend_6m_amount decimal(18, 4), service_6m_months bigint, base_points_last_year bigint, service_mask bigint);
+    credit_class varchar, spend_6m_amount decimal(18, 4), service_6m_months bigint, base_points_last_year bigint, service_mask bigint,
+    spend_total_amount decimal(18, 4));
 create table months (customer_id varchar, period_index integer, spend_amount decimal(18, 4), bill_line_count bigint);
 create table nominations (program_id varchar, subject_id varchar, period varchar, level_id varchar, level_rank integer);
 create table held (program_id varchar, subject_type varchar, subject_id varchar, period varchar, period_index integer, level_id varchar,
@@ -60,6 +61,10 @@ class Customer:
     def window(self, first: int, last: int) -> tuple[Decimal, int]:
         """(sum, months in service) of the months first to last."""
         return sum((a for m, a in self.bills.items() if first <= m <= last), Decimal(0)), sum(first <= m <= last for m in self.service)
+
+    def total(self, last: int) -> Decimal:
+        """Spend since joining."""
+        return sum((a for m, a in self.bills.items() if m <= last), Decimal(0))
 
 
 @dataclass(frozen=True)
@@ -98,7 +103,12 @@ def top_share(rules: Rules, i: Inputs) -> int:
     return 3 if position < 25 else 2 if position < 50 else 1
 
 
-DECIDE: dict[str, Callable[[Rules, Inputs], int]] = {"six_star": six_star, "top_share": top_share}
+def lifetime(rules: Rules, i: Inputs) -> int:
+    """The rank by spend since joining: 1,000 the third, 500 the second."""
+    return 3 if i["total"] >= 1000 else 2 if i["total"] >= 500 else 1
+
+
+DECIDE: dict[str, Callable[[Rules, Inputs], int]] = {"six_star": six_star, "top_share": top_share, "lifetime": lifetime}
 
 
 def cover(rank: int, cap: int | None, at_least: int | None, set_level: int | None) -> int:
@@ -137,8 +147,8 @@ def add(seeds: SeedFolder, seed: str, rows: Iterable[dict[str, str]]) -> None:
     seeds.path(seed).write_text(out.getvalue(), encoding="utf-8")
 
 
-def policies_with(seeds: SeedFolder, versions: list[tuple[Rules, int]], *, position: bool = False) -> Policies:
-    """six_star with versions that begin in a month each, a cap of three stars for bad credit; and a program of positions."""
+def policies_with(seeds: SeedFolder, versions: list[tuple[Rules, int]], *, further: bool = False) -> Policies:
+    """six_star with versions that begin in a month each, a cap of three stars for bad credit; ``further``: a program of positions, one of totals."""
     for name in load_schema():
         rows = seeds.rows(name)
         if "program_id" in rows[0]:
@@ -184,29 +194,25 @@ def policies_with(seeds: SeedFolder, versions: list[tuple[Rules, int]], *, posit
                 }
             ],
         )  # fmt: skip
-    if position:
-        _add_positions(seeds)
+    if further:
+        place = {"attribute_id": "place_of_spend", "subject_type": "customer", "kind": "position", "type": "decimal", "of_attributes": "spend_6m"}
+        add(seeds, "attributes", [place | {"may_be_null": "true", "name_en": "x", "name_zh": "x"}])
+        _add_program(seeds, "top_share", "percentile", "place_of_spend", "<", ["25", "50"])
+        _add_program(seeds, "lifetime", "decision_table", "spend_total", ">=", ["1000", "500"])
     return seeds.load()
 
 
-def _add_positions(seeds: SeedFolder) -> None:
-    names = {"name_en": "x", "name_zh": "x"}
-    program = {"program_id": "top_share"}
-    add(
-        seeds,
-        "attributes",
-        [
-            {"attribute_id": "place_of_spend", "subject_type": "customer", "kind": "position", "type": "decimal", "of_attributes": "spend_6m",
-             "may_be_null": "true", **names}
-        ],
-    )  # fmt: skip
+def _add_program(seeds: SeedFolder, program_id: str, method: str, attribute: str, operator: str, bars: list[str]) -> None:
+    """Levels a, b and c from the top; a and b by a bar each."""
+    names = {"name_en": program_id, "name_zh": program_id}
+    program = {"program_id": program_id}
     add(
         seeds,
         "programs",
         [
             program
             | names
-            | {"subject_type": "customer", "method": "percentile", "hit_policy": "first", "clock": "month", "enabled": "true"}
+            | {"subject_type": "customer", "method": method, "hit_policy": "first", "clock": "month", "enabled": "true"}
         ],
     )
     add(seeds, "levels", [program | names | {"level_id": name, "rank": str(n)} for n, name in enumerate("cba", 1)])
@@ -216,7 +222,7 @@ def _add_positions(seeds: SeedFolder) -> None:
         [program | {"version": "v1", "valid_from_period": "2020-01", "author": "a", "approver": "b", "approved_on": "2019-12-01"}],
     )
     version = program | {"version": "v1"}
-    levels = [("a", "25"), ("b", "50"), ("c", "")]
+    levels = [*zip("ab", bars, strict=True), ("c", "")]
     add(
         seeds,
         "decision_rules",
@@ -228,7 +234,7 @@ def _add_positions(seeds: SeedFolder) -> None:
     add(
         seeds,
         "decision_conditions",
-        [version | {"rule_id": f"r_{level}", "attribute": "place_of_spend", "operator": "<", "value": bar} for level, bar in levels if bar],
+        [version | {"rule_id": f"r_{level}", "attribute": attribute, "operator": operator, "value": bar} for level, bar in levels if bar],
     )
 
 
@@ -237,7 +243,8 @@ class World:
 
     def __init__(self, policies: Policies, versions: list[tuple[Rules, int]]) -> None:
         self.policies = policies
-        self.versions = {"six_star": versions, "top_share": [(Rules("v1", (0, 0, 0, 0)), 0)]}
+        plain = [(Rules("v1", (0, 0, 0, 0)), 0)]
+        self.versions = {"six_star": versions, "top_share": plain, "lifetime": plain}
         self.customers: dict[str, Customer] = {}
         self.con = duckdb.connect()
         self.con.execute(DDL)
@@ -278,8 +285,8 @@ class World:
             spend, months = c.window(month - 5, month)
             mask = sum(1 << (month - at) for at in c.service if 0 <= month - at < 60)
             con.execute(
-                "insert into metrics values (?, ?, ?, true, null, ?, ?, ?, ?, ?, ?)",
-                [name, period, month, c.brand, c.credit_class, spend, months, c.points, mask],
+                "insert into metrics values (?, ?, ?, true, null, ?, ?, ?, ?, ?, ?, ?)",
+                [name, period, month, c.brand, c.credit_class, spend, months, c.points, mask, c.total(month)],
             )
             if c.nominated:
                 con.execute("insert into nominations values ('six_star', ?, ?, ?, ?)", [name, period, c.nominated, int(c.nominated[-1])])
@@ -295,7 +302,7 @@ class World:
             assert rules.version == version
             spend, months = c.window(month - 5, month)
             inputs = {"spend": spend, "months": months, "brand": c.brand, "points": c.points, "nominated": c.nominated}
-            inputs |= {"above": above(spend, list(amounts.values())), "population": len(amounts)}
+            inputs |= {"above": above(spend, list(amounts.values())), "population": len(amounts), "total": c.total(month)}
             assert DECIDE[program](rules, inputs) == qualified, (program, name, inputs)
             is_star = program == "six_star"
             at_least, set_level = (c.at_least, c.set_level) if is_star else (None, None)
@@ -348,8 +355,10 @@ class World:
                 i["brand"] = becomes.inputs["brand"]
             elif step == "bill_corrections":
                 spent(month - 6, month - 1)
+                i["total"] = c.total(month - 1)
             elif step == "new_spend":
                 spent(month - 6, month)
+                i["total"] = c.total(month)
             elif step == "window_roll_off":
                 spent(month - 5, month)
             elif step == "points":
