@@ -6,7 +6,9 @@ import errno
 import functools
 import json
 import os
+import re
 import shlex
+import shutil
 import sys
 import time
 import traceback
@@ -19,7 +21,7 @@ from typing import Any
 import click
 from rich.console import Console
 
-from orchestration.deployment import Deployment, load_deployment
+from orchestration.deployment import PROJECT_ROOT, Deployment, load_deployment
 from orchestration.errors import EXIT_FAILED, Failed, TierhouseError
 from orchestration.ledger import Ledger
 
@@ -30,6 +32,15 @@ _OS_REMEDIES = {
     errno.EPERM: "give this user the right to read and write there, then run the same command again",
     errno.EROFS: "the folder is read-only: name another under `data:` in tierhouse.yaml",
 }
+
+_COMMAND = re.compile(r"`tierhouse ([^`]+)`")
+
+
+def _tierhouse() -> str:
+    """How this program is called from the current folder: by its name where the shell finds it, else by its path."""
+    program = Path(sys.executable).parent / "tierhouse"
+    on_path = shutil.which("tierhouse")
+    return "tierhouse" if on_path and Path(on_path).resolve() == program.resolve() else shlex.quote(relative(program))
 
 
 @dataclass
@@ -53,9 +64,20 @@ class Context:
     def ledger(self) -> Ledger:
         return Ledger(self.deployment.ledger)
 
-    def command(self, words: str, tierhouse: str = "tierhouse") -> str:
+    def command(self, words: str) -> str:
         """A command for a person to copy: of this deployment, where that was named on the command line."""
-        return f"{tierhouse} {words}" + (f" --deployment {shlex.quote(self.folder)}" if self.folder else "")
+        return f"{_tierhouse()} {words}" + (f" --deployment {shlex.quote(self.folder)}" if self.folder else "")
+
+    def ui_command(self) -> str:
+        """The command that opens the Dagster UI on this deployment, from the current folder."""
+        deployment = f"TIERHOUSE_DEPLOYMENT={shlex.quote(str(Path(self.folder).resolve()))} " if self.folder else ""
+        project = "" if Path.cwd() == PROJECT_ROOT else f" -C {shlex.quote(str(PROJECT_ROOT))}"
+        return f"{deployment}make{project} ui"
+
+    def told(self, error: TierhouseError) -> TierhouseError:
+        """``error``, the commands in its remedy as a person can copy them. Who raised it knows no command line."""
+        error.remedy = _COMMAND.sub(lambda found: f"`{self.command(found[1])}`", error.remedy)
+        return error
 
     def say(self, line: str) -> None:
         """One line of progress, on standard error so that ``--json`` output stays clean."""
@@ -68,7 +90,7 @@ class Context:
         """
         try:
             if self.as_json:
-                whole = {**value, "error": error.as_json()} if error else value
+                whole = {**value, "error": self.told(error).as_json()} if error else value
                 click.echo(json.dumps(whole, ensure_ascii=False, indent=2, default=str))
             else:
                 render()
@@ -118,7 +140,7 @@ def command(group: click.Group, name: str, **kwargs: Any) -> Callable[[Callable[
             try:
                 function(context, **options)
             except TierhouseError as err:
-                sys.exit(end_with(err, as_json))
+                sys.exit(end_with(context.told(err), as_json))
             except OSError as err:
                 remedy = _OS_REMEDIES.get(err.errno or 0, "check the disk and the rights on that path")
                 sys.exit(end_with(Failed(str(err.strerror or err), str(err.filename or ""), remedy), as_json))

@@ -165,7 +165,6 @@ def print_next(context: Context, visible: dict[str, str], programs: list[Program
         return
     period = max(visible)
     file = context.deployment.releases / visible[period] / "fct_decisions.parquet"
-    tierhouse = ".venv/bin/tierhouse"
     lines = []
     # Of the first program a subject that rose, and of the first of each other method one of the highest level.
     for program in {p.method: p for p in reversed(programs)}.values():
@@ -177,7 +176,7 @@ def print_next(context: Context, visible: dict[str, str], programs: list[Program
         lines += [
             (
                 program.program_id != programs[0].program_id,
-                f"  {context.command(f'explain {subject} --program {program.program_id} --period {period}', tierhouse)}",
+                f"  {context.command(f'explain {subject} --program {program.program_id} --period {period}')}",
             )
             for (subject,) in found
         ]
@@ -185,6 +184,6 @@ def print_next(context: Context, visible: dict[str, str], programs: list[Program
         click.echo("Try next:")
         for _, line in sorted(lines):
             click.echo(line)
-        others = [context.command(name, tierhouse) for name in ("status", "quarantine", "balance", "releases")]
+        others = [context.command(name) for name in ("status", "quarantine", "balance", "releases")]
         click.echo("  " + ("\n  " if context.folder else "    ").join(others))
-        click.echo("  make ui   (the Dagster UI)")
+        click.echo(f"  {context.ui_command()}   (the Dagster UI)")

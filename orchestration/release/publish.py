@@ -193,7 +193,7 @@ def _write(deployment: Deployment, ledger: Ledger, plan: Plan, period: str, name
         "release",
         {
             **{key: manifest[key] for key in ("release", "period", "revision", "run_id", "code_version", "cutoff_seq", "content_hash")},
-            **{key: manifest[key] for key in ("policy_hash", "policies", "inputs_hash", "previous", "chain")},
+            **{key: manifest[key] for key in ("policy_hash", "policies", "inputs_hash", "undelivered", "previous", "chain")},
             "manifest_hash": sha256_file(target / MANIFEST),
             "rows": {mart: table["rows"] for mart, table in tables.items()},
             "path": str(target.relative_to(deployment.data)),
@@ -205,7 +205,7 @@ def _write(deployment: Deployment, ledger: Ledger, plan: Plan, period: str, name
 
 def _confirm(ledger: Ledger, plan: Plan, payload: dict[str, Any]) -> None:
     """Record that the revision that readers see was computed again, from what this run knew, and has the same rows."""
-    made_from = {key: getattr(plan, key) for key in ("run_id", "code_version", "cutoff_seq", "policy_hash", "inputs_hash")}
+    made_from = {key: getattr(plan, key) for key in ("run_id", "code_version", "cutoff_seq", "policy_hash", "inputs_hash", "undelivered")}
     ledger.append("confirmation", {**{key: payload[key] for key in ("release", "period", "content_hash")}, **made_from})
 
 

@@ -330,7 +330,7 @@ def plan_run(
     base = choose_base(window_periods, min([*input_periods, *periods]))
     inputs_hash = digest([landed.hash(), deployment.config.timezone, deployment.config.currency, deployment.config.customers_from])
     code = code_version()
-    reasons = already_released(ledger, periods, inputs_hash, policies.hash, code, cutoff_seq)
+    reasons = already_released(ledger, periods, inputs_hash, policies.hash, code, sorted(undelivered), cutoff_seq)
     plan = RunPlan(
         run_id=run_id or new_run_id(),
         periods=periods,

@@ -182,8 +182,10 @@ def last_computed(ledger: Ledger, upto: int | None = None) -> dict[str, dict[str
     return newest
 
 
-def already_released(ledger: Ledger, periods: list[str], inputs_hash: str, policy_hash: str, code: str, cutoff: int) -> list[str]:
-    """Why the periods are not all released from these inputs, policies and code; empty if they are."""
+def already_released(
+    ledger: Ledger, periods: list[str], inputs_hash: str, policy_hash: str, code: str, undelivered: list[str], cutoff: int
+) -> list[str]:
+    """Why the periods are not all released from these inputs, policies, code and entities of the sources; empty if they are."""
     newest = last_computed(ledger, cutoff)
     reasons: list[str] = []
     for period in periods:
@@ -196,6 +198,9 @@ def already_released(ledger: Ledger, periods: list[str], inputs_hash: str, polic
             reasons.append(f"{period}: policies differ from those of its release")
         elif payload.get("code_version") != code:
             reasons.append(f"{period}: the code differs from that of its release")
+        elif payload.get("undelivered", undelivered) != undelivered:
+            differ = ", ".join(sorted({*payload["undelivered"]} ^ {*undelivered}))
+            reasons.append(f"{period}: the mappings deliver other entities than at its release ({differ})")
     return reasons
 
 

@@ -17,6 +17,7 @@ from click.testing import CliRunner
 from orchestration.cli.base import Context
 from orchestration.cli.main import main
 from orchestration.cli.summary import print_next
+from orchestration.errors import BadInput
 from orchestration.policy import load_policies
 from orchestration.warehouse.late import LateInput
 from tests.support import PROJECT_ROOT, TIERHOUSE, Cli
@@ -55,6 +56,7 @@ def test_a_command_to_copy_is_for_the_same_deployment(
     folder = tmp_path / "our company"
     shutil.copytree(PROJECT_ROOT / "examples" / "telecom", folder)
     monkeypatch.setenv("TIERHOUSE_DATA", str(tmp_path / "data"))
+    monkeypatch.setenv("PATH", str(TIERHOUSE.parent))
     late = [LateInput("2026-02", "2026-02.r1", {"bill_lines": 1}, {}), LateInput("2026-03", "2026-03.r1", {}, {"bill_lines": 1})]
     monkeypatch.setattr("orchestration.warehouse.late.late_inputs", lambda *_: late)
     given = f"--deployment '{folder}'"
@@ -67,6 +69,9 @@ def test_a_command_to_copy_is_for_the_same_deployment(
         f"tierhouse run --periods 2026-02..2026-03 {given}"
     ]
     assert said("releases", "-d", str(folder)) == f"No release yet. Try: tierhouse run --periods YYYY-MM {given}\n"
+    assert f"run `tierhouse run --periods 2026-02 {given}`" in " ".join(
+        said("explain", "C1", "--program", "six_star", "--period", "2026-02", "-d", str(folder)).split()
+    )
     assert f"To do: tierhouse run --periods 2026-02 {given}" in " ".join(said("paths", "--period", "2026-02", "-d", str(folder)).split())
 
     context = Context(False, str(folder))
@@ -76,13 +81,30 @@ def test_a_command_to_copy_is_for_the_same_deployment(
         "select 'C1' as subject_id, 'six_star' as program_id, 'star_1' as level_id, 1 as level_rank, 'rose' as movement"
     ).write_parquet(str(release / "fct_decisions.parquet"))
     print_next(context, {"2026-02": "2026-02.r1"}, [load_policies(context.deployment).programs["six_star"]])
-    printed = [command for line in capsys.readouterr().out.splitlines() for command in line.split("    ") if "tierhouse " in command]
+    printed = [command for line in capsys.readouterr().out.splitlines()[1:] for command in line.strip().split("   ")[0:1]]
+    assert printed.pop() == f"TIERHOUSE_DEPLOYMENT='{folder}' make ui"
     assert len(printed) == 5
     for command in printed:
         assert command.endswith(given), command
 
     monkeypatch.setenv("TIERHOUSE_DEPLOYMENT", str(folder))
     assert said("status").endswith("To compute them anew: tierhouse run --periods 2026-02..2026-03\n"), "which the shell knows already"
+
+
+def test_a_command_to_copy_is_found_from_the_current_folder(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    context = Context(False, None)
+    monkeypatch.chdir(PROJECT_ROOT)
+    monkeypatch.setenv("PATH", str(TIERHOUSE.parent))
+    assert (context.command("status"), context.ui_command()) == ("tierhouse status", "make ui")
+    monkeypatch.setenv("PATH", str(tmp_path))
+    inside = TIERHOUSE.relative_to(PROJECT_ROOT) if TIERHOUSE.is_relative_to(PROJECT_ROOT) else TIERHOUSE
+    assert context.command("status") == f"{inside} status"
+    assert (
+        context.told(BadInput("x", "", "run `tierhouse run --periods 2026-02` first")).remedy
+        == f"run `{inside} run --periods 2026-02` first"
+    )
+    monkeypatch.chdir(tmp_path)
+    assert (context.command("status"), context.ui_command()) == (f"{TIERHOUSE} status", f"make -C {PROJECT_ROOT} ui")
 
 
 def test_policy_check_says_once_what_to_do(make_cli: Callable[..., Cli], tmp_path: Path) -> None:

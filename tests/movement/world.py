@@ -195,7 +195,13 @@ def policies_with(seeds: SeedFolder, versions: list[tuple[Rules, int]], *, furth
             ],
         )  # fmt: skip
     if further:
-        place = {"attribute_id": "place_of_spend", "subject_type": "customer", "kind": "position", "type": "decimal", "of_attributes": "spend_6m"}
+        place = {
+            "attribute_id": "place_of_spend",
+            "subject_type": "customer",
+            "kind": "position",
+            "type": "decimal",
+            "of_attributes": "spend_6m",
+        }
         add(seeds, "attributes", [place | {"may_be_null": "true", "name_en": "x", "name_zh": "x"}])
         _add_program(seeds, "top_share", "percentile", "place_of_spend", "<", ["25", "50"])
         _add_program(seeds, "lifetime", "decision_table", "spend_total", ">=", ["1000", "500"])
@@ -209,11 +215,7 @@ def _add_program(seeds: SeedFolder, program_id: str, method: str, attribute: str
     add(
         seeds,
         "programs",
-        [
-            program
-            | names
-            | {"subject_type": "customer", "method": method, "hit_policy": "first", "clock": "month", "enabled": "true"}
-        ],
+        [program | names | {"subject_type": "customer", "method": method, "hit_policy": "first", "clock": "month", "enabled": "true"}],
     )
     add(seeds, "levels", [program | names | {"level_id": name, "rank": str(n)} for n, name in enumerate("cba", 1)])
     add(

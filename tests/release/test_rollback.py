@@ -117,7 +117,7 @@ def test_what_is_published_again_is_called_so_and_settled(place: tuple[Deploymen
     assert [(p.status, p.release) for p in found.periods] == [("released_again", "2026-06.r2")]
     computed = last_computed(ledger)[PERIOD]
     assert (computed["release"], computed["run_id"], computed["inputs_hash"]) == ("2026-06.r2", "run4", "other drops")
-    assert already_released(ledger, [PERIOD], "other drops", "policy", "0.1.0", ledger.head()[0]) == [], (
+    assert already_released(ledger, [PERIOD], "other drops", "policy", "0.1.0", [], ledger.head()[0]) == [], (
         "the same run again has nothing to do"
     )
 
@@ -139,7 +139,7 @@ def test_what_was_stopped_before_it_was_published_again_is_not_settled(
     with pytest.raises(OSError, match="stopped"):
         publish(deployment, ledger, "run4", "2", "other drops")
     assert current_catalog(deployment) == {"catalog": 4, "periods": {PERIOD: "2026-06.r1"}}
-    assert already_released(ledger, [PERIOD], "other drops", "policy", "0.1.0", ledger.head()[0]) != []
+    assert already_released(ledger, [PERIOD], "other drops", "policy", "0.1.0", [], ledger.head()[0]) != []
 
 
 @pytest.mark.parametrize(

@@ -94,10 +94,11 @@ def test_a_plan_survives_json() -> None:
 def test_nothing_is_new_only_if_every_period_was_released_from_the_same(tmp_path: Path) -> None:
     ledger = Ledger(tmp_path / "ledger.sqlite")
 
-    def why(inputs: str = "i", policy: str = "p", code: str = "c") -> list[str]:
-        return already_released(ledger, ["2025-01"], inputs, policy, code, ledger.head()[0])
+    def why(inputs: str = "i", policy: str = "p", code: str = "c", undelivered: tuple[str, ...] = ("staff",)) -> list[str]:
+        return already_released(ledger, ["2025-01"], inputs, policy, code, list(undelivered), ledger.head()[0])
 
     made = {"release": "2025-01.r1", "period": "2025-01", "inputs_hash": "i", "policy_hash": "p", "code_version": "c"}
+    made["undelivered"] = ["staff"]
     assert "not released" in why()[0]
     ledger.append("release", made)
     assert "not released" in why()[0], "a release that no catalog names is not visible"
@@ -106,6 +107,7 @@ def test_nothing_is_new_only_if_every_period_was_released_from_the_same(tmp_path
     assert "drops" in why(inputs="other")[0]
     assert "policies" in why(policy="other")[0]
     assert "code" in why(code="other")[0]
+    assert "mappings deliver other entities than at its release (points)" in why(undelivered=("points", "staff"))[0]
     ledger.append("release", made | {"release": "2025-01.r2", "inputs_hash": "j"})
     assert why() == [], "the newest visible release counts"
     ledger.append("confirmation", made | {"inputs_hash": "k"})
