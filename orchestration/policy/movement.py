@@ -258,12 +258,11 @@ def _inputs(program: Program, version: Version) -> str:
     substituted = _substituted(program, version, of_version)
     if not computed:
         return substituted
-    ranked = _first_ranked(attributes)
     ctes = [_cte("substituted", substituted)]
     joined = ""
-    if ranked:
-        ctes += [_cte("ladder", _ladder(program, ranked))]
-        joined = f"\nleft join ladder as l on p.period_index = l.period_index and {_own(ranked)} = l.own_value"
+    for name, ranked in _ladders(attributes).items():
+        ctes += [_cte(name, _ladder(program, ranked, _amounts_before(program, version, ranked, is_kept=name == "ladder_1")))]
+        joined += f"\nleft join {name} on p.period_index = {name}.period_index and {_own(ranked)} = {name}.own_value"
     return "with " + ",\n\n".join(ctes) + f"\n\nselect\n    p.*,\n{_list(computed)}\nfrom substituted as p{joined}"
 
 
@@ -370,16 +369,43 @@ def _placed(program: Program, version: Version, of_version: list[Operand]) -> li
     return found
 
 
-def _first_ranked(attributes: Sequence[Attribute]) -> Attribute | None:
-    """The attribute whose amounts decisions keep as rank_value."""
-    return next((a for a in attributes if a.kind in {"position", "share"}), None)
+def _ladders(attributes: Sequence[Attribute]) -> dict[str, Attribute]:
+    """``ladder_<n>`` → the first attribute that places the n-th ranked amount. Decisions keep the first amount as rank_value."""
+    amounts: dict[str, Attribute] = {}
+    for attribute in attributes:
+        if attribute.kind in {"position", "share"}:
+            amounts.setdefault(attribute.of[0].attribute_id, attribute)
+    return {f"ladder_{n}": ranked for n, ranked in enumerate(amounts.values(), 1)}
+
+
+def _ladder_of(ranked: Attribute, attributes: Sequence[Attribute]) -> str:
+    """The name of the ladder on which an attribute is placed."""
+    return next(name for name, first in _ladders(attributes).items() if first.of[0].attribute_id == ranked.of[0].attribute_id)
 
 
 def _own(ranked: Attribute, alias: str = "p.placed") -> str:
     return f"cast({plain(ranked.of[0], alias)} as {inputs.RANK_VALUE})"
 
 
-def _ladder(program: Program, ranked: Attribute) -> str:
+def _amounts_before(program: Program, version: Version, ranked: Attribute, *, is_kept: bool) -> str:
+    """period_index and own_value of everybody who had a place in the month before; of amounts that no column keeps, from the evidence."""
+    keys = list(operands_of(ranked.of[0]))
+    values = [(o.name, f"cast(e.texts[{n}] as {o.sql_type})") for n, o in enumerate(keys, 1)]
+    value = "d.rank_value" if is_kept else sql.json_texts("d.evidence", [o.name for o in keys])
+    lines = [
+        f"select d.period_index, {value} as {'own_value' if is_kept else 'texts'}",
+        f"from {sql.DECISIONS_PLACEHOLDER} as d",
+        f"where d.program_id = {sql.literal(program.program_id)} and d.status <> 'out_of_scope'",
+    ]
+    if is_kept:
+        return "\n".join(lines)
+    # Of another version the evidence is of other operands.
+    lines[-1] += f" and d.policy_version = {sql.literal(version.version)} and d.policy_hash = {sql.literal(version.policy_hash)}"
+    typed = f"select e.period_index, {sql.struct(values)} as was\nfrom (\n{indent(chr(10).join(lines), '    ')}\n) as e"
+    return f"select b.period_index, {_own(ranked, 'b.was')} as own_value\nfrom (\n{indent(typed, '    ')}\n) as b"
+
+
+def _ladder(program: Program, ranked: Attribute, amounts: str) -> str:
     """For each substituted amount: how many amounts of the month before stand above it, and their sum."""
     before = f"p.step < {_AT['population']} and {_own(ranked)} > 0 and {_own(ranked)} is distinct from {_own(ranked, 'p.was')}"
     return "\n".join(
@@ -392,10 +418,11 @@ def _ladder(program: Program, ranked: Attribute) -> str:
             "from (",
             "    select period_index, own_value, sum(subjects) as subjects, sum(amount) as amount",
             "    from (",
-            "        select d.period_index + 1 as period_index, d.rank_value as own_value, 1 as subjects, d.rank_value as amount",
-            f"        from {sql.DECISIONS_PLACEHOLDER} as d",
-            f"        where d.program_id = {sql.literal(program.program_id)} and d.rank_value > 0",
-            f"            and d.period_index + 1 in (select p.period_index from substituted as p where {before})",
+            "        select a.period_index + 1 as period_index, a.own_value, 1 as subjects, a.own_value as amount",
+            "        from (",
+            indent(amounts, "            "),
+            "        ) as a",
+            f"        where a.own_value > 0 and a.period_index + 1 in (select p.period_index from substituted as p where {before})",
             "        union all",
             f"        select p.period_index, {_own(ranked)} as own_value, 0 as subjects, 0 as amount",
             "        from substituted as p",
@@ -415,8 +442,7 @@ def _computed(attribute: Attribute, attributes: Sequence[Attribute]) -> Iterator
     if attribute.kind == "portion":
         yield f"case {now}.{name}__total_amount else {_total(attribute, 'p')} end as {name}__total_amount"
     elif attribute.kind in {"position", "share"}:
-        ranked = _first_ranked(attributes)
-        yield from _place(attribute, is_kept=ranked is not None and attribute.of[0].attribute_id == ranked.of[0].attribute_id)
+        yield from _place(attribute, _ladder_of(attribute, attributes))
     for dimension in attribute.dimensions:
         column = dimension_column(attribute, dimension)
         if is_relative(dimension):
@@ -432,32 +458,28 @@ def _total(attribute: Attribute, alias: str) -> str:
     return f"p.was.{name}__total_amount - greatest(coalesce({was}, 0), 0) + greatest(coalesce({own}, 0), 0)"
 
 
-def _place(attribute: Attribute, is_kept: bool) -> Iterator[str]:
-    """Place and share of an own amount among the amounts of the month before; of an attribute whose amounts are not kept, as it was."""
+def _place(attribute: Attribute, ladder: str) -> Iterator[str]:
+    """Place and share of an own amount among the amounts of the month before."""
     name = attribute.attribute_id
     own, was = plain(attribute.of[0], "p.placed"), plain(attribute.of[0], "p.was")
     is_now = f"when p.step >= {_AT['population']} then p.becomes"
-    if is_kept:
-        same = f"when {own} is not distinct from {was} then p.was"
-        # The subject itself is no longer where it stood.
-        population = f"p.was.{name}__population - case when {was} is null then 0 else 1 end + case when {own} is null then 0 else 1 end"
-        left = f"case when {was} > {own} then 1 else 0 end"
+    same = f"when {own} is not distinct from {was} then p.was"
+    # The subject itself is no longer where it stood.
+    population = f"p.was.{name}__population - case when {was} is null then 0 else 1 end + case when {own} is null then 0 else 1 end"
+    left = f"case when {was} > {own} then 1 else 0 end"
+    yield (
+        f"cast(case {is_now}.{name}__above {same}.{name}__above when {own} > 0 then {ladder}.above - {left} "
+        f"when {own} is not null then {population} end as bigint) as {name}__above"
+    )
+    yield f"cast(case {is_now}.{name}__population else {population} end as bigint) as {name}__population"
+    if attribute.kind == "share":
+        total = _total(attribute, "p.placed")
+        amount_left = f"case when {was} > {own} then {was} else 0 end"
         yield (
-            f"cast(case {is_now}.{name}__above {same}.{name}__above when {own} > 0 then l.above - {left} "
-            f"when {own} is not null then {population} end as bigint) as {name}__above"
+            f"cast(case {is_now}.{name}__above_amount {same}.{name}__above_amount when {own} > 0 then {ladder}.above_amount - {amount_left} "
+            f"when {own} is not null then {total} end as {TOTAL}) as {name}__above_amount"
         )
-        yield f"cast(case {is_now}.{name}__population else {population} end as bigint) as {name}__population"
-        if attribute.kind == "share":
-            total = _total(attribute, "p.placed")
-            amount_left = f"case when {was} > {own} then {was} else 0 end"
-            yield (
-                f"cast(case {is_now}.{name}__above_amount {same}.{name}__above_amount when {own} > 0 then l.above_amount - {amount_left} "
-                f"when {own} is not null then {total} end as {TOTAL}) as {name}__above_amount"
-            )
-            yield f"cast(case {is_now}.{name}__total_amount else {total} end as {TOTAL}) as {name}__total_amount"
-        return
-    columns = ["above", "population", *(["above_amount", "total_amount"] if attribute.kind == "share" else [])]
-    yield from (f"case {is_now}.{name}__{column} else p.was.{name}__{column} end as {name}__{column}" for column in columns)
+        yield f"cast(case {is_now}.{name}__total_amount else {total} end as {TOTAL}) as {name}__total_amount"
 
 
 def _is_substituted(dimension: Dimension) -> str:

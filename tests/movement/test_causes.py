@@ -107,6 +107,21 @@ def test_a_population_that_moved_without_the_subject(make_world):
     }  # fmt: skip
 
 
+def test_each_amount_is_placed_among_those_of_the_month_before(make_world):
+    """A program of two places: the second amount, which no column of a decision keeps, as the first."""
+    world = make_world(further=True)
+    for name, points in (("A", 400), ("B", 300), ("C", 200), ("D", 100)):
+        world.customers[name] = steady("50", points=points)
+    world.run(JUNE)
+    for customer in world.customers.values():
+        customer.bills[JULY] = Decimal(50)
+    world.customers["D"].points = 500
+    found = world.run(JULY)
+    assert found == world.reckon(JULY)
+    # D passed three by its own points; B did nothing.
+    assert {name: cause for (program, name), (cause, _) in found.items() if program == "two_places"} == {"D": "points", "B": "population"}
+
+
 def test_a_total_changes_by_corrections_and_by_new_spend(make_world):
     world = make_world(further=True)
     for name in ("corrected", "spent", "both"):

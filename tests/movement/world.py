@@ -37,7 +37,7 @@ create table nominations (program_id varchar, subject_id varchar, period varchar
 create table held (program_id varchar, subject_type varchar, subject_id varchar, period varchar, period_index integer, level_id varchar,
     level_rank integer, qualified_level_rank integer, held_level_rank integer, cap_level_rank integer, at_least_level_rank integer,
     set_level_rank integer, policy_version varchar, policy_hash varchar, previous_level_id varchar, evidence varchar, rank_value decimal(24, 4),
-    valid_until_period varchar);
+    valid_until_period varchar, status varchar);
 """
 
 
@@ -108,7 +108,17 @@ def lifetime(rules: Rules, i: Inputs) -> int:
     return 3 if i["total"] >= 1000 else 2 if i["total"] >= 500 else 1
 
 
-DECIDE: dict[str, Callable[[Rules, Inputs], int]] = {"six_star": six_star, "top_share": top_share, "lifetime": lifetime}
+def two_places(rules: Rules, i: Inputs) -> int:
+    """The third rank for the upper half by spend and by points, the second for one of them."""
+    return 1 + (Fraction(100 * i["above"], i["population"]) < 50) + (Fraction(100 * i["points_above"], i["population"]) < 50)
+
+
+DECIDE: dict[str, Callable[[Rules, Inputs], int]] = {
+    "six_star": six_star,
+    "top_share": top_share,
+    "lifetime": lifetime,
+    "two_places": two_places,
+}
 
 
 def cover(rank: int, cap: int | None, at_least: int | None, set_level: int | None) -> int:
@@ -148,7 +158,7 @@ def add(seeds: SeedFolder, seed: str, rows: Iterable[dict[str, str]]) -> None:
 
 
 def policies_with(seeds: SeedFolder, versions: list[tuple[Rules, int]], *, further: bool = False) -> Policies:
-    """six_star with versions that begin in a month each, a cap of three stars for bad credit; ``further``: a program of positions, one of totals."""
+    """six_star with versions that begin in a month each, a cap of three stars for bad credit; ``further``: programs of one position, of totals, of two positions."""
     for name in load_schema():
         rows = seeds.rows(name)
         if "program_id" in rows[0]:
@@ -195,21 +205,18 @@ def policies_with(seeds: SeedFolder, versions: list[tuple[Rules, int]], *, furth
             ],
         )  # fmt: skip
     if further:
-        place = {
-            "attribute_id": "place_of_spend",
-            "subject_type": "customer",
-            "kind": "position",
-            "type": "decimal",
-            "of_attributes": "spend_6m",
-        }
-        add(seeds, "attributes", [place | {"may_be_null": "true", "name_en": "x", "name_zh": "x"}])
-        _add_program(seeds, "top_share", "percentile", "place_of_spend", "<", ["25", "50"])
-        _add_program(seeds, "lifetime", "decision_table", "spend_total", ">=", ["1000", "500"])
+        for name, amount in (("place_of_spend", "spend_6m"), ("place_of_points", "points_last_year")):
+            place = {"attribute_id": name, "subject_type": "customer", "kind": "position", "type": "decimal", "of_attributes": amount}
+            add(seeds, "attributes", [place | {"may_be_null": "true", "name_en": name, "name_zh": name}])
+        _add_program(seeds, "top_share", "percentile", [[("place_of_spend", "<", "25")], [("place_of_spend", "<", "50")], []])
+        _add_program(seeds, "lifetime", "decision_table", [[("spend_total", ">=", "1000")], [("spend_total", ">=", "500")], []])
+        halves = [("place_of_spend", "<", "50"), ("place_of_points", "<", "50")]
+        _add_program(seeds, "two_places", "percentile", [halves, halves[:1], halves[1:], []], "abbc")
     return seeds.load()
 
 
-def _add_program(seeds: SeedFolder, program_id: str, method: str, attribute: str, operator: str, bars: list[str]) -> None:
-    """Levels a, b and c from the top; a and b by a bar each."""
+def _add_program(seeds: SeedFolder, program_id: str, method: str, rules: list[list[tuple[str, str, str]]], levels: str = "abc") -> None:
+    """Levels a, b and c from the top. ``rules``: the conditions (attribute, operator, value) of each; ``levels``: what each gives."""
     names = {"name_en": program_id, "name_zh": program_id}
     program = {"program_id": program_id}
     add(
@@ -224,19 +231,22 @@ def _add_program(seeds: SeedFolder, program_id: str, method: str, attribute: str
         [program | {"version": "v1", "valid_from_period": "2020-01", "author": "a", "approver": "b", "approved_on": "2019-12-01"}],
     )
     version = program | {"version": "v1"}
-    levels = [*zip("ab", bars, strict=True), ("c", "")]
     add(
         seeds,
         "decision_rules",
         [
-            version | {"rule_id": f"r_{level}", "rule_order": str(n), "level_id": level, "description_en": "x", "description_zh": "x"}
-            for n, (level, _) in enumerate(levels, 1)
+            version | {"rule_id": f"r_{n}", "rule_order": str(n), "level_id": level, "description_en": "x", "description_zh": "x"}
+            for n, level in enumerate(levels, 1)
         ],
     )
     add(
         seeds,
         "decision_conditions",
-        [version | {"rule_id": f"r_{level}", "attribute": attribute, "operator": operator, "value": bar} for level, bar in levels if bar],
+        [
+            version | {"rule_id": f"r_{n}", "attribute": attribute, "operator": operator, "value": value}
+            for n, conditions in enumerate(rules, 1)
+            for attribute, operator, value in conditions
+        ],
     )
 
 
@@ -246,7 +256,7 @@ class World:
     def __init__(self, policies: Policies, versions: list[tuple[Rules, int]]) -> None:
         self.policies = policies
         plain = [(Rules("v1", (0, 0, 0, 0)), 0)]
-        self.versions = {"six_star": versions, "top_share": plain, "lifetime": plain}
+        self.versions = {"six_star": versions, "top_share": plain, "lifetime": plain, "two_places": plain}
         self.customers: dict[str, Customer] = {}
         self.con = duckdb.connect()
         self.con.execute(DDL)
@@ -296,15 +306,17 @@ class World:
     def _decide(self, month: int) -> None:
         before = self.released.get(month - 1, {})
         now = self.released[month] = {}
-        columns = "program_id, subject_id, policy_version, policy_hash, qualified_rank, evidence, rank_value, cap_rank"
-        amounts = {name: c.window(month - 5, month)[0] for name, c in self.customers.items() if month in c.service}
-        for program, name, version, digest, qualified, evidence, value, cap in self.sql("decisions", columns):
+        columns = "program_id, subject_id, policy_version, policy_hash, qualified_rank, evidence, rank_value, cap_rank, status"
+        there = [c for c in self.customers.values() if month in c.service]
+        amounts, points = [c.window(month - 5, month)[0] for c in there], [Decimal(c.points) for c in there]
+        for program, name, version, digest, qualified, evidence, value, cap, status in self.sql("decisions", columns):
             c = self.customers[name]
             rules = next(r for r, first in reversed(self.versions[program]) if first <= month)
             assert rules.version == version
             spend, months = c.window(month - 5, month)
             inputs = {"spend": spend, "months": months, "brand": c.brand, "points": c.points, "nominated": c.nominated}
-            inputs |= {"above": above(spend, list(amounts.values())), "population": len(amounts), "total": c.total(month)}
+            inputs |= {"above": above(spend, amounts), "points_above": above(Decimal(c.points), points), "population": len(there)}
+            inputs["total"] = c.total(month)
             assert DECIDE[program](rules, inputs) == qualified, (program, name, inputs)
             is_star = program == "six_star"
             at_least, set_level = (c.at_least, c.set_level) if is_star else (None, None)
@@ -314,9 +326,9 @@ class World:
             now[program, name] = Released(rules, inputs, qualified, held, level, until, cap, at_least, set_level)
             ids = {level_.rank: level_.level_id for level_ in self.policies.programs[program].levels}
             self.con.execute(
-                f"insert into held values ({', '.join('?' * 18)})",
+                f"insert into held values ({', '.join('?' * 19)})",
                 [program, "customer", name, period_of(month), month, ids[level], level, qualified, held, cap, at_least, set_level, version,
-                 digest, ids[was.level] if was else None, evidence, value, period_of(until) if until else None],
+                 digest, ids[was.level] if was else None, evidence, value, period_of(until) if until else None, status],
             )  # fmt: skip
 
     def reckon(self, month: int) -> dict[tuple[str, str], tuple[str, dict[str, int]]]:
@@ -334,7 +346,7 @@ class World:
     def _steps(self, key: tuple[str, str], month: int, was: Released, becomes: Released) -> list[int]:
         program, name = key
         c = self.customers[name]
-        others = [r.inputs["spend"] for k, r in self.released[month - 1].items() if k[0] == program and k[1] != name]
+        others = [r.inputs for k, r in self.released[month - 1].items() if k[0] == program and k[1] != name]
         i = dict(was.inputs)
 
         def spent(first: int, last: int) -> None:
@@ -342,7 +354,7 @@ class World:
 
         def placed(amount: Decimal) -> None:
             if amount != was.inputs["spend"]:
-                i["above"] = above(amount, [*others, amount])
+                i["above"] = above(amount, [*(o["spend"] for o in others), amount])
             else:
                 i["above"] = was.inputs["above"]
 
@@ -365,10 +377,12 @@ class World:
                 spent(month - 5, month)
             elif step == "points":
                 i["points"] = becomes.inputs["points"]
+                if i["points"] != was.inputs["points"]:
+                    i["points_above"] = above(Decimal(i["points"]), [*(Decimal(o["points"]) for o in others), Decimal(i["points"])])
             # Seven months have no place among six: what the window grew by is new spend, what it shrank by rolled off.
             placed(max(c.window(month - 6, month - 1)[0], becomes.inputs["spend"]) if step == "new_spend" else i["spend"])
             if step == "population":
-                i |= {"above": becomes.inputs["above"], "population": becomes.inputs["population"]}
+                i |= {name: becomes.inputs[name] for name in ("above", "points_above", "population")}
             ranks.append(rank(was.rules, was, was.cap))
         ranks.append(rank(becomes.rules, was, was.cap))
         i["nominated"] = becomes.inputs["nominated"]
