@@ -64,7 +64,21 @@ def paths(context: Context, program_id: str | None, period: str) -> dict[str, An
     rising = [_some(row, "next_level_id", "missing_attribute", "missing_amount", "pace_amount", "months_to_next_level") for row in rows if row["is_likely_to_rise"]]  # fmt: skip
     falling = [_some(row, "falls_in_period", "falls_to_level_id", "months_to_review") for row in rows if row["is_about_to_fall"]]
     falling.sort(key=lambda row: (row["falls_in_period"], row["subject_id"]))
-    return {"program": program, "period": period, "release": release, "likely_to_rise": rising, "about_to_fall": falling}
+    # Who is about to fall is looked for a few months ahead; these will be, if nothing changes.
+    (protected,) = _rows(
+        folder,
+        "select count(*) as subjects, min(valid_until_period) as first_valid_until_period from {fct_decisions} "
+        "where program_id = $program and qualified_level_rank < held_level_rank and valid_until_period is not null",
+        program=program,
+    )
+    return {
+        "program": program,
+        "period": period,
+        "release": release,
+        "likely_to_rise": rising,
+        "about_to_fall": falling,
+        "held_above_qualified": protected,
+    }
 
 
 def print_paths(value: dict[str, Any], context: Context, limit: int) -> None:
@@ -87,6 +101,11 @@ def print_paths(value: dict[str, Any], context: Context, limit: int) -> None:
         context.out.print(table)
         if limit and len(rows) > limit:
             click.echo(f"{len(rows) - limit:,} more: --limit 0")
+    protected = value["held_above_qualified"]
+    if protected["subjects"]:
+        click.echo(
+            f"{protected['subjects']:,} hold a level above the one that they qualify for now, the first of them until {protected['first_valid_until_period']}"
+        )
 
 
 def _some(row: dict[str, Any], *names: str) -> dict[str, Any]:

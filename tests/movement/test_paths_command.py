@@ -1,0 +1,68 @@
+"""`tierhouse paths` over a released month."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import duckdb
+import pytest
+from click.testing import CliRunner
+
+from orchestration.cli.main import main
+from tests.support import PROJECT_ROOT
+
+PERIOD, RELEASE = "2026-06", "2026-06.r1"
+HEAD = (
+    "create table p (program_id varchar, subject_id varchar, level_id varchar, next_level_id varchar, missing_attribute varchar, "
+    "missing_amount decimal(18, 4), pace_amount decimal(18, 4), months_to_next_level integer, is_likely_to_rise boolean, "
+    "falls_in_period varchar, falls_to_level_id varchar, months_to_review integer, is_about_to_fall boolean)"
+)
+
+
+@pytest.fixture
+def released(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    folder = tmp_path / "company"
+    shutil.copytree(PROJECT_ROOT / "examples" / "telecom", folder)
+    data = tmp_path / "data"
+    monkeypatch.setenv("TIERHOUSE_DATA", str(data))
+    release = data / "releases" / RELEASE
+    release.mkdir(parents=True)
+    with duckdb.connect() as con:
+        con.execute(HEAD)
+        con.execute("insert into p values ('six_star', 'A', 'star_1', 'star_2', 'spend_avg_6m', 1.5, 50, 1, true, null, null, null, false)")
+        con.execute(
+            "create table d (program_id varchar, qualified_level_rank integer, held_level_rank integer, valid_until_period varchar)"
+        )
+        con.execute("insert into d values ('six_star', 2, 3, '2027-01'), ('six_star', 1, 3, '2026-12'), ('six_star', 3, 3, '2026-09')")
+        con.execute("insert into d values ('six_star', 1, 3, null), ('vip_score', 1, 2, '2026-07')")
+        for table, query in (
+            ("fct_upgrade_paths", "from p"),
+            ("fct_decisions", "from d"),
+            ("dim_programs", "select distinct program_id from d"),
+        ):
+            con.execute(f"copy ({query}) to '{release / table}.parquet' (format parquet)")
+    (data / "catalogs").mkdir()
+    (data / "catalogs" / "current.json").write_text(json.dumps({"catalog": 1, "periods": {PERIOD: RELEASE}}))
+    return folder
+
+
+def test_who_is_above_what_they_qualify_for_is_counted_with_the_first_review(released: Path) -> None:
+    asked = ("paths", "--program", "six_star", "--period", PERIOD, "-d", str(released))
+    value = json.loads(CliRunner().invoke(main, [*asked, "--json"]).stdout)
+    assert [row["subject_id"] for row in value["likely_to_rise"]] == ["A"] and value["about_to_fall"] == []
+    assert value["held_above_qualified"] == {"subjects": 2, "first_valid_until_period": "2026-12"}
+    said = CliRunner().invoke(main, asked).stdout
+    assert said.endswith(
+        "nobody is about to fall\n2 hold a level above the one that they qualify for now, the first of them until 2026-12\n"
+    )
+
+
+def test_nothing_is_said_where_nobody_is(released: Path) -> None:
+    with duckdb.connect() as con:
+        file = released.parent / "data" / "releases" / RELEASE / "fct_decisions.parquet"
+        con.execute(f"create table d as select * from read_parquet('{file}') where qualified_level_rank = held_level_rank")
+        con.execute(f"copy d to '{file}' (format parquet)")
+    said = CliRunner().invoke(main, ("paths", "--program", "six_star", "--period", PERIOD, "-d", str(released))).stdout
+    assert said.endswith("nobody is about to fall\n")
