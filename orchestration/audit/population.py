@@ -81,7 +81,9 @@ class Population:
         else:
             low = lowest if dimension.low is None else millionths_of(dimension.low)
             high = highest if dimension.high is None else millionths_of(dimension.high)
-            scaled = min_max(mine, low, high)
+            # The whole population may lie beyond the one bound that is given.
+            beyond = dimension.high is not None and mine >= high
+            scaled = FULL_SCORE if beyond else min_max(mine, low, high)
         _same(f"{reading.attribute.attribute_id}__{dimension.dimension_id}", as_score(scaled), found.scaled, where)
 
     def _check_undelivered(self, reading: Reading, where: str) -> None:

@@ -17,7 +17,7 @@ from orchestration.policy.subjects import SUBJECT_TYPES
 
 # Columns of a customer that are those of the newest row; the rest of a customer's metrics is worked out from service and bills.
 _OF_NEWEST_ROW = frozenset({"brand", "plan", "region", "segment", "is_real_name", "credit_class"})
-# Days of joining and leaving are those that the newest row of all says, whenever it holds from.
+# Days of joining and leaving are those that the newest row of all says, whenever it holds from; of who came back see rows_of_spell.
 _OF_ALL_ROWS = frozenset({"joined_date", "left_date"})
 
 
@@ -78,7 +78,8 @@ def trace_columns(landing: Landing, program: Program, subject_id: str, period: s
             if is_event
             else last_day(period)
         )
-        row = _newest(entity, rows[entity], until, is_customers_own)
+        told = rows_of_spell(rows[entity], last_day(period)) if is_customers_own and column in _OF_ALL_ROWS else rows[entity]
+        row = _newest(entity, told, until, is_customers_own)
         again = None if row is None else _as_recorded(a, row.values[column], period)
         traces.append(ColumnTrace(a, entity, reading.value, again, row))
     return traces
@@ -90,6 +91,22 @@ def _noted_until(entity: str, rows: list[EntityRow], period: str) -> date:
     assert history
     first = min((row.values[history] for row in rows), default=None)
     return last_day(period) if first is None else max(last_day(period), last_day(f"{first:%Y-%m}"))
+
+
+def rows_of_spell(rows: list[EntityRow], until: date) -> list[EntityRow]:
+    """A customer's rows of the newest relationship that had begun by a day, else of the first: who left may have joined again."""
+    history = history_column("customers")
+    assert history
+    spells: list[list[EntityRow]] = []
+    # Rows come in the order of source and file, which stays the order of those of one day.
+    for row in sorted(rows, key=lambda row: row.values[history]):
+        left = spells[-1][-1].values["left_date"] if spells else None
+        joined = row.values["joined_date"]
+        if not spells or (left is not None and joined is not None and joined > left):
+            spells.append([])
+        spells[-1].append(row)
+    begun = [spell for spell in spells if spell[-1].values["joined_date"] is not None and spell[-1].values["joined_date"] <= until]
+    return (begun or spells[:1] or [[]])[-1]
 
 
 def _newest(entity: str, rows: list[EntityRow], until: date | None, last_of_equals: bool) -> EntityRow | None:

@@ -150,7 +150,8 @@ def _over_population(attribute: Attribute) -> Iterator[str]:
         value = plain(attribute.of[0], "p")
         inside = "p.period, p.out_reason is null"
         positive = f"case when {value} > 0 then {value} else 0 end"
-        total = f"cast(sum({positive}) over (partition by {inside}) as {TOTAL})"
+        # Of its type before it is added up: DuckDB 2.0 fails with an internal error where the sum over a window is cast.
+        total = f"sum(cast({positive} as {TOTAL})) over (partition by {inside})"
         if attribute.kind == "portion":
             yield f"{total} as {name}__total_amount"
             return
@@ -188,7 +189,13 @@ def scaled(dimension: Dimension) -> str:
     low = _millionths(dimension.low) if dimension.low is not None else f"min({value}) over (partition by {inside})"
     high = _millionths(dimension.high) if dimension.high is not None else f"max({value}) over (partition by {inside})"
     part = f"(({value}) - {low}) * {FULL_SCORE} // nullif({high} - {low}, 0)"
-    return f"case when ({value}) is null then null else greatest(0, least({FULL_SCORE}, coalesce({part}, 0))) end"
+    # The whole population may lie beyond the one bound that is given.
+    beyond = ""
+    if dimension.high is not None:
+        beyond = f"when ({value}) >= {high} then {FULL_SCORE} "
+    elif dimension.low is not None:
+        beyond = f"when ({value}) <= {low} then 0 "
+    return f"case when ({value}) is null then null {beyond}else greatest(0, least({FULL_SCORE}, coalesce({part}, 0))) end"
 
 
 def _millionths(value: object) -> str:

@@ -150,10 +150,17 @@ class Attribute:
         return tuple(metric for metric in (self.metric, self.months, self.divisor) if metric)
 
     @property
+    def is_spend_column(self) -> bool:
+        """Whether it is a column of a customer's month that is worked out from bills."""
+        of_customer = self.subject_type == "customer" and self.entity in (None, "customers")
+        return self.kind in {"column", "months_since"} and of_customer and self.column_name in SPEND_COLUMNS
+
+    @property
     def counts_spend(self) -> bool:
         """Whether its value hangs on which charge types count as spend."""
-        of_row = self.kind in {"column", "months_since"} and self.subject_type == "customer" and self.column_name in SPEND_COLUMNS
-        return of_row or any(m.measure.counts_spend for m in self._own_metrics) or any(part.counts_spend for part in self.parts)
+        return (
+            self.is_spend_column or any(m.measure.counts_spend for m in self._own_metrics) or any(part.counts_spend for part in self.parts)
+        )
 
     def lacking(self, missing: frozenset[str]) -> frozenset[str]:
         """What of the entities and columns ``missing`` keeps it from being evaluated.

@@ -344,6 +344,9 @@ def _at_step(program: Program, operand: Operand, number: int) -> str:
             ]
         else:
             lines[0] = f"when k.step >= {_AT['new_spend']} then p.becomes.{name}"
+            if operand.attribute.column_name == "months_since_active":
+                # The month before by the bills known now. Of who spends now, the months before that are not looked up: as it was.
+                lines.append(f"when k.step >= {_AT['bill_corrections']} and p.becomes.{name} > 0 then p.becomes.{name} - 1")
     elif operand.group == NOMINATION:
         # New rules may ask for what nobody had to know before.
         lines.append(f"when k.step >= {POLICY} and not p.before_has[{number}] then p.becomes.{name}")

@@ -53,7 +53,7 @@ def operands_of(attribute: Attribute) -> Iterator[Operand]:
     """The operands of one attribute; of a score also those of its dimensions, of a band those of its number."""
     name = attribute.attribute_id
     if attribute.kind in {"column", "months_since"}:
-        yield Operand(name, _TYPES.get(attribute.type, "varchar"), ATTRIBUTES, attribute)
+        yield Operand(name, _TYPES.get(attribute.type, "varchar"), BILLS if attribute.is_spend_column else ATTRIBUTES, attribute)
     elif attribute.kind == "application" or attribute.kind == "nomination":
         yield Operand(name, "varchar", NOMINATION, attribute)
     elif attribute.kind == "metric":

@@ -166,6 +166,8 @@ def write_programs(seeds: Seeds) -> None:
         [("big", "big", [("spend_3m", ">=", "500")]), ("rest", "small", [])],
         hit_policy="priority",
     )
+    seeds.attribute("spend_portion", "portion", type="decimal", unit="%", of_attributes="spend_6m")
+    seeds.program("pillars", "decision_table", ["many", "few"], [("few", "few", [("spend_portion", ">=", "0.5")]), ("rest", "many", [])])
 
 
 @pytest.fixture(scope="module")
@@ -252,6 +254,17 @@ def test_a_nomination_without_any_nominee_and_a_priority_table(rows):
     assert Counter(found.values()) == Counter(
         "big" if spend >= Decimal(500) else "small" for (spend,) in metrics(rows, "spend_3m_amount").values()
     )
+
+
+def test_a_portion_of_the_sum(rows):
+    spend = {subject: value for subject, (value,) in metrics(rows, "spend_6m_amount").items()}
+    total = sum(value for value in spend.values() if value > 0)
+    found = levels(rows, "pillars")
+    assert found == {
+        subject: "few" if value > 0 and 100 * Fraction(value) / Fraction(total) >= Fraction(1, 2) else "many"
+        for subject, value in spend.items()
+    }
+    assert set(found.values()) == {"many", "few"}
 
 
 def test_they_are_released_and_explained_like_all_others(company, rows):

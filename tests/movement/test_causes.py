@@ -138,6 +138,21 @@ def test_a_total_changes_by_corrections_and_by_new_spend(make_world):
     }  # fmt: skip
 
 
+def test_activity_changes_by_bills(make_world):
+    world = make_world(further=True)
+    world.customers = {name: steady("50") for name in ("silent", "corrected", "back")}
+    world.customers["corrected"].bills |= {FIRST + 3: Decimal(0), MAY: Decimal(0), JUNE: Decimal(0)}
+    world.customers["back"].bills = {}
+    world.run(JUNE)
+    world.customers["corrected"].bills[JUNE] = Decimal(50)
+    world.customers["back"].bills[JULY] = Decimal(50)
+    found = world.run(JULY)
+    assert found == world.reckon(JULY)
+    assert {name: cause for (program, name), (cause, _) in found.items() if program == "activity"} == {
+        "silent": "new_spend", "corrected": "bill_corrections", "back": "new_spend",
+    }  # fmt: skip
+
+
 def test_a_version_that_was_changed_after_its_release_moves_by_policy(make_world):
     world = make_world()
     world.customers["A"] = steady("50")

@@ -31,7 +31,7 @@ create schema ctl; create schema landing;
 create table ctl.target_periods (period varchar, period_index integer, first_day date, last_day date);
 create table metrics (customer_id varchar, period varchar, period_index integer, is_in_scope boolean, scope_reason varchar, brand varchar,
     credit_class varchar, spend_6m_amount decimal(18, 4), service_6m_months bigint, base_points_last_year bigint, service_mask bigint,
-    spend_total_amount decimal(18, 4));
+    spend_total_amount decimal(18, 4), months_since_active integer);
 create table months (customer_id varchar, period_index integer, spend_amount decimal(18, 4), bill_line_count bigint);
 create table nominations (program_id varchar, subject_id varchar, period varchar, level_id varchar, level_rank integer);
 create table held (program_id varchar, subject_type varchar, subject_id varchar, period varchar, period_index integer, level_id varchar,
@@ -65,6 +65,10 @@ class Customer:
     def total(self, last: int) -> Decimal:
         """Spend since joining."""
         return sum((a for m, a in self.bills.items() if m <= last), Decimal(0))
+
+    def idle(self, last: int) -> int | None:
+        """Months since the last spend."""
+        return min((last - m for m, a in self.bills.items() if m <= last and a > 0), default=None)
 
 
 @dataclass(frozen=True)
@@ -113,11 +117,17 @@ def two_places(rules: Rules, i: Inputs) -> int:
     return 1 + (Fraction(100 * i["above"], i["population"]) < 50) + (Fraction(100 * i["points_above"], i["population"]) < 50)
 
 
+def activity(rules: Rules, i: Inputs) -> int:
+    """The third rank with spend in the month, the second with some in the two months before."""
+    return 1 if i["idle"] is None else 3 if i["idle"] < 1 else 2 if i["idle"] < 3 else 1
+
+
 DECIDE: dict[str, Callable[[Rules, Inputs], int]] = {
     "six_star": six_star,
     "top_share": top_share,
     "lifetime": lifetime,
     "two_places": two_places,
+    "activity": activity,
 }
 
 
@@ -158,7 +168,7 @@ def add(seeds: SeedFolder, seed: str, rows: Iterable[dict[str, str]]) -> None:
 
 
 def policies_with(seeds: SeedFolder, versions: list[tuple[Rules, int]], *, further: bool = False) -> Policies:
-    """six_star with versions that begin in a month each, a cap of three stars for bad credit; ``further``: programs of one position, of totals, of two positions."""
+    """six_star with versions that begin in a month each, a cap of three stars for bad credit; ``further``: programs of one position, of totals, of activity, of two positions."""
     for name in load_schema():
         rows = seeds.rows(name)
         if "program_id" in rows[0]:
@@ -210,6 +220,7 @@ def policies_with(seeds: SeedFolder, versions: list[tuple[Rules, int]], *, furth
             add(seeds, "attributes", [place | {"may_be_null": "true", "name_en": name, "name_zh": name}])
         _add_program(seeds, "top_share", "percentile", [[("place_of_spend", "<", "25")], [("place_of_spend", "<", "50")], []])
         _add_program(seeds, "lifetime", "decision_table", [[("spend_total", ">=", "1000")], [("spend_total", ">=", "500")], []])
+        _add_program(seeds, "activity", "decision_table", [[("months_since_active", "<", "1")], [("months_since_active", "<", "3")], []])
         halves = [("place_of_spend", "<", "50"), ("place_of_points", "<", "50")]
         _add_program(seeds, "two_places", "percentile", [halves, halves[:1], halves[1:], []], "abbc")
     return seeds.load()
@@ -256,7 +267,7 @@ class World:
     def __init__(self, policies: Policies, versions: list[tuple[Rules, int]]) -> None:
         self.policies = policies
         plain = [(Rules("v1", (0, 0, 0, 0)), 0)]
-        self.versions = {"six_star": versions, "top_share": plain, "lifetime": plain, "two_places": plain}
+        self.versions = {"six_star": versions, "top_share": plain, "lifetime": plain, "two_places": plain, "activity": plain}
         self.customers: dict[str, Customer] = {}
         self.con = duckdb.connect()
         self.con.execute(DDL)
@@ -297,8 +308,8 @@ class World:
             spend, months = c.window(month - 5, month)
             mask = sum(1 << (month - at) for at in c.service if 0 <= month - at < 60)
             con.execute(
-                "insert into metrics values (?, ?, ?, true, null, ?, ?, ?, ?, ?, ?, ?)",
-                [name, period, month, c.brand, c.credit_class, spend, months, c.points, mask, c.total(month)],
+                "insert into metrics values (?, ?, ?, true, null, ?, ?, ?, ?, ?, ?, ?, ?)",
+                [name, period, month, c.brand, c.credit_class, spend, months, c.points, mask, c.total(month), c.idle(month)],
             )
             if c.nominated:
                 con.execute("insert into nominations values ('six_star', ?, ?, ?, ?)", [name, period, c.nominated, int(c.nominated[-1])])
@@ -316,7 +327,7 @@ class World:
             spend, months = c.window(month - 5, month)
             inputs = {"spend": spend, "months": months, "brand": c.brand, "points": c.points, "nominated": c.nominated}
             inputs |= {"above": above(spend, amounts), "points_above": above(Decimal(c.points), points), "population": len(there)}
-            inputs["total"] = c.total(month)
+            inputs |= {"total": c.total(month), "idle": c.idle(month)}
             assert DECIDE[program](rules, inputs) == qualified, (program, name, inputs)
             is_star = program == "six_star"
             at_least, set_level = (c.at_least, c.set_level) if is_star else (None, None)
@@ -370,9 +381,11 @@ class World:
             elif step == "bill_corrections":
                 spent(month - 6, month - 1)
                 i["total"] = c.total(month - 1)
+                # Of who spends now it is not looked up what the month before would be.
+                i["idle"] = becomes.inputs["idle"] - 1 if becomes.inputs["idle"] else was.inputs["idle"]
             elif step == "new_spend":
                 spent(month - 6, month)
-                i["total"] = c.total(month)
+                i |= {"total": c.total(month), "idle": c.idle(month)}
             elif step == "window_roll_off":
                 spent(month - 5, month)
             elif step == "points":

@@ -71,7 +71,8 @@ def decide(base: duckdb.DuckDBPyConnection) -> Decide:
         text = compile_policies(policies, **options)["decisions"]
         for placeholder in PLACEHOLDERS:
             text = text.replace(placeholder, placeholder.strip("_").lower())
-        result = base.execute(f"select * from ({text})")
+        # As the warehouse asks, for a period: the filter goes down into every population.
+        result = base.execute(f"select * from ({text}) where period = '{PERIOD}'")
         names = [column[0] for column in result.description]
         return {row["subject_id"]: row for row in (dict(zip(names, values, strict=True)) for values in result.fetchall())}
 
@@ -535,3 +536,63 @@ def test_a_method_must_rest_on_what_it_is_named_after(tmp_path):
     folder.set("programs", 2, "method", "percentile")
     with pytest.raises(BadInput, match="percentile rests on 1 attribute of kind position or share"):
         folder.load()
+
+
+def own(tmp_path: Any, method: str, attribute: dict[str, str], bar: str) -> SeedFolder:
+    """A program ``own`` with the levels b and a, a from a bar of its one attribute on."""
+    folder = only(tmp_path, "customer_pyramid")
+    program, version = {"program_id": "own"}, {"program_id": "own", "version": "v1"}
+    name = attribute["attribute_id"]
+    folder.add("attributes", {"subject_type": "customer", "type": "decimal", "may_be_null": "true", **attribute})
+    folder.add(
+        "programs",
+        program
+        | {"subject_type": "customer", "method": method, "hit_policy": "first", "clock": "month", "enabled": "true", "name_en": "Own"},
+    )
+    folder.add("levels", *(program | {"level_id": level, "rank": str(rank)} for rank, level in enumerate("ba", 1)))
+    folder.add("policy_versions", version | {"valid_from_period": "2020-01", "author": "a", "approver": "b", "approved_on": "2019-12-01"})
+    folder.add(
+        "decision_rules", *(version | {"rule_id": level, "rule_order": str(n), "level_id": level} for n, level in enumerate("ab", 1))
+    )
+    folder.add("decision_conditions", version | {"rule_id": "a", "attribute": name, "operator": ">=", "value": bar})
+    return folder
+
+
+def test_a_portion_of_customers_is_of_the_positive_amounts(tmp_path, decide):
+    attribute = {"attribute_id": "spend_portion", "kind": "portion", "of_attributes": "spend_12m"}
+    policies = own(tmp_path, "decision_table", attribute, "30").load()
+    amounts = {
+        "A": Decimal(60),
+        "B": Decimal(30),
+        "C": Decimal("29.9999"),
+        "D": Decimal(-5),
+        "E": Decimal("-0.0001"),
+        "F": Decimal("0.0001"),
+    }
+    found = decide(policies, [{"customer_id": name, "spend_12m_amount": amount} for name, amount in amounts.items()])
+    levels = {subject: row["qualified_level_id"] for subject, row in found.items() if row["program_id"] == "own"}
+    assert levels == dict.fromkeys("CDEF", "b") | {"A": "a", "B": "b"}, "30 of 120"
+    assert {json.loads(row["evidence"])["spend_portion__total_amount"] for row in found.values() if row["program_id"] == "own"} == {
+        "120.0000"
+    }
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "expected"),
+    [
+        ("", "", {10: 0, 20: 25, 50: 100}),
+        ("0", "", {10: 20, 20: 40, 50: 100}),
+        ("", "60", {10: 0, 20: 20, 50: 80}),
+        ("50", "", {10: 0, 20: 0, 50: 0}),
+        ("5000", "", {10: 0, 20: 0, 50: 0}),
+        ("", "10", {10: 100, 20: 100, 50: 100}),
+        ("", "0", {10: 100, 20: 100, 50: 100}),
+    ],
+)
+def test_an_open_bound_is_that_of_the_population_which_may_lie_beyond_the_other(tmp_path, decide, low, high, expected):
+    folder = own(tmp_path, "weighted_score", {"attribute_id": "size", "kind": "score", "unit": "points"}, "50")
+    dimension = {"program_id": "own", "version": "v1", "attribute_id": "size", "dimension_id": "spend", "dimension_group": "size"}
+    given = {"of_attribute": "spend_12m", "scaling": "min_max", "weight": "100", "low": low, "high": high, "missing": "zero"}
+    folder.add("score_dimensions", dimension | given)
+    found = decide(folder.load(), [{"customer_id": f"c{n}", "spend_12m_amount": Decimal(n)} for n in (10, 20, 50)])
+    assert {int(row["subject_id"][1:]): row["score"] for row in found.values() if row["program_id"] == "own"} == expected

@@ -1,9 +1,10 @@
--- One pass in the order of effect: when the next row takes over, and what the newest row says about joining and leaving.
+-- One pass in the order of effect: when the next row takes over, and whether a row tells of someone who had left and has joined again.
 with versions as (
     select
         *,
         row_number() over in_order = 1 as is_first,
         lead(valid_from_date) over in_order as next_from_date,
+        coalesce(joined_date > lag(left_date) over in_order, false) as comes_back,
         last_value(joined_date) over whole as newest_joined_date,
         last_value(left_date) over whole as newest_left_date
     from {{ ref("stg_landing__customers") }}
@@ -15,6 +16,62 @@ with versions as (
         )
 ),
 
+targets as (
+    select * from {{ source("ctl", "target_periods") }}
+),
+
+-- Few come back: of these the time until they left is a spell of its own, of which its newest row speaks.
+spell_rows as (
+    select
+        customer_id,
+        joined_date,
+        left_date,
+        sum(case when comes_back then 1 else 0 end) over (
+            partition by customer_id order by valid_from_date, _source, _file_id rows between unbounded preceding and current row
+        ) as spell,
+        lead(comes_back, 1, true) over (partition by customer_id order by valid_from_date, _source, _file_id) as is_newest_of_spell
+    from versions
+    where customer_id in (select came.customer_id from versions as came where came.comes_back)
+),
+
+-- The newest spell that had begun by the end of the period, or the first one.
+spells as (
+    select
+        spell_rows.customer_id,
+        spell_rows.joined_date,
+        spell_rows.left_date,
+        targets.period,
+        targets.period_index,
+        {{ month_index("spell_rows.joined_date") }} as first_index,
+        coalesce({{ month_index("spell_rows.left_date") }}, 999999) as last_index,
+        row_number() over (
+            partition by spell_rows.customer_id, targets.period
+            order by
+                case when spell_rows.joined_date <= targets.last_day then spell_rows.spell else -1 end desc,
+                spell_rows.spell
+        ) as newest_first
+    from spell_rows
+    cross join targets
+    where spell_rows.is_newest_of_spell
+),
+
+spells_before as (
+    select
+        customer_id,
+        period,
+        bit_or(
+            {{ month_bits("greatest(period_index - last_index, 0)", "least(period_index - first_index, 59)") }}
+        ) as earlier_mask
+    from spells
+    where newest_first > 1 and first_index <= period_index and period_index - last_index <= 59 and first_index <= last_index
+    group by customer_id, period
+),
+
+spells_now as (
+    select * from spells
+    where newest_first = 1
+),
+
 -- The row that holds on the last day; where none does yet, the first one, for its days of joining and leaving alone.
 as_of as (
     select
@@ -23,22 +80,25 @@ as_of as (
         targets.period_index,
         versions.valid_from_date <= targets.last_day as holds
     from versions
-    cross join {{ source("ctl", "target_periods") }} as targets
+    cross join targets
     where
         (versions.valid_from_date <= targets.last_day and (versions.next_from_date is null or versions.next_from_date > targets.last_day))
         or (versions.is_first and versions.valid_from_date > targets.last_day)
 )
 
 select
-    customer_id,
-    period,
-    period_index,
-    case when holds then brand end as brand,
-    case when holds then plan end as plan,
-    case when holds then region end as region,
-    case when holds then segment end as segment,
-    case when holds then is_real_name end as is_real_name,
-    case when holds then credit_class end as credit_class,
-    newest_joined_date as joined_date,
-    newest_left_date as left_date
+    as_of.customer_id,
+    as_of.period,
+    as_of.period_index,
+    case when as_of.holds then as_of.brand end as brand,
+    case when as_of.holds then as_of.plan end as plan,
+    case when as_of.holds then as_of.region end as region,
+    case when as_of.holds then as_of.segment end as segment,
+    case when as_of.holds then as_of.is_real_name end as is_real_name,
+    case when as_of.holds then as_of.credit_class end as credit_class,
+    case when spells_now.customer_id is not null then spells_now.joined_date else as_of.newest_joined_date end as joined_date,
+    case when spells_now.customer_id is not null then spells_now.left_date else as_of.newest_left_date end as left_date,
+    spells_before.earlier_mask
 from as_of
+left join spells_now on as_of.customer_id = spells_now.customer_id and as_of.period = spells_now.period
+left join spells_before on as_of.customer_id = spells_before.customer_id and as_of.period = spells_before.period

@@ -30,6 +30,7 @@ joined as (
         attributes.joined_date,
         attributes.left_date,
         attributes.left_index,
+        attributes.earlier_mask,
         line_service.line_mask,
         coalesce(attributes.joined_index, windows.total_first_bill_index) as first_index
     from windows
@@ -37,14 +38,15 @@ joined as (
     left join line_service on windows.customer_id = line_service.customer_id and windows.period = line_service.period
 ),
 
--- Months of service by the best source there is: numbers held, else the dates of joining and leaving, else the first bill on.
+-- Months of service by the best source there is: numbers held, else the dates of joining and leaving (who had left and came back has earlier
+-- ones), else the first bill on.
 served as (
     select
         *,
         coalesce(
             line_mask,
-            case when first_index <= period_index then {{ month_bits("0", "least(period_index - first_index, 59)") }} end,
-            0
+            coalesce(case when first_index <= period_index then {{ month_bits("0", "least(period_index - first_index, 59)") }} end, 0)
+            | coalesce(earlier_mask, 0)
         ) & case
             when left_index is null or left_index >= period_index then {{ month_bits("0", "59") }}
             when left_index >= period_index - 59 then {{ month_bits("period_index - left_index", "59") }}

@@ -1,0 +1,44 @@
+"""Which landed row speaks for a customer's joining and leaving: the cases of the unit test of int_customer_attributes."""
+
+from __future__ import annotations
+
+from datetime import date
+
+import pytest
+
+from orchestration.audit.landed import EntityRow
+from orchestration.audit.sources import rows_of_spell
+
+DECEMBER, JANUARY, APRIL = date(2025, 12, 5), date(2026, 1, 5), date(2026, 4, 5)
+BACK = [
+    (date(2025, 12, 1), DECEMBER, None),
+    (date(2026, 2, 10), DECEMBER, date(2026, 3, 1)),
+    (date(2026, 2, 11), DECEMBER, date(2026, 2, 10)),
+    (date(2026, 4, 5), APRIL, None),
+]
+MOVED = [(date(2025, 12, 1), DECEMBER, None), (date(2026, 2, 1), JANUARY, None)]
+STAYED = [(date(2025, 12, 1), DECEMBER, date(2026, 5, 31)), (date(2026, 2, 1), DECEMBER, None)]
+
+
+@pytest.mark.parametrize(
+    ("told", "until", "expected"),
+    [
+        (BACK, date(2025, 11, 30), 2),
+        (BACK, date(2026, 1, 31), 2),
+        (BACK, date(2026, 3, 31), 2),
+        (BACK, date(2026, 4, 30), 3),
+        (MOVED, date(2026, 1, 31), 1),
+        (MOVED, date(2026, 4, 30), 1),
+        (STAYED, date(2026, 1, 31), 1),
+    ],
+)
+def test_the_newest_row_of_the_relationship_that_had_begun(told: list[tuple[date, date, date | None]], until: date, expected: int) -> None:
+    rows = [
+        EntityRow("crm", "file", number, {"valid_from_date": since, "joined_date": joined, "left_date": left})
+        for number, (since, joined, left) in enumerate(told)
+    ]
+    assert rows_of_spell(list(reversed(rows)), until)[-1].row == expected
+
+
+def test_without_rows_there_is_none() -> None:
+    assert rows_of_spell([], APRIL) == []
