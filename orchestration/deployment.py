@@ -16,6 +16,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from orchestration.errors import BadInput
+from orchestration.memory import ingest_memory, query_memory
 from orchestration.periods import parse_period
 
 PROJECT_ROOT = Path(__file__).resolve().parent.parent
@@ -166,6 +167,9 @@ def read_yaml(path: Path) -> tuple[dict[str, Any], str]:
 
 def load_deployment(folder: str | Path | None = None) -> Deployment:
     """Load ``folder`` (default: $TIERHOUSE_DEPLOYMENT, else the sample company)."""
+    # A setting that would stop a later step is found before the first.
+    ingest_memory()
+    query_memory()
     path = Path(folder or os.environ.get("TIERHOUSE_DEPLOYMENT") or DEFAULT_DEPLOYMENT).resolve()
     file = path / "tierhouse.yaml"
     if not file.is_file():

@@ -21,10 +21,11 @@ from orchestration.channels.feed import feed_sql, make_subjects
 from orchestration.deployment import Deployment
 from orchestration.errors import Failed
 from orchestration.failpoints import failpoint
-from orchestration.gate.candidate import MEMORY_LIMIT, rows_of
+from orchestration.gate.candidate import rows_of
 from orchestration.ingest.files import for_the_owner_alone, place, sha256_file, storage_errors
 from orchestration.ledger.store import Ledger
 from orchestration.locking import exclusive
+from orchestration.memory import query_memory
 from orchestration.release.catalog import Catalog, recorded_catalog
 from orchestration.release.record import release_entry
 from orchestration.release.recovery import recover
@@ -148,7 +149,7 @@ def _deliver_one(deployment: Deployment, ledger: Ledger, contract: Contract, cat
 
 def write_feed(deployment: Deployment, contract: Contract, release: Path, catalog: int, stale_after_at: str, target: Path) -> int:
     """Write the CSV of one contract from a release; return the number of rows."""
-    con = duckdb.connect(config={"temp_directory": str(deployment.scratch), "memory_limit": MEMORY_LIMIT})
+    con = duckdb.connect(config={"temp_directory": str(deployment.scratch), "memory_limit": query_memory()})
     try:
         columns = make_subjects(con, release, contract.program_id)
         query = feed_sql(con, contract, columns, catalog, stale_after_at, deployment.vault)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections import Counter
-from pathlib import Path
 from typing import Any
 
 import click
@@ -13,6 +12,7 @@ from rich.table import Table
 from orchestration.cli.base import Context
 from orchestration.policy.load import load_policy_files
 from orchestration.policy.model import Program
+from orchestration.release import release_folder
 
 # Programs that are shown month by month; with more of them the first is, and the others in two lines each.
 MAX_WHOLE = 2
@@ -58,12 +58,11 @@ def not_evaluated(context: Context, releases: dict[str, str]) -> list[dict[str, 
 
 def programs_of(context: Context, releases: dict[str, str]) -> list[Program]:
     """The programs that the newest release was run with, in the order of the seed."""
-    return list(load_policy_files(context.deployment.releases / releases[max(releases)] / "policy").enabled()) if releases else []
+    return list(load_policy_files(release_folder(context.deployment, releases[max(releases)]) / "policy").enabled()) if releases else []
 
 
 def _files(context: Context, releases: dict[str, str]) -> list[str]:
-    folder: Path = context.deployment.releases
-    return [str(folder / release / "fct_decisions.parquet") for release in releases.values()]
+    return [str(release_folder(context.deployment, release) / "fct_decisions.parquet") for release in releases.values()]
 
 
 def print_levels(context: Context, programs: list[Program], counts: list[dict[str, Any]], without: list[dict[str, Any]]) -> None:

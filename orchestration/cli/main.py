@@ -173,7 +173,14 @@ def balance_command(context: Context, source: str | None, entity: str | None) ->
     """Show what became of the rows of every file. Rows in = landed + quarantined + superseded."""
     from orchestration.ingest import balance
 
-    rows = [r for r in balance(context.ledger) if (source is None or r["source"] == source) and (entity is None or r["entity"] == entity)]
+    every = balance(context.ledger)
+    for option, wanted, key in (("--source", source, "source"), ("--entity", entity, "entity")):
+        known = sorted({row[key] for row in every})
+        if wanted is not None and wanted not in known:
+            raise BadInput(
+                f"nothing of the {key} {wanted!r} has landed", option, f"choose from {', '.join(known)}" if known else "ingest first"
+            )
+    rows = [r for r in every if source in (None, r["source"]) and entity in (None, r["entity"])]
 
     def render() -> None:
         from orchestration.cli.summary import print_balance
@@ -330,19 +337,21 @@ def status_command(context: Context) -> None:
     """Show what is landed, open, released, and due again. Released periods whose input has changed since are due again."""
     from orchestration.cli.late import as_json, print_late
     from orchestration.ingest import open_periods, standing_drops
-    from orchestration.release import current_catalog
+    from orchestration.release import current_catalog, held_periods
     from orchestration.warehouse.late import late_inputs
 
     landed = [drop.payload for drop in standing_drops(context.ledger)]
     opened = open_periods(context.deployment, context.ledger)
     catalog = current_catalog(context.deployment)
     late = late_inputs(context.deployment, context.ledger)
+    held = held_periods(context.ledger)
     value: dict[str, Any] = {
         "deployment": context.deployment.name,
         "files_landed": len(landed),
         "rows_landed": sum(drop["landed"] for drop in landed),
         "rows_quarantined": sum(drop["quarantined"] for drop in landed),
         "open_periods": opened,
+        "held_periods": held,
         "catalog": catalog,
         "late_inputs": as_json(context, late),
     }
@@ -353,6 +362,8 @@ def status_command(context: Context) -> None:
             click.echo(f"{period} is not closed: {'; '.join(str(p) for p in problems)}")
         released = ", ".join(sorted(catalog["periods"])) if catalog else "none"
         click.echo(f"released periods: {released}")
+        if held:
+            click.echo(f"held by the gate, and with them what comes after: {', '.join(held)}; see docs/held-release.md")
         print_late(context, late)
 
     context.result(value, render)

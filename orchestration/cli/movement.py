@@ -13,7 +13,7 @@ from orchestration.audit.released import find_program
 from orchestration.cli.base import Context
 from orchestration.errors import BadInput
 from orchestration.policy import load_policy_files
-from orchestration.release import current_catalog
+from orchestration.release import current_catalog, release_folder
 
 
 def print_movements(context: Context, value: dict[str, Any]) -> None:
@@ -118,7 +118,7 @@ def _release(context: Context, period: str) -> tuple[str, Path]:
         released = ", ".join(sorted(catalog["periods"])) if catalog else "nothing"
         raise BadInput(f"{period} is not released; released: {released}", "--period", context.command(f"run --periods {period}"))
     release = catalog["periods"][period]
-    return release, context.deployment.releases / release
+    return release, release_folder(context.deployment, release)
 
 
 def _program(folder: Path, program_id: str | None) -> str:

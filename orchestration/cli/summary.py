@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,6 +15,7 @@ from orchestration.cli.base import Context, relative
 from orchestration.errors import Held
 from orchestration.ingest.parts import standing_drops
 from orchestration.ingest.quarantine import quarantined_rows
+from orchestration.release import held_periods, release_folder
 
 if TYPE_CHECKING:
     from orchestration.ingest import IngestReport
@@ -127,6 +129,9 @@ def report_run(context: Context, periods: list[str]) -> None:
             gate = f"{len(period.checks) - len(failed)} of {len(period.checks)} checks passed" if period.checks else "not run again"
             status = "released again, seen by readers once more," if period.status == "released_again" else period.status
             click.echo(f"{period.period}: {status}{f' as {period.release}' if period.release else ''}; gate: {gate}")
+            if period.status == "held" and not failed:
+                earlier = [other for other in held_periods(context.ledger) if other < period.period]
+                click.echo(f"    held because {earlier[0]} is held" if earlier else "    held because its gate did not run to the end")
             for check in failed:
                 where = f"; keys in {check['failing_keys_file']}" if check.get("failing_keys_file") else ""
                 click.echo(
@@ -142,7 +147,7 @@ def report_run(context: Context, periods: list[str]) -> None:
         error = Held(
             f"{', '.join(held)} held: nothing downstream changed for them",
             str(context.deployment.gates),
-            "see the failing keys named above; docs/held-release.md",
+            "mend what the failed checks above name (their keys are in the files); docs/held-release.md",
         )
     context.result(value, render, error)
 
@@ -164,7 +169,7 @@ def print_next(context: Context, visible: dict[str, str], programs: list[Program
     if not visible:
         return
     period = max(visible)
-    file = context.deployment.releases / visible[period] / "fct_decisions.parquet"
+    file = release_folder(context.deployment, visible[period]) / "fct_decisions.parquet"
     lines = []
     # Of the first program a subject that rose, and of the first of each other method one of the highest level.
     for program in {p.method: p for p in reversed(programs)}.values():
@@ -176,7 +181,7 @@ def print_next(context: Context, visible: dict[str, str], programs: list[Program
         lines += [
             (
                 program.program_id != programs[0].program_id,
-                f"  {context.command(f'explain {subject} --program {program.program_id} --period {period}')}",
+                f"  {context.command(f'explain {shlex.quote(subject)} --program {program.program_id} --period {period}')}",
             )
             for (subject,) in found
         ]

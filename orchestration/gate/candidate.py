@@ -7,7 +7,6 @@ column ``period``, all of them otherwise. No Great Expectations here: the releas
 from __future__ import annotations
 
 import hashlib
-import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -20,8 +19,6 @@ from orchestration.sqltext import literal, quoted
 MARTS = "marts"
 # Columns that say which run wrote a row, not what was decided.
 RUN_COLUMNS = frozenset({"run_id", "computed_at", "loaded_at"})
-# As dbt's profile has it: millions of decisions are sorted and grouped by way of the disk instead of taking the machine's memory.
-MEMORY_LIMIT = os.environ.get("TIERHOUSE_MEMORY_LIMIT", "4GB")
 _PIECES = 2
 # The halves of the 128 bits; the sum of 2^63 of either fits a HUGEINT.
 _CANONICAL_SUMS = f"sum(cast(h >> 64 as ubigint)), sum(cast(h & {2**64 - 1} as ubigint))"

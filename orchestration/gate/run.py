@@ -14,13 +14,14 @@ from typing import Any
 from orchestration.deployment import Deployment
 from orchestration.errors import Failed, TierhouseError
 from orchestration.failpoints import failpoint
-from orchestration.gate.candidate import MEMORY_LIMIT, Connection, Plan, combined_hash, fingerprint, marts_of, rows_of, select_period
+from orchestration.gate.candidate import Connection, Plan, combined_hash, fingerprint, marts_of, rows_of, select_period
 from orchestration.gate.drops import make_drop_tables
 from orchestration.gate.result import GateResult
 from orchestration.gate.suites import Check, Expectation, Suite, load_suites
 from orchestration.gate.validation import Session, Verdict, session
 from orchestration.ingest.files import place, storage_errors
 from orchestration.ledger.store import Ledger
+from orchestration.memory import query_memory
 from orchestration.people import same_person_sql
 from orchestration.periods import add_months
 from orchestration.release.catalog import read_pointer
@@ -145,7 +146,7 @@ def make_candidate(con: Connection, deployment: Deployment, plan: Plan, period: 
     """
     if not deployment.warehouse.is_file():
         raise Failed("there is no warehouse", str(deployment.warehouse), "run `tierhouse run` from the start")
-    con.execute(f"set memory_limit = {literal(MEMORY_LIMIT)}")
+    con.execute(f"set memory_limit = {literal(query_memory())}")
     con.execute(f"set temp_directory = {literal(str(deployment.scratch))}")
     con.execute(f"attach {literal(str(deployment.warehouse))} as {WAREHOUSE} (read_only)")
     con.execute("create schema candidate")

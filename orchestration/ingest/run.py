@@ -5,7 +5,6 @@ Idempotent: bytes that are landed are known, and nothing happens. Nothing is lan
 
 from __future__ import annotations
 
-import os
 import secrets
 import shutil
 import time
@@ -38,13 +37,13 @@ from orchestration.ingest.report import FileReport, IngestReport
 from orchestration.ingest.totals import ControlTotal, read_totals, record_totals
 from orchestration.ledger.store import Ledger
 from orchestration.locking import exclusive
+from orchestration.memory import ingest_memory
 from orchestration.sqltext import literal, quoted
 
 # Drops below this size leave their tables to be written over.
 _SMALL = 16 << 20
 # Seconds after which progress is told even in the middle of a source's files.
 _SAY_EVERY = 5.0
-MEMORY_LIMIT = os.environ.get("TIERHOUSE_INGEST_MEMORY", "4GB")
 
 
 @dataclass
@@ -129,7 +128,9 @@ def _connection(deployment: Deployment) -> Iterator[duckdb.DuckDBPyConnection]:
     scratch.mkdir(parents=True, exist_ok=True)
     for folder in (scratch, deployment.quarantine, deployment.waiting):
         close_to_others(folder)
-    con = duckdb.connect(config={"temp_directory": str(scratch / "spill"), "memory_limit": MEMORY_LIMIT, "preserve_insertion_order": True})
+    con = duckdb.connect(
+        config={"temp_directory": str(scratch / "spill"), "memory_limit": ingest_memory(), "preserve_insertion_order": True}
+    )
     try:
         con.execute("set TimeZone = 'UTC'").fetchall()
         con.execute(PERIOD_TYPE).fetchall()

@@ -1,9 +1,9 @@
 """Release: immutable revisions of periods, the catalog that names them, recovery after a crash, rollback."""
 
-from orchestration.release.catalog import Catalog, current_catalog
+from orchestration.release.catalog import Catalog, current_catalog, release_folder
 from orchestration.release.history import list_catalogs, list_releases, rollback
 from orchestration.release.publish import PeriodReport, ReleaseReport, release
-from orchestration.release.record import policy_folders, released_policies
+from orchestration.release.record import held_periods, policy_folders, released_policies
 from orchestration.release.recovery import recover
 
 __all__ = [
@@ -11,11 +11,13 @@ __all__ = [
     "PeriodReport",
     "ReleaseReport",
     "current_catalog",
+    "held_periods",
     "list_catalogs",
     "list_releases",
     "policy_folders",
     "recover",
     "release",
+    "release_folder",
     "released_policies",
     "rollback",
 ]

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import os
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from orchestration.deployment import Deployment
@@ -55,6 +56,14 @@ def read_pointer(deployment: Deployment) -> Catalog:
             str(pointer),
             "run any command that writes, e.g. `tierhouse run`: it puts the pointer right from the ledger",
         ) from err
+
+
+def release_folder(deployment: Deployment, release: str) -> Path:
+    """Where the files of a release lie; Failed if they are gone."""
+    folder = deployment.releases / release
+    if not folder.is_dir():
+        raise Failed("the files of this release are gone", str(folder), "restore the release folder from a backup")
+    return folder
 
 
 def recorded_catalog(entry: Entry | None) -> Catalog:

@@ -14,8 +14,9 @@ import duckdb
 
 from orchestration.deployment import Deployment
 from orchestration.errors import Failed
-from orchestration.gate.candidate import MEMORY_LIMIT, Mart, both_hashes, marts_of, rows_of, select_period
+from orchestration.gate.candidate import Mart, both_hashes, marts_of, rows_of, select_period
 from orchestration.ingest.files import sha256_file, sync_folder
+from orchestration.memory import query_memory
 from orchestration.sqltext import literal, quoted
 
 WAREHOUSE = "warehouse"
@@ -31,7 +32,7 @@ def open_warehouse(deployment: Deployment) -> duckdb.DuckDBPyConnection:
     if not deployment.warehouse.is_file():
         raise Failed("there is no warehouse", str(deployment.warehouse), "run `tierhouse run` from the start")
     # Rows are in no order: to sort them cost more than all else of a release, and a subject is found among millions in a fifth of a second.
-    config: dict[str, Any] = {"temp_directory": str(deployment.scratch), "memory_limit": MEMORY_LIMIT, "preserve_insertion_order": False}
+    config: dict[str, Any] = {"temp_directory": str(deployment.scratch), "memory_limit": query_memory(), "preserve_insertion_order": False}
     con = duckdb.connect(config=config)
     try:
         con.execute(f"attach {literal(str(deployment.warehouse))} as {WAREHOUSE} (read_only)")

@@ -74,10 +74,12 @@ def held_before(ledger: Ledger, period: str, done: set[str]) -> str | None:
 
     ``done``: periods that this run released or found unchanged.
     """
+    return next((other for other in held_periods(ledger) if other < period and other not in done), None)
+
+
+def held_periods(ledger: Ledger) -> list[str]:
+    """Periods whose newest verdict failed and of which nothing was released since, in order."""
     newest: dict[str, Entry] = {}
     for entry in ledger.entries("gate", "release"):
         newest[entry.payload["period"]] = entry
-    for other in sorted(newest):
-        if other < period and other not in done and newest[other].kind == "gate" and not newest[other].payload["passed"]:
-            return other
-    return None
+    return sorted(period for period, entry in newest.items() if entry.kind == "gate" and not entry.payload["passed"])

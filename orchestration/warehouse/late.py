@@ -15,11 +15,11 @@ import duckdb
 
 from orchestration.deployment import Deployment
 from orchestration.errors import Failed
-from orchestration.gate.candidate import MEMORY_LIMIT
 from orchestration.ingest import parts
 from orchestration.ingest.contracts import Contract, load_contracts
 from orchestration.ingest.parts import Part
 from orchestration.ledger.store import Ledger
+from orchestration.memory import query_memory
 from orchestration.periods import add_months
 from orchestration.policy.load import clock_of
 from orchestration.policy.subjects import SUBJECT_TYPES
@@ -132,7 +132,7 @@ def _changes(deployment: Deployment, contract: Contract, drops: list[_Drop], lan
         )
         {_by_month(contract, landed, deployment.config.timezone)}
     """
-    with duckdb.connect(config={"temp_directory": str(deployment.scratch), "memory_limit": MEMORY_LIMIT}) as con:
+    with duckdb.connect(config={"temp_directory": str(deployment.scratch), "memory_limit": query_memory()}) as con:
         try:
             con.execute("set TimeZone = 'UTC'")
             return con.execute(query).fetchall()

@@ -29,7 +29,11 @@ def list_drops(deployment: Deployment) -> Listing:
     found: Listing = {}
     for pattern in patterns:
         for path in deployment.drops.glob(pattern):
-            stat = path.stat()
+            try:
+                stat = path.stat()
+            except OSError:
+                # A dangling link, or a file that was taken away meanwhile: what can be landed of the others shall be.
+                continue
             found[path.relative_to(deployment.drops).as_posix()] = (stat.st_size, stat.st_mtime_ns)
     return found
 
@@ -53,8 +57,8 @@ def drops_sensor(deployment: Deployment) -> dg.SensorDefinition:
         news = changed(json.loads(context.cursor or "{}"), listing)
         if not news:
             return dg.SkipReason(f"no new drops under {deployment.drops}")
-        newest = max(listing[name][1] for name in news) / 1e9
-        if time.time() - newest < SETTLED_SECONDS:
+        # A time far in the future says nothing of when the file was written.
+        if any(abs(time.time() - listing[name][1] / 1e9) < SETTLED_SECONDS for name in news):
             return dg.SkipReason(f"{len(news)} new drops, but the newest may still be being written")
         cursor = json.dumps(listing, sort_keys=True)
         key = hashlib.sha256(cursor.encode()).hexdigest()[:16]

@@ -18,6 +18,7 @@ from orchestration.cli.base import Context
 from orchestration.cli.main import main
 from orchestration.cli.summary import print_next
 from orchestration.errors import BadInput
+from orchestration.memory import query_memory
 from orchestration.policy import load_policies
 from orchestration.warehouse.late import LateInput
 from tests.support import PROJECT_ROOT, TIERHOUSE, Cli
@@ -152,3 +153,24 @@ def test_a_number_that_makes_no_sense_is_wrong_use(path: tuple[str, ...], option
 def test_the_default_of_a_number_is_in_its_range(path: tuple[str, ...], option: click.Option) -> None:
     assert isinstance(option.type, click.IntRange | click.FloatRange) and option.type.min is not None, "without a range anything goes"
     assert option.default is None or option.type.convert(option.default, option, None) == option.default
+
+
+@pytest.mark.parametrize("value", ["lots", "", "1KB", "63MB", "4"])
+def test_an_amount_of_memory_that_is_none_is_found_before_anything_runs(make_cli: Callable[..., Cli], value: str) -> None:
+    cli = make_cli()
+    for variable in ("TIERHOUSE_INGEST_MEMORY", "TIERHOUSE_MEMORY_LIMIT"):
+        said = cli("status", expect=2, **{variable: value}).stderr
+        assert variable in said and "write a size" in said
+
+
+@pytest.mark.parametrize("value", ["64MB", "0.5 GB", "1GiB", "100mb"])
+def test_an_amount_of_memory_is_read_as_duckdb_reads_it(monkeypatch: pytest.MonkeyPatch, value: str) -> None:
+    monkeypatch.setenv("TIERHOUSE_MEMORY_LIMIT", value)
+    with duckdb.connect(config={"memory_limit": query_memory()}) as con:
+        assert con.execute("select current_setting('memory_limit')").fetchone() is not None
+
+
+def test_what_a_balance_is_asked_for_must_be_there(make_cli: Callable[..., Cli]) -> None:
+    cli = make_cli()
+    for option in ("--source", "--entity"):
+        assert "nothing of the" in cli("balance", option, "nowhere", expect=2).stderr

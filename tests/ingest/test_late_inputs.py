@@ -8,7 +8,7 @@ import duckdb
 import pytest
 
 from orchestration.errors import Failed
-from orchestration.gate.candidate import MEMORY_LIMIT
+from orchestration.memory import query_memory
 from orchestration.warehouse.late import late_inputs, ranges
 
 LINES: dict[str, Any] = {
@@ -176,7 +176,7 @@ def test_it_spills_into_the_deployment_within_the_memory_of_a_release(shop: Shop
         found.extend(con.execute(asked).fetchall())
         return con
 
-    with usual(config={"temp_directory": str(shop.company.deployment.scratch), "memory_limit": MEMORY_LIMIT}) as con:
+    with usual(config={"temp_directory": str(shop.company.deployment.scratch), "memory_limit": query_memory()}) as con:
         expected = con.execute(asked).fetchall()
     shop.land("z,d9,c1,2025-03,voice,5,CNY")
     monkeypatch.setattr("orchestration.warehouse.late.duckdb.connect", connect)

@@ -66,3 +66,10 @@ def test_nothing_is_said_where_nobody_is(released: Path) -> None:
         con.execute(f"copy d to '{file}' (format parquet)")
     said = CliRunner().invoke(main, ("paths", "--program", "six_star", "--period", PERIOD, "-d", str(released))).stdout
     assert said.endswith("nobody is about to fall\n")
+
+
+@pytest.mark.parametrize("command", ["paths", "movements"])
+def test_a_release_whose_files_are_gone_is_no_bad_input(released: Path, command: str) -> None:
+    shutil.rmtree(released.parent / "data" / "releases" / RELEASE)
+    said = CliRunner().invoke(main, (command, "--program", "six_star", "--period", PERIOD, "-d", str(released)))
+    assert said.exit_code == 1 and "the files of this release are gone" in said.output and "from a backup" in said.output

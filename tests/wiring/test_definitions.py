@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import time
 from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
@@ -122,11 +123,15 @@ def test_new_drops_ask_for_an_ingest_once_and_not_while_they_are_written(make_pl
     assert len(first.run_requests) == 1
     second = tick(first.cursor)
     assert not second.run_requests
+    (drops / "billing_new" / "bill_lines_2026-07.parquet").symlink_to(drops / "nowhere")
+    assert not tick(first.cursor).run_requests, "a link to nothing is no drop"
     late = drops / "billing_new" / "bill_lines_2026-06_late.parquet"
     shutil.copy2(drops / "billing_new" / "bill_lines_2026-06.parquet", late)
     third = tick(first.cursor)
     assert third.run_requests[0].tags["tierhouse/new_drops"] == "1"
     assert third.run_requests[0].run_key != first.run_requests[0].run_key
+    os.utime(late, (0, time.time() + 10**8))
+    assert len(tick(first.cursor).run_requests) == 1, "a clock that is years ahead keeps nobody waiting until then"
 
 
 def test_a_file_that_grew_or_was_touched_is_a_change() -> None:
