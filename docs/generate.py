@@ -247,7 +247,9 @@ def _scaling(dimension: Dimension) -> str:
 
 
 def _seed_type(column: ColumnSchema) -> str:
-    return "one of " + ", ".join(f"`{choice}`" for choice in column.choices) if column.choices else column.type
+    if column.choices:
+        return "one of " + ", ".join(f"`{choice}`" for choice in column.choices)
+    return column.type if column.minimum is None else f"{column.type}, {column.minimum} to {column.maximum}"
 
 
 def checks_page() -> str:

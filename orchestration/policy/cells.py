@@ -12,15 +12,19 @@ from datetime import date
 from decimal import Decimal
 
 ID = re.compile(r"[a-z][a-z0-9_]{0,62}")
-WINDOW = re.compile(r"(previous_)?(\d+)m|ytd|last_year|total")
+WINDOW = re.compile(r"(previous_)?(\d+)m|ytd|last_year|total", re.ASCII)
 MAX_WINDOW_MONTHS = 60
 MONEY_SCALE = 4
 NULL_WORD = "(null)"
 SPEND_WORD = "(spend)"
 
-_PLAIN = re.compile(r"[+-]?\d+(\.\d+)?")
-_GROUPED = re.compile(r"[+-]?\d{1,3}(,\d{3})+\.\d+|[+-]?\d{1,3}(,\d{3}){2,}")
-_PERIOD = re.compile(r"\d{4}-(0[1-9]|1[0-2])")
+# Digits are those of ASCII: what Python calls a digit besides is no way to write an amount.
+_PLAIN = re.compile(r"[+-]?\d+(\.\d+)?", re.ASCII)
+_GROUPED = re.compile(r"[+-]?\d{1,3}(,\d{3})+\.\d+|[+-]?\d{1,3}(,\d{3}){2,}|[+-]?\d{1,3}( \d{3})+(\.\d+)?", re.ASCII)
+# Thousands as one locale writes them, three decimals as another does. Nobody writes a group of thousands after a zero.
+_POINT_GROUP = re.compile(r"([+-]?[1-9]\d{0,2})\.(\d{3})", re.ASCII)
+_COMMA_GROUP = re.compile(r"([+-]?[1-9]\d{0,2}),(\d{3})", re.ASCII)
+_PERIOD = re.compile(r"\d{4}-(0[1-9]|1[0-2])", re.ASCII)
 _SPREADSHEET_ERROR = re.compile(r"#(REF!|N/A|VALUE!|NAME\?|DIV/0!|NUM!|NULL!)|#{3,}")
 _INVISIBLE = dict.fromkeys(map(ord, "\ufeff\u200b\u200c\u200d\u2060\u00ad"))
 
@@ -34,6 +38,14 @@ class CellProblem(ValueError):
         self.remedy = remedy
 
 
+def shown_bounds(low: int | Decimal | None, high: int | Decimal | None) -> str:
+    """``a number from 0 to 10``, as a remedy says it; one of the two may be open."""
+    least, most = ("" if bound is None else f"{Decimal(bound):f}" for bound in (low, high))
+    if least and most:
+        return f"a number from {least} to {most}"
+    return f"a number of at least {least}" if least else f"a number of at most {most}"
+
+
 def tidy(raw: str) -> str:
     """The cell without the blanks and invisible characters around it; control characters and spreadsheet errors are refused."""
     text = raw.translate(_INVISIBLE).replace("\u00a0", " ").strip().strip("\u3000").strip()
@@ -44,23 +56,41 @@ def tidy(raw: str) -> str:
     return text
 
 
+# Full-width letters, digits and signs, the minus of typesetting, and the blanks that stand between groups of digits.
+_NARROW: dict[int, int | str] = {**{0xFF01 + n: 0x21 + n for n in range(94)}, 0x2212: "-", 0x3000: " ", 0x2009: " ", 0x202F: " "}
+
+
 def _narrow(text: str) -> str:
-    """Full-width digits and signs to their ASCII forms."""
-    return unicodedata.normalize("NFKC", text).replace("\u2212", "-").replace(" ", "")
+    """Full-width characters as their ASCII forms, and nothing else: a superscript or a circled digit is no digit of a number."""
+    return text.translate(_NARROW)
 
 
-def parse_decimal(text: str, scale: int = MONEY_SCALE) -> Decimal:
-    """A decimal number with at most ``scale`` places; ``1,000.00`` and full-width digits are read."""
+def _either(whole: str, thousandths: str) -> str:
+    """How to write what may be thousands or a number with three decimals."""
+    decimals = f"{whole}.{thousandths}0" if thousandths.strip("0") else whole
+    return f"write {whole}{thousandths} or {decimals}"
+
+
+def parse_decimal(text: str, scale: int = MONEY_SCALE, point_may_group: bool = False) -> Decimal:
+    """A decimal number with at most ``scale`` places; ``1,000.00``, ``1 000`` and full-width digits are read.
+
+    ``point_may_group``: whoever wrote it may separate thousands by points, so that ``15.000`` has two readings.
+    """
     shown = repr(text)
     plain = _narrow(text)
     if _GROUPED.fullmatch(plain):
-        plain = plain.replace(",", "")
+        plain = plain.replace(",", "").replace(" ", "")
+    if point_may_group and (found := _POINT_GROUP.fullmatch(plain)):
+        raise CellProblem(f"{shown} may have a point between thousands or three decimals", _either(found[1], found[2]))
     if not _PLAIN.fullmatch(plain):
-        if re.fullmatch(r"[+-]?\d+,\d+", plain):
-            raise CellProblem(
-                f"{shown} may be a decimal comma or a thousands separator",
-                f"write {plain.replace(',', '')} or {plain.replace(',', '.')}, without a separator",
-            )
+        if found := _COMMA_GROUP.fullmatch(plain):
+            raise CellProblem(f"{shown} may be a decimal comma or a thousands separator", _either(found[1], found[2]))
+        if re.fullmatch(r"[+-]?\d+,\d+", plain, re.ASCII):
+            raise CellProblem(f"{shown} has a decimal comma", f"write {plain.replace(',', '.')}")
+        if re.fullmatch(r"[+-]?\d[\d ]*(\.\d+)?", plain, re.ASCII):
+            raise CellProblem(f"{shown} has a blank that does not part groups of three digits", "write the digits without blanks")
+        # A unit may stand apart from its number.
+        plain = plain.replace(" ", "")
         if re.search(r"\d[eE][+-]?\d", plain):
             raise CellProblem(f"{shown} is in scientific notation, as a spreadsheet shortens numbers", "write all digits of the number")
         if plain.endswith("%"):
@@ -83,7 +113,7 @@ def parse_decimal(text: str, scale: int = MONEY_SCALE) -> Decimal:
 
 def parse_integer(text: str) -> int:
     """A whole number; ``15,000.00`` is one."""
-    value = parse_decimal(text)
+    value = parse_decimal(text, point_may_group=True)
     if value != value.to_integral_value():
         raise CellProblem(f"{text!r} is not a whole number", "write a number without decimals")
     return int(value)
@@ -117,7 +147,7 @@ def parse_period(text: str) -> str:
 def parse_date(text: str) -> date:
     """A day ``2026-06-30``. Other orders of day and month are refused: they cannot be told apart."""
     plain = _narrow(text)
-    if re.fullmatch(r"\d{4}-\d{2}-\d{2}", plain):
+    if re.fullmatch(r"\d{4}-\d{2}-\d{2}", plain, re.ASCII):
         try:
             return date.fromisoformat(plain)
         except ValueError as err:

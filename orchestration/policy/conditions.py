@@ -11,16 +11,16 @@ from orchestration.policy.model import NUMERIC, ORDERED, Attribute, Condition, L
 from orchestration.policy.reader import Row, close_match
 
 
-def parse_value(text: str, attribute: Attribute, levels: Mapping[str, Level]) -> Value:
-    """One value of a condition, typed by its attribute."""
+def parse_value(text: str, attribute: Attribute, levels: Mapping[str, Level], point_may_group: bool = False) -> Value:
+    """One value of a condition, typed by its attribute. ``point_may_group``: see :func:`cells.parse_decimal`."""
     value: Value
     if attribute.type in NUMERIC:
-        value = cells.parse_integer(text) if attribute.type == "integer" else cells.parse_decimal(text)
+        value = cells.parse_integer(text) if attribute.type == "integer" else cells.parse_decimal(text, point_may_group=point_may_group)
         for bound, side in ((attribute.minimum, "below"), (attribute.maximum, "above")):
             if bound is not None and (value < bound if side == "below" else value > bound):
                 raise CellProblem(
-                    f"{text!r} is {side} what {attribute.attribute_id} can be",
-                    f"write a number from {attribute.minimum} to {attribute.maximum}",
+                    f"{text!r} is {side} what a rule may name of {attribute.attribute_id}",
+                    f"write {cells.shown_bounds(attribute.minimum, attribute.maximum)}",
                 )
         return value
     if attribute.type == "boolean":
@@ -58,19 +58,19 @@ def parse_condition(row: Row, attribute: Attribute, levels: Mapping[str, Level])
             parts = text.split("..")
             if len(parts) != 2:
                 raise CellProblem(f"{text!r} is no range", "write low..high, for example 120..300 (120 included, 300 not)")
-            values = tuple(parse_value(part.strip(), attribute, levels) for part in parts)
+            values = tuple(parse_value(part.strip(), attribute, levels, row.point_may_group) for part in parts)
             if not values[0] < values[1]:  # type: ignore[operator]
                 raise CellProblem(f"the range {text!r} holds nothing", "write the lower bound first")
         elif operator in {"in", "not in"}:
             texts = cells.parse_list(text)
             with_null = cells.NULL_WORD in texts
-            values = tuple(parse_value(part, attribute, levels) for part in texts if part != cells.NULL_WORD)
+            values = tuple(parse_value(part, attribute, levels, row.point_may_group) for part in texts if part != cells.NULL_WORD)
             if len(set(values)) < len(values):
                 raise CellProblem(f"{text!r} names a value twice", "name each value once")
         else:
             if text == cells.NULL_WORD:
                 raise CellProblem("a comparison with null is false", "use the operator `is null` or `is not null`")
-            values = (parse_value(text, attribute, levels),)
+            values = (parse_value(text, attribute, levels, row.point_may_group),)
     except CellProblem as err:
         raise row.bad("value", err.what, err.remedy) from err
     return Condition(attribute, operator, values, with_null, row)

@@ -30,7 +30,6 @@ _PARSERS: dict[str, Callable[[str], Any]] = {
     "id": cells.parse_id,
     "text": str,
     "integer": cells.parse_integer,
-    "decimal": cells.parse_decimal,
     "boolean": cells.parse_boolean,
     "period": cells.parse_period,
     "date": cells.parse_date,
@@ -86,11 +85,15 @@ def load_schema() -> dict[str, SeedSchema]:
 
 @dataclass(frozen=True)
 class Row:
-    """A typed row and where it stands. ``line`` is the line of the file as an editor shows it (header = 1)."""
+    """A typed row and where it stands. ``line`` is the line of the file as an editor shows it (header = 1).
+
+    ``point_may_group``: the file does not tell whether ``15.000`` is fifteen or fifteen thousand; see :func:`_lines`.
+    """
 
     file: str
     line: int
     values: Mapping[str, Any]
+    point_may_group: bool = False
 
     def __getitem__(self, column: str) -> Any:
         return self.values[column]
@@ -146,8 +149,12 @@ def _decode(content: bytes, file: str) -> str:
     return text
 
 
-def _lines(text: str, file: str, columns: Mapping[str, ColumnSchema]) -> Iterator[tuple[int, list[str]]]:
-    """Line number and raw cells of every row that is not empty, the header first."""
+def _lines(text: str, file: str, columns: Mapping[str, ColumnSchema]) -> tuple[str, Iterator[tuple[int, list[str]]]]:
+    """The separator, and line number and raw cells of every row that is not empty, the header first.
+
+    A spreadsheet writes semicolons where the comma is the decimal mark, and there the point may separate thousands; of tabs it cannot
+    be told. Only commas between cells say that the point is the decimal mark.
+    """
     start = 1
     delimiter = ""
     first = text.split("\n", 1)[0].strip().strip('"')
@@ -158,6 +165,10 @@ def _lines(text: str, file: str, columns: Mapping[str, ColumnSchema]) -> Iterato
     head = text.lstrip("\r\n").split("\n", 1)[0]
     if not delimiter:
         delimiter = max(",;\t", key=lambda d: (sum(cell.strip().strip('"').strip() in columns for cell in head.split(d)), d == ","))
+    return delimiter, _rows(text, file, delimiter, start)
+
+
+def _rows(text: str, file: str, delimiter: str, start: int) -> Iterator[tuple[int, list[str]]]:
     reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
     before = 0
     try:
@@ -188,7 +199,7 @@ def _header(raw: list[str], line: int, file: str, schema: SeedSchema) -> list[st
     return names
 
 
-def _cell(raw: str, column: ColumnSchema) -> Any:
+def _cell(raw: str, column: ColumnSchema, point_may_group: bool) -> Any:
     text = cells.tidy(raw)
     if not text:
         if column.required:
@@ -196,10 +207,13 @@ def _cell(raw: str, column: ColumnSchema) -> Any:
         return () if column.type == "list" else None
     if column.type == "choice" and text not in column.choices:
         raise CellProblem(f"{text!r} is not one of {', '.join(column.choices)}", close_match(text, column.choices))
-    value = _PARSERS[column.type](text)
+    if column.type == "decimal":
+        value: Any = cells.parse_decimal(text, point_may_group=point_may_group)
+    else:
+        value = _PARSERS[column.type](text)
     for bound, wrong in ((column.minimum, "below"), (column.maximum, "above")):
         if bound is not None and (value < bound if wrong == "below" else value > bound):
-            raise CellProblem(f"{value} is {wrong} {bound}", f"write a number from {column.minimum} to {column.maximum or '…'}")
+            raise CellProblem(f"{text} is {wrong} {bound}", f"write {cells.shown_bounds(column.minimum, column.maximum)}")
     return value
 
 
@@ -210,7 +224,8 @@ def parse_seed(name: str, content: bytes, file: str) -> Seed:
     Checks what one file can show: columns, types, choices, and that a key stands once.
     """
     schema = load_schema()[name]
-    lines = _lines(_decode(content, file), file, schema.columns)
+    delimiter, lines = _lines(_decode(content, file), file, schema.columns)
+    point_may_group = delimiter != ","
     first = next(lines, None)
     if first is None:
         raise BadInput("is empty", file, f"write a header row: {','.join(schema.columns)}")
@@ -230,10 +245,10 @@ def parse_seed(name: str, content: bytes, file: str) -> Seed:
         values: dict[str, Any] = {}
         for column_name, column in schema.columns.items():
             try:
-                values[column_name] = _cell(given.get(column_name, ""), column)
+                values[column_name] = _cell(given.get(column_name, ""), column, point_may_group)
             except CellProblem as err:
                 raise BadInput(err.what, f"{file}, row {line}, column {column_name}", err.remedy) from err
-        row = Row(file, line, values)
+        row = Row(file, line, values, point_may_group)
         key = tuple(values[k] for k in schema.key)
         if key and key in seen:
             shown = ", ".join(f"{k} {v}" for k, v in zip(schema.key, key, strict=True))

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from datetime import datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
 
+import duckdb
 import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
@@ -51,6 +53,7 @@ def test_every_seed_of_the_schema_stands_in_the_folder_and_no_other(seeds):
         lambda text: text.replace(",300", ",３００"),
         lambda text: text.replace(",300", ", 300 "),
         lambda text: text.replace(",15000", ',"15,000.00"'),
+        lambda text: text.replace(",15000", ",15 000"),
         lambda text: text.replace(",>=,", ",≥,"),
     ],
     ids=[
@@ -66,6 +69,7 @@ def test_every_seed_of_the_schema_stands_in_the_folder_and_no_other(seeds):
         "full_width",
         "blanks",
         "grouped",
+        "grouped_by_blanks",
         "sign",
     ],
 )
@@ -94,7 +98,13 @@ def test_harmless_damage_gives_the_same_policy(seeds, damage):
         ("1e999999999", "scientific"),
         ("9" * 30, "too large"),
         ("nan", "not a number"),
-        ("-1000001", "below"),
+        ("-1000001", "below what a rule may name of spend_avg_6m"),
+        ("12 0", "blank"),
+        ("1 0000", "blank"),
+        ("300 .5", "blank"),
+        ("36²", "unit or currency"),
+        ("3⑥", "unit or currency"),
+        ("٣٠٠", "not a number"),
     ],
 )
 def test_ambiguous_numbers_are_refused_with_file_row_and_column(seeds, value, message):
@@ -144,6 +154,7 @@ def test_a_day_in_another_order_is_refused(seeds, value):
         ("measures", 2, "column_name", "net_amout", ["measures.csv, row 2, column column_name", "did you mean 'net_amount'"]),
         ("measures", 2, "filter_values", "(spend)|vioce", ["row 2, column filter_values", "did you mean 'voice'"]),
         ("measures", 2, "filter_column", "customer", ["row 2, column filter_column", "did you mean"]),
+        ("levels", 3, "rank", "3000000000", ["levels.csv, row 3, column rank", "write a number from 1 to 1000"]),
         ("attributes", 2, "column_name", "brnd", ["attributes.csv, row 2, column column_name", "did you mean 'brand'"]),
         ("attributes", 10, "months_metric_id", "service_3m_months", ["row 10, column months_metric_id", "one window"]),
         ("attributes", 9, "type", "integer", ["row 9, column type", "decimal"]),
@@ -226,10 +237,124 @@ def test_policies_written_beside_a_release_read_back_the_same(seeds, tmp_path: P
 
 @pytest.mark.parametrize(
     ("text", "value"),
-    [("79.995", "79.995"), ("1,000.00", "1000"), ("１２．５", "12.5"), ("1,234,567", "1234567"), ("−5", "-5"), ("0.0", "0")],
-)
+    [
+        ("79.995", "79.995"), ("1,000.00", "1000"), ("１２．５", "12.5"), ("1,234,567", "1234567"), ("−5", "-5"), ("0.0", "0"),
+        ("１，０００．００", "1000"), ("＋５", "5"), ("1 234 567.5", "1234567.5"), ("12\u202f000", "12000"), ("１　０００", "1000"),
+    ],
+)  # fmt: skip
 def test_numbers_are_exact(text, value):
     assert cells.parse_decimal(text) == Decimal(value)
+
+
+POINTS_BAR, SPEND_BAR = 3, 5
+
+
+def separated(seeds, separator: str) -> None:
+    """Save the conditions as a spreadsheet does whose cells are parted by ``separator``; no cell of them needs quotation marks."""
+    seeds.text("decision_conditions", lambda text: text.replace(",", separator))
+
+
+@pytest.mark.parametrize("separator", [",", ";", "\t"], ids=["commas", "semicolons", "tabs"])
+@pytest.mark.parametrize(
+    ("value", "whole", "decimals"), [("15.000", "15000", "15"), ("-15.250", "-15250", "-15.2500"), ("７９．９９５", "79995", "79.9950")]
+)
+def test_a_point_before_three_digits_is_refused_where_it_may_part_thousands(seeds, value, whole, decimals, separator):
+    """A whole number has no decimals, so that the point of one parts thousands; and who parts cells by semicolons writes a decimal
+    comma. Between commas an amount with three decimals is one."""
+    amount = Decimal(decimals)
+    seeds.set("decision_conditions", SPEND_BAR, "value", value)
+    separated(seeds, separator)
+    if separator == ",":
+        assert seeds.load().programs["six_star"].versions[0].rules[2].conditions[0].values == (amount,)
+    else:
+        refused(seeds, "decision_conditions.csv, row 5, column value", repr(value), f"write {whole} or {decimals}")
+        for unambiguous in (decimals, whole):
+            seeds.text("decision_conditions", lambda text, now=value, to=unambiguous: text.replace(now, to))
+            assert seeds.load().programs["six_star"].versions[0].rules[2].conditions[0].values == (Decimal(unambiguous),)
+            seeds.text("decision_conditions", lambda text, now=unambiguous, to=value: text.replace(now, to))
+
+
+@pytest.mark.parametrize("separator", [",", ";"], ids=["commas", "semicolons"])
+def test_of_whole_numbers_a_point_before_three_digits_is_refused_everywhere(seeds, separator):
+    sound = seeds.rows("decision_conditions")
+    seeds.set("decision_conditions", POINTS_BAR, "value", "15.000")
+    separated(seeds, separator)
+    refused(seeds, "decision_conditions.csv, row 3, column value", "'15.000' may have a point between thousands", "write 15000 or 15")
+    seeds.write("decision_conditions", sound)
+    seeds.set("levels", 2, "rank", "1.000")
+    seeds.text("levels", lambda text: text.replace(",", separator))
+    refused(seeds, "levels.csv, row 2, column rank", "write 1000 or 1")
+
+
+def test_what_a_message_says_to_write_is_read(seeds):
+    seeds.set("decision_conditions", POINTS_BAR, "value", "15,000")
+    refused(seeds, "row 3, column value", "decimal comma or a thousands separator", "write 15000 or 15")
+    for value in (15000, 15):
+        seeds.set("decision_conditions", POINTS_BAR, "value", str(value))
+        assert seeds.load().programs["six_star"].versions[0].rules[0].conditions[1].values == (value,)
+
+
+@pytest.mark.parametrize("value", ["0.125", "-0.500", "1234.000", "15.0000", "1.5"])
+def test_a_point_that_parts_no_thousands_is_read_in_every_file(seeds, value):
+    seeds.set("decision_conditions", SPEND_BAR, "value", value)
+    separated(seeds, ";")
+    assert seeds.load().programs["six_star"].versions[0].rules[2].conditions[0].values == (Decimal(value),)
+
+
+def test_in_a_column_of_amounts_the_same_holds(own):
+    number = own.row_of("score_bands", program_id="own", band_order="1")
+    own.set("score_bands", number, "below", "1.500")
+    own.load()
+    own.text("score_bands", lambda text: text.replace(",", ";"))
+    refused(own, f"score_bands.csv, row {number}, column below", "write 1500 or 1.5000")
+
+
+# Amounts of money: as many digits as the warehouse keeps.
+AMOUNTS = {
+    ("attributes", "minimum"), ("attributes", "maximum"), ("bands", "below"), ("score_dimensions", "low"), ("score_dimensions", "high"),
+    ("score_bands", "below"),
+}  # fmt: skip
+NUMBERS = [
+    (seed, name) for seed, body in load_schema().items() for name, column in body.columns.items() if column.type in {"integer", "decimal"}
+]
+LARGEST_AMOUNT = 10**14
+
+
+@pytest.mark.parametrize(("seed", "column"), NUMBERS, ids=[".".join(number) for number in NUMBERS])
+def test_every_number_of_a_seed_has_bounds_that_the_warehouse_holds(own, seed, column):
+    """A number that a relation cannot hold would end a run, and one that no day can be counted with a delivery."""
+    body = load_schema()[seed].columns[column]
+    if (seed, column) in AMOUNTS:
+        assert (body.type, body.minimum, body.maximum) == ("decimal", None, None)
+        beyond = {f"-{LARGEST_AMOUNT}": "too large", f"{LARGEST_AMOUNT}": "too large"}
+    else:
+        assert body.minimum is not None and body.maximum is not None
+        assert body.minimum in {0, 1} and body.maximum <= 1_000_000
+        assert not column.endswith("_pct") or (body.minimum, body.maximum) == (0, 100)
+        bounds = f"write a number from {body.minimum} to {body.maximum}"
+        beyond = {f"{body.minimum - 1}": bounds, f"{body.maximum + 1}": bounds, "99999999999": bounds}
+    if len(own.rows(seed)) == 1:
+        own.add(seed, {"program_id": "own", "version": "v1"})
+    for value, message in beyond.items():
+        own.set(seed, 2, column, value)
+        refused(own, f"{seed}.csv, row 2, column {column}", message)
+
+
+def test_days_can_be_counted_with_the_largest_numbers():
+    """The limits of the types that they land in: a rank is an INTEGER, a due date and the end of a feed are moments."""
+    schema = load_schema()
+    con = duckdb.connect()
+    for seed, column in (
+        ("levels", "rank"),
+        ("checklists", "lead_minutes"),
+        ("checklists", "item_order"),
+        ("contact_plans", "contacts_max"),
+    ):
+        con.execute("select cast(? as integer)", [schema[seed].columns[column].maximum])
+    con.execute("select timestamp '2026-06-30' - to_minutes(?)", [schema["checklists"].columns["lead_minutes"].maximum])
+    for column in ("share_target_pct", "reach_target_pct"):
+        con.execute("select cast(? as decimal(7, 4))", [schema["contact_plans"].columns[column].maximum])
+    assert datetime(2026, 6, 30) + timedelta(hours=schema["channels"].columns["staleness_hours"].maximum)
 
 
 @pytest.mark.parametrize("text", ["6", "m", "0m", "previous_0m", "six months", "2026", "61m"])
