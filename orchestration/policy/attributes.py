@@ -183,8 +183,6 @@ def _attribute(row: Row, metrics: Mapping[str, Metric], of: tuple[Attribute, ...
         raise row.bad("minimum", f"{low} is above the maximum {high}", "exchange them")
     if kind in {*RANKED, "score"}:
         low, high = Decimal(0) if low is None else low, HUNDRED if high is None else high
-    if kind == "months_since" and low is None:
-        low = Decimal(0)
     return Attribute(
         row["attribute_id"], subject, kind, type_, row["unit"] or "", metric, months, row["column_name"], row["entity"],
         row["allowed_values"], low, high, row["may_be_null"], row, divisor, of,
@@ -380,8 +378,6 @@ def _dimension(row: Row, score_rows: list[Row], score: Attribute, attributes: Ma
                 "below", f"numbers from {ordered[-1]['below']} up have no score", "leave the bound of the last band empty"
             )
         for band in ordered:
-            if not 0 <= band["score"] <= HUNDRED:
-                raise band.bad("score", f"{band['score']} is no score", "write a number from 0 to 100")
             bands.append((band["below"], band["score"]))
     return Dimension(
         row["dimension_id"], row["dimension_group"], of, row["scaling"], row["weight"], low, high, row["missing"], tuple(bands), row

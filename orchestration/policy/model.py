@@ -103,6 +103,7 @@ class Dimension:
 class Attribute:
     """What a condition compares. The other fields as the kind asks for; see seeds/schema.yaml.
 
+    ``minimum`` and ``maximum`` bound what a rule may name; what a subject may have is in ``facts``.
     ``of``: what it is made of. ``bands`` and ``dimensions`` belong to a policy version: they are there in the attributes of a
     version's conditions, and empty in :attr:`Policies.attributes`. ``undelivered``: entities and columns that the deployment does
     not deliver, as :meth:`without` was told them.

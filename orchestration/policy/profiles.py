@@ -23,6 +23,7 @@ from typing import Any
 import z3
 
 from orchestration.policy.attributes import closed_values
+from orchestration.policy.facts import bounds
 from orchestration.policy.model import NUMERIC, RANKED, Attribute, Cap, Condition, Level, Metric, Rule, ScopeRule, Value, text_of
 
 OTHER = "(another value)"
@@ -78,17 +79,6 @@ def _number(value: Value) -> Any:
 
 def _fraction(value: Value) -> Fraction:
     return Fraction(value.toordinal()) if isinstance(value, date) else Fraction(value)
-
-
-def bounds(attribute: Attribute) -> tuple[Decimal | None, Decimal | None]:
-    """Lowest and highest value: as declared, and as a count cannot be otherwise."""
-    low, high = attribute.minimum, attribute.maximum
-    if attribute.kind == "metric" and attribute.metric and "count" in _counts(attribute.metric):
-        low = Decimal(0) if low is None else max(low, Decimal(0))
-        months = attribute.metric.span.length
-        if "months" in _counts(attribute.metric) and months is not None:
-            high = Decimal(months) if high is None else min(high, Decimal(months))
-    return low, high
 
 
 def may_be_null(attribute: Attribute) -> bool:

@@ -6,9 +6,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 from decimal import Decimal
 
+from orchestration.policy.facts import bounds
 from orchestration.policy.finding import Finding, finding_at
 from orchestration.policy.model import Attribute, Cap, Dimension, Policies, Program, Rule, ScopeRule, Value, Version
-from orchestration.policy.profiles import bounds, condition_holds, may_be_null
+from orchestration.policy.profiles import condition_holds, may_be_null
 
 HUNDRED = Decimal(100)
 # Score of a number that is not known, by `missing`; where the others share the weight there is none.

@@ -102,6 +102,15 @@ WAREHOUSE_FAULTS: dict[str, tuple[list[str], int | None]] = {
         ["update marts.fct_decisions set matched_rule_id = null where subject_id in ('c1', 'c9') and period = '2026-06'"],
         2,
     ),
+    # Whoever lacks an input is not meant.
+    "decisions__a_rule_decides": (
+        [
+            f"""update marts.fct_decisions set status = 'not_evaluated', status_reason = '{reason}', level_id = null, level_rank = null
+            where subject_id = '{subject}' and period = '2026-06'"""
+            for subject, reason in (("c1", "no rule holds"), ("c2", "several rules hold: unique allows one"), ("c3", "needs points"))
+        ],
+        2,
+    ),
     # More than the 20 that Great Expectations would list.
     "decisions__are_complete": (
         ["delete from marts.fct_decisions where cast(substr(subject_id, 2) as integer) <= 45 and period = '2026-06'"],
