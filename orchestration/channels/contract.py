@@ -62,19 +62,10 @@ class Contract:
 
 
 def load_contracts(deployment: Deployment) -> list[Contract]:
-    """The contracts in force, by channel id; BadInput for seeds that cannot be read or a program that grades no customers."""
+    """The contracts in force, by channel id; BadInput for seeds that are refused, see `orchestration.policy.channels`."""
     from orchestration.policy import load_policies
 
-    policies = load_policies(deployment)
-    seeds = policies.seeds
-    for row in seeds["channels"]:
-        kind = policies.programs[row["program_id"]].subject_type
-        if kind != "customer":
-            raise row.bad(
-                "program_id",
-                f"{row['program_id']!r} grades {kind}, and a channel is fed with customers, their tags and personal columns",
-                "name a program that grades customers; levels of other subjects are read from fct_decisions of the release",
-            )
+    seeds = load_policies(deployment).seeds
     return contracts_from(seeds["channels"].rows, seeds["channel_audience"].rows, seeds["channel_columns"].rows)
 
 

@@ -14,6 +14,7 @@ from orchestration.deployment import Deployment
 from orchestration.errors import BadInput
 from orchestration.policy import cells
 from orchestration.policy.attributes import build_attributes, contract_columns, entities, need, period_column
+from orchestration.policy.channels import check_channels
 from orchestration.policy.model import Measure, Metric, Policies, canonical_hash
 from orchestration.policy.programs import build_programs
 from orchestration.policy.reader import Row, Seed, check_references, close_match, load_schema, read_seed, shown_path
@@ -21,7 +22,8 @@ from orchestration.policy.subjects import CUSTOMER_COLUMNS, MONTH_TABLES, SUBJEC
 
 # Rows that hold from a day on are counted in the month in which they begin.
 _BEGINS = dict.fromkeys(("subscriptions", "devices", "group_members", "household_members"), "start_date")
-FLAGS = ("is_in_service", "is_active")
+# States of a month that the warehouse knows, and the entity that they are found in.
+FLAGS = {"is_in_service": "lines", "is_active": "bill_lines"}
 TAKEN_NAMES = frozenset(
     {
         "customer_id",
@@ -35,9 +37,6 @@ TAKEN_NAMES = frozenset(
         "service_mask",
     }
 )
-CHANNEL_SOURCES = (
-    "customer_id", "level_id", "level_rank", "level_name_en", "level_name_zh", "priority", "tags", "as_of_period", "catalog", "stale_after_at",
-)  # fmt: skip
 
 
 def load_policies(deployment: Deployment) -> Policies:
@@ -84,7 +83,7 @@ def build_policies(seeds: Mapping[str, Seed]) -> Policies:
     attributes = build_attributes(seeds["attributes"], metrics)
     programs = build_programs(seeds, attributes)
     _check_tags(seeds["tags"])
-    _check_channels(seeds)
+    check_channels(seeds, programs)
     content = {name: [dict(row.values) for row in seed] for name, seed in sorted(seeds.items())}
     return Policies(dict(seeds), measures, metrics, attributes, programs, spend, canonical_hash(content))
 
@@ -92,8 +91,7 @@ def build_policies(seeds: Mapping[str, Seed]) -> Policies:
 def _measure(row: Row, seeds: Mapping[str, Seed], spend: tuple[str, ...]) -> Measure:
     name, entity, aggregation = row["measure_id"], row["entity"], row["aggregation"]
     if aggregation == "flag":
-        if name not in FLAGS:
-            raise row.bad("measure_id", f"{name!r} is not a flag that the warehouse knows", close_match(name, FLAGS))
+        _check_flag(row)
         # A month is active when its spend is above zero.
         is_active = name == "is_active"
         return Measure(name, entity, aggregation, None, "charge_type" if is_active else None, spend if is_active else (), "boolean", row)
@@ -107,6 +105,8 @@ def _measure(row: Row, seeds: Mapping[str, Seed], spend: tuple[str, ...]) -> Mea
     column = row["column_name"]
     if aggregation == "margin" and entity != "bill_lines":
         raise row.bad("entity", f"{entity!r} has no cost", "a margin is of bill_lines")
+    if aggregation != "sum" and column is not None:
+        raise row.bad("column_name", f"a {aggregation} adds up no column of its own choice", "leave it empty")
     if aggregation == "sum":
         need(row, "column_name", "a sum adds up a column")
         if column not in contract:
@@ -139,6 +139,19 @@ def _measure(row: Row, seeds: Mapping[str, Seed], spend: tuple[str, ...]) -> Mea
     elif values:
         raise row.bad("filter_values", "there are values but no filter_column", "name the column, or leave both empty")
     return Measure(name, entity, aggregation, column if aggregation == "sum" else None, row["filter_column"], values, expected, row)
+
+
+def _check_flag(row: Row) -> None:
+    """The warehouse finds a flag in its own way, so a seed may not seem to say another."""
+    name = row["measure_id"]
+    if name not in FLAGS:
+        raise row.bad("measure_id", f"{name!r} is not a flag that the warehouse knows", close_match(name, FLAGS))
+    for column, only in (("entity", FLAGS[name]), ("type", "boolean")):
+        if row[column] != only:
+            raise row.bad(column, f"{row[column]!r} does not fit: the {column} of {name} is {only}", f"write {only}")
+    for column in ("column_name", "filter_column", "filter_values"):
+        if row[column] not in (None, ()):
+            raise row.bad(column, f"the warehouse finds {name} by itself and would not ask for it", "leave it empty")
 
 
 def clock_of(entity: str) -> str | None:
@@ -191,41 +204,3 @@ def _check_tags(seed: Seed) -> None:
                 need(row, column, f"the evidence is {row['evidence']}")
             elif row[column] is not None:
                 raise row.bad(column, f"{row['evidence']} does not use it", "leave it empty")
-
-
-def _check_channels(seeds: Mapping[str, Seed]) -> None:
-    contracts = {(row["channel_id"], row["version"]) for row in seeds["channels"]}
-    for name in ("channel_audience", "channel_columns"):
-        for row in seeds[name]:
-            if (row["channel_id"], row["version"]) not in contracts:
-                known = sorted(str(v) for c, v in contracts if c == row["channel_id"])
-                raise row.bad("version", f"channel {row['channel_id']!r} has no version {row['version']}", f"known: {', '.join(known)}")
-    names: set[tuple[str, int, str]] = set()
-    for row in seeds["channel_columns"]:
-        key = (row["channel_id"], row["version"], row["column_name"])
-        if key in names:
-            raise row.bad("column_name", f"{row['column_name']!r} stands twice in the channel", "give each column a name of its own")
-        names.add(key)
-        source = row["source"]
-        if source in CHANNEL_SOURCES:
-            if row["personal"] or row["mask"] != "none":
-                raise row.bad("personal", f"{source!r} is not personal", "write personal false and mask none")
-            continue
-        parts = source.split(".")
-        if len(parts) != 3 or parts[0] != "vault":
-            raise row.bad("source", f"{source!r} is not a source of channel columns", close_match(source, CHANNEL_SOURCES))
-        if not cells.ID.fullmatch(parts[1]) or parts[1] not in entities():
-            raise row.bad("source", f"{parts[1]!r} is not an entity", close_match(parts[1], sorted(entities())))
-        personal = [column for column, body in contract_columns(parts[1]).items() if body.get("personal")]
-        if parts[2] not in personal:
-            raise row.bad("source", f"{parts[2]!r} is not a personal column of {parts[1]}", close_match(parts[2], personal))
-        if not row["personal"]:
-            raise row.bad("personal", f"{source!r} is personal data", "write true")
-    for contract in contracts:
-        if not any((row["channel_id"], row["version"]) == contract for row in seeds["channel_columns"]):
-            row = next(r for r in seeds["channels"] if (r["channel_id"], r["version"]) == contract)
-            raise row.bad(
-                "channel_id",
-                f"channel {contract[0]!r} version {contract[1]} has no columns",
-                f"add them to {seeds['channel_columns'].file}",
-            )

@@ -1,0 +1,136 @@
+"""What the seeds of channels say, checked against what a release holds: who is in a feed, its columns and their order.
+
+A feed is written long after the policies are read, by `orchestration.channels`; what it would refuse then is refused here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import cache
+
+import duckdb
+import yaml
+
+from orchestration.deployment import PROJECT_ROOT
+from orchestration.policy import cells
+from orchestration.policy.attributes import contract_columns, entities
+from orchestration.policy.model import Program
+from orchestration.policy.reader import Row, Seed, close_match
+
+CHANNEL_SOURCES = (
+    "customer_id", "level_id", "level_rank", "level_name_en", "level_name_zh", "priority", "tags", "as_of_period", "catalog", "stale_after_at",
+)  # fmt: skip
+# What a decision says of a customer, with its type; a column of the same name in dim_customers does not count.
+DECIDED = {
+    "customer_id": "varchar", "as_of_period": "varchar", "level_id": "varchar", "level_rank": "integer", "status": "varchar", "movement": "varchar",
+    "level_name_en": "varchar", "level_name_zh": "varchar", "priority": "integer",
+}  # fmt: skip
+STATUSES = ("decided", "out_of_scope", "not_evaluated")
+TAG = "tag_id"
+_CUSTOMERS = PROJECT_ROOT / "models" / "marts" / "customers" / "dim_customers.yml"
+
+
+@cache
+def audience_columns() -> Mapping[str, str]:
+    """What an audience may name besides tags, with its type: the decision, and the columns of dim_customers."""
+    model = yaml.safe_load(_CUSTOMERS.read_text(encoding="utf-8"))["models"][0]
+    columns = {column["name"]: column["data_type"] for column in model["columns"] if column["name"] != "period"}
+    return {**columns, **DECIDED}
+
+
+def check_channels(seeds: Mapping[str, Seed], programs: Mapping[str, Program]) -> None:
+    """BadInput for a row that a delivery would refuse, or that would leave a feed empty."""
+    contracts = {(row["channel_id"], row["version"]): row for row in seeds["channels"]}
+    for name in ("channel_audience", "channel_columns"):
+        for row in seeds[name]:
+            if (row["channel_id"], row["version"]) not in contracts:
+                known = sorted(str(v) for c, v in contracts if c == row["channel_id"])
+                raise row.bad("version", f"channel {row['channel_id']!r} has no version {row['version']}", f"known: {', '.join(known)}")
+    columns: dict[tuple[str, int], list[str]] = {key: [] for key in contracts}
+    for row in seeds["channel_columns"]:
+        names = columns[row["channel_id"], row["version"]]
+        if row["column_name"] in names:
+            raise row.bad("column_name", f"{row['column_name']!r} stands twice in the channel", "give each column a name of its own")
+        names.append(row["column_name"])
+        _check_source(row)
+    for key, row in contracts.items():
+        _check_contract(row, programs, columns[key], seeds["channel_columns"].file)
+    tags = [row["tag_id"] for row in seeds["tags"]]
+    for row in seeds["channel_audience"]:
+        program = programs[contracts[row["channel_id"], row["version"]]["program_id"]]
+        _check_audience(row, {TAG: tags, "status": STATUSES, "level_id": [level.level_id for level in program.levels]})
+
+
+def _check_contract(row: Row, programs: Mapping[str, Program], names: list[str], columns_file: str) -> None:
+    program = programs[row["program_id"]]
+    if program.subject_type != "customer":
+        raise row.bad(
+            "program_id",
+            f"{program.program_id!r} grades {program.subject_type}, and a channel is fed with customers, their tags and personal columns",
+            "name a program that grades customers; levels of other subjects are read from fct_decisions of the release",
+        )
+    if not names:
+        raise row.bad("channel_id", f"channel {row['channel_id']!r} version {row['version']} has no columns", f"add them to {columns_file}")
+    for part in (row["order_by"] or "").split(";"):
+        name = part.strip().removeprefix("-")
+        if name and name not in names:
+            raise row.bad("order_by", f"{name!r} is no column of the feed", close_match(name, names))
+
+
+def _check_source(row: Row) -> None:
+    source = row["source"]
+    if source in CHANNEL_SOURCES:
+        if row["personal"] or row["mask"] != "none":
+            raise row.bad("personal", f"{source!r} is not personal", "write personal false and mask none")
+        return
+    parts = source.split(".")
+    if len(parts) != 3 or parts[0] != "vault":
+        raise row.bad("source", f"{source!r} is not a source of channel columns", close_match(source, CHANNEL_SOURCES))
+    entity, column = parts[1:]
+    if not cells.ID.fullmatch(entity) or entity not in entities():
+        raise row.bad("source", f"{entity!r} is not an entity", close_match(entity, sorted(entities())))
+    contract = contract_columns(entity)
+    personal = [name for name, body in contract.items() if body.get("personal")]
+    if column not in personal:
+        raise row.bad("source", f"{column!r} is not a personal column of {entity}", close_match(column, personal))
+    if "customer_id" not in contract:
+        raise row.bad("source", f"rows of {entity!r} name no customer, to whose row it would be put", "name an entity with customer_id")
+    if not row["personal"]:
+        raise row.bad("personal", f"{source!r} is personal data", "write true")
+
+
+def _check_audience(row: Row, known: Mapping[str, list[str] | tuple[str, ...]]) -> None:
+    attribute, operator, text = row["attribute"], row["operator"], row["value"]
+    columns = audience_columns()
+    if attribute != TAG and attribute not in columns:
+        raise row.bad("attribute", f"{attribute!r} is nothing that an audience is chosen by", close_match(attribute, [TAG, *columns]))
+    if operator in {"is null", "is not null"}:
+        if text:
+            raise row.bad("value", f"{operator!r} takes no value", "leave the cell empty")
+        return
+    if attribute == TAG and operator not in {"=", "!=", "in", "not in"}:
+        raise row.bad("operator", f"{operator!r} needs an order, and tags have none", "write =, !=, in, not in, is null or is not null")
+    if not text:
+        raise row.bad("value", "is empty", "write the value; to find customers without one use the operator `is null`")
+    parts = [text]
+    if operator in {"in", "not in"} or attribute == TAG:
+        parts = text.split("|")
+    elif operator == "in range":
+        parts = text.split("..")
+        if len(parts) != 2:
+            raise row.bad("value", f"{text!r} is no range", "write low..high, for example 2..4 (2 included, 4 not)")
+    allowed = known.get(attribute) or contract_columns("customers").get(attribute, {}).get("allowed")
+    for part in (part.strip() for part in parts):
+        if allowed and operator in {"=", "!=", "in", "not in"} and part not in allowed:
+            raise row.bad("value", f"{part!r} is not a value of {attribute}", close_match(part, allowed))
+        if attribute != TAG and not _can_be(part, columns[attribute]):
+            raise row.bad("value", f"{part!r} is not a value of {attribute} ({columns[attribute]})", f"write a {columns[attribute]}")
+
+
+def _can_be(text: str, sql_type: str) -> bool:
+    """Whether a delivery could read a value as one of this type."""
+    if sql_type == "varchar":
+        return True
+    with duckdb.connect() as con:
+        found = con.execute(f"select try_cast(? as {sql_type}) is not null", [text]).fetchall()
+    return bool(found[0][0])
