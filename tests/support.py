@@ -45,6 +45,7 @@ class Cli:
         if not (home / "dagster.yaml").exists():
             (home / "dagster.yaml").write_text("telemetry:\n  enabled: false\n")
         env = {k: v for k, v in os.environ.items() if not k.startswith("TIERHOUSE_")}
+        env["PATH"] = os.pathsep.join([str(TIERHOUSE.parent), env.get("PATH", "")])
         env |= {"TIERHOUSE_DATA": str(self.data), "TIERHOUSE_DROPS": str(self.drops), "DAGSTER_HOME": str(home)}
         if self.deployment:
             env["TIERHOUSE_DEPLOYMENT"] = str(self.deployment)
