@@ -28,9 +28,11 @@ from orchestration.policy.used import months_of_charge_types, months_reached, us
 from orchestration.sqltext import literal
 from orchestration.warehouse.plan import (
     USUAL_REACH_MONTHS,
+    Carried,
     Held,
     RunPlan,
     already_released,
+    check_levels_go_on,
     check_periods,
     choose_base,
     code_version,
@@ -38,6 +40,7 @@ from orchestration.warehouse.plan import (
     extra_windows,
     months_version,
     new_run_id,
+    released_programs,
     stale_periods,
     window_months,
     windows_version,
@@ -68,7 +71,7 @@ def warehouse(path: Path, *, read_only: bool = False) -> Iterator[duckdb.DuckDBP
             raise Busy(
                 "another process has the warehouse open", str(path), "wait until it is done; BI tools read a release, never the warehouse"
             ) from err
-        remedy = "check space and permissions; if the file is damaged delete it: the next run builds it again from the landing"
+        remedy = "check space and permissions; if the file is damaged delete it and run all months again: they are built from the landing"
         raise Failed(f"the warehouse cannot be opened: {err}", str(path), remedy) from err
     try:
         con.execute("set TimeZone = 'UTC'")
@@ -299,6 +302,34 @@ def read_held(path: Path) -> Held:
         )
 
 
+def carried_levels(path: Path, before: str, programs: Collection[str]) -> dict[str, Carried]:
+    """For each program with decisions in ``before`` or an earlier month: the newest such month in the warehouse at ``path``."""
+    if not path.exists() or not programs:
+        return {}
+    decisions = "intermediate.int_held_decisions"
+    levels = "bool_or(level_id is not null or held_level_id is not null)"
+    with warehouse(path, read_only=True) as con:
+        if not con.execute("select 1 from duckdb_tables() where schema_name || '.' || table_name = ?", [decisions]).fetchall():
+            return {}
+        # One month is read from the files' statistics; all of them only where it does not tell, which a run then refuses.
+        query = f"select program_id, period_index, {levels} from {decisions} where period_index = ? group by all"
+        found = {row[0]: row for row in con.execute(query, [period_index(before)]).fetchall()}
+        lacking = sorted(set(programs) - found.keys())
+        if lacking:
+            newest = f"select program_id, max(period_index) as period_index from {decisions} where period_index < ? group by all"
+            query = f"select program_id, period_index, {levels} from {decisions} semi join ({newest}) using (program_id, period_index) group by all"
+            found |= {row[0]: row for row in con.execute(query, [period_index(before)]).fetchall() if row[0] in lacking}
+    return {program: Carried(period_from_index(index), has_levels) for program, index, has_levels in found.values()}
+
+
+def _check_levels_go_on(deployment: Deployment, ledger: Ledger, periods: list[str], first_landed: str, policies: Any) -> None:
+    """See :func:`check_levels_go_on`; events carry no level."""
+    enabled = {program.program_id for program in policies.enabled() if program.row["clock"] != "event"}
+    released = {program: months for program, months in released_programs(ledger).items() if program in enabled and months[0] < periods[0]}
+    carried = carried_levels(deployment.warehouse, add_months(periods[0], -1), released)
+    check_levels_go_on(periods, max(deployment.config.first_period, first_landed), released, carried)
+
+
 def plan_run(
     deployment: Deployment,
     ledger: Ledger,
@@ -314,13 +345,13 @@ def plan_run(
     landed = landed_at(deployment, ledger, cutoff_seq)
     kinds = {program.subject_type for program in policies.enabled()}
     if "customer" in kinds or not kinds:
-        check_periods(periods, deployment.config.first_period, landed.periods("bill_lines"))
+        there = landed.periods("bill_lines")
+        check_periods(periods, deployment.config.first_period, there)
     else:
         newest = max((entry.at for entry in ledger.entries("drop_landed", upto=cutoff_seq)), default="")
         of = " or ".join(SUBJECT_TYPES[kind].entity for kind in sorted(kinds))
-        check_periods(
-            periods, deployment.config.first_period, landed.periods_of(kinds, deployment.config.timezone, newest), f"rows of {of}"
-        )
+        there = landed.periods_of(kinds, deployment.config.timezone, newest)
+        check_periods(periods, deployment.config.first_period, there, f"rows of {of}")
     held = read_held(deployment.warehouse)
     months = months_version(deployment, compiled)
     windows = windows_version(months, compiled)
@@ -331,6 +362,8 @@ def plan_run(
     inputs_hash = digest([landed.hash(), deployment.config.timezone, deployment.config.currency, deployment.config.customers_from])
     code = code_version()
     reasons = already_released(ledger, periods, inputs_hash, policies.hash, code, sorted(undelivered), cutoff_seq)
+    if reasons:
+        _check_levels_go_on(deployment, ledger, periods, there[0], policies)
     plan = RunPlan(
         run_id=run_id or new_run_id(),
         periods=periods,

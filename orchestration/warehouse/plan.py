@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import uuid
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from importlib.metadata import version
 from pathlib import Path
@@ -149,6 +150,44 @@ def check_periods(periods: list[str], first_allowed: str, landed: list[str], row
             )
 
 
+@dataclass(frozen=True)
+class Carried:
+    """The newest month before a run of which the warehouse holds decisions of a program, and whether anybody has a level in it."""
+
+    period: str
+    has_levels: bool
+
+
+def check_levels_go_on(periods: list[str], first: str, released: Mapping[str, Sequence[str]], carried: Mapping[str, Carried]) -> None:
+    """BadInput if levels would begin anew with the periods, because the month before them is not decided though an earlier one is released.
+
+    A level is held from month to month, so that a month that is left out would end every validity without a word. ``first``: the
+    first month that can be run; ``released``: program → its released months, in order, of the programs that are run and carry levels;
+    ``carried``: what the warehouse holds of them.
+    """
+    before = add_months(periods[0], -1)
+    if before < first:
+        return
+    began = {program: earlier for program, months in released.items() if (earlier := [month for month in months if month < periods[0]])}
+    since: dict[str, str] = {}
+    for program, earlier in began.items():
+        held = carried.get(program)
+        # A program whose last subject has left has nothing to carry on.
+        is_over = held is not None and not held.has_levels and held.period > earlier[-1]
+        if not is_over and (held is None or held.period != before):
+            since[program] = max(first, add_months(held.period, 1) if held else earlier[0])
+    if not since:
+        return
+    start = min(since.values())
+    missing = start if start == before else f"{start} to {before}"
+    whose = "all levels" if since.keys() == began.keys() else f"the levels of {', '.join(sorted(since))}"
+    raise BadInput(
+        f"{periods[0]} would begin {whose} anew: {missing} {'is' if start == before else 'are'} not decided in the warehouse, and earlier months are released",
+        "--periods",
+        f"run `tierhouse run --periods {start}..{periods[-1]}`: a level is held from month to month, and a month that is left out would end it",
+    )
+
+
 def stale_periods(wanted: dict[str, str], held: dict[str, str]) -> list[str]:
     """Months whose digest is not the one that the warehouse holds, in order."""
     return sorted(period for period, made_from in wanted.items() if held.get(period) != made_from)
@@ -180,6 +219,18 @@ def last_computed(ledger: Ledger, upto: int | None = None) -> dict[str, dict[str
         if entry.payload.get("release") in in_catalog:
             newest[entry.payload["period"]] = entry.payload
     return newest
+
+
+def released_programs(ledger: Ledger) -> dict[str, list[str]]:
+    """Program → the months in which readers see decisions of it, in order."""
+    newest = ledger.last("catalog")
+    visible = set(newest.payload["periods"].values()) if newest else set()
+    found: dict[str, set[str]] = {}
+    for entry in ledger.entries("release"):
+        if entry.payload["release"] in visible:
+            for name in entry.payload.get("policies", {}):
+                found.setdefault(name.partition("/")[0], set()).add(entry.payload["period"])
+    return {program: sorted(months) for program, months in found.items()}
 
 
 def already_released(

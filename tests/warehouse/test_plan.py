@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import duckdb
 import pytest
 
 from orchestration.deployment import DEFAULT_DEPLOYMENT, load_deployment
@@ -14,7 +15,18 @@ from orchestration.policy import load_policies
 from orchestration.policy.used import months_of_charge_types
 from orchestration.warehouse import RunPlan, dbt_args
 from orchestration.warehouse.dbt import failure_of
-from orchestration.warehouse.plan import already_released, check_periods, choose_base, extra_windows, stale_periods, window_months
+from orchestration.warehouse.inputs import carried_levels
+from orchestration.warehouse.plan import (
+    Carried,
+    already_released,
+    check_levels_go_on,
+    check_periods,
+    choose_base,
+    extra_windows,
+    released_programs,
+    stale_periods,
+    window_months,
+)
 
 LANDED = ["2025-01", "2025-02", "2025-03"]
 
@@ -49,6 +61,70 @@ def test_periods_without_bills_are_refused() -> None:
 def test_a_range_with_a_hole_is_refused() -> None:
     with pytest.raises(BadInput, match="do not follow"):
         check_periods(["2025-01", "2025-03"], "2025-01", LANDED)
+
+
+def go_on(period: str, released: dict[str, list[str]], first: str = "2025-01", **carried: tuple[str, bool]) -> str:
+    """What a run of ``period`` to 2025-09 is refused with; nothing if it is not."""
+    try:
+        check_levels_go_on([period, "2025-09"], first, released, {program: Carried(*found) for program, found in carried.items()})
+    except BadInput as refused:
+        return f"{refused.what}. {refused.remedy}"
+    return ""
+
+
+def test_a_month_that_is_left_out_is_refused_with_the_range_to_run() -> None:
+    released = {"six_star": ["2025-02", "2025-03"], "vip": ["2025-03"]}
+    kept = {"six_star": ("2025-03", True), "vip": ("2025-03", True)}
+    assert go_on("2025-04", released, **kept) == ""
+    refused = go_on("2025-06", released, **kept)
+    assert "2025-06 would begin all levels anew: 2025-04 to 2025-05 are not decided" in refused
+    assert "tierhouse run --periods 2025-04..2025-09" in refused
+    assert "2025-04 is not decided" in go_on("2025-05", released, **kept)
+
+
+def test_a_month_that_begins_anew_by_right_is_not_refused() -> None:
+    assert go_on("2025-06", {}) == "", "nothing is released"
+    assert go_on("2025-02", {"six_star": ["2025-04"]}, six_star=("2025-04", True)) == "", "earlier than all that is released"
+    assert go_on("2025-06", {"six_star": ["2025-02"]}, first="2025-06", six_star=("2025-02", True)) == "", "no month before it can be run"
+    assert go_on("2025-06", {"six_star": ["2025-02"]}, six_star=("2025-03", False)) == "", "the last subject has left"
+
+
+def test_a_program_that_was_off_for_a_month_is_named() -> None:
+    released = {"six_star": ["2025-03", "2025-04"], "vip": ["2025-03"]}
+    refused = go_on("2025-05", released, six_star=("2025-04", True), vip=("2025-03", True))
+    assert "would begin the levels of vip anew: 2025-04 is not decided" in refused and "--periods 2025-04..2025-09" in refused
+
+
+def test_released_months_that_the_warehouse_lost_are_run_again_first() -> None:
+    refused = go_on("2025-05", {"six_star": ["2025-02", "2025-03", "2025-04"]})
+    assert "2025-02 to 2025-04" in refused and "--periods 2025-02..2025-09" in refused
+    assert "--periods 2025-03..2025-09" in go_on("2025-05", {"six_star": ["2025-02", "2025-03", "2025-04"]}, first="2025-03")
+
+
+def test_the_warehouse_says_which_month_of_a_program_is_its_newest(tmp_path: Path) -> None:
+    file = tmp_path / "warehouse.duckdb"
+    assert carried_levels(file, "2025-04", {"a"}) == {}
+    rows = [("a", "2025-04", "x", None), ("b", "2025-03", None, "x"), ("b", "2025-02", "x", "x"), ("c", "2025-03", None, None)]
+    rows += [("d", "2025-05", "x", "x")]
+    with duckdb.connect(str(file)) as con:
+        con.execute("create schema intermediate")
+        con.execute(
+            "create table intermediate.int_held_decisions (program_id varchar, period_index integer, level_id varchar, held_level_id varchar)"
+        )
+        for program, period, level, held in rows:
+            con.execute("insert into intermediate.int_held_decisions values (?, ?, ?, ?)", [program, period_index(period), level, held])
+    found = {"a": Carried("2025-04", True), "b": Carried("2025-03", True), "c": Carried("2025-03", False)}
+    assert carried_levels(file, "2025-04", {"a", "b", "c", "d"}) == found
+    assert carried_levels(file, "2025-04", set()) == {}
+
+
+def test_released_programs_are_those_that_readers_see(tmp_path: Path) -> None:
+    ledger = Ledger(tmp_path / "ledger.sqlite")
+    assert released_programs(ledger) == {}
+    for release, programs in (("2025-01.r1", ["a/v1", "b/v1"]), ("2025-02.r1", ["a/v1"]), ("2025-02.r2", ["a/v1", "b/v1"])):
+        ledger.append("release", {"release": release, "period": release[:7], "policies": dict.fromkeys(programs, "hash")})
+    ledger.append("catalog", {"catalog": 1, "periods": {"2025-01": "2025-01.r1", "2025-02": "2025-02.r1"}})
+    assert released_programs(ledger) == {"a": ["2025-01", "2025-02"], "b": ["2025-01"]}
 
 
 def test_nothing_landed_is_refused() -> None:
