@@ -119,7 +119,7 @@ class Explanation:
             "evidence": json.loads(self.decision["evidence"] or "{}"),
             "steps": self.steps,
             "next_review": self.next_review.as_json() if self.next_review else None,
-            "policy": _version(self.version),
+            "policy": _version(self.version, self.decision),
             "matched_rule": self.matched.as_json() if self.matched else None,
             "level_above": _level(program, above[0].level_id) if above else None,
             "rules_of_level_above": [v.as_json() for v in above],
@@ -327,12 +327,12 @@ def _level(program: Program, level_id: str | None) -> dict[str, Any] | None:
     return {"level_id": level.level_id, "rank": level.rank, "name_en": level.row["name_en"], "name_zh": level.row["name_zh"]}
 
 
-def _version(version: Version | None) -> dict[str, str | None] | None:
-    """Validity, author and approver of a policy version."""
+def _version(version: Version | None, decision: dict[str, Any]) -> dict[str, str | None] | None:
+    """Validity, author and approver of a policy version, and the hash that the decision was recorded with: an older release reckoned it otherwise."""
     if version is None:
         return None
     return {name: None if value is None else str(value) for name, value in version.row.values.items()} | {
-        "policy_hash": version.policy_hash
+        "policy_hash": decision.get("policy_hash") or version.policy_hash
     }
 
 

@@ -287,6 +287,11 @@ class Version:
         """``to_qualified`` or ``one_level``."""
         return str(self.row["fall"] or "to_qualified")
 
+    @property
+    def given_levels(self) -> frozenset[str]:
+        """The levels that its rules and caps name. Levels have no versions: others of the program are of other versions, or of overrides."""
+        return frozenset(rule.level_id for rule in self.rules) | frozenset(cap.level_id for cap in self.caps)
+
     def covers(self, period: str) -> bool:
         """Whether it holds for ``period``."""
         return self.valid_from <= period and (self.valid_to is None or period <= self.valid_to)

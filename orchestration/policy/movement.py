@@ -108,7 +108,10 @@ def _pairs(program_ids: Iterable[str]) -> str:
     columns = ["d.program_id", "d.subject_type", "d.subject_id", "d.period", "d.period_index", "d.level_id", "d.previous_level_id"]
     columns.append("d.qualified_level_rank")
     columns += [f"d.{name}" for name in ranks]
-    columns += [f"b.{name} as before_{name}" for name in ranks]
+    # Ranks are compared with those of today, so that a level that was put between others moves nobody. A level that is gone has the one it had.
+    levels = {name: name.removesuffix("_rank") for name in ranks if name.endswith("_rank")}
+    today = {name: f"coalesce(cast({level}.rank as integer), b.{name})" for name, level in levels.items()}
+    columns += [f"{today.get(name, f'b.{name}')} as before_{name}" for name in ranks]
     columns += [f"coalesce({alias}.validity_months, 0) > 0 as {name}" for alias, name in (("v", "has_review"), ("w", "had_review"))]
     return "\n".join(
         [
@@ -120,6 +123,10 @@ def _pairs(program_ids: Iterable[str]) -> str:
             "        and d.period_index - 1 = b.period_index",
             "left join policy.policy_versions as v on d.program_id = v.program_id and d.policy_version = v.version",
             "left join policy.policy_versions as w on b.program_id = w.program_id and b.policy_version = w.version",
+            *(
+                f"left join policy.levels as {level} on b.program_id = {level}.program_id and b.{level}_id = {level}.level_id"
+                for level in levels.values()
+            ),
             f"where d.period in (select period from {TARGETS})",
             f"    and d.program_id in ({known})",
             f"    and b.period_index in (select period_index - 1 from {TARGETS})",

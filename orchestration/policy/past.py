@@ -11,6 +11,7 @@ from collections import defaultdict
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
+from orchestration.errors import BadInput
 from orchestration.people import same_person
 from orchestration.periods import add_months
 from orchestration.policy.finding import Finding, finding_at
@@ -24,29 +25,92 @@ Released = Mapping[str, Mapping[str, str]]
 def changed_past(policies: Policies, released: Released, folders: Mapping[str, Path] | None = None) -> list[Finding]:
     """One finding for each program, version and hash of a released period that is another one today, and is not declared.
 
-    A program that is new, switched off or gone is no change of its versions. ``folders``: period → the policies of its release, in
-    which the charge types that changed are looked for.
+    A program that is new is no change. One that is switched off decides nothing any more, and its versions have another hash for it; one
+    that is gone has none. ``folders``: period → the policies of its release: what they say is no change, however an older Tierhouse
+    has reckoned its hash; and the charge types that changed are looked for in them.
     """
     declared = {(row["program_id"], row["version"], row["policy_hash"]) for row in _valid_declarations(policies)}
     changes: dict[tuple[str, str, str, str | None], list[str]] = defaultdict(list)
-    programs = {program.program_id: program for program in policies.enabled()}
+    gone: dict[str, list[str]] = defaultdict(list)
+    as_reckoned_now = _Reckoned(folders or {})
     for period, decided in sorted(released.items()):
         for name, policy_hash in sorted(decided.items()):
             program_id, _, version = name.partition("/")
-            if program_id not in programs:
+            if program_id not in policies.programs:
+                gone[program_id].append(period)
                 continue
-            now = programs[program_id].version_for(period)
-            if now and (now.version, now.policy_hash) == (version, policy_hash):
+            now = policies.programs[program_id].version_for(period)
+            if now and now.version == version and policy_hash == now.policy_hash:
+                continue
+            if now and now.version == version and as_reckoned_now.hash(period, decided, name) == now.policy_hash:
                 continue
             if now is None or (program_id, now.version, now.policy_hash) not in declared:
                 changes[program_id, version, policy_hash, now.version if now else None].append(period)
-    found = []
+    found = [_gone(policies, program_id, periods) for program_id, periods in gone.items()]
     for (program_id, version, policy_hash, _), periods in changes.items():
-        program = programs[program_id]
+        program = policies.programs[program_id]
         now = program.version_for(periods[0])
+        if now and not program.enabled:
+            found.append(_switched_off(policies, program, now, periods))
+            continue
         charges = _changed_charges(policies, now, (folders or {}).get(periods[0])) if now and now.version == version else []
         found.append(_finding(policies, program, version, policy_hash, now, periods, charges))
     return found
+
+
+class _Reckoned:
+    """Hashes of what releases keep of their policies, as they are reckoned today; each set of policies is read once."""
+
+    def __init__(self, folders: Mapping[str, Path]) -> None:
+        self._folders = folders
+        self._known: dict[tuple[tuple[str, str], ...], dict[str, str]] = {}
+
+    def hash(self, period: str, decided: Mapping[str, str], name: str) -> str | None:
+        """Of the version ``name`` (program/version); None where the release does not keep it, or it cannot be read any more."""
+        key = tuple(sorted(decided.items()))
+        if key not in self._known:
+            self._known[key] = self._read(self._folders.get(period))
+        return self._known[key].get(name)
+
+    def _read(self, folder: Path | None) -> dict[str, str]:
+        # Here, because loading a folder needs what is checked here.
+        from orchestration.policy.load import load_policy_files
+
+        if folder is None or not folder.is_dir():
+            return {}
+        try:
+            programs = load_policy_files(folder).programs.values()
+        except BadInput:
+            # Written for rules of seeds that hold no longer: the recorded hash alone tells.
+            return {}
+        return {f"{program.program_id}/{version.version}": version.policy_hash for program in programs for version in program.versions}
+
+
+def _gone(policies: Policies, program_id: str, periods: list[str]) -> Finding:
+    seed = policies.seeds["programs"]
+    return Finding(
+        "error", "changed_past", program_id, "", seed.file, 1, None,
+        f"program {program_id} is gone, and {_shown(periods)} {'was' if len(periods) == 1 else 'were'} released with it: "
+        "run again, they would lose its decisions",
+        "bring its rows back, and switch it off instead (enabled), with a declaration for each of its versions",
+    )  # fmt: skip
+
+
+def _switched_off(policies: Policies, program: Program, now: Version, periods: list[str]) -> Finding:
+    return finding_at(
+        program.row, now.version, "error", "changed_past",
+        f"program {program.program_id} is switched off, and {_shown(periods)} {'was' if len(periods) == 1 else 'were'} released with its version "
+        f"{now.version!r}: run again, they would lose its decisions",
+        f"switch it on (to end it after {max(periods)}, write that as valid_to_period of its last version), {_declare(policies, program, now)}",
+        "enabled",
+    )  # fmt: skip
+
+
+def _declare(policies: Policies, program: Program, now: Version) -> str:
+    return (
+        f"or declare the restatement in {_declared_in(policies)}: program_id {program.program_id}, version {now.version}, "
+        f"policy_hash {now.policy_hash}, and an approver other than the author"
+    )
 
 
 def _changed_charges(policies: Policies, version: Version, folder: Path | None) -> list[str]:
@@ -83,10 +147,7 @@ def _finding(
             f"no version of {program.program_id} holds for {of} any more, which {'was' if len(periods) == 1 else 'were'} released with {title} (hash {was})",
             f"let version {version!r} hold for {'it' if len(periods) == 1 else 'them'} again (valid_from_period, valid_to_period)",
         )  # fmt: skip
-    declare = (
-        f"or declare the restatement in {_declared_in(policies)}: program_id {program.program_id}, version {now.version}, "
-        f"policy_hash {now.policy_hash}, and an approver other than the author"
-    )
+    declare = _declare(policies, program, now)
     if now.version != version:
         return finding_at(
             now.row, now.version, "error", "changed_past",
@@ -129,5 +190,5 @@ def declarations(policies: Policies) -> list[Finding]:
             f"the restatement of {row['program_id']} {row['version']} is approved by its author, {row['author']}", "have someone else approve it",
         )
         for row in policies.seeds["restatements"]
-        if row not in valid and policies.programs[row["program_id"]].enabled
+        if row not in valid
     ]  # fmt: skip

@@ -14,11 +14,20 @@ from orchestration.policy.conditions import parse_condition
 from orchestration.policy.model import NUMERIC, Attribute, Cap, Condition, Level, Program, Rule, ScopeRule, Value, Version, canonical_hash
 from orchestration.policy.operands import all_attributes
 from orchestration.policy.reader import Row, Seed, close_match
+from orchestration.policy.sql import compare_ranks
 from orchestration.policy.subjects import SUBJECT_TYPES
 
 HASH = re.compile(r"[0-9a-f]{64}")
 # Seeds whose rows belong to one version of a program.
 VERSIONED = ("bands", "score_dimensions", "score_bands", "scope_rules", "caps", "contact_plans", "target_lists", "checklists")
+# What follows from a level: the columns that say who does how much, when and in which order. The others are texts, which may be corrected.
+_ACTIONS = {
+    "contact_plans": (
+        "level_id", "contacts_min", "contacts_max", "contact_group", "share_target_pct", "is_priority", "reach_target_pct",
+    ),
+    "target_lists": ("list_id", "level_id", "list_order", "order_attribute", "per_owner"),
+    "checklists": ("level_id", "item_id", "item_order", "lead_minutes", "responsible_role"),
+}  # fmt: skip
 # What the decision table of a method must rest on: kinds, and how many attributes of them.
 _METHODS: dict[str, tuple[frozenset[str], int]] = {
     "percentile": (frozenset({"position", "share"}), 1),
@@ -39,6 +48,7 @@ class _Rows:
     caps: Mapping[tuple[str, str], list[Row]]
     parts: VersionParts
     spend: tuple[str, ...]
+    actions: Mapping[str, Mapping[tuple[str, str], list[Row]]]
 
     @classmethod
     def of(cls, seeds: Mapping[str, Seed], attributes: Mapping[str, Attribute]) -> _Rows:
@@ -68,8 +78,7 @@ class _Rows:
                     "rule_id", f"{row['program_id']} {row['version']} has no rule {row['rule_id']!r}", close_match(row["rule_id"], names)
                 )
             conditions[row["program_id"], row["version"], row["rule_id"]].append(row)
-        for name in VERSIONED:
-            by_version(name)
+        versioned = {name: by_version(name) for name in VERSIONED}
         for row in seeds["restatements"]:
             known(row)
             if not HASH.fullmatch(row["policy_hash"]):
@@ -79,7 +88,8 @@ class _Rows:
                     "write all 64 digits, as `tierhouse policy check` names them where the change is refused, or with --json",
                 )
         spend = tuple(sorted(row["charge_type"] for row in seeds["charge_types"] if row["counts_as_spend"]))
-        return cls(rules, conditions, by_version("scope_rules"), by_version("caps"), VersionParts.of(seeds, attributes), spend)
+        actions = {name: versioned[name] for name in _ACTIONS}
+        return cls(rules, conditions, versioned["scope_rules"], versioned["caps"], VersionParts.of(seeds, attributes), spend, actions)
 
 
 def build_programs(seeds: Mapping[str, Seed], attributes: Mapping[str, Attribute]) -> dict[str, Program]:
@@ -221,7 +231,8 @@ def _version(
     caps = tuple(_cap(name, group, levels, condition) for name, group in _grouped(rows.caps.get(key, []), "cap_id").items())
     _check_method(row, program, rules)
     version = Version(*key, row["valid_from_period"], row["valid_to_period"], rules, scope_rules, caps, "", row)
-    digest = canonical_hash(_content(program, ordered, version, rows.spend))
+    actions = {name: rows.actions[name].get(key, []) for name in _ACTIONS}
+    digest = canonical_hash(_content(program, ordered, version, rows.spend, actions, attributes))
     return Version(*key, row["valid_from_period"], row["valid_to_period"], rules, scope_rules, caps, digest, row)
 
 
@@ -295,8 +306,19 @@ def _check_method(version: Row, program: Row, rules: tuple[Rule, ...]) -> None:
         )  # fmt: skip
 
 
-def _content(program: Row, levels: tuple[Level, ...], version: Version, spend: tuple[str, ...]) -> dict[str, Any]:
-    """What decides, and nothing else: names, texts, approvals and validity may change without changing a decision."""
+def _content(
+    program: Row,
+    levels: tuple[Level, ...],
+    version: Version,
+    spend: tuple[str, ...],
+    actions: Mapping[str, list[Row]],
+    attributes: Mapping[str, Attribute],
+) -> dict[str, Any]:
+    """What decides, and nothing else: names, texts, approvals and validity may change without changing a decision.
+
+    Of the levels the order of those that the version gives: levels have no versions, and one that only a later version gives, or
+    another number for the same rank, changes nothing of this one.
+    """
     used: dict[str, Attribute] = {}
 
     def collect(attribute: Attribute) -> None:
@@ -306,26 +328,41 @@ def _content(program: Row, levels: tuple[Level, ...], version: Version, spend: t
 
     for attribute in version.attributes:
         collect(attribute)
+    for row in actions["target_lists"]:
+        if row["order_attribute"] not in used:
+            collect(attributes[row["order_attribute"]])
     metrics = {m.metric_id: m for a in used.values() for m in a.metrics}
     measures = {m.measure.measure_id: m.measure for m in metrics.values()}
     content: dict[str, Any] = {
         "program": [program["program_id"], version.version, program["subject_type"], program["method"], program["hit_policy"]],
         "clock": [program["clock"], program["event_entity"]],
-        "levels": [[level.level_id, level.rank] for level in levels],
-        "rules": [[r.rule_id, r.level_id, _conditions(r.conditions)] for r in version.rules],
-        "scope": [[r.rule_id, _conditions(r.conditions)] for r in version.scope_rules],
-        "caps": [[c.cap_id, c.level_id, _conditions(c.conditions)] for c in version.caps],
+        "levels": [level.level_id for level in levels if level.level_id in version.given_levels],
+        "rules": [[r.rule_id, r.level_id, _conditions(r.conditions, levels)] for r in version.rules],
+        "scope": [[r.rule_id, _conditions(r.conditions, levels)] for r in version.scope_rules],
+        "caps": [[c.cap_id, c.level_id, _conditions(c.conditions, levels)] for c in version.caps],
         "life_cycle": [version.validity_months, version.grace_months, version.fall],
         "attributes": {name: _attribute_content(a) for name, a in used.items()},
         "metrics": {m.metric_id: [m.measure.measure_id, m.window, m.aggregation, m.subject_type] for m in metrics.values()},
         "measures": {
             m.measure_id: [m.entity, m.aggregation, m.column_name, m.filter_column, list(m.filter_values)] for m in measures.values()
         },
+        "actions": {
+            name: sorted(([_cell(row[column]) for column in _ACTIONS[name]] for row in rows), key=str)
+            for name, rows in actions.items()
+            if rows
+        },
     }
     if any(a.kind in {"column", "months_since"} and a.counts_spend for a in used.values()):
         # A measure names its charge types; a column of the customer's row that follows from spend does not.
         content["spend"] = list(spend)
+    if not program["enabled"]:
+        # A program that is switched off decides nothing: not what it decided when it was on.
+        content["enabled"] = False
     return content
+
+
+def _cell(value: Value | None) -> Any:
+    return _sortable(value) if value is not None else None
 
 
 def _attribute_content(a: Attribute) -> list[Any]:
@@ -338,8 +375,18 @@ def _attribute_content(a: Attribute) -> list[Any]:
     return [a.kind, a.type, metrics, a.column_name, a.entity, [part.attribute_id for part in a.of], bands, dimensions]
 
 
-def _conditions(conditions: tuple[Condition, ...]) -> list[Any]:
-    return sorted([c.attribute.attribute_id, c.operator, list(map(str, sorted(map(_sortable, c.values)))), c.with_null] for c in conditions)
+def _conditions(conditions: tuple[Condition, ...], levels: tuple[Level, ...]) -> list[Any]:
+    return sorted(
+        [c.attribute.attribute_id, c.operator, list(map(str, sorted(map(_sortable, _values(c, levels))))), c.with_null] for c in conditions
+    )
+
+
+def _values(condition: Condition, levels: tuple[Level, ...]) -> tuple[Value, ...]:
+    """The values of a condition; where levels are compared by their order, all levels that it holds for."""
+    if condition.attribute.type != "level" or condition.operator not in {"<", "<=", ">", ">="}:
+        return condition.values
+    bar = next(level.rank for level in levels if level.level_id == condition.values[0])
+    return tuple(level.level_id for level in levels if compare_ranks(level.rank, condition.operator, bar))
 
 
 def _sortable(value: Value) -> Any:

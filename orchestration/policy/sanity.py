@@ -17,13 +17,13 @@ _MISSING = {"zero": Decimal(0), "middle": Decimal(50)}
 
 
 def plans_and_checklists(policies: Policies, program: Program) -> Iterator[Finding]:
-    """Levels that a program with contact plans or checklists has none for."""
+    """Levels that a version of a program with contact plans or checklists gives, and has none for."""
     for name, what in (("contact_plans", "contact plan"), ("checklists", "checklist")):
         rows = [row for row in policies.seeds[name] if row["program_id"] == program.program_id]
         for version in program.versions if rows else ():
             own = [row for row in rows if row["version"] == version.version]
-            given = {row["level_id"] for row in own}
-            lacking = [level.level_id for level in program.levels if level.level_id not in given]
+            planned = {row["level_id"] for row in own}
+            lacking = [level.level_id for level in program.levels if level.level_id in version.given_levels - planned]
             if lacking:
                 yield finding_at(
                     own[-1] if own else version.row, version.version, "warning", f"no_{name[:-1]}",

@@ -243,7 +243,8 @@ class Table:
         )  # fmt: skip
 
     def _unused_levels(self) -> Iterator[Finding]:
-        given = {rule.level_id for rule in self.rules}
+        # A level that another version gives is none of this one: levels have no versions.
+        given = {rule.level_id for version in self.program.versions for rule in version.rules}
         for level in self.program.levels:
             if level.level_id not in given:
                 yield Finding(

@@ -112,6 +112,7 @@ def test_json_holds_everything_that_the_text_says(small: SmallRelease) -> None:
         "counts_as_spend": True,
     }
     assert value["policy"]["approver"] == "head.of.customer.value"
+    assert value["policy"]["policy_hash"] == "p", "the hash that was recorded, which an older release reckoned otherwise"
     assert value["release"]["release"] == RELEASE
 
 

@@ -39,12 +39,14 @@ class Version:
 
 @dataclass(frozen=True)
 class Program:
-    """``versions``: the one of each month; ``ranks``: those of its levels, from the lowest."""
+    """``versions``: the one of each month; ``ranks``: those of the levels that its rules give, from the lowest; ``others``: of levels that
+    only an override gives."""
 
     program_id: str
     is_event: bool
     ranks: tuple[int, ...]
     versions: tuple[Version, ...]
+    others: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -105,7 +107,9 @@ def histories(draw: st.DrawFn, months: int = 6, subjects: int = 5) -> History:
         ranks = tuple(sorted(draw(st.sets(st.integers(1, 9), min_size=3, max_size=4))))
         one, two = replace(draw(versions), name="v1"), replace(draw(versions), name="v2")
         turn = draw(st.integers(2, months + 2))
-        program = Program(f"p{number}", bool(number) and draw(st.booleans()), ranks, tuple(one if m < turn else two for m in range(months)))
+        others = tuple(sorted(draw(st.sets(st.integers(1, 9), max_size=3)) - set(ranks)))
+        is_event, of_months = bool(number) and draw(st.booleans()), tuple(one if m < turn else two for m in range(months))
+        program = Program(f"p{number}", is_event, ranks, of_months, others)
         programs.append(program)
         decided = st.builds(Fact, st.just("decided"), st.sampled_from(ranks), st.sampled_from([None, None, None, *ranks]))
         other = st.sampled_from([None, Fact("out_of_scope"), Fact("not_evaluated"), Fact("not_evaluated", cap=ranks[0])])
@@ -224,7 +228,11 @@ def _covered(
         if fact.cap < level:
             steps.append(_step("cap", level, fact.cap, "c"))
             level = fact.cap
-    mine = [r for r in history.requests if (r.program_id, r.subject_id) == (program.program_id, subject) and r.rank in program.ranks]
+    mine = [
+        r
+        for r in history.requests
+        if (r.program_id, r.subject_id) == (program.program_id, subject) and r.rank in (*program.ranks, *program.others)
+    ]
     for kind in ("at_least", "set"):
         found = [r for r in mine if r.kind == kind and r.counts_in(index)]
         if not found:

@@ -39,6 +39,7 @@ INPUTS = (
     "policy.programs",
     "policy.levels",
     "policy.policy_versions",
+    "policy.decision_rules",
     "ctl.target_periods",
     "intermediate.int_program_decisions",
     "intermediate.int_held_decisions",
@@ -95,7 +96,17 @@ class Engine:
             ({"program_id": p.program_id, "clock": "event" if p.is_event else "month", "enabled": True} for p in programs),
         )
         self.fill(
-            "policy.levels", ({"program_id": p.program_id, "level_id": f"l{rank}", "rank": rank} for p in programs for rank in p.ranks)
+            "policy.levels",
+            ({"program_id": p.program_id, "level_id": f"l{rank}", "rank": rank} for p in programs for rank in (*p.ranks, *p.others)),
+        )
+        self.fill(
+            "policy.decision_rules",
+            (
+                {"program_id": p.program_id, "version": v.name, "rule_id": f"r{rank}", "level_id": f"l{rank}"}
+                for p in programs
+                for v in dict.fromkeys(p.versions)
+                for rank in p.ranks
+            ),
         )
         self.fill(
             "policy.policy_versions",
@@ -260,6 +271,10 @@ def test_a_range_in_one_start_is_the_months_one_by_one(engine: Engine, history: 
 
 
 BROKEN_RULES = {
+    "a level that no rule gives is a step": (
+        "rules.program_id = given.program_id and rules.level_id = given.level_id",
+        "rules.program_id = given.program_id",
+    ),
     "equal levels rise": ("met.qualified_level_rank > met.held_before_rank", "met.qualified_level_rank >= met.held_before_rank"),
     "validity ends a month early": ("met.period <= met.held_before_until_period", "met.period < met.held_before_until_period"),
     "grace ends a month early": (
@@ -287,7 +302,7 @@ def test_the_reference_notices_a_broken_rule(engine: Engine, broken: str, monkey
         "end": last_day(FIRST_MONTH + 1),
     }
     requests = (Request("N1", "p0", "s4", "at_least", 5, **span), Request("N2", "p0", "s5", "set", 1, **span))
-    history = History((Program("p0", False, (1, 3, 5, 7), (version,) * 4),), facts, requests, 4)
+    history = History((Program("p0", False, (1, 3, 5, 7), (version,) * 4, others=(4,)),), facts, requests, 4)
     kept, instead = BROKEN_RULES[broken]
     assert kept in engine.held
     assert found_rows(engine, history) == wanted_rows(history)
@@ -339,9 +354,20 @@ def test_months_through_dbt_in_one_start_and_in_two(tmp_path: Path) -> None:
         place.land("nominations", [request | {"nomination_id": "N1", "_key": "N1"}])
     start(places[0], "2025-01", "2025-02", "2025-03", "2025-04")
     start(places[1], "2025-01", "2025-02")
+    with duckdb.connect(str(places[1].deployment.warehouse)) as con:
+        # As in a warehouse that was made before the model knew them: they are added, and the months go on.
+        for column in ("cap_level_id", "at_least_level_id", "set_level_id"):
+            con.execute(f"alter table intermediate.int_held_decisions drop column {column}")
     start(places[1], "2025-02", "2025-03", "2025-04")
     shown = "select * from marts.fct_decisions order by subject_id, period"
     assert places[0].query(shown) == places[1].query(shown)
+    covers = (
+        "select subject_id, period, cap_level_id, set_level_id from intermediate.int_held_decisions where period >= '2025-02' order by all"
+    )
+    assert places[0].query(covers) == places[1].query(covers)
+    assert [row for row in places[0].query(covers) if any(row[2:])] == [
+        ("CAPPED", "2025-02", "star_3", None), ("SET", "2025-02", None, "star_6"), ("SET", "2025-03", None, "star_6"),
+    ]  # fmt: skip
     seen: dict[str, list[tuple[Any, ...]]] = {}
     for subject, *row in places[0].query(
         "select subject_id, level_rank, review, movement from marts.fct_decisions order by subject_id, period"

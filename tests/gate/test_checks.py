@@ -386,6 +386,15 @@ def test_movement_among_a_few_subjects_is_shown_and_holds_nothing(tmp_path: Path
     assert result.passed and set(failed(result)) == {"movement__outside_budget_is_small"}
 
 
+def test_a_level_put_between_others_moves_nobody(tmp_path: Path) -> None:
+    """The ranks that the month before was released with are no ranks of today."""
+    lower = "update marts.fct_decisions set level_rank = level_rank - 1 where period = '2026-05'"
+    moved = "update marts.fct_decisions set level_id = 'star_1', level_rank = 1 where period = '2026-06' and subject_id = 'c1'"
+    result, _, _ = gate_of(tmp_path, [lower, moved])
+    observed = next(c["observed"] for c in result.checks if c["check"] == "movement__is_within_budget")
+    assert "(0 up, 1 down)" in observed
+
+
 def test_movement_of_a_new_policy_is_counted_apart(tmp_path: Path) -> None:
     faults, _ = WAREHOUSE_FAULTS["movement__outside_budget_is_small"]
     result, _, _ = gate_of(tmp_path, faults)

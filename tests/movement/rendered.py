@@ -17,12 +17,12 @@ def rendered(model: str, *, compiled: dict[str, str] | None = None) -> str:
     path = next((PROJECT_ROOT / "models").rglob(f"{model}.sql"))
     settings = yaml.safe_load((PROJECT_ROOT / "dbt_project" / "dbt_project.yml").read_text())
     environment = jinja2.Environment(extensions=["jinja2.ext.do"])
-    dialect = _macros(environment, PROJECT_ROOT / "dbt_project" / "macros" / "dialect.sql")
+    relations: dict[str, Any] = {"ref": lambda name: name, "source": lambda _, name: name}
     names: dict[str, Any] = {
-        **dialect,
+        **relations,
+        **_macros(environment, PROJECT_ROOT / "dbt_project" / "macros" / "dialect.sql", relations),
+        **_macros(environment, PROJECT_ROOT / "dbt_project" / "macros" / "levels.sql", relations),
         "config": lambda **_: "",
-        "ref": lambda name: name,
-        "source": lambda _, name: name,
         "var": lambda name: settings["vars"][name],
         "is_incremental": lambda: False,
         "compiled_relation": lambda name: (compiled or {})[name],
@@ -31,7 +31,7 @@ def rendered(model: str, *, compiled: dict[str, str] | None = None) -> str:
     return environment.from_string(path.read_text()).render(names)
 
 
-def _macros(environment: jinja2.Environment, path: Path) -> dict[str, Any]:
+def _macros(environment: jinja2.Environment, path: Path, relations: dict[str, Any]) -> dict[str, Any]:
     """The macros of a file, dispatched to DuckDB's."""
     module: Any = None
 
@@ -43,6 +43,6 @@ def _macros(environment: jinja2.Environment, path: Path) -> dict[str, Any]:
 
     environment.globals.update({"adapter": SimpleNamespace(dispatch=dispatch), "return": returned})
     module = environment.from_string(path.read_text().replace("return(", "returned(")).make_module(
-        {"returned": returned, "adapter": SimpleNamespace(dispatch=dispatch)}
+        {**relations, "returned": returned, "adapter": SimpleNamespace(dispatch=dispatch)}
     )
     return {name: getattr(module, name) for name in dir(module) if not name.startswith("_")}

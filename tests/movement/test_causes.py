@@ -164,6 +164,28 @@ def test_a_version_that_was_changed_after_its_release_moves_by_policy(make_world
     assert [ranks[step] for step in STEPS[:7]] == [2] * 6 + [3]
 
 
+def test_a_level_put_between_others_moves_nobody_and_hides_no_cause(make_world):
+    """The month before was decided when five stars had rank 4: what it was is told by its level, whatever covered it."""
+    world = make_world()
+    world.customers["FELL"] = steady("310", credit_class="good")
+    world.customers["CAPPED"] = steady("310", credit_class="bad")
+    world.run(JUNE)
+    world.con.execute(
+        """update held set level_rank = level_rank - 1, held_level_rank = held_level_rank - 1, cap_level_rank = cap_level_rank - 1,
+        qualified_level_rank = qualified_level_rank - 1"""
+    )
+    world.customers["FELL"].bills[JULY] = Decimal(0)
+    world.customers["CAPPED"].bills[JULY] = Decimal(0)
+    world.customers["CAPPED"].credit_class = "good"
+    found = world.run(JULY)
+    cause, ranks = found["six_star", "FELL"]
+    assert (cause, ranks["before"], ranks["validity"]) == ("new_spend", 5, 4)
+    cause, ranks = found["six_star", "CAPPED"]
+    assert (cause, ranks["before"], ranks["nomination"], ranks["cap"]) == ("cap", 3, 3, 4)
+    world.con.execute("update held set level_id = 'gone', level_rank = 9 where period = '2026-06' and subject_id = 'FELL'")
+    assert ("FELL", 9) in world.sql("movement_causes", "subject_id, previous_level_rank"), "a level that is gone has the rank that it had"
+
+
 def test_an_operand_that_only_one_version_knows(make_world, tmp_path):
     """Evidence of the month before that lacks what the new rules ask: this month's value counts from the step policy on."""
     world = make_world((USUAL, LONG_AGO), (replace(USUAL, version="v2"), JULY))

@@ -28,8 +28,11 @@ TYPES = {
 }
 
 
-def path_of(*, pace: str = "0", recent_months: int = 3, fall: str | None = None, grace: int = 0, **decision: Any) -> dict[str, Any] | None:
-    """The row of one subject, or None. ``pace``: what it spent in the last three months."""
+def path_of(
+    *, pace: str = "0", recent_months: int = 3, fall: str | None = None, grace: int = 0, only_of_others: str = "", **decision: Any
+) -> dict[str, Any] | None:
+    """The row of one subject, or None. ``pace``: what it spent in the last three months; ``only_of_others``: a level that the version's
+    rules do not give."""
     row = BASE | decision
     with duckdb.connect() as con:
         columns = [f"{name} {TYPES.get(name, 'varchar')}" for name in row]
@@ -45,6 +48,9 @@ def path_of(*, pace: str = "0", recent_months: int = 3, fall: str | None = None,
         con.execute(
             "create table dim_levels as select 'p' as program_id, unnest(['low', 'mid', 'high']) as level_id, unnest([1, 2, 3]) as level_rank"
         )
+        con.execute("create table levels as select program_id, level_id, level_rank as rank from dim_levels")
+        given = [level for level in ("low", "mid", "high") if level != only_of_others]
+        con.execute("create table decision_rules as select 'p' as program_id, 'v' as version, unnest(?) as level_id", [given])
         con.execute(
             "create table policy_versions as select 'p' as program_id, 'v' as version, cast(? as integer) as grace_months, cast(? as varchar) as fall",
             [grace, fall],
@@ -123,3 +129,9 @@ def test_who_no_longer_qualifies_falls_after_validity_and_grace(until, grace, fa
     row = path_of(held_level_id="high", held_level_rank=3, level_id="high", level_rank=3, valid_until_period=until, grace=grace, fall=fall)
     assert (row and (row["falls_in_period"], row["falls_to_level_id"], row["months_to_review"])) == expected
     assert row is None or (row["is_about_to_fall"] and not row["is_likely_to_rise"] and row["next_level_id"] is None)
+
+
+def test_a_level_that_only_another_version_gives_is_no_step_of_a_fall():
+    held = {"held_level_id": "high", "held_level_rank": 3, "level_id": "high", "level_rank": 3, "valid_until_period": "2026-06"}
+    row = path_of(fall="one_level", only_of_others="mid", **held)
+    assert row is not None and row["falls_to_level_id"] == "low"

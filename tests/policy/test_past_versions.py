@@ -193,9 +193,115 @@ def test_names_texts_and_other_programs_change_nothing_of_the_past(seeds):
     seeds.set("levels", 2, "name_en", "another name")
     seeds.own_program()
     assert changed_past(seeds.load(), past) == []
-    seeds.set("programs", 2, "enabled", "false")
-    threshold(seeds, "310")
+
+
+def test_a_program_that_is_switched_off_is_a_change_of_the_past_until_it_is_declared(seeds):
+    past, on = released(seeds, *MONTHS), hash_of(seeds)
+    seeds.own_program()
+    seeds.set("programs", seeds.row_of("programs", program_id="six_star"), "enabled", "false")
+    with pytest.raises(BadInput) as caught:
+        require_sound(seeds.load(), past)
+    assert "six_star is switched off, and 2026-01 to 2026-03 were released" in caught.value.what and "column enabled" in caught.value.where
+    assert hash_of(seeds) in caught.value.remedy and "end it after 2026-03" in caught.value.remedy
+    declare(seeds, policy_hash=on)
+    assert len(changed_past(seeds.load(), past)) == 1, "a declared change of rules says nothing of switching off"
+    declare(seeds, policy_hash=hash_of(seeds))
     assert changed_past(seeds.load(), past) == []
+    seeds.set("programs", seeds.row_of("programs", program_id="six_star"), "enabled", "true")
+    assert hash_of(seeds) == on and changed_past(seeds.load(), past) == []
+
+
+def test_a_program_that_is_gone_is_a_change_of_the_past(seeds):
+    past = released(seeds, *MONTHS)
+    seeds.own_program()
+    for name in ("channel_columns", "channel_audience"):
+        seeds.write(name, seeds.rows(name)[:1])
+    seeds.only("own")
+    (finding,) = changed_past(seeds.load(), past)
+    assert "six_star is gone, and 2026-01 to 2026-03" in finding.what and "switch it off" in finding.remedy
+
+
+def add_level(seeds, level_id: str, rank: int) -> None:
+    """A level of that rank; all that stand there or above move up by one."""
+    head, *rows = seeds.rows("levels")
+    place = head.index("rank")
+    seeds.write("levels", [head, *([*r[:place], str(int(r[place]) + (int(r[place]) >= rank)), *r[place + 1 :]] for r in rows)])
+    seeds.add("levels", {"program_id": "six_star", "level_id": level_id, "rank": str(rank), "name_en": level_id, "name_zh": level_id})
+
+
+def test_a_level_that_only_a_later_version_gives_changes_nothing_of_the_past(seeds):
+    past = released(seeds, *MONTHS)
+    new_version(seeds, "2026-05", "2026-06")
+    before = hash_of(seeds, "v2")
+    add_level(seeds, "star_35", 4)
+    seeds.set("decision_rules", seeds.row_of("decision_rules", version="v2", level_id="star_3"), "level_id", "star_35")
+    assert changed_past(seeds.load(), past) == [] and require_sound(seeds.load(), past) == []
+    assert hash_of(seeds, "v2") != before
+
+
+def test_levels_that_change_places_change_the_version_that_gives_them(seeds):
+    past = released(seeds, *MONTHS)
+    three, four = (seeds.row_of("levels", level_id=name) for name in ("star_3", "star_4"))
+    seeds.set("levels", three, "rank", "40")
+    seeds.set("levels", four, "rank", "3")
+    seeds.set("levels", three, "rank", "4")
+    (finding,) = changed_past(seeds.load(), past)
+    assert finding.kind == "changed_past"
+
+
+def test_levels_compared_by_their_order_are_those_that_the_condition_holds_for(seeds):
+    seeds.set("decision_conditions", seeds.row_of("decision_conditions", attribute="nominated_level"), "operator", ">=")
+    seeds.set("decision_conditions", seeds.row_of("decision_conditions", attribute="nominated_level"), "value", "star_5")
+    before = hash_of(seeds)
+    add_level(seeds, "star_0", 1)
+    assert hash_of(seeds) == before, "the condition does not hold for a level below"
+    add_level(seeds, "star_55", 7)
+    assert hash_of(seeds) != before
+
+
+def test_a_release_whose_hash_an_older_tierhouse_reckoned_is_told_by_its_policies(seeds, tmp_path):
+    """The hash of a version is made of other columns now; the policies that the release keeps say whether the version is another."""
+    write_policy_files(seeds.load(), tmp_path / "policy")
+    past = {month: {"six_star/v1": "0" * 64} for month in MONTHS}
+    folders = dict.fromkeys(MONTHS, tmp_path / "policy")
+    assert changed_past(seeds.load(), past, folders) == []
+    threshold(seeds, "310")
+    assert len(changed_past(seeds.load(), past, folders)) == 1
+    threshold(seeds, "300")
+    (tmp_path / "policy" / "levels.csv").write_text("no seed\n", encoding="utf-8")
+    for known in (folders, {}, dict.fromkeys(MONTHS, tmp_path / "gone")):
+        assert len(changed_past(seeds.load(), past, known)) == 1
+
+
+@pytest.mark.parametrize(
+    ("seed", "column", "value", "text"),
+    [
+        ("contact_plans", "contacts_max", "3", "action_en"),
+        ("contact_plans", "contact_group", "A", "action_zh"),
+        ("contact_plans", "is_priority", "true", "action_en"),
+        ("target_lists", "per_owner", "6", "name_en"),
+        ("target_lists", "order_attribute", "t_active", "name_zh"),
+        ("checklists", "lead_minutes", "30", "name_en"),
+        ("checklists", "responsible_role", "somebody else", "name_zh"),
+    ],
+)
+def test_what_follows_from_a_level_belongs_to_the_version_and_its_texts_do_not(own, seed, column, value, text):
+    version = own.load().programs["own"].versions[0]
+    past = {"2026-01": {"own/v1": version.policy_hash}}
+    own.set(seed, 2, text, "another text")
+    assert changed_past(own.load(), past) == []
+    own.set(seed, own.row_of(seed, program_id="own"), column, value)
+    (finding,) = changed_past(own.load(), past)
+    assert "'v1' of own was changed after 2026-01 was released" in finding.what
+
+
+def test_the_number_that_orders_a_list_belongs_to_the_version(own):
+    own.set("target_lists", 2, "order_attribute", "tenure_months")
+    before = own.load().programs["own"].versions[0].policy_hash
+    own.set("attributes", own.row_of("attributes", attribute_id="t_active"), "metric_id", "active_6m_months")
+    own.set("target_lists", 2, "order_attribute", "t_active")
+    one = own.load().programs["own"].versions[0].policy_hash
+    assert one != before
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,7 @@
         begin="2000-01-01",
         lookback=0,
         concurrent_batches=false,
-        on_schema_change="fail",
+        on_schema_change="append_new_columns",
     )
 }}
 
@@ -37,10 +37,12 @@ levels as (
     select
         program_id,
         level_id,
-        rank as level_rank,
-        lag(level_id) over (partition by program_id order by rank) as lower_level_id,
-        lag(rank) over (partition by program_id order by rank) as lower_level_rank
+        rank as level_rank
     from {{ source("policy", "levels") }}
+),
+
+lower_levels as (
+    {{ lower_levels() }}
 ),
 
 versions as (
@@ -108,7 +110,8 @@ targets as (
     ),
 {%- endif %}
 
--- An event has no month before it. A held level that the program no longer has is not held; one whose rank has changed has the new one.
+-- An event has no month before it. A held level that the program no longer has is not held. Ranks are those of today, so that a level
+-- that was put between others moves nobody; of a shown level that the program no longer has, the rank is the one that it had.
 before as (
     select
         month_before.program_id,
@@ -117,17 +120,18 @@ before as (
         targets.period,
         month_before.period_index,
         month_before.level_id,
-        month_before.level_rank,
-        levels.level_id as held_level_id,
-        levels.level_rank as held_level_rank,
-        levels.lower_level_id,
-        levels.lower_level_rank,
+        coalesce(shown_levels.level_rank, month_before.level_rank) as level_rank,
+        held_levels.level_id as held_level_id,
+        held_levels.level_rank as held_level_rank,
         month_before.held_since_period,
         month_before.valid_until_period
     from month_before
     inner join targets on month_before.period_index = targets.period_index
     inner join programs on month_before.program_id = programs.program_id and not programs.is_event
-    left join levels on month_before.program_id = levels.program_id and month_before.held_level_id = levels.level_id
+    left join levels as shown_levels
+        on month_before.program_id = shown_levels.program_id and month_before.level_id = shown_levels.level_id
+    left join levels as held_levels
+        on month_before.program_id = held_levels.program_id and month_before.held_level_id = held_levels.level_id
 ),
 
 -- What the review of a version needs to know of a month: months are reckoned here, not row by row.
@@ -182,9 +186,7 @@ met as (
         before.held_level_id as held_before_id,
         before.held_level_rank as held_before_rank,
         before.held_since_period as held_before_since_period,
-        before.valid_until_period as held_before_until_period,
-        before.lower_level_id,
-        before.lower_level_rank
+        before.valid_until_period as held_before_until_period
     from qualified
     full outer join before
         on
@@ -198,6 +200,8 @@ met as (
 reviewed as (
     select
         met.*,
+        lower_levels.lower_level_id,
+        lower_levels.lower_level_rank,
         terms.next_valid_until_period,
         terms.grace_months,
         coalesce(terms.was_graded_before, false) as was_graded_before,
@@ -216,6 +220,11 @@ reviewed as (
     from met
     left join terms
         on met.program_id = terms.program_id and met.policy_version = terms.policy_version and met.period = terms.period
+    left join lower_levels
+        on
+            met.program_id = lower_levels.program_id
+            and met.policy_version = lower_levels.policy_version
+            and met.held_before_id = lower_levels.level_id
 ),
 
 held as (
@@ -343,6 +352,7 @@ select
     case
         when level_id is null and previous_level_id is not null and status = 'out_of_scope' then 'left'
         when level_id is null then null
+        when level_id = previous_level_id then 'same'
         when previous_level_id is not null and level_rank > previous_level_rank then 'rose'
         when previous_level_id is not null and level_rank < previous_level_rank then 'fell'
         when previous_level_id is not null then 'same'
@@ -366,5 +376,8 @@ select
     cast(at_least_level_rank as integer) as at_least_level_rank,
     cast(set_level_rank as integer) as set_level_rank,
     cast(event_date as date) as event_date,
-    cast(rank_value as decimal(24, 4)) as rank_value
+    cast(rank_value as decimal(24, 4)) as rank_value,
+    cast(case when status = 'decided' then cap_level_id end as varchar) as cap_level_id,
+    cast(at_least_level_id as varchar) as at_least_level_id,
+    cast(set_level_id as varchar) as set_level_id
 from covered

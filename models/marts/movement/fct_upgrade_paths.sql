@@ -19,11 +19,12 @@ served as (
     from {{ ref("int_customer_metrics") }}
 ),
 
-levels as (
-    select
-        *,
-        lag(level_id) over (partition by program_id order by level_rank) as lower_level_id
-    from {{ ref("dim_levels") }}
+next_levels as (
+    select * from {{ ref("dim_levels") }}
+),
+
+lower_levels as (
+    {{ lower_levels() }}
 ),
 
 versions as (
@@ -48,13 +49,17 @@ decisions as (
     select
         decisions.*,
         next_levels.level_rank as next_level_rank,
-        held_levels.lower_level_id,
+        lower_levels.lower_level_id,
         coalesce(versions.grace_months, 0) as grace_months,
         coalesce(versions.fall, 'to_qualified') = 'one_level' as falls_one_level
     from {{ ref("int_held_decisions") }} as decisions
     inner join {{ source("ctl", "target_periods") }} as targets on decisions.period = targets.period
-    left join levels as next_levels on decisions.program_id = next_levels.program_id and decisions.next_level_id = next_levels.level_id
-    left join levels as held_levels on decisions.program_id = held_levels.program_id and decisions.held_level_id = held_levels.level_id
+    left join next_levels on decisions.program_id = next_levels.program_id and decisions.next_level_id = next_levels.level_id
+    left join lower_levels
+        on
+            decisions.program_id = lower_levels.program_id
+            and decisions.policy_version = lower_levels.policy_version
+            and decisions.held_level_id = lower_levels.level_id
     left join versions on decisions.program_id = versions.program_id and decisions.policy_version = versions.version
     where decisions.status = 'decided'
 ),

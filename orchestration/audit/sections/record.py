@@ -26,7 +26,7 @@ def policy(e: Explanation, lang: Lang) -> list[str]:
     if e.version.validity_months:
         fall = text(lang, f"fall_{e.version.fall}")
         lines.append("  " + text(lang, "policy_life", validity=e.version.validity_months, grace=e.version.grace_months, fall=fall))
-    return [*lines, "  " + text(lang, "policy_hash", hash=e.version.policy_hash)]
+    return [*lines, "  " + text(lang, "policy_hash", hash=e.decision.get("policy_hash") or e.version.policy_hash)]
 
 
 def release(e: Explanation, lang: Lang) -> list[str]:
