@@ -40,6 +40,7 @@ from orchestration.warehouse.plan import (
     extra_windows,
     months_version,
     new_run_id,
+    released_decisions,
     released_programs,
     stale_periods,
     window_months,
@@ -322,6 +323,18 @@ def carried_levels(path: Path, before: str, programs: Collection[str]) -> dict[s
     return {program: Carried(period_from_index(index), has_levels) for program, index, has_levels in found.values()}
 
 
+def lost_periods(path: Path, released: Collection[str]) -> list[str]:
+    """Which of the periods, released with decisions, the warehouse at ``path`` holds none of: it was deleted or begun anew."""
+    if not released or not path.exists():
+        return sorted(released)
+    with warehouse(path, read_only=True) as con:
+        decisions = "intermediate.int_held_decisions"
+        if not con.execute("select 1 from duckdb_tables() where schema_name || '.' || table_name = ?", [decisions]).fetchall():
+            return sorted(released)
+        query = f"select 1 from {decisions} where period_index = ? limit 1"
+        return [period for period in sorted(released) if not con.execute(query, [period_index(period)]).fetchall()]
+
+
 def _check_levels_go_on(deployment: Deployment, ledger: Ledger, periods: list[str], first_landed: str, policies: Any) -> None:
     """See :func:`check_levels_go_on`; events carry no level."""
     enabled = {program.program_id for program in policies.enabled() if program.row["clock"] != "event"}
@@ -362,6 +375,9 @@ def plan_run(
     inputs_hash = digest([landed.hash(), deployment.config.timezone, deployment.config.currency, deployment.config.customers_from])
     code = code_version()
     reasons = already_released(ledger, periods, inputs_hash, policies.hash, code, sorted(undelivered), cutoff_seq)
+    if not reasons:
+        lost = lost_periods(deployment.warehouse, released_decisions(ledger, periods))
+        reasons = [f"{period}: the warehouse does not hold it any more" for period in lost]
     if reasons:
         _check_levels_go_on(deployment, ledger, periods, there[0], policies)
     plan = RunPlan(

@@ -233,6 +233,14 @@ def released_programs(ledger: Ledger) -> dict[str, list[str]]:
     return {program: sorted(months) for program, months in found.items()}
 
 
+def released_decisions(ledger: Ledger, periods: list[str]) -> list[str]:
+    """Those of the periods in which readers see any decision."""
+    newest = ledger.last("catalog")
+    visible = set(newest.payload["periods"].values()) if newest else set()
+    found = [entry.payload for entry in ledger.entries("release") if entry.payload["release"] in visible]
+    return sorted(payload["period"] for payload in found if payload["period"] in periods and payload["rows"].get("fct_decisions"))
+
+
 def already_released(
     ledger: Ledger, periods: list[str], inputs_hash: str, policy_hash: str, code: str, undelivered: list[str], cutoff: int
 ) -> list[str]:

@@ -15,7 +15,7 @@ from orchestration.policy import load_policies
 from orchestration.policy.used import months_of_charge_types
 from orchestration.warehouse import RunPlan, dbt_args
 from orchestration.warehouse.dbt import failure_of
-from orchestration.warehouse.inputs import carried_levels
+from orchestration.warehouse.inputs import carried_levels, lost_periods
 from orchestration.warehouse.plan import (
     Carried,
     already_released,
@@ -23,6 +23,7 @@ from orchestration.warehouse.plan import (
     check_periods,
     choose_base,
     extra_windows,
+    released_decisions,
     released_programs,
     stale_periods,
     window_months,
@@ -188,6 +189,24 @@ def test_nothing_is_new_only_if_every_period_was_released_from_the_same(tmp_path
     assert why() == [], "the newest visible release counts"
     ledger.append("confirmation", made | {"inputs_hash": "k"})
     assert why(inputs="k") == [], "a run that found the same rows in newer drops need not be done again"
+
+
+def test_released_months_that_the_warehouse_lacks_are_lost(tmp_path: Path) -> None:
+    ledger, path = Ledger(tmp_path / "ledger.sqlite"), tmp_path / "warehouse.duckdb"
+    for period, rows in (("2025-01", 5), ("2025-02", 5), ("2025-03", 0)):
+        ledger.append("release", {"release": f"{period}.r1", "period": period, "rows": {"fct_decisions": rows}})
+    assert released_decisions(ledger, ["2025-01"]) == [], "no catalog names it"
+    ledger.append("catalog", {"catalog": 1, "periods": {period: f"{period}.r1" for period in ("2025-01", "2025-02", "2025-03")}})
+    released = released_decisions(ledger, ["2025-01", "2025-02", "2025-03", "2025-04"])
+    assert released == ["2025-01", "2025-02"], "a month without any decision has none to lose"
+    assert lost_periods(path, released) == released
+    with duckdb.connect(str(path)) as con:
+        con.execute("create schema intermediate")
+    assert lost_periods(path, released) == released
+    with duckdb.connect(str(path)) as con:
+        con.execute("create table intermediate.int_held_decisions as select 24301 as period_index")
+    assert lost_periods(path, released) == ["2025-01"]
+    assert lost_periods(path, []) == []
 
 
 def test_a_failure_of_dbt_names_the_node() -> None:
