@@ -121,6 +121,9 @@ def build_scan(
         kind = types["r_" + name]
         bare_text = text_cells and expression is not None and expression.column is not None
         cell = raw if kind != "VARCHAR" or bare_text else f"nullif({raw}, '')"
+        if kind == "FLOAT" and column.scale is not None:
+            # What the source wrote is the shortest number that the type tells from its neighbours; a cast to decimal takes another.
+            cell, kind = f"cast({raw} as varchar)", "VARCHAR"
         if expression is None or name in absent:
             typed.append(f"null::{column.sql_type} as {quoted(name)}")
             if column.required and expression is None:
@@ -138,8 +141,8 @@ def build_scan(
             bad = f"{value} is null and not ({empty})"
             if failed:
                 bad = f"({bad}) or ({empty} and {failed})"
-            if column.scale is not None:
-                bad = _inexact(bad, cell, value, kind, column.scale)
+            if column.scale is not None or column.type == "integer":
+                bad = _inexact(bad, cell, value, kind, column.scale or 0)
             checks.append(Check(column.bad_reason, name, bad))
         if column.required:
             checks.append(Check("missing_value", name, f"{empty} and not {failed}" if failed else empty))
@@ -267,30 +270,34 @@ def _utc(cell: str, naive: str, source: str, zone: str) -> str:
     """UTC of a timestamp; ``naive`` is the cell cast to a timestamp, made once, because the cast is what costs."""
     if source == "TIMESTAMP WITH TIME ZONE":
         return f"timezone('UTC', {cell})"
-    if zone == "UTC":
-        return naive
     offset = _fixed_offset(zone)
     exact = f"timezone('UTC', timezone({literal(zone)}, {naive}))"
-    if offset is None:
+    if zone == "UTC":
+        local = naive
+    elif offset is None:
         local = exact
     else:
         local = f"case when {naive} >= timestamp '2000-01-02' then {naive} - to_seconds({int(offset.total_seconds())}) else {exact} end"
     if source != "VARCHAR":
         return f"({local})"
-    # DuckDB's cast already applies an offset that stands in the text (Z, +08, +0800, +08:00, -05:00).
-    stated = f"(contains({cell}, '+') or ends_with({cell}, 'Z') or (length({cell}) > 16 and contains(substr({cell}, -6), '-')))"
-    return f"(case when {stated} then {naive} else {local} end)"
+    # A cast to timestamp drops a zone that stands in the text (Z, +08, -0500, a name); one to timestamptz applies it.
+    stated = f"regexp_matches({cell}, ':.*[^0-9:.\\s]')"
+    return f"(case when {stated} then timezone('UTC', try_cast({cell} as timestamptz)) else {local} end)"
 
 
 def _inexact(bad: str, cell: str, value: str, kind: str, scale: int) -> str:
     """Money is never rounded: a value with more digits than the contract keeps is bad."""
     if kind == "VARCHAR":
-        return (
-            f"({bad}) or (strpos({cell}, '.') > 0 and length({cell}) - strpos({cell}, '.') > {scale} "
-            f"and coalesce(try_cast({cell} as decimal(38, 18)) <> {value}, true))"
-        )
+        # An exponent below zero holds digits without a point (3e-05).
+        small = f"contains({cell}, 'e-') or contains({cell}, 'E-')"
+        suspect = f"((strpos({cell}, '.') > 0 and length({cell}) - strpos({cell}, '.') > {scale}) or {small})"
+        return f"({bad}) or ({suspect} and coalesce(try_cast({cell} as decimal(38, 18)) <> {value}, true))"
     if kind.startswith("DECIMAL") and int(kind.rstrip(")").split(",")[1]) > scale:
         return f"({bad}) or ({cell} <> {value})"
+    if kind in ("DOUBLE", "FLOAT"):
+        # Noise of a few sums and products is no digit. From where it reaches the last digit, whole numbers alone are certain.
+        noise = f"greatest(abs({cell}), 1) * {2.0**-50!r}"
+        return f"({bad}) or abs({cell} - cast({value} as double)) > {noise} or ({noise} > {10.0 ** -(scale + 1)!r} and {cell} <> trunc({cell}))"
     return bad
 
 

@@ -139,13 +139,32 @@ def open_drop(
         if con.execute(f"select 1 from _lines where try(json_exists(line, {path_text})) limit 1").fetchall():
             header.append(key)
     cut = -1 if text.ends_with_newline else text.lines - 1
-    values = ", ".join(f"j[{i}] as {quoted(key)}" for i, key in enumerate(header, 1))
+    money = {c.lower() for n, e in feed.columns.items() if feed.contract.columns[n].scale is not None for c in e.columns}
+    if feed.config.unpivot:
+        money |= {key.lower() for key in header}
+    values = ", ".join(
+        f"{_json_number(f'j[{i}]', key) if key.lower() in money else f'j[{i}]'} as {quoted(key)}" for i, key in enumerate(header, 1)
+    )
     paths = ", ".join(literal("$." + json.dumps(key, ensure_ascii=False)) for key in header)
     relation = (
         f"(select {values}, _ord, case when object then 0 when _ord = {cut} then 2 else 8 end as _structural from (select json_extract_string(case when object then line else '{{}}' end, [{paths}]) as j, "
-        f"_ord, object from (select line, rowid as _ord, coalesce(try(json_type(line) = 'OBJECT'), false) as object from _lines where trim(coalesce(line, '')) <> '')))"
+        f"line, _ord, object from (select line, rowid as _ord, coalesce(try(json_type(line) = 'OBJECT'), false) as object from _lines where trim(coalesce(line, '')) <> '')))"
     )
     return Drop(path, feed, header, relation, text, carry="_ord, _structural")
+
+
+def _json_number(cell: str, key: str) -> str:
+    """SQL for a value of JSON lines as it was written. A number with a point has been a binary float, which loses digits of a large one."""
+    name = json.dumps(key, ensure_ascii=False)
+    pattern = re.escape(name) + r"\s*:\s*(-?[0-9.eE+-]+)"
+    written = f"regexp_extract(line, {literal(pattern)}, 1)"
+    # Where the number is not found as it was written, the mark makes it one that cannot be taken for money.
+    found = f"case when try_cast({written} as double) = try_cast({cell} as double) then {written} else {cell} || '?' end"
+    is_number = f"json_type(line, {literal('$.' + name)}) = 'DOUBLE'"
+    return (
+        f"case when length({cell}) > 13 and contains({cell}, '.') and abs(try_cast({cell} as double)) > 1e10 and {is_number} "
+        f"then {found} else {cell} end"
+    )
 
 
 def unpivoted(con: duckdb.DuckDBPyConnection, drop: Drop) -> Drop:

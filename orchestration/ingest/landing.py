@@ -78,7 +78,10 @@ def land(
     """
     file_id = arrival.file_id
     contract = feed.contract
+    # Casts to timestamptz in the mapping take the session's zone for texts that state none.
+    con.execute(f"set TimeZone = {literal(feed.config.timezone or deployment.config.timezone)}").fetchall()
     _scan(con, drop, scan)
+    con.execute("set TimeZone = 'UTC'").fetchall()
     _is_unchanged(drop.path, arrival)
     key = _keys(con, feed)
     # A drop that lands anew comes after those alone that have landed anew before it.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from decimal import Decimal
 from typing import Any
 
@@ -60,6 +61,61 @@ def test_trailing_zeros_are_not_too_many_digits(company: Any, bills_feed: dict[s
     company.map(bills_feed)
     company.bills("bills_1.csv", "a,d1,c1,2025-01,voice,1.2500000,CNY")
     assert company.ingest().landed == 1
+
+
+def test_money_that_came_as_a_binary_float_is_not_rounded(company: Any, bills_feed: dict[str, Any]) -> None:
+    doubles = [0.1 + 0.2, 79.995, 9999999999.1234, 1e12, 79.99996, -0.00004, 1234567890123.4567, float("inf"), float("nan")]
+    floats = [0.3, 79.995, 100000.15, 16777216, 79.99996, -0.00004]
+    bills_feed |= {"format": "parquet", "files": "bills_*.parquet"}
+    bills_feed["columns"]["is_adjustment"] = "true"
+    company.map(bills_feed)
+    for number, amounts in enumerate((pa.array(doubles, pa.float64()), pa.array(floats, pa.float32())), 1):
+        ids = [f"{number}{key}" for key in "abcdefghi"[: len(amounts)]]
+        same = {"doc": "d1", "cust": "c1", "month": "2025-01", "kind": "voice", "currency": "CNY"}
+        table = {"id": ids, "amount": amounts, **{name: [value] * len(ids) for name, value in same.items()}}
+        pq.write_table(pa.table(table), company.drops / f"bills_{number}.parquet")
+    company.ingest()
+    assert {key: str(amount) for key, amount in company.in_force("bill_lines", "_key, net_amount", "_key")} == {
+        "1a": "0.3000", "1b": "79.9950", "1c": "9999999999.1234", "1d": "1000000000000.0000",
+        "2a": "0.3000", "2b": "79.9950", "2c": "100000.1500", "2d": "16777216.0000",
+    }  # fmt: skip
+    found = dict(company.quarantine("key, reasons"))
+    assert found == {key: ["bad_decimal"] for key in ("1e", "1f", "1g", "1h", "1i", "2e", "2f")}
+
+
+def test_a_number_of_json_keeps_its_digits(company: Any, bills_feed: dict[str, Any]) -> None:
+    company.map({**bills_feed, "format": "jsonl", "files": "bills_*.jsonl"})
+    row = '{"id":"%s","doc":"d1","cust":"c1","month":"2025-01","kind":"voice","amount" : %s,"currency":"CNY"}\n'
+    amounts = ["1234567890123.4567", '"1234567890123.4567"', "900719925474.1001", "1.5e3", "1234567890123.45678", "79.99996", "3e-5"]
+    company.drop("bills_1.jsonl", "".join(row % pair for pair in zip("abcdefg", amounts, strict=True)))
+    company.ingest()
+    assert [str(amount) for (amount,) in company.in_force("bill_lines", "net_amount", "_key")] == [
+        "1234567890123.4567", "1234567890123.4567", "900719925474.1001", "1500.0000",
+    ]  # fmt: skip
+    assert company.quarantine("key, reasons") == [(key, ["bad_decimal"]) for key in "efg"]
+
+
+@pytest.mark.parametrize("amount", ["3e-05", "-3e-05", "1.5e-4", "1E-5"])
+def test_an_exponent_hides_no_digits(company: Any, bills_feed: dict[str, Any], amount: str) -> None:
+    bills_feed["columns"]["is_adjustment"] = "true"
+    company.map(bills_feed)
+    company.bills("bills_1.csv", f"a,d1,c1,2025-01,voice,{amount},CNY", "b,d1,c1,2025-01,voice,125e-2,CNY")
+    company.ingest()
+    assert company.in_force("bill_lines", "_key, net_amount") == [("b", Decimal("1.25"))]
+    assert company.quarantine("key, reasons") == [("a", ["bad_decimal"])]
+
+
+@pytest.mark.parametrize("form", ["csv", "parquet"])
+def test_a_whole_number_is_not_rounded_either(company: Any, form: str) -> None:
+    columns = {"customer_id": "cust", "period": "'2025-01'", "points_type": "'base'", "points": "points"}
+    company.map({"entity": "points", "files": "points_*", "format": form, "columns": columns})
+    if form == "csv":
+        company.drop("points_1.csv", "cust,points\nc1,10.0\nc2,10.5\n")
+    else:
+        pq.write_table(pa.table({"cust": ["c1", "c2"], "points": [10.0, 10.5]}), company.drops / "points_1.parquet")
+    company.ingest()
+    assert company.in_force("points", "customer_id, points") == [("c1", 10)]
+    assert company.quarantine("reasons") == [(["bad_integer"],)]
 
 
 def test_a_credit_note_and_an_adjustment_may_be_negative(company: Any, bills_feed: dict[str, Any]) -> None:
@@ -276,6 +332,46 @@ def test_timestamps_are_utc_and_periods_local_months(company: Any, bills_feed: d
         ("c", "31 15:30", "2025-01"),
     ]
     assert company.quarantine("key, reasons") == [("d", ["bad_timestamp"])]
+
+
+@pytest.mark.parametrize("zone", ["Asia/Shanghai", "America/New_York", "UTC"])
+@pytest.mark.parametrize("form", ["csv", "jsonl"])
+def test_a_zone_that_stands_in_a_timestamp_is_applied(company: Any, bills_feed: dict[str, Any], form: str, zone: str) -> None:
+    stated = {
+        "a": "2026-01-31 20:00:00+08:00",
+        "b": "2026-01-31 20:00+0800",
+        "c": "2026-01-31T20:00:00.000+08",
+        "d": "2026-01-31 07:00:00-05:00",
+        "e": "2026-01-31 07:00:00.5-0500 ",
+        "f": "2026-01-31 07:00:00 America/New_York",
+        "g": "2026-01-31T12:00:00Z",
+        "h": "2026-01-31 20:00:00 +0800",
+    }
+    del bills_feed["columns"]["bill_period"]
+    bills_feed["columns"]["billed_at"] = "month"
+    company.map({**bills_feed, "timezone": zone, "format": form, "files": f"bills_*.{form}"})
+    if form == "csv":
+        company.bills("bills_1.csv", *[f"{key},d1,c1,{text},voice,1,CNY" for key, text in stated.items()])
+    else:
+        rows = [
+            {"id": key, "doc": "d1", "cust": "c1", "month": text, "kind": "voice", "amount": 1, "currency": "CNY"}
+            for key, text in stated.items()
+        ]
+        company.drop("bills_1.jsonl", "".join(json.dumps(row) + "\n" for row in rows))
+    company.ingest()
+    assert company.in_force("bill_lines", "_key, strftime(billed_at, '%d %H:%M'), bill_period", "_key") == [
+        (key, "31 12:00", "2026-01") for key in "abcdefg"
+    ]
+    assert company.quarantine("key, reasons") == [("h", ["bad_timestamp"])], "an offset after a blank cannot be applied"
+
+
+def test_a_cast_in_the_mapping_takes_the_zone_of_the_feed_where_the_text_states_none(company: Any, bills_feed: dict[str, Any]) -> None:
+    del bills_feed["columns"]["bill_period"]
+    bills_feed["columns"]["billed_at"] = "cast(month as timestamptz)"
+    company.map({**bills_feed, "timezone": "America/New_York"})
+    company.bills("bills_1.csv", "a,d1,c1,2026-01-31 07:00:00,voice,1,CNY", "b,d1,c1,2026-01-31 20:00:00+08:00,voice,1,CNY")
+    company.ingest()
+    assert company.in_force("bill_lines", "strftime(billed_at, '%d %H:%M'), bill_period") == [("31 12:00", "2026-01")] * 2
 
 
 def test_summer_time_is_taken_from_the_zone(company: Any, bills_feed: dict[str, Any]) -> None:
