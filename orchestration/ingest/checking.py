@@ -95,7 +95,7 @@ def build_scan(
     absent: set[str] = set()
     for name in contract.columns:
         expression = feed.columns.get(name)
-        missing = expression is not None and bool({c.lower() for c in expression.columns} & lacking)
+        missing = expression is not None and _lacks(expression, lacking)
         if missing:
             absent.add(name)
         inner.append(f"{'null::varchar' if expression is None or missing else expression.sql} as {quoted('r_' + name)}")
@@ -103,6 +103,8 @@ def build_scan(
             inner.append(f"({' or '.join(expression.failed)}) as {quoted('f_' + name)}")
     for key, predicate in (("unattributed", feed.unattributed), ("where", feed.where)):
         inner.append(f"{_predicate(predicate, lacking)} as {quoted('p_' + key)}")
+    if told := feed.where is not None and feed.where.raised is not None and not _lacks(feed.where, lacking):
+        inner.append(f"{feed.where.raised} as f_where")
     if broken:
         cells = ", ".join(quoted(name) for name in header)
         inner.append(f"contains(concat_ws(' ', {cells}), {literal(REPLACEMENT)}) as p_broken")
@@ -111,6 +113,9 @@ def build_scan(
     typed: list[str] = []
     checks = [Check(reason, None, None) for reason in STRUCTURAL] + [Check(DUPLICATE, None, None)]
     checks[0].predicate = " or ".join([*(["p_broken"] if broken else []), *_nul_tests(feed, absent)]) or None
+    if told:
+        # Nobody knows whose row it is.
+        checks.append(Check("bad_value", "where", "f_where"))
     if absent:
         # One bit says it for the row; the columns are told once, in the file's report.
         checks[2].predicate = "true"
@@ -143,7 +148,11 @@ def build_scan(
                 bad = f"({bad}) or ({empty} and {failed})"
             if column.scale is not None or column.type == "integer":
                 bad = _inexact(bad, cell, value, kind, column.scale or 0)
+            if column.type in ("date", "timestamp"):
+                bad = _out_of_time(bad, value, column.type, derives=contract.entity == "bill_lines" and name == "billed_at")
             checks.append(Check(column.bad_reason, name, bad))
+        elif failed:
+            checks.append(Check(column.bad_reason, name, f"{empty} and {failed}"))
         if column.required:
             checks.append(Check("missing_value", name, f"{empty} and not {failed}" if failed else empty))
         if column.allowed:
@@ -187,7 +196,7 @@ def build_scan(
         else quoted(name)
         for name in contract.columns
     ]
-    where = "coalesce(not p_where, true)" if feed.where else "false"
+    where = f"coalesce(not p_where, {'not f_where' if told else 'true'})" if feed.where else "false"
     # A row that cannot be split has that reason alone: what stands in its cells means nothing.
     unsplit = sum(
         1 << bit for bit, reason in enumerate(STRUCTURAL) if reason in ("truncated_row", "malformed_row") or (reason == "missing_column")
@@ -216,9 +225,13 @@ def _nul_tests(feed: Feed, absent: set[str]) -> list[str]:
 
 
 def _predicate(predicate: Expression | None, lacking: frozenset[str]) -> str:
-    if predicate is None or {c.lower() for c in predicate.columns} & lacking:
+    if predicate is None or _lacks(predicate, lacking):
         return "null::boolean"
     return f"try_cast({predicate.sql} as boolean)"
+
+
+def _lacks(expression: Expression, lacking: frozenset[str]) -> bool:
+    return bool({c.lower() for c in expression.columns} & lacking)
 
 
 def _types(con: duckdb.DuckDBPyConnection, feed: Feed, relation: str, inner: list[str]) -> dict[str, str]:
@@ -252,7 +265,7 @@ def _unbound(con: duckdb.DuckDBPyConnection, feed: Feed, relation: str, err: duc
 def _typed(kind: str, sql_type: str, cell: str, source: str) -> str:
     if kind == "period":
         if source in ("DATE", "TIMESTAMP", "TIMESTAMP_NS"):
-            return f"strftime({cell}, '%Y-%m')"
+            cell = f"strftime({cell}, '%Y-%m')"
         return f"cast(try_cast(cast({cell} as varchar) as _period) as varchar)"
     if kind == "text":
         return f"cast({cell} as varchar)"
@@ -299,6 +312,19 @@ def _inexact(bad: str, cell: str, value: str, kind: str, scale: int) -> str:
         noise = f"greatest(abs({cell}), 1) * {2.0**-50!r}"
         return f"({bad}) or abs({cell} - cast({value} as double)) > {noise} or ({noise} > {10.0 ** -(scale + 1)!r} and {cell} <> trunc({cell}))"
     return bad
+
+
+def _out_of_time(bad: str, value: str, kind: str, *, derives: bool) -> str:
+    """What no calendar holds is bad; the years 1 and 9999 are what sources write for open ends.
+
+    A timestamp that gives its row a period (``derives``) must be one of a time in which there are periods, in every zone.
+    """
+    # A timestamp may be a day off in UTC.
+    low, high = {"date": ("0001-01-01", "9999-12-31"), "timestamp": ("0001-12-31 (BC)", "10000-01-02")}[kind]
+    tests = [bad, f"{value} not between {kind} '{low}' and {kind} '{high}'"]
+    if derives:
+        tests.append(f"(bill_period is null and {value} not between timestamp '1900-01-02' and timestamp '2199-12-31')")
+    return " or ".join(f"({test})" for test in tests)
 
 
 def _bill_checks(feed: Feed, absent: set[str]) -> list[Check]:

@@ -69,7 +69,7 @@ class Column(BaseModel):
     @property
     def bad_reason(self) -> str:
         """Quarantine reason of a value that is not of this type."""
-        return "bad_decimal" if self.scale is not None else f"bad_{self.type}"
+        return "bad_decimal" if self.scale is not None else "bad_value" if self.type == "text" else f"bad_{self.type}"
 
 
 class Contract(BaseModel):

@@ -81,7 +81,7 @@ def columns_of(con: duckdb.DuckDBPyConnection, path: Path, feed: Feed, text: Tex
                 for row in con.execute(f"describe select * from read_parquet({literal(str(path))}, hive_partitioning = false)").fetchall()
             ]
         except duckdb.Error as err:
-            raise Unreadable(f"it is no Parquet file: {str(err).splitlines()[0]}") from err
+            raise Unreadable("it is no Parquet file, or a damaged one") from err
     assert text is not None
     if feed.config.format == "csv":
         return header_of(text, feed.config.delimiter, feed.config.header)

@@ -27,19 +27,36 @@ def _words(text: str) -> frozenset[str]:
 # Functions that cannot raise an error for any value.
 _SAFE = _words(
     """
-    || ~~ !~~ ~~* !~~* ~~~ like_escape not_like_escape lower upper trim ltrim rtrim substr substring left right length strlen
-    replace concat concat_ws lpad rpad reverse split_part contains starts_with prefix ends_with suffix strip_accents translate
-    md5 sha256 abs greatest least ifnull nullif if try_strptime date_part year month day last_day pseudonym regexp_matches
-    regexp_replace regexp_extract regexp_full_match json_extract_string ->> instr strpos position
+    || ~~ !~~ ~~* !~~* ~~~ lower upper trim ltrim rtrim left right length strlen
+    replace concat concat_ws reverse split_part contains starts_with prefix ends_with suffix strip_accents translate
+    md5 sha256 greatest least ifnull nullif if try_strptime year month day last_day pseudonym instr strpos position
     """
 )
 # Functions that can: an expression with one of these is evaluated under TRY, where an error gives null.
 _RAISING = _words(
     """
-    + - * / // % mod round floor ceil ceiling trunc sign strftime date_trunc make_date make_timestamp to_timestamp epoch_ms timezone
-    to_years to_months to_weeks to_days to_hours to_minutes to_seconds to_milliseconds to_microseconds
+    + - * / // % mod round floor ceil ceiling trunc sign abs strftime date_part date_trunc make_date make_timestamp to_timestamp epoch_ms
+    timezone to_years to_months to_weeks to_days to_hours to_minutes to_seconds to_milliseconds to_microseconds
+    like_escape not_like_escape substr substring lpad rpad regexp_matches regexp_replace regexp_extract regexp_full_match
+    json_extract_string ->>
     """
 )
+# Of these the position of the value; they cannot raise if all their other arguments are constants, once those are tried.
+_SAFE_WITH_CONSTANTS = {
+    **dict.fromkeys(("substr", "substring", "lpad", "rpad", "like_escape", "not_like_escape"), 0),
+    **dict.fromkeys(("regexp_matches", "regexp_replace", "regexp_extract", "regexp_full_match"), 0),
+    "date_part": 1,
+}
+# What stands for the argument that is no constant when a function is tried: TRY does not catch what is wrong with a constant.
+_SAMPLES = {
+    **dict.fromkeys(("regexp_matches", "regexp_replace", "regexp_extract", "regexp_full_match"), "'x'"),
+    **dict.fromkeys(("like_escape", "not_like_escape", "strptime", "try_strptime"), "'x'"),
+    **dict.fromkeys(("substr", "substring", "lpad", "rpad"), "'x'"),
+    **dict.fromkeys(("timezone", "date_part", "date_trunc", "strftime"), "timestamp '2000-01-01'"),
+    **dict.fromkeys(("json_extract_string", "->>"), "'{}'"),
+}
+# Functions that fail for a whole file, under TRY too, where this argument is not what it should be: it must be a constant.
+_CONSTANT = {"timezone": 0, "like_escape": 2, "not_like_escape": 2}
 FUNCTIONS = _SAFE | _RAISING | {"strptime"}
 _TYPES = _words(
     """
@@ -55,14 +72,16 @@ _CLASSES = frozenset({"COLUMN_REF", "CONSTANT", "CAST", "CASE", "COMPARISON", "C
 class Expression:
     """A checked expression.
 
-    ``sql`` gives null where a cast fails. ``columns`` are the file's columns it reads. ``failed`` are SQL predicates,
-    one per cast, true where that cast had something to cast and failed. ``column`` is set if it is a bare column.
+    ``sql`` gives null where a cast or a function fails. ``columns`` are the file's columns it reads. ``failed`` are SQL
+    predicates, one per cast, true where that cast had something to cast and failed, and one, ``raised``, for the functions.
+    ``column`` is set if it is a bare column.
     """
 
     sql: str
     columns: frozenset[str]
     failed: list[str] = field(default_factory=list)
     column: str | None = None
+    raised: str | None = None
 
 
 def nearest(name: str, known: Iterable[str]) -> str:
@@ -104,6 +123,7 @@ class Parser:
         casts: list[dict[str, Any]] = []
         raising = self._check(tree, where, columns, casts)
         failed: list[str] = []
+        raised = None
         for node in casts:
             operand = node["child"] if node["class"] == "CAST" else node["arguments"][0]["expression"]
             if operand["class"] == "CONSTANT":
@@ -112,11 +132,16 @@ class Parser:
             wrapped = f"try({source})" if raising else source
             failed.append(f"(nullif(trim(cast({wrapped} as varchar)), '') is not null and {self._text(node)} is null)")
         sql = self._text(tree)
+        if raising:
+            # Of a function that failed nothing is known, not even whether it is null. Looked at where the result is null alone.
+            raised = f"(case when try({sql}) is null then try(({sql}) is null) is null else false end)"
+            failed.append(raised)
         return Expression(
             sql=f"try({sql})" if raising else sql,
             columns=frozenset(columns),
             failed=failed,
             column=tree["column_names"][0] if tree["class"] == "COLUMN_REF" else None,
+            raised=raised,
         )
 
     def _tree(self, text: str, where: str) -> dict[str, Any]:
@@ -178,10 +203,42 @@ class Parser:
                 node["function_name"] = "try_strptime"
                 node["qualified_name"] = {"path": ["try_strptime"]}
                 casts.append(node)
-            raising = name in _RAISING
+            self._try_constants(node, name, where)
+            raising = name in _RAISING and not (
+                name in _SAFE_WITH_CONSTANTS
+                and all(
+                    argument["expression"]["class"] == "CONSTANT" or place == _SAFE_WITH_CONSTANTS[name]
+                    for place, argument in enumerate(node["arguments"])
+                )
+            )
         for child in _children(node):
             raising = self._check(child, where, columns, casts) or raising
         return raising
+
+    def _try_constants(self, node: dict[str, Any], name: str, where: str) -> None:
+        """BadInput if a pattern, format, path or zone that is a constant is none."""
+        arguments = [argument["expression"] for argument in node["arguments"]]
+        texts = [self._text(argument) if argument["class"] == "CONSTANT" else None for argument in arguments]
+        if name in _CONSTANT and len(texts) > _CONSTANT[name] and texts[_CONSTANT[name]] is None:
+            raise BadInput(f"argument {_CONSTANT[name] + 1} of {name} must be a constant", where, "write it as text in quotes")
+        if name not in _SAMPLES or not any(texts) or len(texts) < 2:
+            return
+        values = [text or _SAMPLES[name] for text in texts]
+        call = f"{values[0]} ->> {values[1]}" if name == "->>" else f"{node['function_name']}({', '.join(values)})"
+        try:
+            self._con.execute(f"select {call}").fetchall()
+        except (
+            duckdb.InvalidInputException,
+            duckdb.NotImplementedException,
+            duckdb.SyntaxException,
+            duckdb.ConversionException,
+            duckdb.OutOfRangeException,
+        ) as err:
+            raise BadInput(f"{self._text(node)} cannot be evaluated: {str(err).splitlines()[0]}", where, "correct the constant") from err
+        except duckdb.Error as err:
+            # What does not fit the sample's type may fit the file's, which is looked at later; a path of JSON has no other class.
+            if "JSON path" in str(err):
+                raise BadInput(f"{self._text(node)} cannot be evaluated: {str(err).splitlines()[0]}", where, "correct the path") from err
 
     def _text(self, node: dict[str, Any]) -> str:
         tree = json.loads(self._con.execute("select json_serialize_sql('select 1')").fetchall()[0][0])

@@ -160,6 +160,11 @@ class Feed:
         return f"{self.source}__{self.entity}"
 
     @property
+    def may_raise(self) -> bool:
+        """Whether an expression calls a function that can fail for a row."""
+        return any(e is not None and e.raised is not None for e in (*self.columns.values(), self.unattributed, self.where))
+
+    @property
     def mapping_hash(self) -> str:
         """SHA-256 of what decides how a file of this feed is read (not of its titles, promises or control totals)."""
         content = self.config.model_dump(exclude={"files", "expected", "control"})

@@ -333,9 +333,10 @@ def _land(
             report.refused.append({"source": feed.source, "entity": feed.entity, "file": item.name, "message": str(err)})
             continue
         except duckdb.Error as err:
-            if not _is_unreadable(item, err):
-                raise
-            message = f"it cannot be read as {feed.config.format}: {str(err).splitlines()[0]}"
+            if not _is_unreadable(con, drop, err):
+                raise _failing_expression(con, drop, err) or err from err
+            # Not DuckDB's text: it may quote what stands in the file, personal data too.
+            message = f"it cannot be read as {feed.config.format}"
             _refuse(ledger, feed, item.name, item.arrival.sha256, message, report)
             if isinstance(err, (duckdb.InternalException, duckdb.FatalException)):
                 remedy = "take it out of the drops folder and run again: the drops after it were not looked at"
@@ -367,19 +368,32 @@ def _surveyed(new: list[_New]) -> Iterator[tuple[_New, Future[Survey | None] | N
             surveyed = coming
 
 
-def _is_unreadable(item: _New, err: duckdb.Error) -> bool:
-    """Whether an error of the scan is the file's fault: it is no CSV, or no Parquet, after all."""
-    if isinstance(err, duckdb.InvalidInputException):
-        return True
-    if item.feed.config.format != "parquet":
+def _is_unreadable(con: duckdb.DuckDBPyConnection, drop: Drop, err: duckdb.Error) -> bool:
+    """Whether an error of the scan is the file's fault: it is no CSV, or no Parquet, after all. Reading it and nothing else tells."""
+    if drop.feed.config.format != "parquet":
+        return isinstance(err, duckdb.InvalidInputException) and not _reads(con, "hash(t)", drop.relation)
+    # Damaged Parquet gives errors of every class, and may end the connection.
+    with duckdb.connect() as whole:
+        return not _reads(whole, "hash(t)", f"read_parquet({literal(str(drop.path))}, hive_partitioning = false)")
+
+
+def _failing_expression(con: duckdb.DuckDBPyConnection, drop: Drop, err: duckdb.Error) -> BadInput | None:
+    """The expression of the mapping that fails for a row of the file, if that is what failed: TRY does not catch all."""
+    feed = drop.feed
+    if isinstance(err, (duckdb.InternalException, duckdb.FatalException, duckdb.IOException, duckdb.OutOfMemoryException)):
+        return None
+    for key, expression in [*feed.columns.items(), ("unattributed", feed.unattributed), ("where", feed.where)]:
+        if expression is not None and not _reads(con, expression.sql, drop.relation):
+            return BadInput(f"the expression fails for a row of {drop.path.name}", feed.place(key), "guard it with `case`")
+    return None
+
+
+def _reads(con: duckdb.DuckDBPyConnection, expression: str, relation: str) -> bool:
+    try:
+        con.execute(f"select max(hash({expression})) from {relation} as t").fetchall()
+    except duckdb.Error:
         return False
-    # Damaged Parquet gives errors of every class; reading the file and nothing else tells, on a connection that is whole.
-    with duckdb.connect() as con:
-        try:
-            con.execute(f"select max(hash(t)) from read_parquet({literal(str(item.path))}, hive_partitioning = false) as t").fetchall()
-        except duckdb.Error:
-            return True
-    return False
+    return True
 
 
 def _progress(files: list[FileReport]) -> str:

@@ -93,6 +93,103 @@ def test_a_cast_that_fails_is_bad_and_not_null(company: Any, bills_feed: dict[st
     assert company.quarantine("key, details") == [("b", ["bad_decimal: quantity"])]
 
 
+@pytest.mark.parametrize(
+    "expression",
+    [
+        "regexp_extract(kind, '(')",
+        "case when kind ~ '(' then 'a' end",
+        "regexp_replace(kind, '(a)', '\\9')",
+        "json_extract_string(kind, '$[')",
+        "strftime(cast(month as date), '%Q')",
+        "cast(strptime(month, '%Q') as varchar)",
+        "cast(timezone('Mars', cast(month as timestamp)) as varchar)",
+        "cast(timezone(kind, cast(month as timestamp)) as varchar)",
+        "cast(date_part('nope', cast(month as date)) as varchar)",
+        "case when kind like 'a' escape 'bb' then 'a' end",
+        "lpad(kind, 5, '')",
+        "substr(kind, 99999999999)",
+    ],
+)
+def test_a_pattern_format_path_or_zone_that_is_none_is_an_error_of_the_mapping(
+    company: Any, bills_feed: dict[str, Any], expression: str
+) -> None:
+    bills_feed["columns"]["product"] = expression
+    company.map(bills_feed)
+    company.bills("bills_1.csv", "a,d1,c1,2025-01,voice,1,CNY")
+    text = refused(company)
+    assert "key product" in text and "bills_1.csv" not in text
+
+
+def test_a_function_that_fails_is_bad_in_its_row_alone_and_not_null(company: Any, customers_feed: dict[str, Any]) -> None:
+    customers_feed["columns"] |= {
+        "name": "json_extract_string(contact, '$.name')",
+        "joined_date": "make_date(cast(substr(born, 1, 4) as integer), cast(substr(born, 5, 2) as integer), cast(substr(born, 7, 2) as integer))",
+    }
+    company.map(customers_feed)
+    rows = [
+        "id|since|contact|born|brand",
+        'c1|2025-01-01|{"name": "Ann"}|19790228|gotone',
+        "c2|2025-01-01|phone 13988887777, Wang Wei|19790228|",
+        'c3|2025-01-01|{"phone": 1}|19790231|',
+        "c4|2025-01-01|||",
+    ]
+    customers_feed["delimiter"] = "|"
+    company.map(customers_feed)
+    company.drop("customers_1.csv", "\n".join(rows) + "\n")
+    report = company.ingest()
+    assert report.refused == []
+    assert company.quarantine("line, details") == [(3, ["bad_value: name"]), (4, ["bad_date: joined_date"])]
+    assert company.in_force("customers", "customer_id, cast(joined_date as varchar)") == [("c1", "1979-02-28"), ("c4", None)]
+    assert b"13988887777" not in company.deployment.ledger.read_bytes()
+
+
+@pytest.mark.parametrize("required", [True, False])
+def test_a_text_whose_cast_fails_is_bad_even_as_the_key(company: Any, bills_feed: dict[str, Any], required: bool) -> None:
+    if not required:
+        bills_feed["columns"]["document_id"] = "id"
+    bills_feed["columns"]["document_id" if required else "product"] = "cast(doc as bigint)"
+    company.map(bills_feed)
+    company.bills("bills_1.csv", "a,1,c1,2025-01,voice,1,CNY", "b,d2,c1,2025-01,voice,1,CNY", "c,,c1,2025-01,voice,1,CNY")
+    company.ingest()
+    assert company.quarantine("key, details") == [
+        ("b", [f"bad_value: {'document_id' if required else 'product'}"]),
+        *([("c", ["missing_value: document_id"])] if required else []),
+    ]
+    assert [row[0] for row in company.in_force("bill_lines", "_key", "1")] == (["a"] if required else ["a", "c"])
+
+
+def test_a_row_of_which_nobody_knows_what_it_is_is_not_left_out(company: Any, bills_feed: dict[str, Any]) -> None:
+    bills_feed["where"] = "json_extract_string(kind, '$.kind') = 'bill'"
+    company.map({**bills_feed, "delimiter": "|"})
+    kinds = ['{""kind"": ""bill""}', '{""kind"": ""call""}', "{}", "no JSON", ""]
+    rows = [f'{key}|d1|c1|2025-01|"{kind}"|1|CNY' for key, kind in zip("abcde", kinds, strict=True)]
+    company.drop("bills_1.csv", "\n".join(["id|doc|cust|month|kind|amount|currency", *rows]) + "\n")
+    report = company.ingest()
+    assert (report.landed, report.files[0].not_for_entity) == (1, 3)
+    assert company.quarantine("key, details") == [("d", ["bad_value: where"])]
+
+
+def test_an_expression_that_fails_whatever_is_tried_is_told_of_the_mapping_and_not_of_the_file(
+    company: Any, bills_feed: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Parser, "_try_constants", lambda *_: None)
+    bills_feed["columns"]["product"] = "regexp_extract(kind, '(')"
+    company.map(bills_feed)
+    company.bills("bills_1.csv", "a,d1,c1,2025-01,voice,1,CNY")
+    text = refused(company)
+    assert "key product" in text and "fails for a row of bills_1.csv" in text
+
+
+@pytest.mark.parametrize("expression", ["substr(x, 1, 4) || '-'", "regexp_extract(x, '^[a-z]+')", "x ~ 'a'", "lpad(x, 8, '0')"])
+def test_what_cannot_fail_costs_no_check(expression: str) -> None:
+    assert Parser().parse(expression, "here").raised is None
+
+
+@pytest.mark.parametrize("expression", ["substr(x, y)", "regexp_extract(x, y)", "x ->> '$.a'", "cast(x as double) * 2"])
+def test_what_can_fail_for_a_row_is_checked(expression: str) -> None:
+    assert Parser().parse(expression, "here").raised is not None
+
+
 def test_a_date_is_read_with_the_format_that_the_mapping_says(company: Any, customers_feed: dict[str, Any]) -> None:
     customers_feed["columns"]["valid_from_date"] = "strptime(since, '%d.%m.%Y')"
     company.map(customers_feed)

@@ -374,6 +374,34 @@ def test_a_cast_in_the_mapping_takes_the_zone_of_the_feed_where_the_text_states_
     assert company.in_force("bill_lines", "strftime(billed_at, '%d %H:%M'), bill_period") == [("31 12:00", "2026-01")] * 2
 
 
+@pytest.mark.parametrize("text", ["infinity", "-infinity", "0001-01-01", "1899-12-31 23:00:00", "2200-01-01", "9999-12-31"])
+def test_a_time_in_which_there_are_no_periods_gives_none(company: Any, bills_feed: dict[str, Any], text: str) -> None:
+    del bills_feed["columns"]["bill_period"]
+    bills_feed["columns"]["billed_at"] = "month"
+    company.map(bills_feed)
+    company.bills("bills_1.csv", "a,d1,c1,2025-01-31,voice,1,CNY", f"b,d1,c1,{text},voice,1,CNY")
+    report = company.ingest()
+    assert company.quarantine("key, details") == [("b", ["bad_timestamp: billed_at"])]
+    assert {period for drop in company.standing() for period in drop["periods"]} == {"2025-01"} and not report.held_periods
+
+
+def test_a_period_beside_it_makes_an_odd_timestamp_harmless(company: Any, bills_feed: dict[str, Any]) -> None:
+    bills_feed["columns"]["billed_at"] = "kind"
+    company.map(bills_feed)
+    company.bills("bills_1.csv", "a,d1,c1,2025-01,9999-12-31 23:59:59,1,CNY", "b,d1,c1,2025-01,infinity,1,CNY")
+    company.ingest()
+    assert company.in_force("bill_lines", "_key, bill_period") == [("a", "2025-01")]
+    assert company.quarantine("key, details") == [("b", ["bad_timestamp: billed_at"])]
+
+
+def test_a_date_without_end_is_bad_and_an_open_end_is_none(company: Any, customers_feed: dict[str, Any]) -> None:
+    company.map(customers_feed)
+    company.drop("customers_1.csv", "id,since,name,brand\nc1,0001-01-01,Ann,\nc2,infinity,Bob,\nc3,9999-12-31,Cy,\nc4,10000-01-01,Di,\n")
+    company.ingest()
+    assert [row[0] for row in company.in_force("customers", "customer_id", "1")] == ["c1", "c3"]
+    assert company.quarantine("line, reasons") == [(3, ["bad_date"]), (5, ["bad_date"])]
+
+
 def test_summer_time_is_taken_from_the_zone(company: Any, bills_feed: dict[str, Any]) -> None:
     company.config["timezone"] = "America/New_York"
     del bills_feed["columns"]["bill_period"]
