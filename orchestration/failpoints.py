@@ -18,6 +18,8 @@ FAILPOINTS = (
     "ingest.file_recorded",
     "ingest.readmission_written",
     "ingest.readmission_recorded",
+    "ingest.notes_written",
+    "ingest.notes_moved",
     "ingest.totals_recorded",
     "warehouse.inputs_prepared",
     "warehouse.built",

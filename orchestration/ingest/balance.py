@@ -5,7 +5,7 @@ from __future__ import annotations
 from decimal import Decimal
 from typing import Any
 
-from orchestration.ingest.parts import landed, standing
+from orchestration.ingest.parts import MOVES, landed, standing
 from orchestration.ledger.store import Ledger
 
 
@@ -32,7 +32,10 @@ def balance(ledger: Ledger, upto_seq: int | None = None) -> list[dict[str, Any]]
         for file_id in item.file_ids:
             more = gone.get((drop["source"], drop["entity"], file_id), (0, Decimal(0), 0, 0))
             rows, amount, nobody, repeats = rows + more[0], amount + more[1], nobody + more[2], repeats + more[3]
-        in_parts = sum(part["rows"] for part in drop["parts"])
+        # A row that was moved stands in two parts, and one of them is superseded: it counts once, as landed.
+        twice, amount_twice, nobody_twice, repeats_twice = (Decimal(drop.get(name, 0)) for name in MOVES)
+        rows, amount, nobody, repeats = rows - int(twice), amount - amount_twice, nobody - int(nobody_twice), repeats - int(repeats_twice)
+        in_parts = sum(part["rows"] for part in drop["parts"]) - int(twice)
         has_amount = drop["amount_in"] is not None
         found.append(
             {

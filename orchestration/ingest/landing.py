@@ -95,7 +95,7 @@ def land(
         counts = count(con, contract.amount_column, key)
     older = known.parts(contract.entity, feed.source)
     if "refers_to_document_id" in feed.columns:
-        referred_periods(con, older)
+        referred_periods(con, older, known.superseded(contract.entity), key)
     con.execute("create or replace table _overtaken (key varchar)").fetchall()
     withdrawn = overtake_withdrawn(con, contract, key)
     rows = drop.line_sql("_rows")
@@ -262,8 +262,10 @@ def write_parts(
     """One Parquet file per period (or one in all) with the good rows of ``rows``, put in place in ``folder``; what the ledger says of each."""
     is_bill = contract.entity == "bill_lines"
     document = "min(document_id), max(document_id)" if is_bill else "null, null"
+    open_note = "is_credit_note and refers_to_period is null"
+    referred = ", ".join(f"{of}(refers_to_document_id) filter ({open_note})" for of in ("min", "max")) if is_bill else "null, null"
     groups = con.execute(
-        f"select {'_period' if contract.by_period else 'null'} as p, count(*), min({key}), max({key}), {document} "
+        f"select {'_period' if contract.by_period else 'null'} as p, count(*), min({key}), max({key}), {document}, {referred} "
         "from _rows where _mask = 0 and not _other group by 1 order by 1"
     ).fetchall()
     columns = ["_period as bill_period" if is_bill and name == "bill_period" else quoted(name) for name in contract.landed]
@@ -276,7 +278,7 @@ def write_parts(
         f"{'_content_hash' if key == '_key' else 'cast(null as varchar)'} as _content_hash",
     ]
     parts = []
-    for period, number, low, high, low_document, high_document in groups:
+    for period, number, low, high, low_document, high_document, low_referred, high_referred in groups:
         only = f" and _period = {literal(period)}" if period is not None and len(groups) > 1 else ""
         made = deployment.scratch / f"part_{period or 'all'}.parquet"
         con.execute(
@@ -294,6 +296,7 @@ def write_parts(
                 "min_key": low,
                 "max_key": high,
                 **({"min_document": low_document, "max_document": high_document} if is_bill else {}),
+                **({"min_referred": low_referred, "max_referred": high_referred} if low_referred is not None else {}),
             }
         )
     return parts

@@ -33,6 +33,8 @@ class Part:
     max_key: str | None = None
     min_document: str | None = None
     max_document: str | None = None
+    min_referred: str | None = None
+    max_referred: str | None = None
 
 
 class Landed:
@@ -86,7 +88,7 @@ class Landed:
 
 @dataclass(frozen=True)
 class Standing:
-    """A drop as it stands: its first entry's payload with all that was admitted from its quarantine since.
+    """A drop as it stands: its first entry's payload with all that was admitted from its quarantine or moved since.
 
     ``file_ids`` are those of its parts, ``seq`` the entry that landed it, ``last_seq`` the last that concerns it.
     """
@@ -99,6 +101,8 @@ class Standing:
 
 # Counts that an entry which admits rows from quarantine moves; it holds them with the sign of the move.
 _MOVED_COUNTS = ("landed", "quarantined", "unattributed", "identical")
+# What an entry that moves credit notes to the period of their bill says of rows that stand twice in the parts since.
+MOVES = ("moved", "amount_moved", "unattributed_moved", "identical_moved")
 _MOVED_AMOUNTS = ("amount_landed", "amount_quarantined", "amount_unattributed")
 
 
@@ -123,6 +127,8 @@ def _moved(before: dict[str, Any], move: dict[str, Any]) -> dict[str, Any]:
         after[name] = before[name] + move[name]
     for name in _MOVED_AMOUNTS:
         after[name] = None if before[name] is None else str(Decimal(before[name]) + Decimal(move[name]))
+    for name in MOVES:
+        after[name] = str(Decimal(before.get(name, 0)) + Decimal(move.get(name, 0)))
     counts = {
         reason: before["reasons"].get(reason, 0) + move["reasons"].get(reason, 0) for reason in {**before["reasons"], **move["reasons"]}
     }
@@ -175,6 +181,8 @@ def _parts_of(deployment: Deployment, seq: int, drop: dict[str, Any]) -> list[Pa
             max_key=part["max_key"],
             min_document=part.get("min_document"),
             max_document=part.get("max_document"),
+            min_referred=part.get("min_referred"),
+            max_referred=part.get("max_referred"),
         )
         for part in drop["parts"]
     ]

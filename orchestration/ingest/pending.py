@@ -10,6 +10,8 @@ import duckdb
 from orchestration.deployment import Deployment
 from orchestration.ingest.finding import in_landing_order, walk
 from orchestration.ingest.mapping import load_mappings
+from orchestration.ingest.notes import ENTITY as NOTED
+from orchestration.ingest.notes import unsettled
 from orchestration.ingest.parts import Landed
 from orchestration.ingest.readmission import readmittable
 from orchestration.ingest.references import References
@@ -19,7 +21,7 @@ from orchestration.ledger.store import Ledger
 
 
 def new_drops(deployment: Deployment, ledger: Ledger) -> list[Path]:
-    """Drops that an ingest would land, land anew, refuse or admit rows of, and control files that say something not yet recorded."""
+    """Drops that an ingest would land, land anew, refuse, admit rows of or move credit notes of, and control files that say something not yet recorded."""
     mappings = load_mappings(deployment)
     feeds = in_landing_order(mappings)
     known = Landed(deployment, ledger).load()
@@ -34,6 +36,11 @@ def new_drops(deployment: Deployment, ledger: Ledger) -> list[Path]:
         elif not item.is_landed and (feed.source, feed.entity, item.sha256) not in bytes_refused:
             found.add(item.path)
     found.update(deployment.drops / drop.payload["file"] for _, drop in unfinished(ledger, known, feeds))
+    # An ingest that was stopped may leave credit notes in another period than their bill.
+    for source, notes in unsettled(ledger, known).items():
+        of_notes = {part.file_id for part in notes}
+        standing = [drop for drop in known.standing_of(source, NOTED) if of_notes & set(drop.file_ids)]
+        found.update(deployment.drops / drop.payload["file"] for drop in standing)
     with tempfile.TemporaryDirectory() as scratch, duckdb.connect() as con:
         for feed in feeds:
             if feed.config.control:

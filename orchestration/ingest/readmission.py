@@ -86,7 +86,7 @@ def _admit(con: duckdb.DuckDBPyConnection, deployment: Deployment, known: Landed
     key = "_key" if without_key else key_sql(contract)
     parts_here = known.parts(entity, source)
     if entity == "bill_lines":
-        referred_periods(con, parts_here)
+        referred_periods(con, parts_here, known.superseded(entity), key)
     standing_ids = {name for item in known.standing() for name in item.file_ids}
     later = [str(part.path) for part in parts_here if part.position > drop.seq and part.file_id in standing_ids]
     newer = f"select _key from read_parquet({paths_sql(later)}, hive_partitioning = false)" if later else "select null where false"

@@ -28,6 +28,7 @@ from orchestration.ingest.files import close_to_others, storage_errors
 from orchestration.ingest.finding import Found, in_landing_order, walk
 from orchestration.ingest.landing import Arrival, Changed, land
 from orchestration.ingest.mapping import Feed, SourceMapping, load_mappings, together
+from orchestration.ingest.notes import settle_notes
 from orchestration.ingest.parts import Landed
 from orchestration.ingest.reading import Survey, Unreadable, head_of, survey_as_it_is
 from orchestration.ingest.readmission import readmit
@@ -93,6 +94,8 @@ def ingest(
             for payload in readmit(con, deployment, ledger, known, references):
                 report.add_readmitted(payload)
                 say(f"{payload['file']}: {payload['landed']:,} rows admitted from quarantine: what they refer to has landed")
+            for payload in settle_notes(con, deployment, ledger, known):
+                say(f"{payload['file']}: {payload['moved']:,} credit notes moved to the period of the bill that they refer to")
             _close(deployment, ledger, mappings, totals)
             report.older_mapping = under_older_mapping(known, feeds)
         for feed_id, names in report.older_mapping.items():

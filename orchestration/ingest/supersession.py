@@ -107,26 +107,48 @@ def supersede(
     }
 
 
-def referred_periods(con: duckdb.DuckDBPyConnection, older: list[Part]) -> None:
-    """Give credit notes that name a bill but not its period the period of that bill, where it is known."""
+def not_superseded(gone: list[Path]) -> str:
+    """Predicate of the landed rows ``o`` that the files ``gone`` do not list."""
+    if not gone:
+        return "true"
+    return f"(o._file_id, o._key) not in (select (file_id, key) from read_parquet({paths_sql([str(path) for path in gone])}))"
+
+
+def bill_periods(con: duckdb.DuckDBPyConnection, older: list[Part], gone: list[Path]) -> str:
+    """Query of document and period of the rows in force of the documents in the table ``_notes`` (never empty)."""
+    low, high = con.execute("select min(document), max(document) from _notes").fetchall()[0]
+    met = [
+        str(part.path)
+        for part in older
+        if low is not None
+        and part.min_document is not None
+        and part.max_document is not None
+        and part.min_document <= high
+        and part.max_document >= low
+    ]
+    if not met:
+        return "select null::varchar as document_id, null::varchar as period, null::varchar as _key where false"
+    return (
+        f"select document_id, bill_period as period, _key from read_parquet({paths_sql(met)}, hive_partitioning = false) as o "
+        f"where not coalesce(is_credit_note, false) and document_id in (select document from _notes) and {not_superseded(gone)}"
+    )
+
+
+def referred_periods(con: duckdb.DuckDBPyConnection, older: list[Part], gone: list[Path], key: str) -> None:
+    """Give credit notes of ``_rows`` that name a bill but not its period the period of that bill, where it is known.
+
+    ``gone``: files that list the superseded rows of ``older`` parts; rows whose key stands in ``_rows`` are superseded now.
+    """
     con.execute(
         "create or replace table _notes as select rowid as place, refers_to_document_id as document from _rows "
         "where is_credit_note and refers_to_period is null and refers_to_document_id is not null and _mask = 0"
     ).fetchall()
-    low, high = con.execute("select min(document), max(document) from _notes").fetchall()[0]
-    if low is None:
+    if not con.execute("select 1 from _notes limit 1").fetchall():
         return
-    sources = ["select document_id, _period as period from _rows where _mask = 0 and not _other and not coalesce(is_credit_note, false)"]
-    met = [
-        str(part.path)
-        for part in older
-        if part.min_document is not None and part.max_document is not None and part.min_document <= high and part.max_document >= low
-    ]
-    if met:
-        sources.append(
-            f"select document_id, bill_period from read_parquet({paths_sql(met)}, hive_partitioning = false) where not coalesce(is_credit_note, false)"
-        )
+    good = "_mask = 0 and not _other"
+    here = f"select document_id, _period as period from _rows where {good} and not coalesce(is_credit_note, false)"
+    before = f"select document_id, period from ({bill_periods(con, older, gone)}) where _key not in (select {key} from _rows where {good})"
     con.execute(
         f"update _rows set _period = b.period from (select n.place, min(d.period) as period from _notes n "
-        f"join ({' union all '.join(sources)}) d on d.document_id = n.document group by 1) b where _rows.rowid = b.place"
+        f"join ({here} union all {before}) d on d.document_id = n.document group by 1) b where _rows.rowid = b.place"
     ).fetchall()

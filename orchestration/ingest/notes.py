@@ -1,0 +1,132 @@
+"""Credit notes that name a bill but not its period: they count in the period of that bill, whichever of the two lands first.
+
+A note finds the bills that landed before it as it lands. When a bill lands later, or a correction moves it, its notes become parts of
+their own, in the bill's period, and the rows as they stood are superseded. In the balance of their drop that changes nothing: the
+ledger entry says how many rows were moved.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import duckdb
+
+from orchestration.deployment import Deployment
+from orchestration.failpoints import failpoint
+from orchestration.ingest.contracts import Contract, load_contracts
+from orchestration.ingest.landing import count, identical, key_sql, write_parts
+from orchestration.ingest.parts import Landed, Part, Standing
+from orchestration.ingest.supersession import bill_periods, not_superseded, paths_sql, supersede
+from orchestration.ledger.store import Ledger
+from orchestration.sqltext import literal, quoted
+
+ENTITY = "bill_lines"
+
+
+def unsettled(ledger: Ledger, known: Landed) -> dict[str, list[Part]]:
+    """Source → its parts with notes, where a bill that one of them may name has landed since notes were settled."""
+    upto = {entry.payload["source"]: entry.payload["upto"] for entry in ledger.entries("notes_settled")}
+    found: dict[str, list[Part]] = {}
+    for source in sorted({part.source for part in known.parts(ENTITY)}):
+        parts = known.parts(ENTITY, source)
+        new = [part for part in parts if part.seq > upto.get(source, 0) and part.min_document is not None]
+        notes = [part for part in parts if any(bill.seq > part.seq and _may_name(part, bill) for bill in new)]
+        if notes:
+            found[source] = notes
+    return found
+
+
+def _may_name(note: Part, bill: Part) -> bool:
+    if note.min_referred is None or note.max_referred is None or bill.min_document is None or bill.max_document is None:
+        return False
+    return bill.min_document <= note.max_referred and bill.max_document >= note.min_referred
+
+
+def settle_notes(con: duckdb.DuckDBPyConnection, deployment: Deployment, ledger: Ledger, known: Landed) -> list[dict[str, Any]]:
+    """Move every note whose bill stands in another period; the payloads of the entries recorded."""
+    moved = []
+    contract = load_contracts()[ENTITY]
+    for source, notes in unsettled(ledger, known).items():
+        _find(con, known, source, notes)
+        for drop in known.standing_of(source, ENTITY):
+            names = f"({', '.join(map(literal, drop.file_ids))})"
+            if con.execute(f"select 1 from _moving where _file_id in {names} limit 1").fetchall():
+                payload = _move(con, deployment, known, contract, drop, names)
+                known.add(ledger.append("drop_landed", payload).seq, payload)
+                failpoint("ingest.notes_moved")
+                moved.append(payload)
+        upto = max(part.seq for part in known.parts(ENTITY, source))
+        # Until here all was looked at: an ingest that finds nothing new need not look again.
+        ledger.append("notes_settled", {"source": source, "upto": upto})
+    return moved
+
+
+def _find(con: duckdb.DuckDBPyConnection, known: Landed, source: str, notes: list[Part]) -> None:
+    """Leave the notes in force whose bill stands in another period in the table ``_moving``, with that period as ``_period``."""
+    gone = known.superseded(ENTITY)
+    con.execute(
+        f"create or replace table _standing_notes as select * from read_parquet({_paths(notes)}, hive_partitioning = false) as o "
+        f"where is_credit_note and refers_to_period is null and refers_to_document_id is not null and {not_superseded(gone)}"
+    ).fetchall()
+    con.execute("create or replace table _notes as select distinct refers_to_document_id as document from _standing_notes").fetchall()
+    bills = bill_periods(con, known.parts(ENTITY, source), gone)
+    con.execute(
+        f"create or replace table _moving as select n.*, b.period as _period from _standing_notes n "
+        f"join (select document_id, min(period) as period from ({bills}) group by 1) b "
+        "on b.document_id = n.refers_to_document_id where b.period <> n.bill_period"
+    ).fetchall()
+
+
+def _paths(parts: list[Part]) -> str:
+    return paths_sql([str(part.path) for part in parts])
+
+
+def _move(
+    con: duckdb.DuckDBPyConnection, deployment: Deployment, known: Landed, contract: Contract, drop: Standing, names: str
+) -> dict[str, Any]:
+    before = drop.payload
+    source = before["source"]
+    file_id = f"{before['file_id']}-r{len(drop.file_ids)}"
+    columns = ", ".join(quoted(name) for name in contract.landed)
+    con.execute(
+        f"create or replace table _rows as select {columns}, _period, _row as _line, _key, _content_hash, 0::bigint as _mask, false as _other, "
+        f"customer_id is null and line_id is null as _unattributed from _moving where _file_id in {names} order by _row, _key"
+    ).fetchall()
+    con.execute("create or replace table _reject_rows as select * from _rows limit 0").fetchall()
+    without_key = bool(con.execute("select 1 from _rows where _content_hash is not null limit 1").fetchall())
+    key = "_key" if without_key else key_sql(contract)
+    counts = count(con, contract.amount_column, key)
+    folder = Path(deployment.landing / ENTITY / source / file_id)
+    parts = write_parts(con, deployment, source, contract, "_rows", file_id, key, folder)
+    own = [part for part in known.parts(ENTITY, source) if part.file_id in drop.file_ids]
+    supersedes = supersede(con, deployment, contract, own, known.superseded(ENTITY), parts, key, file_id)
+    failpoint("ingest.notes_written")
+    return {
+        **{name: before[name] for name in ("source", "entity", "file", "sha256", "bytes", "mtime_ns", "mapping", "mapping_hash")},
+        "file_id": file_id,
+        "readmits": before["file_id"],
+        "position": drop.seq,
+        "rows_in": 0,
+        "landed": 0,
+        "quarantined": 0,
+        "not_for_entity": 0,
+        "reasons": {},
+        "amount_in": "0",
+        "amount_landed": "0",
+        "amount_quarantined": "0",
+        "unattributed": 0,
+        "amount_unattributed": "0",
+        "identical": 0,
+        # Rows that stand in two parts of their drop now, of which one is superseded: neither landed nor superseded by another row.
+        "moved": counts.good,
+        "amount_moved": str(counts.amount_good),
+        "unattributed_moved": counts.unattributed,
+        "identical_moved": identical(con) if key == "_key" else 0,
+        "parts": parts,
+        "quarantine": None,
+        "waiting": before["waiting"],
+        "supersedes": supersedes,
+        "periods": sorted({p["period"] for p in parts if p["period"]} | set(supersedes["periods"])),
+        "name_period": before["name_period"],
+    }
