@@ -17,12 +17,13 @@ from typing import Any
 import duckdb
 
 from orchestration.channels.contract import Contract, load_contracts
-from orchestration.channels.feed import feed_sql, make_subjects
+from orchestration.channels.feed import VAULT, feed_sql, make_subjects
 from orchestration.deployment import Deployment
 from orchestration.errors import Failed
 from orchestration.failpoints import failpoint
 from orchestration.gate.candidate import rows_of
 from orchestration.ingest.files import for_the_owner_alone, place, sha256_file, storage_errors
+from orchestration.ingest.lost import require_vault
 from orchestration.ledger.store import Ledger
 from orchestration.locking import exclusive
 from orchestration.memory import query_memory
@@ -77,7 +78,7 @@ def _key(contract: Contract, catalog: Catalog) -> str:
 def deliver(deployment: Deployment, ledger: Ledger, *, say: Say, contracts: Sequence[Contract] | None = None) -> list[Delivery]:
     """Send the standing catalog to every channel that has not got it; return what was sent.
 
-    Raises BadInput for a contract that names what does not exist, Failed when a file cannot be written; channels
+    Raises BadInput for a contract that names what does not exist, Failed when a file cannot be written or the vault is gone; channels
     before it keep their delivery.
     """
     with exclusive(deployment, "deliver"):
@@ -99,6 +100,9 @@ def deliver(deployment: Deployment, ledger: Ledger, *, say: Say, contracts: Sequ
 
 def _deliver_one(deployment: Deployment, ledger: Ledger, contract: Contract, catalog: Catalog, period: str) -> Delivery:
     release = catalog.periods[period]
+    if any(column.source.startswith(f"{VAULT}.") for column in contract.columns):
+        # An empty telephone number says that there is none; of a vault that is gone nobody may say that.
+        require_vault(deployment, (entry.payload for entry in ledger.entries("drop_landed")))
     # From when the release was made and not from now or the catalog's time: a rollback does not make old rows fresh, and the same delivery
     # made again is the same file.
     stale = datetime.fromisoformat(release_entry(ledger, release).at) + timedelta(hours=contract.staleness_hours)

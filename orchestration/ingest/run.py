@@ -5,7 +5,6 @@ Idempotent: bytes that are landed are known, and nothing happens. Nothing is lan
 
 from __future__ import annotations
 
-import secrets
 import shutil
 import time
 from collections.abc import Callable, Iterator
@@ -27,6 +26,7 @@ from orchestration.ingest.expressions import nearest
 from orchestration.ingest.files import close_to_others, storage_errors
 from orchestration.ingest.finding import Found, in_landing_order, walk
 from orchestration.ingest.landing import Arrival, Changed, land
+from orchestration.ingest.lost import record_key, require_vault, salt
 from orchestration.ingest.mapping import Feed, SourceMapping, load_mappings, together
 from orchestration.ingest.notes import settle_notes
 from orchestration.ingest.parts import Landed
@@ -80,8 +80,11 @@ def ingest(
         _check_names(deployment, mappings, sources)
         feeds = [feed for feed in in_landing_order(mappings) if not sources or feed.source in sources]
         report = IngestReport()
+        known = Landed(deployment, ledger).load()
+        require_vault(deployment, known.drops)
         with _connection(deployment) as con:
-            known = Landed(deployment, ledger).load()
+            hashed_with = salt(deployment, ledger)
+            con.execute(f"create macro pseudonym(value) as substr(sha256({literal(hashed_with)} || value), 1, 24)").fetchall()
             new = _find(con, deployment, ledger, known, feeds, report)
             totals = {feed.id: read_totals(con, deployment, feed) for mapping in mappings for feed in mapping.feeds if feed.config.control}
             anew = _anew(con, deployment, to_land_anew(deployment, ledger, known, feeds, again=again))
@@ -91,6 +94,8 @@ def ingest(
                 ask_again(ledger, known, feeds)
             references = References(con, deployment, known, mappings)
             _land(con, deployment, ledger, known, references, due, report, say)
+            if known.drops:
+                record_key(ledger, hashed_with)
             for payload in readmit(con, deployment, ledger, known, references):
                 report.add_readmitted(payload)
                 say(f"{payload['file']}: {payload['landed']:,} rows admitted from quarantine: what they refer to has landed")
@@ -137,22 +142,10 @@ def _connection(deployment: Deployment) -> Iterator[duckdb.DuckDBPyConnection]:
     try:
         con.execute("set TimeZone = 'UTC'").fetchall()
         con.execute(PERIOD_TYPE).fetchall()
-        con.execute(f"create macro pseudonym(value) as substr(sha256({literal(_salt(deployment))} || value), 1, 24)").fetchall()
         yield con
     finally:
         con.close()
         shutil.rmtree(scratch, ignore_errors=True)
-
-
-def _salt(deployment: Deployment) -> str:
-    """What keeps pseudonyms from being guessed by hashing every number: a key that never leaves the data folder."""
-    path = deployment.data / "pseudonym.key"
-    if not path.exists():
-        made = deployment.scratch / "pseudonym.key"
-        made.write_text(secrets.token_hex(32))
-        made.chmod(0o600)
-        made.replace(path)
-    return f"{deployment.name}:{path.read_text().strip()}:"
 
 
 def _find(

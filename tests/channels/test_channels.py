@@ -233,5 +233,25 @@ def test_without_a_vault_personal_columns_are_empty(place: tuple[Deployment, Led
     assert {row["phone"] for row in feed(deployment, contract(), tmp_path)} == {""}
 
 
+def test_without_the_vault_in_which_rows_have_landed_nothing_personal_is_delivered(tmp_path: Path) -> None:
+    deployment, ledger = make_place(tmp_path / "lost")
+    build_warehouse(deployment, ["2026-06"])
+    record_build(ledger, "run1")
+    plan = Plan("run1", ["2026-06"])
+    run_gate(deployment, ledger, plan, "2026-06", say=silent, problems={})
+    release(deployment, ledger, plan, say=silent)
+    nothing = {"path": None, "periods": []}
+    ledger.append("drop_landed", {"source": "crm", "entity": "customers", "file_id": "f1", "parts": [], "supersedes": nothing})
+    given = [contract("app", columns=[CUSTOMER]), contract("hotline")]
+    for lost in (lambda: None, deployment.vault.touch):
+        lost()
+        with pytest.raises(Failed, match="the vault is gone, and with it the personal columns of customers"):
+            deliver(deployment, ledger, say=silent, contracts=given)
+        assert [e.payload["channel"] for e in ledger.entries("delivery")] == ["app"], "what lists no personal column is delivered"
+    deployment.vault.unlink()
+    make_vault(deployment)
+    assert [delivery.channel for delivery in deliver(deployment, ledger, say=silent, contracts=given)] == ["hotline"]
+
+
 def test_the_default_seeds_are_contracts() -> None:
     assert channel_ids(load_deployment()) == ["hotline", "store_queue"]

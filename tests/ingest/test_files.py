@@ -101,7 +101,7 @@ def test_a_drop_that_cannot_be_read_is_refused_once_and_the_others_land(
         assert [refusal["file"] for refusal in report.refused] == ["bills_2.csv"]
         error = report.error()
         assert isinstance(error, BadInput) and "bills_2.csv" in str(error)
-    assert company.kinds() == ["drop_refused", "drop_landed"]
+    assert company.kinds() == ["drop_refused", "drop_landed", "pseudonym_key"]
 
 
 @pytest.mark.parametrize(("name", "content"), [("bills_2.csv.gz", b"\x1f\x8b\x08\x00cut"), ("bills_2.parquet", b"PAR1 no more")])
