@@ -12,7 +12,7 @@ import click
 from rich.table import Table
 
 from orchestration.cli.base import Context, command, end_with, relative
-from orchestration.errors import EXIT_BAD_INPUT, EXIT_DONE, EXIT_FAILED, BadInput, Failed
+from orchestration.errors import EXIT_BAD_INPUT, EXIT_DONE, EXIT_FAILED, BadInput, Failed, Mismatch
 from orchestration.periods import parse_period, parse_period_range
 from orchestration.sample.command import CUSTOMERS, MONTHS, SEED, sample_command
 
@@ -237,7 +237,12 @@ def ledger_show_command(context: Context, last: int) -> None:
 
 @command(ledger_group, "verify")
 def ledger_verify_command(context: Context) -> None:
-    """Recompute the hash chain; exit 4 if an entry was changed."""
+    """Recompute the hash chain; exit 4 if an entry was changed, or if releases are there that it does not record."""
+    from orchestration.release import BEHIND_REMEDY, behind
+
+    # Looked at before the chain: a ledger that is gone or was cut off at its end has a chain without a fault.
+    if problem := behind(context.deployment, context.ledger):
+        raise Mismatch(problem, str(context.deployment.ledger), BEHIND_REMEDY)
     count = context.ledger.verify()
     seq, head = context.ledger.head()
     context.result({"entries": count, "head_seq": seq, "head": head}, lambda: click.echo(f"{count} entries, chain intact, head {head}"))

@@ -4,12 +4,14 @@ from orchestration.release.catalog import Catalog, current_catalog, release_fold
 from orchestration.release.history import list_catalogs, list_releases, rollback
 from orchestration.release.publish import PeriodReport, ReleaseReport, release
 from orchestration.release.record import held_periods, policy_folders, released_policies
-from orchestration.release.recovery import recover
+from orchestration.release.recovery import BEHIND_REMEDY, behind, recover
 
 __all__ = [
+    "BEHIND_REMEDY",
     "Catalog",
     "PeriodReport",
     "ReleaseReport",
+    "behind",
     "current_catalog",
     "held_periods",
     "list_catalogs",

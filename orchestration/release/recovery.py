@@ -1,25 +1,33 @@
 """What a crash left: folders that no entry names are removed, and what is recorded is made visible.
 
+A crash leaves a release only between its gate and its own entry, and a pointer never ahead of its entry. More than that is no crash
+but a ledger that was lost or is older than the releases, and then nothing is removed.
+
 Called under the lock at the start of every run and of every release. It writes nothing when nothing was left.
 """
 
 from __future__ import annotations
 
+import json
 import shutil
 from collections.abc import Callable
+from pathlib import Path
+from typing import Any
 
 from orchestration.deployment import Deployment
 from orchestration.errors import Failed
 from orchestration.ingest.files import storage_errors
 from orchestration.ledger.store import Ledger
-from orchestration.release.catalog import move_pointer, publish_catalog, read_pointer, recorded_catalog
+from orchestration.release.catalog import Catalog, move_pointer, publish_catalog, read_pointer, recorded_catalog
 from orchestration.release.record import release_entries
 
 Say = Callable[[str], None]
 
 
 def recover(deployment: Deployment, ledger: Ledger, say: Say) -> None:
-    """Put releases, catalog and pointer into the state that the ledger records."""
+    """Put releases, catalog and pointer into the state that the ledger records. Failed, and nothing is touched, if the ledger is not whole."""
+    if problem := behind(deployment, ledger):
+        raise Failed(problem, str(deployment.ledger), BEHIND_REMEDY)
     with storage_errors(deployment.data):
         _remove_leftovers(deployment, ledger, say)
     last = ledger.last("catalog")
@@ -36,6 +44,46 @@ def recover(deployment: Deployment, ledger: Ledger, say: Say) -> None:
     if pointer != standing:
         move_pointer(deployment, standing)
         say(f"recovered: the pointer names catalog {standing.catalog} again")
+
+
+BEHIND_REMEDY = (
+    "restore the newest backup of the ledger; if there is none, take the folders releases and catalogs out of the data folder, and keep them: "
+    "runs begin anew then"
+)
+
+
+def behind(deployment: Deployment, ledger: Ledger) -> str | None:
+    """How releases and pointer show that entries at the end of the ledger are missing, or None.
+
+    They are read before the ledger, so that a run that goes on meanwhile is no difference.
+    """
+    try:
+        pointer = read_pointer(deployment)
+    except Failed:
+        # Put right from the ledger: a pointer that cannot be read says nothing.
+        pointer = Catalog()
+    folders = sorted(folder for folder in deployment.releases.iterdir() if folder.is_dir()) if deployment.releases.is_dir() else []
+    if folders and ledger.last() is None:
+        return f"the ledger is empty, and there are releases: {folders[0].name} and {len(folders) - 1} more"
+    recorded = recorded_catalog(ledger.last("catalog")).catalog
+    if pointer.catalog > recorded:
+        return f"readers see catalog {pointer.catalog}, and the last that the ledger records is {recorded}"
+    known = {payload["release"] for payload in release_entries(ledger)}
+    unknown = {folder.name: _gate_of(folder) for folder in folders if folder.name not in known}
+    gates = {(entry.seq, entry.hash) for entry in ledger.entries("gate")} if unknown else set()
+    for name, gate in unknown.items():
+        if gate is not None and gate not in gates:
+            return f"release {name} passed a gate, entry {gate[0]}, that the ledger does not record"
+    return None
+
+
+def _gate_of(release: Path) -> tuple[Any, Any] | None:
+    """Number and hash of the entry that let a release pass; None for a folder that is no release."""
+    try:
+        gate = json.loads((release / "manifest.json").read_text(encoding="utf-8"))["gate"]
+        return gate["seq"], gate["hash"]
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
 
 
 def _remove_leftovers(deployment: Deployment, ledger: Ledger, say: Say) -> None:
