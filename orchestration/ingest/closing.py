@@ -31,14 +31,19 @@ def record_status(deployment: Deployment, ledger: Ledger, feeds: list[Feed], tot
     drops = [item.payload for item in standing_drops(ledger)]
     refused = [entry.payload for entry in ledger.entries("drop_refused")]
     last = {(e.payload["source"], e.payload["entity"], e.payload["period"]): e.payload for e in ledger.entries("period_status")}
-    named = [drop["name_period"] for drop in drops if drop["name_period"]]
-    newest = max(named, default=None)
+    begun = _begun(drops, deployment)
+    stated = [entry.payload for entry in ledger.entries("control_total")]
     for feed in feeds:
         mine = [drop for drop in drops if (drop["source"], drop["entity"]) == (feed.source, feed.entity)]
         mine_refused = [
             r for r in refused if (r["source"], r["entity"]) == (feed.source, feed.entity) and (deployment.drops / r["file"]).exists()
         ]
-        found = problems(feed, mine, mine_refused, totals.get(feed.id, []), newest, deployment.config)
+        found = problems(feed, mine, mine_refused, totals.get(feed.id, []), begun, deployment.config)
+        if feed.config.control:
+            for period, texts in _without_total(
+                feed, mine, [s for s in stated if (s["source"], s["entity"]) == (feed.source, feed.entity)]
+            ).items():
+                found.setdefault(period, []).extend(texts)
         for _, _, period in [key for key in last if key[:2] == (feed.source, feed.entity) and key[2] not in found]:
             found[period] = []
         for period, texts in sorted(found.items()):
@@ -47,15 +52,44 @@ def record_status(deployment: Deployment, ledger: Ledger, feeds: list[Feed], tot
                 ledger.append("period_status", payload)
 
 
+def _begun(drops: list[dict[str, Any]], deployment: Deployment) -> tuple[str, str] | None:
+    """The first and the last period for which a promised file may be missed.
+
+    Of all sources, because one that never delivers names no period itself. Where no file's name has one, the rows' periods tell;
+    a bill dated ahead begins no month.
+    """
+    named = [drop["name_period"] for drop in drops if drop["name_period"]]
+    this_month = f"{deployment.today():%Y-%m}"
+    known = named or [period for drop in drops for period in drop["periods"] if period <= this_month]
+    if not known or max(known) < deployment.config.first_period:
+        return None
+    return max(min(known), deployment.config.first_period), max(known)
+
+
+def _without_total(feed: Feed, drops: list[dict[str, Any]], stated: list[dict[str, Any]]) -> dict[str, list[str]]:
+    """Drops of a feed with control totals for which none was ever stated, by period.
+
+    ``stated``: what the ledger records of the feed's totals, so that control files may be taken away like the drops that they speak of.
+    """
+    here = {Path(drop["file"]).name for drop in drops}
+    told = {total["file"] for total in stated} | {total["replaces"] for total in stated if total["file"] in here}
+    found: dict[str, list[str]] = {}
+    for drop in drops:
+        if Path(drop["file"]).name not in told:
+            for period in _periods(feed, drop, drop["file"]):
+                found.setdefault(period, []).append(f"{feed.id}: no control total says what {drop['file']} should hold")
+    return found
+
+
 def problems(
     feed: Feed,
     drops: list[dict[str, Any]],
     refused: list[dict[str, Any]],
     totals: list[ControlTotal],
-    newest: str | None,
+    begun: tuple[str, str] | None,
     config: Config,
 ) -> dict[str, list[str]]:
-    """Problems of one feed by period; an empty list means closed. ``newest``: the last period any source has begun."""
+    """Problems of one feed by period; an empty list means closed. ``begun``: the first and the last period that any source has begun."""
     found: dict[str, list[str]] = {}
     here = {Path(drop["file"]).name for drop in drops}
     replaced = {total.replaces for total in totals if total.replaces and total.file in here}
@@ -65,7 +99,7 @@ def problems(
             if drop["name_period"]:
                 counts[drop["name_period"]] = counts.get(drop["name_period"], 0) + 1
         wanted = feed.config.expected.files_per_period
-        for period in periods_between(min(counts), max(newest or "", max(counts))) if counts else []:
+        for period in _promised(feed, begun, counts):
             have = counts.get(period, 0)
             found[period] = [] if have >= wanted else [f"{feed.id}: {have} of {wanted} promised files for {period} are there"]
     for total in totals:
@@ -90,6 +124,13 @@ def problems(
         for period in [refusal["name_period"]] if refusal["name_period"] else []:
             found.setdefault(period, []).append(f"{feed.id}: {refusal['file']} was refused: {refusal['message']}")
     return found
+
+
+def _promised(feed: Feed, begun: tuple[str, str] | None, counts: dict[str, int]) -> list[str]:
+    """Periods for which a feed promises files: all that any source has begun, whether or not the feed ever delivered, and its own."""
+    ends = [*(begun or ()), *counts]
+    since = feed.config.expected.first_period if feed.config.expected else None
+    return [period for period in periods_between(min(ends), max(ends)) if period >= (since or period)] if ends else []
 
 
 def _rows_of(drop: dict[str, Any]) -> int:

@@ -67,6 +67,9 @@ class Expected(_Strict):
 
     files_per_period: int = Field(1, ge=1, description="at least so many files per period")
     period_from_name: str = Field(description="regular expression on the file name with groups year and month")
+    first_period: str | None = Field(
+        None, pattern=r"^\d{4}-(0[1-9]|1[0-2])$", description="first period that is promised, of a source that begins after the others"
+    )
 
     @field_validator("period_from_name")
     @classmethod

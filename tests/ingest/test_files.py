@@ -182,6 +182,46 @@ def test_a_period_without_its_promised_file_is_open(company: Any, bills_feed: di
     assert company.ingest().held_periods == {}
 
 
+def test_a_source_that_never_delivers_keeps_every_period_open_that_another_has_begun(
+    company: Any, bills_feed: dict[str, Any], customers_feed: dict[str, Any]
+) -> None:
+    never = {**customers_feed, "expected": {"files_per_period": 1, "period_from_name": r"customers_(\d{4})-(\d{2})"}}
+    company.map({**promised(bills_feed), "control": None}, never)
+    for month in ("2025-01", "2025-02"):
+        company.bills(f"bills_{month}.csv", f"{month},d1,c1,{month},voice,1,CNY")
+    assert company.ingest().held_periods == {
+        month: [f"shop__customers: 0 of 1 promised files for {month} are there"] for month in ("2025-01", "2025-02")
+    }
+    company.drop("customers_2025-02.csv", "id,since,name,brand\nc1,2025-01-01,Ann,x\n")
+    assert list(company.ingest().held_periods) == ["2025-01"], "the months before its first file are missed, too"
+    never["expected"]["first_period"] = "2025-02"
+    company.map({**promised(bills_feed), "control": None}, never)
+    assert company.ingest().held_periods == {}, "a source that begins later says so"
+
+
+def test_where_no_name_has_a_period_the_bills_tell_which_have_begun(
+    company: Any, bills_feed: dict[str, Any], customers_feed: dict[str, Any]
+) -> None:
+    company.map(bills_feed, {**customers_feed, "expected": {"files_per_period": 1, "period_from_name": r"customers_(\d{4})-(\d{2})"}})
+    rows = [f"{month},d1,c1,{month},voice,1,CNY" for month in ("2024-12", "2025-01", "2025-02", "2199-01")]
+    company.bills("bills_1.csv", *rows)
+    assert list(company.ingest().held_periods) == ["2025-01", "2025-02"]
+
+
+def test_a_file_without_its_control_total_keeps_its_period_open(company: Any, bills_feed: dict[str, Any]) -> None:
+    company.map(promised(bills_feed))
+    company.bills("bills_2025-01.csv", "a,d1,c1,2025-01,voice,1,CNY")
+    company.bills("bills_2025-02.csv", "b,d1,c1,2025-02,voice,1,CNY")
+    company.drop("control_2025-02.csv", "file,n,total,instead\nbills_2025-02.csv,1,1,\n")
+    assert company.ingest().held_periods == {"2025-01": ["shop__bill_lines: no control total says what bills_2025-01.csv should hold"]}
+    control = company.drop("control_2025-01.csv", "file,n,total,instead\nbills_2025-01_r1.csv,1,2,bills_2025-01.csv\n")
+    assert len(company.ingest().held_periods["2025-01"]) == 2, "what it replaces stands until it is there"
+    company.bills("bills_2025-01_r1.csv", "a,d1,c1,2025-01,voice,2,CNY")
+    assert company.ingest().held_periods == {}
+    control.unlink()
+    assert company.ingest().held_periods == {}, "a total that was stated once may be archived"
+
+
 def test_a_file_that_is_announced_and_not_there_keeps_its_period_open(company: Any, bills_feed: dict[str, Any]) -> None:
     company.map(promised(bills_feed))
     company.drop("control_2025-01.csv", "file,n,total,instead\nbills_2025-01.csv,1,1,\n")
