@@ -15,7 +15,7 @@ from dagster_dbt import DbtCliResource, DbtProject, dbt_assets
 
 from orchestration.channels import channel_ids, deliver
 from orchestration.deployment import Deployment
-from orchestration.errors import Failed
+from orchestration.errors import Failed, Held
 from orchestration.ingest import SourceMapping, ingest, load_contracts
 from orchestration.policy import require_sound
 from orchestration.release import policy_folders, release, released_policies
@@ -209,6 +209,7 @@ def release_asset(deployment: Deployment, marts: Sequence[dg.AssetKey]) -> dg.As
             # Held at a later month: the months before it are released, and Dagster is told of those alone.
             for entry in run.ledger.entries("release", after=before):
                 context.log_event(dg.AssetMaterialization(RELEASE_KEY, partition=entry.payload["period"]))
+            _deliver_what_is_released(context, run)
             raise
         made = [entry.payload for entry in run.ledger.entries("release", after=before)]
         return dg.MaterializeResult(
@@ -221,6 +222,43 @@ def release_asset(deployment: Deployment, marts: Sequence[dg.AssetKey]) -> dg.As
         )
 
     return publish
+
+
+def _deliver_what_is_released(context: dg.AssetExecutionContext, run: Run) -> None:
+    """Send the catalog that readers see although the release ended held: the step of the channels is not reached then.
+
+    A hold stops what is held and nothing else: channels and readers see the same catalog. An error here does not take the place of the
+    hold; the next run sends what is outstanding.
+    """
+    if not isinstance(held := run.error, Held):
+        return
+    try:
+        with run.stage("channels"):
+            _deliver(run)
+    except dg.Failure as failure:
+        run.say(f"channels: {failure.description}")
+    finally:
+        run.error = held
+    for delivery in run.deliveries:
+        asset = dg.AssetKey(["channel", delivery["channel"]])
+        context.log_event(dg.AssetMaterialization(asset, metadata=_of_delivery(run, delivery)))
+
+
+def _deliver(run: Run) -> None:
+    before, _ = run.ledger.head()
+    try:
+        deliver(run.deployment, run.ledger, say=run.say)
+    finally:
+        run.deliveries = [entry.payload for entry in run.ledger.entries("delivery", after=before)]
+
+
+def _of_delivery(run: Run, delivery: Mapping[str, Any]) -> dict[str, Any]:
+    return {
+        "dagster/row_count": delivery["rows"],
+        "as_of_period": delivery["as_of_period"],
+        "catalog": delivery["catalog"],
+        "path": dg.MetadataValue.path(str(run.deployment.data / delivery["path"])),
+    }
 
 
 def channel_assets(deployment: Deployment) -> dg.AssetsDefinition | None:
@@ -244,19 +282,9 @@ def channel_assets(deployment: Deployment) -> dg.AssetsDefinition | None:
     def deliver_channels(context: dg.AssetExecutionContext) -> Iterator[dg.MaterializeResult[None]]:
         run = the_run(context)
         with run.stage("channels"):
-            before, _ = run.ledger.head()
-            deliver(run.deployment, run.ledger, say=run.say)
-            run.deliveries = [entry.payload for entry in run.ledger.entries("delivery", after=before)]
+            _deliver(run)
         for delivery in run.deliveries:
-            yield dg.MaterializeResult(
-                asset_key=dg.AssetKey(["channel", delivery["channel"]]),
-                metadata={
-                    "dagster/row_count": delivery["rows"],
-                    "as_of_period": delivery["as_of_period"],
-                    "catalog": delivery["catalog"],
-                    "path": dg.MetadataValue.path(str(run.deployment.data / delivery["path"])),
-                },
-            )
+            yield dg.MaterializeResult(asset_key=dg.AssetKey(["channel", delivery["channel"]]), metadata=_of_delivery(run, delivery))
 
     return deliver_channels
 

@@ -112,8 +112,15 @@ def test_months_before_a_held_one_are_released_and_the_run_fails_as_held(story: 
     assert list(seen.catalog) == ["2026-05"]
     assert seen.released_partitions == {"2026-05"}
     assert seen.steps["release"] == "STEP_FAILURE"
-    assert "deliver" not in seen.steps
-    assert seen.channel_files == []
+
+
+def test_channels_get_the_months_before_a_held_one_as_readers_do(story: Story) -> None:
+    seen = story.held_in_the_middle
+    assert {(d["as_of_period"], d["catalog"]) for d in seen.outcome.deliveries} == {("2026-05", 1)}
+    assert {d["channel"] for d in seen.outcome.deliveries} >= {"store_queue", "hotline"}
+    assert {path.stem.removesuffix(".manifest") for path in seen.channel_files} >= {"store_queue_1", "hotline_1"}
+    assert "channels" in seen.outcome.stages
+    assert isinstance(seen.outcome.error, Held), "a hold it stays"
 
 
 def test_the_failed_check_shows_on_the_decisions(story: Story) -> None:
@@ -134,7 +141,7 @@ def test_a_held_first_month_stops_release_and_channels(story: Story) -> None:
     assert "release" not in seen.steps
     assert "deliver" not in seen.steps
     assert seen.catalog == story.held_in_the_middle.catalog
-    assert seen.channel_files == []
+    assert seen.channel_files == story.held_in_the_middle.channel_files
 
 
 def test_once_the_gate_passes_the_month_is_released_and_delivered(story: Story) -> None:
