@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shlex
 from collections import Counter
+from decimal import Decimal
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -56,15 +57,16 @@ def print_ingest(context: Context, report: IngestReport) -> None:
 
 
 def print_balance(context: Context, rows: list[dict[str, Any]]) -> None:
-    """The row balance, a line a file, with totals."""
-    table = Table("source", "entity", "file", "rows in", "landed", "quarantined", "superseded")
+    """The row balance, a line a file, with totals. Unattributed rows are among the landed ones."""
+    shown = ("rows_in", "landed", "quarantined", "superseded", "unattributed")
+    table = Table("source", "entity", "file", *(name.replace("_", " ") for name in shown))
     totals: Counter[str] = Counter()
     for row in rows:
-        counts = {k: int(row[k]) for k in ("rows_in", "landed", "quarantined", "superseded")}
+        counts = {k: int(row[k]) for k in shown}
         totals.update(counts)
         table.add_row(row["source"], row["entity"], row["file"], *(f"{n:,}" for n in counts.values()))
     table.add_section()
-    table.add_row("all", "", f"{len(rows)} files", *(f"{totals[k]:,}" for k in ("rows_in", "landed", "quarantined", "superseded")))
+    table.add_row("all", "", f"{len(rows)} files", *(f"{totals[k]:,}" for k in shown))
     context.out.print(table)
 
 
@@ -109,6 +111,7 @@ def report_run(context: Context, periods: list[str]) -> None:
     visible = {p.period: p.release for p in outcome.periods if p.release}
     counts, without = level_counts(context, visible), not_evaluated(context, visible)
     programs = programs_of(context, visible)
+    nobodys = unattributed(context, visible)
     landed = [drop.payload for drop in standing_drops(context.ledger)]
     reasons: Counter[str] = Counter()
     for drop in landed:
@@ -117,6 +120,7 @@ def report_run(context: Context, periods: list[str]) -> None:
         **outcome.as_json(),
         "levels": counts,
         "not_evaluated": without,
+        "unattributed": nobodys,
         "quarantine": {"rows": sum(drop["quarantined"] for drop in landed), "reasons": dict(reasons)},
     }
 
@@ -137,6 +141,7 @@ def report_run(context: Context, periods: list[str]) -> None:
                 click.echo(
                     f"    failed {check['check']}: {check['failing_rows']} rows, observed {check['observed']}, expected {check['expected']}{where}"
                 )
+        print_unattributed(context, nobodys)
         click.echo(f"Quarantined: {value['quarantine']['rows']:,} rows: {_reasons(reasons) or 'none'}")
         _print_places(context)
         print_next(context, visible, programs)
@@ -150,6 +155,27 @@ def report_run(context: Context, periods: list[str]) -> None:
             "mend what the failed checks above name (their keys are in the files); docs/held-release.md",
         )
     context.result(value, render, error)
+
+
+def unattributed(context: Context, releases: dict[str, str]) -> list[dict[str, str]]:
+    """Released periods with money of no customer, and how much: declared so, or of a number that nobody held then."""
+    files = [str(context.deployment.releases / releases[period] / "fct_conservation.parquet") for period in sorted(releases)]
+    files = [file for file in files if Path(file).is_file()]
+    if not files:
+        return []
+    found = duckdb.execute(
+        "select period, unattributed_amount::varchar, landed_amount::varchar from read_parquet(?, union_by_name = true) "
+        "where unattributed_amount <> 0 order by period",
+        [files],
+    ).fetchall()
+    return [dict(zip(("period", "unattributed_amount", "landed_amount"), row, strict=True)) for row in found]
+
+
+def print_unattributed(context: Context, found: list[dict[str, str]]) -> None:
+    """A line for each period with money of no customer."""
+    for item in found:
+        nobodys, landed = (f"{Decimal(item[name]):,.2f}" for name in ("unattributed_amount", "landed_amount"))
+        click.echo(f"{item['period']}: {nobodys} of {landed} {context.deployment.config.currency} belong to no customer")
 
 
 def _print_places(context: Context) -> None:

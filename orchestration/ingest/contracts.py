@@ -38,6 +38,9 @@ class Column(BaseModel):
     description: str
     personal: bool = False
     references: str | None = Field(None, description="entity.column that must hold the value")
+    references_without: str | None = Field(
+        None, description="column that says the same more directly: `references` counts only for sources that do not deliver it"
+    )
     allowed: list[str] | None = None
     allowed_currency: bool = False
     minimum: float | None = None
@@ -92,6 +95,8 @@ class Contract(BaseModel):
                 raise ValueError(f"{name} cannot be compared with {column.not_before!r}: there is no such column of type {column.type}")
             if column.changes_with is not None and column.changes_with not in self.columns:
                 raise ValueError(f"{name} cannot change with {column.changes_with!r}: there is no such column")
+            if column.references_without is not None and (column.references is None or column.references_without not in self.columns):
+                raise ValueError(f"{name} has no reference, or {column.references_without!r} is no column that could make it needless")
         return self
 
     @property

@@ -40,8 +40,7 @@ def readmittable(con: duckdb.DuckDBPyConnection, deployment: Deployment, known: 
             # All that was known when the rows were set aside was looked at then.
             if not any(part.seq > drop.last_seq for entity, _ in targets.values() for part in known.parts(entity)):
                 continue
-            tables = references.of(contract, set(targets))
-            exists = [f"({quoted(name)} is null or {quoted(name)} in (select value from {table}))" for name, table in tables.items()]
+            exists = [_exists(contract, name, references.of(contract, {name})[name]) for name in targets]
             con.execute(
                 f"create or replace table _ready as select *, 0::bigint as _mask, false as _other, false as _unattributed "
                 f"from read_parquet({literal(str(deployment.data / payload['waiting']['path']))}, hive_partitioning = false) "
@@ -56,6 +55,13 @@ def readmittable(con: duckdb.DuckDBPyConnection, deployment: Deployment, known: 
                 con.execute(f"delete from _ready where _key in ({landed})").fetchall()
             if _has_ready(con):
                 yield drop
+
+
+def _exists(contract: Contract, name: str, table: str) -> str:
+    """Condition that what a waiting row names in a column is known; a row that names something more direct needs it not."""
+    instead = contract.columns[name].references_without
+    needless = f"{quoted(instead)} is not null or " if instead else ""
+    return f"({needless}{quoted(name)} is null or {quoted(name)} in (select value from {table}))"
 
 
 def _has_ready(con: duckdb.DuckDBPyConnection) -> bool:

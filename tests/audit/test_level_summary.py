@@ -11,6 +11,7 @@ import pytest
 from orchestration.channels import load_contracts
 from orchestration.cli.base import Context
 from orchestration.cli.levels import level_counts, not_evaluated, print_levels, programs_of
+from orchestration.cli.summary import print_unattributed, unattributed
 from orchestration.deployment import PROJECT_ROOT, load_deployment
 from orchestration.errors import BadInput
 from tests.audit.wide_release import PERIOD, RELEASE, WideRelease, make
@@ -36,6 +37,23 @@ def test_every_program_is_named_with_its_levels_in_few_lines(made: WideRelease, 
     assert "Customer pyramid (customer_pyramid), 2026-06: VIP 1; Major 1; Ordinary 3; Small, low profit 4; Small, bad credit 0" in text
     assert f"rose/fell: {PERIOD} 0/0" in text
     assert len(text.splitlines()) < 4 * 12
+
+
+def test_money_of_no_customer_is_told_for_each_period_that_has_some(
+    made: WideRelease, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TIERHOUSE_DATA", str(tmp_path))
+    context = Context(False, str(made.deployment.folder))
+    releases = {"2026-05": "2026-05.r1", "2026-06": "2026-06.r2", "2026-04": "2026-04.r1"}
+    for period, amount in (("2026-05", "0"), ("2026-06", "900.5")):
+        folder = tmp_path / "releases" / releases[period]
+        folder.mkdir(parents=True)
+        row = f"'{period}' as period, {amount}::decimal(38,4) as unattributed_amount, 1050.5::decimal(38,4) as landed_amount"
+        duckdb.sql(f"copy (select {row}) to '{folder}/fct_conservation.parquet' (format parquet)")
+    found = unattributed(context, releases)
+    assert found == [{"period": "2026-06", "unattributed_amount": "900.5000", "landed_amount": "1050.5000"}]
+    print_unattributed(context, found)
+    assert capsys.readouterr().out == "2026-06: 900.50 of 1,050.50 CNY belong to no customer\n"
 
 
 def test_subjects_without_a_level_are_told_with_the_reason(made: WideRelease, capsys: pytest.CaptureFixture[str]) -> None:
