@@ -10,6 +10,7 @@ from orchestration.ledger import Ledger
 from tests.support import Cli
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(900)
 def test_a_run_that_leaves_a_month_out_is_refused_with_the_range_to_run(make_cli: Callable[..., Cli], released_sample: Cli) -> None:
     cli = make_cli(copy_of=released_sample.folder)
