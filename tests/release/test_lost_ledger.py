@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -20,10 +21,10 @@ from tests.gate.fixture_warehouse import Plan, build_warehouse, contract, make_p
 PERIODS = ["2026-05", "2026-06"]
 
 
-@pytest.fixture
-def place(tmp_path: Path) -> tuple[Deployment, Ledger]:
-    """Two releases in two catalogs, delivered."""
-    deployment, ledger = make_place(tmp_path)
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The data folder of two releases in two catalogs, delivered."""
+    deployment, ledger = make_place(tmp_path_factory.mktemp("made"))
     build_warehouse(deployment, PERIODS)
     make_vault(deployment)
     for run_id, periods in (("run1", PERIODS[:1]), ("run2", PERIODS)):
@@ -33,6 +34,13 @@ def place(tmp_path: Path) -> tuple[Deployment, Ledger]:
             run_gate(deployment, ledger, plan, period, say=silent, problems={})
         release(deployment, ledger, plan, say=silent)
         deliver(deployment, ledger, say=silent, contracts=[contract()])
+    return deployment.data
+
+
+@pytest.fixture
+def place(tmp_path: Path, made: Path) -> tuple[Deployment, Ledger]:
+    deployment, ledger = make_place(tmp_path)
+    shutil.copytree(made, deployment.data, dirs_exist_ok=True)
     return deployment, ledger
 
 
