@@ -9,13 +9,39 @@ import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
+from xdist.scheduler import LoadScopeScheduling
 
 from tests.support import Cli, prepared
 
 os.environ.setdefault("GX_ANALYTICS_ENABLED", "false")
 os.environ.setdefault("DO_NOT_TRACK", "1")
+
+# Files whose tests share a place that takes long to prepare: on two workers, one would wait for the other.
+ONE_WORKER = frozenset(
+    {
+        "tests/e2e/test_twelfth_program.py",
+        "tests/examples/test_bank.py",
+        "tests/examples/test_hotel.py",
+        "tests/examples/test_prospects.py",
+        "tests/examples/test_sales_force.py",
+        "tests/wiring/test_months.py",
+    }
+)
+
+
+class ByPlace(LoadScopeScheduling):
+    """The tests of some files stay together, every other one goes where there is time. The groups of pytest-xdist 3.8 do nothing in pytest 9.2."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        file = nodeid.split("::", 1)[0]
+        return file if file in ONE_WORKER else nodeid
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> ByPlace | None:
+    return ByPlace(config, log) if config.getvalue("dist") == "loadgroup" else None
 
 
 @pytest.fixture(scope="session")

@@ -23,8 +23,6 @@ PERIODS = ["2026-03", "2026-04"]
 LAST_DAY = {"2026-03": "2026-03-31", "2026-04": "2026-04-30"}
 MAKE: Callable[[Path], list[Path]] = runpy.run_path(str(BANK / "make_drops.py"))["make"]
 
-pytestmark = pytest.mark.xdist_group("bank")
-
 
 @pytest.fixture(scope="module")
 def bank(shared_folder: Path) -> Cli:

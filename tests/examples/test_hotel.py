@@ -25,8 +25,6 @@ LEAD = {"room_assigned": 1440, "room_checked": 1440, "staff_in_place": 30, "arri
 ITEMS = {"vvip": 5, "grade_a": 5, "grade_b": 4, "grade_c": 3}
 MAKE: Callable[[Path], list[Path]] = runpy.run_path(str(HOTEL / "make_drops.py"))["make"]
 
-pytestmark = pytest.mark.xdist_group("hotel")
-
 
 @pytest.fixture(scope="module")
 def hotel(shared_folder: Path) -> Cli:
