@@ -221,24 +221,26 @@ def last_computed(ledger: Ledger, upto: int | None = None) -> dict[str, dict[str
     return newest
 
 
-def released_programs(ledger: Ledger) -> dict[str, list[str]]:
-    """Program → the months in which readers see decisions of it, in order."""
+def _seen_by_readers(ledger: Ledger) -> list[dict[str, Any]]:
+    """Payloads of the releases in the catalog that stands."""
     newest = ledger.last("catalog")
     visible = set(newest.payload["periods"].values()) if newest else set()
+    return [entry.payload for entry in ledger.entries("release") if entry.payload["release"] in visible]
+
+
+def released_programs(ledger: Ledger) -> dict[str, list[str]]:
+    """Program → the months in which readers see decisions of it, in order."""
     found: dict[str, set[str]] = {}
-    for entry in ledger.entries("release"):
-        if entry.payload["release"] in visible:
-            for name in entry.payload.get("policies", {}):
-                found.setdefault(name.partition("/")[0], set()).add(entry.payload["period"])
+    for payload in _seen_by_readers(ledger):
+        for name in payload.get("policies", {}):
+            found.setdefault(name.partition("/")[0], set()).add(payload["period"])
     return {program: sorted(months) for program, months in found.items()}
 
 
 def released_decisions(ledger: Ledger, periods: list[str]) -> list[str]:
     """Those of the periods in which readers see any decision."""
-    newest = ledger.last("catalog")
-    visible = set(newest.payload["periods"].values()) if newest else set()
-    found = [entry.payload for entry in ledger.entries("release") if entry.payload["release"] in visible]
-    return sorted(payload["period"] for payload in found if payload["period"] in periods and payload["rows"].get("fct_decisions"))
+    seen = _seen_by_readers(ledger)
+    return sorted(payload["period"] for payload in seen if payload["period"] in periods and payload["rows"].get("fct_decisions"))
 
 
 def already_released(
