@@ -7,9 +7,10 @@ from typing import Any
 
 from orchestration.deployment import Deployment
 from orchestration.errors import BadInput, Failed
+from orchestration.ledger.readers import visible_releases
 from orchestration.ledger.store import Entry, Ledger
 from orchestration.locking import exclusive
-from orchestration.release.catalog import publish_catalog, recorded_catalog
+from orchestration.release.catalog import publish_catalog
 from orchestration.release.recovery import recover
 
 Say = Callable[[str], None]
@@ -17,7 +18,7 @@ Say = Callable[[str], None]
 
 def list_releases(deployment: Deployment, ledger: Ledger) -> list[dict[str, Any]]:
     """All releases in the order made: {release, period, revision, at, visible, cutoff_seq, manifest_hash, rows, …}."""
-    visible = set(recorded_catalog(ledger.last("catalog")).periods.values())
+    visible = set(visible_releases(ledger).values())
     return [{**e.payload, "at": e.at, "seq": e.seq, "visible": e.payload["release"] in visible} for e in ledger.entries("release")]
 
 

@@ -18,6 +18,7 @@ from orchestration.errors import Failed
 from orchestration.ingest import parts
 from orchestration.ingest.contracts import Contract, load_contracts
 from orchestration.ingest.parts import Part
+from orchestration.ledger.readers import visible_releases
 from orchestration.ledger.store import Ledger
 from orchestration.memory import query_memory
 from orchestration.periods import add_months
@@ -58,8 +59,7 @@ class _Drop:
 
 def late_inputs(deployment: Deployment, ledger: Ledger) -> list[LateInput]:
     """The released periods with late input, in order. Reads only; Failed if a landed file is gone or cannot be read."""
-    newest = ledger.last("catalog")
-    visible: dict[str, str] = dict(newest.payload["periods"]) if newest else {}
+    visible = visible_releases(ledger)
     computed = last_computed(ledger)
     cutoffs = {period: int(computed[period]["cutoff_seq"]) for period in visible}
     late: dict[str, list[_Drop]] = {}

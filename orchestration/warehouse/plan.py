@@ -17,6 +17,7 @@ from typing import Any, Protocol
 
 from orchestration.deployment import PROJECT_ROOT, Deployment
 from orchestration.errors import BadInput
+from orchestration.ledger.readers import visible_payloads
 from orchestration.ledger.store import Ledger, canonical_json
 from orchestration.periods import add_months, period_index, periods_between
 
@@ -221,17 +222,10 @@ def last_computed(ledger: Ledger, upto: int | None = None) -> dict[str, dict[str
     return newest
 
 
-def _seen_by_readers(ledger: Ledger) -> list[dict[str, Any]]:
-    """Payloads of the releases in the catalog that stands."""
-    newest = ledger.last("catalog")
-    visible = set(newest.payload["periods"].values()) if newest else set()
-    return [entry.payload for entry in ledger.entries("release") if entry.payload["release"] in visible]
-
-
 def released_programs(ledger: Ledger) -> dict[str, list[str]]:
     """Program → the months in which readers see decisions of it, in order."""
     found: dict[str, set[str]] = {}
-    for payload in _seen_by_readers(ledger):
+    for payload in visible_payloads(ledger):
         for name in payload.get("policies", {}):
             found.setdefault(name.partition("/")[0], set()).add(payload["period"])
     return {program: sorted(months) for program, months in found.items()}
@@ -239,7 +233,7 @@ def released_programs(ledger: Ledger) -> dict[str, list[str]]:
 
 def released_decisions(ledger: Ledger, periods: list[str]) -> list[str]:
     """Those of the periods in which readers see any decision."""
-    seen = _seen_by_readers(ledger)
+    seen = visible_payloads(ledger)
     return sorted(payload["period"] for payload in seen if payload["period"] in periods and payload["rows"].get("fct_decisions"))
 
 

@@ -31,8 +31,6 @@ from tests.decisions.histories import (
 )
 from tests.warehouse.place import Place
 
-pytestmark = pytest.mark.xdist_group("dbt")
-
 MODELS = ("int_approved_requests", "int_approved_overrides", "int_held_decisions")
 INPUTS = (
     "staging.stg_landing__nominations",

@@ -8,8 +8,6 @@ import pytest
 
 from tests.warehouse.place import Place
 
-pytestmark = pytest.mark.xdist_group("dbt")
-
 MONTHS = [f"2025-{n:02d}" for n in range(1, 7)]
 
 

@@ -15,8 +15,6 @@ from tests.warehouse.place import Place
 MODELS = PROJECT_ROOT / "models"
 LAYERS = ["staging", "intermediate", "marts"]
 
-pytestmark = pytest.mark.xdist_group("dbt")
-
 
 @pytest.fixture(scope="module")
 def manifest(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:

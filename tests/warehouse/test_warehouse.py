@@ -24,8 +24,6 @@ from orchestration.warehouse.inputs import landed_at
 from tests.gate.fixture_warehouse import Plan
 from tests.warehouse.place import Place
 
-pytestmark = pytest.mark.xdist_group("dbt")
-
 CUSTOMERS = ["C1", "C2", "C3", "C4"]
 
 
