@@ -1,6 +1,6 @@
 """The ledger: what happened, in order, chained by hash. See :mod:`orchestration.ledger.store`."""
 
-from orchestration.ledger.readers import visible_payloads, visible_releases
+from orchestration.ledger.readers import payloads_in_catalog, releases_in_catalog
 from orchestration.ledger.store import Entry, Ledger
 
-__all__ = ["Entry", "Ledger", "visible_payloads", "visible_releases"]
+__all__ = ["Entry", "Ledger", "payloads_in_catalog", "releases_in_catalog"]

@@ -7,13 +7,13 @@ from typing import Any
 from orchestration.ledger.store import Ledger
 
 
-def visible_releases(ledger: Ledger) -> dict[str, str]:
+def releases_in_catalog(ledger: Ledger) -> dict[str, str]:
     """Period → release id in the catalog that stands; empty before the first."""
     newest = ledger.last("catalog")
     return dict(newest.payload["periods"]) if newest else {}
 
 
-def visible_payloads(ledger: Ledger) -> list[dict[str, Any]]:
+def payloads_in_catalog(ledger: Ledger) -> list[dict[str, Any]]:
     """Payloads of the ``release`` entries of those, in the order made."""
-    visible = set(visible_releases(ledger).values())
+    visible = set(releases_in_catalog(ledger).values())
     return [entry.payload for entry in ledger.entries("release") if entry.payload["release"] in visible]

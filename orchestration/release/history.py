@@ -7,7 +7,7 @@ from typing import Any
 
 from orchestration.deployment import Deployment
 from orchestration.errors import BadInput, Failed
-from orchestration.ledger.readers import visible_releases
+from orchestration.ledger.readers import releases_in_catalog
 from orchestration.ledger.store import Entry, Ledger
 from orchestration.locking import exclusive
 from orchestration.release.catalog import publish_catalog
@@ -18,7 +18,7 @@ Say = Callable[[str], None]
 
 def list_releases(deployment: Deployment, ledger: Ledger) -> list[dict[str, Any]]:
     """All releases in the order made: {release, period, revision, at, visible, cutoff_seq, manifest_hash, rows, …}."""
-    visible = set(visible_releases(ledger).values())
+    visible = set(releases_in_catalog(ledger).values())
     return [{**e.payload, "at": e.at, "seq": e.seq, "visible": e.payload["release"] in visible} for e in ledger.entries("release")]
 
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from orchestration.deployment import Deployment
 from orchestration.errors import BadInput
-from orchestration.ledger.readers import visible_payloads, visible_releases
+from orchestration.ledger.readers import payloads_in_catalog, releases_in_catalog
 from orchestration.ledger.store import Entry, Ledger
 
 
@@ -27,12 +27,12 @@ def release_entry(ledger: Ledger, release: str) -> Entry:
 def released_policies(ledger: Ledger) -> dict[str, dict[str, str]]:
     """Period → program/version → policy hash, of the releases in the catalog that stands."""
     # A release made before policies were recorded says nothing of them.
-    return {payload["period"]: payload.get("policies", {}) for payload in visible_payloads(ledger)}
+    return {payload["period"]: payload.get("policies", {}) for payload in payloads_in_catalog(ledger)}
 
 
 def policy_folders(deployment: Deployment, ledger: Ledger) -> dict[str, Path]:
     """Period → the folder with the policies of its release, in the catalog that stands."""
-    return {period: deployment.releases / release / "policy" for period, release in visible_releases(ledger).items()}
+    return {period: deployment.releases / release / "policy" for period, release in releases_in_catalog(ledger).items()}
 
 
 def last_gate(ledger: Ledger, period: str, run_id: str | None = None) -> Entry | None:

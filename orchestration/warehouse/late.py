@@ -18,7 +18,7 @@ from orchestration.errors import Failed
 from orchestration.ingest import parts
 from orchestration.ingest.contracts import Contract, load_contracts
 from orchestration.ingest.parts import Part
-from orchestration.ledger.readers import visible_releases
+from orchestration.ledger.readers import releases_in_catalog
 from orchestration.ledger.store import Ledger
 from orchestration.memory import query_memory
 from orchestration.periods import add_months
@@ -59,7 +59,7 @@ class _Drop:
 
 def late_inputs(deployment: Deployment, ledger: Ledger) -> list[LateInput]:
     """The released periods with late input, in order. Reads only; Failed if a landed file is gone or cannot be read."""
-    visible = visible_releases(ledger)
+    visible = releases_in_catalog(ledger)
     computed = last_computed(ledger)
     cutoffs = {period: int(computed[period]["cutoff_seq"]) for period in visible}
     late: dict[str, list[_Drop]] = {}

@@ -17,7 +17,7 @@ from typing import Any, Protocol
 
 from orchestration.deployment import PROJECT_ROOT, Deployment
 from orchestration.errors import BadInput
-from orchestration.ledger.readers import visible_payloads
+from orchestration.ledger.readers import payloads_in_catalog
 from orchestration.ledger.store import Ledger, canonical_json
 from orchestration.periods import add_months, period_index, periods_between
 
@@ -225,7 +225,7 @@ def last_computed(ledger: Ledger, upto: int | None = None) -> dict[str, dict[str
 def released_programs(ledger: Ledger) -> dict[str, list[str]]:
     """Program → the months in which readers see decisions of it, in order."""
     found: dict[str, set[str]] = {}
-    for payload in visible_payloads(ledger):
+    for payload in payloads_in_catalog(ledger):
         for name in payload.get("policies", {}):
             found.setdefault(name.partition("/")[0], set()).add(payload["period"])
     return {program: sorted(months) for program, months in found.items()}
@@ -233,7 +233,7 @@ def released_programs(ledger: Ledger) -> dict[str, list[str]]:
 
 def released_decisions(ledger: Ledger, periods: list[str]) -> list[str]:
     """Those of the periods in which readers see any decision."""
-    seen = visible_payloads(ledger)
+    seen = payloads_in_catalog(ledger)
     return sorted(payload["period"] for payload in seen if payload["period"] in periods and payload["rows"].get("fct_decisions"))
 
 
