@@ -27,14 +27,16 @@ def open_periods(deployment: Deployment, ledger: Ledger) -> dict[str, list[str]]
 
 
 def record_status(deployment: Deployment, ledger: Ledger, feeds: list[Feed], totals: dict[str, list[ControlTotal]]) -> None:
-    """Work out every feed's periods and record those whose state has changed."""
-    drops = [item.payload for item in standing_drops(ledger)]
+    """Work out every feed's periods and record those whose state has changed. What a feed that is mapped no more promised is closed."""
+    drops: dict[tuple[str, str], list[dict[str, Any]]] = {(feed.source, feed.entity): [] for feed in feeds}
+    for item in standing_drops(ledger):
+        drops.setdefault((item.payload["source"], item.payload["entity"]), []).append(item.payload)
     refused = [entry.payload for entry in ledger.entries("drop_refused")]
     last = {(e.payload["source"], e.payload["entity"], e.payload["period"]): e.payload for e in ledger.entries("period_status")}
-    begun = _begun(drops, deployment)
+    begun = _begun(feeds, drops, deployment)
     stated = [entry.payload for entry in ledger.entries("control_total")]
     for feed in feeds:
-        mine = [drop for drop in drops if (drop["source"], drop["entity"]) == (feed.source, feed.entity)]
+        mine = drops[feed.source, feed.entity]
         mine_refused = [
             r for r in refused if (r["source"], r["entity"]) == (feed.source, feed.entity) and (deployment.drops / r["file"]).exists()
         ]
@@ -44,23 +46,35 @@ def record_status(deployment: Deployment, ledger: Ledger, feeds: list[Feed], tot
                 feed, mine, [s for s in stated if (s["source"], s["entity"]) == (feed.source, feed.entity)]
             ).items():
                 found.setdefault(period, []).extend(texts)
-        for _, _, period in [key for key in last if key[:2] == (feed.source, feed.entity) and key[2] not in found]:
-            found[period] = []
+        for source, entity, period in last:
+            if (source, entity) == (feed.source, feed.entity):
+                found.setdefault(period, [])
         for period, texts in sorted(found.items()):
-            payload = {"source": feed.source, "entity": feed.entity, "period": period, "closed": not texts, "problems": texts}
-            if last.get((feed.source, feed.entity, period)) != payload:
-                ledger.append("period_status", payload)
+            _record(ledger, last, feed.source, feed.entity, period, texts)
+    for source, entity, period in last:
+        if not any((source, entity) == (feed.source, feed.entity) for feed in feeds):
+            _record(ledger, last, source, entity, period, [])
 
 
-def _begun(drops: list[dict[str, Any]], deployment: Deployment) -> tuple[str, str] | None:
-    """The first and the last period for which a promised file may be missed.
+def _record(
+    ledger: Ledger, last: dict[tuple[str, str, str], dict[str, Any]], source: str, entity: str, period: str, texts: list[str]
+) -> None:
+    payload = {"source": source, "entity": entity, "period": period, "closed": not texts, "problems": texts}
+    if last.get((source, entity, period)) != payload:
+        ledger.append("period_status", payload)
+
+
+def _begun(feeds: list[Feed], drops: dict[tuple[str, str], list[dict[str, Any]]], deployment: Deployment) -> tuple[str, str] | None:
+    """The first and the last period for which a promised file may be missed. ``drops``: those of each source and entity.
 
     Of all sources, because one that never delivers names no period itself. Where no file's name has one, the rows' periods tell;
     a bill dated ahead begins no month.
     """
-    named = [drop["name_period"] for drop in drops if drop["name_period"]]
+    mapped = [(feed, drop) for feed in feeds for drop in drops[feed.source, feed.entity]]
+    # Asked of the mapping as it is: a promise may be written down or corrected after its files have landed.
+    named = [period for feed, drop in mapped if (period := feed.period_of(drop["file"]))]
     this_month = f"{deployment.today():%Y-%m}"
-    known = named or [period for drop in drops for period in drop["periods"] if period <= this_month]
+    known = named or [period for _, drop in mapped for period in drop["periods"] if period <= this_month]
     if not known or max(known) < deployment.config.first_period:
         return None
     return max(min(known), deployment.config.first_period), max(known)
@@ -96,8 +110,8 @@ def problems(
     if feed.config.expected:
         counts: dict[str, int] = {}
         for drop in drops:
-            if drop["name_period"]:
-                counts[drop["name_period"]] = counts.get(drop["name_period"], 0) + 1
+            if period := feed.period_of(drop["file"]):
+                counts[period] = counts.get(period, 0) + 1
         wanted = feed.config.expected.files_per_period
         for period in _promised(feed, begun, counts):
             have = counts.get(period, 0)
@@ -121,7 +135,7 @@ def problems(
                     f"{feed.id}: {share:.1f} % of the rows are bad in {drop['file']} (allowed: {100 * config.max_bad_share:g} %)"
                 )
     for refusal in refused:
-        for period in [refusal["name_period"]] if refusal["name_period"] else []:
+        if period := feed.period_of(refusal["file"]):
             found.setdefault(period, []).append(f"{feed.id}: {refusal['file']} was refused: {refusal['message']}")
     return found
 
@@ -149,7 +163,7 @@ def _has_too_many_bad(drop: dict[str, Any], config: Config) -> bool:
 
 
 def _periods(feed: Feed, drop: dict[str, Any] | None, name: str) -> list[str]:
-    by_name = feed.period_of(Path(name).name)
+    by_name = feed.period_of(name)
     if by_name:
         return [by_name]
     return (

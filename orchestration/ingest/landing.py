@@ -156,7 +156,6 @@ def land(
         "replaces": list(arrival.replaces),
         "supersedes": supersedes,
         "periods": sorted({p["period"] for p in parts if p["period"]} | set(supersedes["periods"])),
-        "name_period": feed.period_of(Path(arrival.name).name),
     }
     known.add(ledger.append("drop_landed", payload).seq, payload)
     failpoint("ingest.file_recorded")

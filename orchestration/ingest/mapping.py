@@ -178,11 +178,14 @@ class Feed:
         return _place(self.mapping_file, self.mapping_text, self.entity, key)
 
     def period_of(self, name: str) -> str | None:
-        """Period that a drop's name states, if the feed promises files per period."""
+        """Period that the name of a drop (without its folders) states, if the feed promises files per period."""
         if self.config.expected is None:
             return None
-        match = re.search(self.config.expected.period_from_name, name)
-        return f"{int(match.group(1)):04d}-{int(match.group(2)):02d}" if match else None
+        match = re.search(self.config.expected.period_from_name, Path(name).name)
+        year, month = match.group(1, 2) if match else ("", "")
+        # What a pattern takes for a month need not be one.
+        is_month = re.fullmatch(r"(19|2[01])\d\d", year or "", re.ASCII) and re.fullmatch(r"0?[1-9]|1[0-2]", month or "", re.ASCII)
+        return f"{year}-{int(month):02d}" if is_month else None
 
 
 @dataclass(frozen=True)

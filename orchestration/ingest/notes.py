@@ -128,5 +128,4 @@ def _move(
         "waiting": before["waiting"],
         "supersedes": supersedes,
         "periods": sorted({p["period"] for p in parts if p["period"]} | set(supersedes["periods"])),
-        "name_period": before["name_period"],
     }

@@ -136,5 +136,4 @@ def _admit(con: duckdb.DuckDBPyConnection, deployment: Deployment, known: Landed
         "waiting": waiting,
         "supersedes": supersedes,
         "periods": sorted({p["period"] for p in parts if p["period"]} | set(supersedes["periods"])),
-        "name_period": before["name_period"],
     }

@@ -196,7 +196,6 @@ def _refuse(ledger: Ledger, feed: Feed, name: str, sha256: str | None, message: 
         "sha256": sha256,
         "reason": "unreadable",
         "message": message,
-        "name_period": feed.period_of(Path(name).name),
     }
     if not any(entry.payload == payload for entry in ledger.entries("drop_refused")):
         ledger.append("drop_refused", payload)

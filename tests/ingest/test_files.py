@@ -208,6 +208,32 @@ def test_where_no_name_has_a_period_the_bills_tell_which_have_begun(
     assert list(company.ingest().held_periods) == ["2025-01", "2025-02"]
 
 
+def test_a_promise_that_is_written_down_later_counts_the_files_that_have_landed(company: Any, bills_feed: dict[str, Any]) -> None:
+    company.map(bills_feed)
+    for month in ("2025-01", "2025-03"):
+        company.bills(f"bills_{month}.csv", f"{month},d1,c1,{month},voice,1,CNY")
+    company.ingest()
+    company.map({**promised(bills_feed), "control": None})
+    assert list(company.ingest().held_periods) == ["2025-02"]
+
+
+def test_what_a_source_promised_that_is_mapped_no_more_holds_nothing(company: Any, bills_feed: dict[str, Any]) -> None:
+    company.map({**promised(bills_feed), "control": None})
+    for month in ("2025-01", "2025-03"):
+        company.bills(f"bills_{month}.csv", f"{month},d1,c1,{month},voice,1,CNY")
+    assert list(company.ingest().held_periods) == ["2025-02"]
+    (company.folder / "sources" / "shop.yaml").unlink()
+    company.map(bills_feed, source="till")
+    assert company.ingest().held_periods == {}
+
+
+@pytest.mark.parametrize("name", ["bills_2025-13.csv", "bills_0001-01.csv", "bills_2025.csv", "bills_may-1.csv"])
+def test_a_name_with_no_month_where_one_is_looked_for_is_no_promised_file(company: Any, bills_feed: dict[str, Any], name: str) -> None:
+    company.map({**bills_feed, "expected": {"period_from_name": r"bills_(\w+)(?:-(\d+))?"}})
+    company.bills(name, "a,d1,c1,2025-01,voice,1,CNY")
+    assert company.ingest().held_periods == {"2025-01": ["shop__bill_lines: 0 of 1 promised files for 2025-01 are there"]}
+
+
 def test_a_file_without_its_control_total_keeps_its_period_open(company: Any, bills_feed: dict[str, Any]) -> None:
     company.map(promised(bills_feed))
     company.bills("bills_2025-01.csv", "a,d1,c1,2025-01,voice,1,CNY")
