@@ -6,8 +6,8 @@ from pathlib import Path
 from typing import Any
 
 from orchestration.deployment import Config, Deployment
+from orchestration.ingest.copies import delivered
 from orchestration.ingest.mapping import Feed
-from orchestration.ingest.parts import standing_drops
 from orchestration.ingest.totals import ControlTotal, compare
 from orchestration.ledger.store import Ledger
 from orchestration.periods import periods_between
@@ -29,8 +29,8 @@ def open_periods(deployment: Deployment, ledger: Ledger) -> dict[str, list[str]]
 def record_status(deployment: Deployment, ledger: Ledger, feeds: list[Feed], totals: dict[str, list[ControlTotal]]) -> None:
     """Work out every feed's periods and record those whose state has changed. What a feed that is mapped no more promised is closed."""
     drops: dict[tuple[str, str], list[dict[str, Any]]] = {(feed.source, feed.entity): [] for feed in feeds}
-    for item in standing_drops(ledger):
-        drops.setdefault((item.payload["source"], item.payload["entity"]), []).append(item.payload)
+    for drop in delivered(ledger):
+        drops.setdefault((drop["source"], drop["entity"]), []).append(drop)
     refused = [entry.payload for entry in ledger.entries("drop_refused")]
     last = {(e.payload["source"], e.payload["entity"], e.payload["period"]): e.payload for e in ledger.entries("period_status")}
     begun = _begun(feeds, drops, deployment)
@@ -89,7 +89,7 @@ def _without_total(feed: Feed, drops: list[dict[str, Any]], stated: list[dict[st
     told = {total["file"] for total in stated} | {total["replaces"] for total in stated if total["file"] in here}
     found: dict[str, list[str]] = {}
     for drop in drops:
-        if Path(drop["file"]).name not in told:
+        if Path(drop["file"]).name not in told and "copy_of" not in drop:
             for period in _periods(feed, drop, drop["file"]):
                 found.setdefault(period, []).append(f"{feed.id}: no control total says what {drop['file']} should hold")
     return found
@@ -110,12 +110,19 @@ def problems(
     if feed.config.expected:
         counts: dict[str, int] = {}
         for drop in drops:
-            if period := feed.period_of(drop["file"]):
+            # The same rows once more are no other file of a promise.
+            if "copy_of" not in drop and (period := feed.period_of(drop["file"])):
                 counts[period] = counts.get(period, 0) + 1
         wanted = feed.config.expected.files_per_period
         for period in _promised(feed, begun, counts):
             have = counts.get(period, 0)
-            found[period] = [] if have >= wanted else [f"{feed.id}: {have} of {wanted} promised files for {period} are there"]
+            copies = [
+                f"{drop['file']} has the bytes of {drop['copy_of']}"
+                for drop in drops
+                if "copy_of" in drop and feed.period_of(drop["file"]) == period
+            ]
+            missing = "; ".join([f"{have} of {wanted} promised files for {period} are there", *copies])
+            found[period] = [] if have >= wanted else [f"{feed.id}: {missing}"]
     for total in totals:
         if total.file in replaced:
             continue
@@ -128,7 +135,7 @@ def problems(
             for period in periods:
                 found[period].append(text)
     for drop in drops:
-        if _has_too_many_bad(drop, config) and Path(drop["file"]).name not in replaced:
+        if "copy_of" not in drop and _has_too_many_bad(drop, config) and Path(drop["file"]).name not in replaced:
             share = 100 * drop["quarantined"] / _rows_of(drop)
             for period in _periods(feed, drop, drop["file"]):
                 found.setdefault(period, []).append(

@@ -7,10 +7,12 @@ from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from orchestration.deployment import Deployment
 from orchestration.errors import Failed
 from orchestration.ingest.contracts import load_contracts
+from orchestration.ingest.copies import is_copy, next_id
 from orchestration.ingest.mapping import Feed, SourceMapping
 from orchestration.ingest.parts import Landed, file_stat, is_known_by_stat
 from orchestration.ingest.reading import Unreadable, sha256_of
@@ -22,7 +24,9 @@ _HASHED_AT_ONCE = 2
 class Found:
     """A file that a feed names. ``sha256`` is None and ``problem`` set where its bytes cannot be read at all.
 
-    ``stat`` is from before the bytes were hashed, so that a file that is still growing shows.
+    ``stat`` is from before the bytes were hashed, so that a file that is still growing shows. ``copy_of``: the drop whose bytes a
+    landed file has under a name that is not recorded yet. ``file_id``: of the landing of a file that is not landed; ``repeats``:
+    the walk has met its bytes before, so that it may turn out a copy once those have landed.
     """
 
     feed: Feed
@@ -32,6 +36,9 @@ class Found:
     sha256: str | None = None
     stat: dict[str, int] | None = None
     problem: str | None = None
+    copy_of: str | None = None
+    file_id: str = ""
+    repeats: bool = False
 
 
 def in_landing_order(mappings: Iterable[SourceMapping]) -> list[Feed]:
@@ -43,14 +50,16 @@ def in_landing_order(mappings: Iterable[SourceMapping]) -> list[Feed]:
 
 def walk(deployment: Deployment, known: Landed, feeds: Iterable[Feed]) -> Iterator[Found]:
     """Every file that a feed names, feed by feed, in name order. Bytes are read only where size or time is new."""
-    by_name = {(drop["source"], drop["entity"], drop["file"]): drop for drop in known.drops}
-    here = {(drop["source"], drop["entity"], drop["sha256"]) for drop in known.drops}
+    by_name = {(drop["source"], drop["entity"], drop["file"]): drop for drop in known.named}
+    landed: dict[tuple[str, str, str], list[dict[str, Any]]] = {}
+    for drop in known.drops:
+        landed.setdefault((drop["source"], drop["entity"], drop["sha256"]), []).append(drop)
     _check_folders(deployment)
     digests: dict[Path, tuple[str, dict[str, int]] | Unreadable] = {}
     # Hashing lets go of the interpreter: two files at a time.
     with ThreadPoolExecutor(_HASHED_AT_ONCE, thread_name_prefix="hash") as pool:
         for feed in feeds:
-            seen: set[str] = set()
+            seen: dict[str, list[str]] = {}
             paths = sorted(deployment.drops.glob(feed.config.files), key=lambda path: str(path.relative_to(deployment.drops)))
             names = {path: str(path.relative_to(deployment.drops)) for path in paths}
             unread = {
@@ -73,8 +82,15 @@ def walk(deployment: Deployment, known: Landed, feeds: Iterable[Feed]) -> Iterat
                     yield Found(feed, path, name, False, problem=str(digest))
                     continue
                 sha256, stat = digest
-                yield Found(feed, path, name, (feed.source, feed.entity, sha256) in here or sha256 in seen, sha256, stat)
-                seen.add(sha256)
+                before = landed.get((feed.source, feed.entity, sha256), [])
+                last = by_name.get((feed.source, feed.entity, name))
+                if before and is_copy(feed, name, before, last):
+                    named = any(drop["file"] == name for drop in before)
+                    yield Found(feed, path, name, True, sha256, stat, copy_of=None if named else before[-1]["file"])
+                    continue
+                met = seen.setdefault(sha256, [])
+                met.append(next_id(sha256, before, len(met)))
+                yield Found(feed, path, name, False, sha256, stat, file_id=met[-1], repeats=len(met) > 1)
 
 
 def _is_text(name: str) -> bool:

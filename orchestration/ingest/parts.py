@@ -69,6 +69,12 @@ class Landed:
         """Payloads in landing order."""
         return [drop for _, drop in self._drops]
 
+    @property
+    def named(self) -> list[dict[str, Any]]:
+        """Payloads of drops and of recorded copies, in the order in which their names were met."""
+        copies = [(entry.seq, entry.payload) for entry in self._ledger.entries("drop_copy")]
+        return [payload for _, payload in sorted([*self._drops, *copies], key=lambda item: item[0])]
+
     def standing(self) -> list[Standing]:
         """Every drop once, as it stands."""
         return standing(self._drops)

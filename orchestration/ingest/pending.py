@@ -21,7 +21,7 @@ from orchestration.ledger.store import Ledger
 
 
 def new_drops(deployment: Deployment, ledger: Ledger) -> list[Path]:
-    """Drops that an ingest would land, land anew, refuse, admit rows of or move credit notes of, and control files that say something not yet recorded."""
+    """Drops that an ingest would land, land anew, refuse, record as copies, admit rows of or move credit notes of, and control files that say something not yet recorded."""
     mappings = load_mappings(deployment)
     feeds = in_landing_order(mappings)
     known = Landed(deployment, ledger).load()
@@ -33,7 +33,7 @@ def new_drops(deployment: Deployment, ledger: Ledger) -> list[Path]:
         if item.sha256 is None:
             if not item.is_landed and (feed.source, feed.entity, item.name, None) not in refused:
                 found.add(item.path)
-        elif not item.is_landed and (feed.source, feed.entity, item.sha256) not in bytes_refused:
+        elif (not item.is_landed and (feed.source, feed.entity, item.sha256) not in bytes_refused) or item.copy_of:
             found.add(item.path)
     found.update(deployment.drops / drop.payload["file"] for _, drop in unfinished(ledger, known, feeds))
     # An ingest that was stopped may leave credit notes in another period than their bill.

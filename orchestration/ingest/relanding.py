@@ -13,6 +13,7 @@ from pathlib import Path
 from orchestration.deployment import Deployment
 from orchestration.errors import BadInput
 from orchestration.failpoints import failpoint
+from orchestration.ingest.copies import own_id
 from orchestration.ingest.finding import Found
 from orchestration.ingest.landing import Arrival
 from orchestration.ingest.mapping import Feed
@@ -57,7 +58,7 @@ def to_land_anew(deployment: Deployment, ledger: Ledger, known: Landed, feeds: l
         name, stat = str(path.relative_to(deployment.drops)), file_stat(path)
         # Every landing of the same bytes has a name of its own, so that nothing that counts is ever written over.
         number = times[feed.source, feed.entity] + (2 if feed.id in changed else 1)
-        arrival = Arrival(name, sha256, stat, f"{sha256[:16]}-{number}", drop.file_ids)
+        arrival = Arrival(name, sha256, stat, f"{own_id(drop.payload['file_id'])}-{number}", drop.file_ids)
         found.append((Found(feed, path, name, True, sha256, stat), arrival))
     return found
 

@@ -47,12 +47,13 @@ class FileReport:
 class IngestReport:
     """What one ingest found.
 
-    ``refused`` are drops that could not be read at all; ``held_periods`` the open ones; ``readmitted`` rows by file that were
+    ``copies``: files that have the bytes of a landed drop, recorded now, and that drop. ``refused`` are drops that could not be read at all; ``held_periods`` the open ones; ``readmitted`` rows by file that were
     admitted from quarantine; ``older_mapping`` files by feed that stand as another mapping than today's read them.
     """
 
     files: list[FileReport] = field(default_factory=list)
     known_files: int = 0
+    copies: dict[str, str] = field(default_factory=dict)
     readmitted: dict[str, int] = field(default_factory=dict)
     older_mapping: dict[str, list[str]] = field(default_factory=dict)
     refused: list[dict[str, str]] = field(default_factory=list)
@@ -114,6 +115,7 @@ class IngestReport:
         return {
             "new_files": self.new_files,
             "known_files": self.known_files,
+            "copies": self.copies,
             "rows_in": self.rows_in,
             "landed": self.landed,
             "quarantined": self.quarantined,

@@ -21,6 +21,7 @@ from orchestration.errors import BadInput
 from orchestration.failpoints import failpoint
 from orchestration.ingest.checking import PERIOD_TYPE, Scan, build_scan
 from orchestration.ingest.closing import open_periods, record_status
+from orchestration.ingest.copies import copy_payload, is_copy
 from orchestration.ingest.drops import Drop, columns_of, open_drop, survey, unpivoted
 from orchestration.ingest.expressions import nearest
 from orchestration.ingest.files import close_to_others, storage_errors
@@ -49,13 +50,14 @@ _SAY_EVERY = 5.0
 
 @dataclass
 class _New:
-    """A drop that is to be landed. ``lacking``: columns the mapping names and the file has not."""
+    """A drop that is to be landed. ``lacking``: columns the mapping names and the file has not. ``repeats``: see :class:`Found`."""
 
     feed: Feed
     path: Path
     arrival: Arrival
     header: list[str]
     lacking: frozenset[str] = frozenset()
+    repeats: bool = False
 
     @property
     def name(self) -> str:
@@ -103,6 +105,8 @@ def ingest(
                 say(f"{payload['file']}: {payload['moved']:,} credit notes moved to the period of the bill that they refer to")
             _close(deployment, ledger, mappings, totals)
             report.older_mapping = under_older_mapping(known, feeds)
+        for name, of in report.copies.items():
+            say(f"{name}: has the bytes of {of}, which is landed: recorded as its copy, changes nothing")
         for feed_id, names in report.older_mapping.items():
             say(f"{feed_id}: {len(names)} files stand as an older mapping read them; to land them anew: tierhouse ingest --again")
         report.held_periods = open_periods(deployment, ledger)
@@ -156,12 +160,15 @@ def _find(
     for item in walk(deployment, known, feeds):
         if item.is_landed:
             report.known_files += 1
+            if item.copy_of and item.sha256 and item.stat:
+                _record_copy(ledger, item.feed, item.name, item.sha256, item.stat, item.copy_of, report)
             continue
         try:
             if item.sha256 is None or item.stat is None:
                 raise Unreadable(str(item.problem))
-            arrival = Arrival(item.name, item.sha256, item.stat, item.sha256[:16])
-            new.append(_New(item.feed, item.path, arrival, _peek(con, deployment, item.path, item.feed)))
+            arrival = Arrival(item.name, item.sha256, item.stat, item.file_id)
+            header = _peek(con, deployment, item.path, item.feed)
+            new.append(_New(item.feed, item.path, arrival, header, repeats=item.repeats))
         except Unreadable as err:
             _refuse(ledger, item.feed, item.name, item.sha256, str(err), report)
     return new
@@ -307,6 +314,10 @@ def _land(
     threads = all_threads
     for number, (item, surveyed) in enumerate(_surveyed(new), 1):
         feed = item.feed
+        if item.repeats and (origin := _origin(known, item)):
+            report.known_files += 1
+            _record_copy(ledger, feed, item.name, item.arrival.sha256, item.arrival.stat, origin, report)
+            continue
         # On a small drop more threads cost more than they save.
         wanted = 1 if item.path.is_file() and item.path.stat().st_size < _SMALL else all_threads
         if wanted != threads:
@@ -346,6 +357,20 @@ def _land(
             unsaid, said = [], time.monotonic()
     if unsaid:
         say(_progress(unsaid))
+
+
+def _origin(known: Landed, item: _New) -> str | None:
+    """The drop of which ``item`` has turned out a copy, now that it has landed."""
+    feed, sha256 = item.feed, item.arrival.sha256
+    of_feed = [drop for drop in known.named if (drop["source"], drop["entity"]) == (feed.source, feed.entity)]
+    landed = [drop for drop in of_feed if drop["sha256"] == sha256 and "copy_of" not in drop]
+    last = next((drop for drop in reversed(of_feed) if drop["file"] == item.name), None)
+    return landed[-1]["file"] if landed and is_copy(feed, item.name, landed, last) else None
+
+
+def _record_copy(ledger: Ledger, feed: Feed, name: str, sha256: str, stat: dict[str, int], of: str, report: IngestReport) -> None:
+    report.copies[name] = of
+    ledger.append("drop_copy", copy_payload(feed, name, sha256, stat, of))
 
 
 def _surveyed(new: list[_New]) -> Iterator[tuple[_New, Future[Survey | None] | None]]:

@@ -12,9 +12,9 @@ import duckdb
 
 from orchestration.deployment import Deployment
 from orchestration.errors import BadInput
+from orchestration.ingest.copies import delivered
 from orchestration.ingest.expressions import nearest
 from orchestration.ingest.mapping import Feed
-from orchestration.ingest.parts import standing_drops
 from orchestration.ingest.reading import Unreadable, csv_relation, header_of, read_text, rejects_of, sha256_of
 from orchestration.ledger.store import Ledger
 
@@ -91,9 +91,7 @@ def _read(con: duckdb.DuckDBPyConnection, scratch: Path, feed: Feed, path: Path,
 
 def new_totals(ledger: Ledger, feed: Feed, totals: list[ControlTotal]) -> list[tuple[ControlTotal, dict[str, Any]]]:
     """Totals that are not recorded yet, or come out otherwise than recorded, each with its ``control_total`` payload."""
-    mine = [
-        item.payload for item in standing_drops(ledger) if (item.payload["source"], item.payload["entity"]) == (feed.source, feed.entity)
-    ]
+    mine = [drop for drop in delivered(ledger) if (drop["source"], drop["entity"]) == (feed.source, feed.entity)]
     drops = {Path(drop["file"]).name: drop for drop in mine}
     last: dict[str, dict[str, Any]] = {
         entry.payload["file"]: entry.payload

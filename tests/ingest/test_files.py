@@ -21,17 +21,6 @@ def keyless(feed: dict[str, Any]) -> dict[str, Any]:
     return feed
 
 
-def test_the_same_bytes_again_change_nothing(company: Any, bills_feed: dict[str, Any]) -> None:
-    company.map(bills_feed)
-    first = company.bills("bills_1.csv", "a,d1,c1,2025-01,voice,1,CNY", "b,bad,c1,2025-01,voice,x,CNY")
-    company.ingest()
-    before = company.ledger.head(), sorted(path for path in company.deployment.data.rglob("*") if path.is_file())
-    (company.drops / "bills_2.csv").write_bytes(first.read_bytes())
-    report = company.ingest()
-    assert (report.new_files, report.known_files) == (0, 2)
-    assert (company.ledger.head(), sorted(path for path in company.deployment.data.rglob("*") if path.is_file())) == before
-
-
 def test_a_newer_row_of_the_same_key_supersedes_and_touches_both_periods(company: Any, bills_feed: dict[str, Any]) -> None:
     company.map(bills_feed)
     company.bills("bills_1.csv", "a,d1,c1,2025-01,voice,1,CNY", "b,d1,c1,2025-01,voice,2,CNY")

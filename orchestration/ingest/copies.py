@@ -1,0 +1,63 @@
+"""Drops with bytes that their feed has landed: copies, which change nothing, and deliveries that say the same once more.
+
+A copy is recorded under its own name, so that every file is accounted for and control totals find it. The same bytes are a delivery
+of their own where they say what nothing landed says: the file had other content meanwhile, or holds no rows, or its name is of
+another month and its rows are of none (the dump of a register that has changed and changed back).
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from typing import Any
+
+from orchestration.ingest.mapping import Feed
+from orchestration.ingest.parts import standing_drops
+from orchestration.ledger.store import Ledger
+
+
+def is_copy(feed: Feed, name: str, landed: Sequence[dict[str, Any]], last: dict[str, Any] | None) -> bool:
+    """Whether bytes that were landed as ``landed`` say nothing new under this name. ``last``: what the name stood for until now."""
+    if last is not None and last["sha256"] != landed[0]["sha256"]:
+        return False
+    if any(drop["file"] == name for drop in landed):
+        return True
+    if not landed[0]["rows_in"]:
+        return False
+    period = feed.period_of(name)
+    return period is None or feed.contract.period_from is not None or any(feed.period_of(drop["file"]) == period for drop in landed)
+
+
+def copy_payload(feed: Feed, name: str, sha256: str, stat: dict[str, int], of: str) -> dict[str, Any]:
+    """Payload of a ``drop_copy`` entry: a file that has the bytes of the drop ``of``."""
+    return {
+        "source": feed.source,
+        "entity": feed.entity,
+        "file": name,
+        "sha256": sha256,
+        **stat,
+        "copy_of": of,
+    }
+
+
+def own_id(file_id: str) -> str:
+    """Id of a delivery, of the id of one of its landings: one that lands anew has a number behind it."""
+    return re.sub(r"-\d+$", "", file_id)
+
+
+def next_id(sha256: str, landed: Sequence[dict[str, Any]], waiting: int = 0) -> str:
+    """Id of the next delivery of bytes that were landed as ``landed`` before, with so many deliveries of them still to land before it."""
+    times = len({own_id(drop["file_id"]) for drop in landed if not drop.get("readmits")}) + waiting
+    return f"{sha256[:16]}-d{times + 1}" if times else sha256[:16]
+
+
+def delivered(ledger: Ledger) -> list[dict[str, Any]]:
+    """Standing drops and their copies in the order recorded. A copy has the counts of its drop, its own file and ``copy_of``."""
+    drops = [(item.seq, item.payload) for item in standing_drops(ledger)]
+    by_bytes = {(drop["source"], drop["entity"], drop["sha256"]): drop for _, drop in drops}
+    copies = [
+        (entry.seq, {**origin, **{key: entry.payload[key] for key in ("file", "copy_of")}})
+        for entry in ledger.entries("drop_copy")
+        if (origin := by_bytes.get((entry.payload["source"], entry.payload["entity"], entry.payload["sha256"])))
+    ]
+    return [payload for _, payload in sorted([*drops, *copies], key=lambda item: item[0])]
