@@ -8,6 +8,7 @@ from typing import Any
 from orchestration.deployment import Config, Deployment
 from orchestration.ingest.copies import delivered
 from orchestration.ingest.mapping import Feed
+from orchestration.ingest.reading import Unreadable, sha256_of
 from orchestration.ingest.totals import ControlTotal, compare
 from orchestration.ledger.store import Ledger
 from orchestration.periods import periods_between
@@ -37,9 +38,7 @@ def record_status(deployment: Deployment, ledger: Ledger, feeds: list[Feed], tot
     stated = [entry.payload for entry in ledger.entries("control_total")]
     for feed in feeds:
         mine = drops[feed.source, feed.entity]
-        mine_refused = [
-            r for r in refused if (r["source"], r["entity"]) == (feed.source, feed.entity) and (deployment.drops / r["file"]).exists()
-        ]
+        mine_refused = [r for r in refused if (r["source"], r["entity"]) == (feed.source, feed.entity) and _is_refused(deployment, r, mine)]
         found = problems(feed, mine, mine_refused, totals.get(feed.id, []), begun, deployment.config)
         if feed.config.control:
             for period, texts in _without_total(
@@ -62,6 +61,18 @@ def _record(
     payload = {"source": source, "entity": entity, "period": period, "closed": not texts, "problems": texts}
     if last.get((source, entity, period)) != payload:
         ledger.append("period_status", payload)
+
+
+def _is_refused(deployment: Deployment, refusal: dict[str, Any], drops: list[dict[str, Any]]) -> bool:
+    """Whether what was refused lies there still: not when the source has sent it again, under its name too, or another mapping could read it."""
+    path = deployment.drops / refusal["file"]
+    if not path.exists() and not path.is_symlink():
+        return False
+    try:
+        sha256 = sha256_of(path)
+    except Unreadable:
+        return refusal["sha256"] is None
+    return refusal["sha256"] == sha256 and all(drop["sha256"] != sha256 for drop in drops)
 
 
 def _begun(feeds: list[Feed], drops: dict[tuple[str, str], list[dict[str, Any]]], deployment: Deployment) -> tuple[str, str] | None:
@@ -141,7 +152,8 @@ def problems(
                 found.setdefault(period, []).append(
                     f"{feed.id}: {share:.1f} % of the rows are bad in {drop['file']} (allowed: {100 * config.max_bad_share:g} %)"
                 )
-    for refusal in refused:
+    # The same bytes may have been refused under several mappings: the last one says why.
+    for refusal in {refusal["file"]: refusal for refusal in refused}.values():
         if period := feed.period_of(refusal["file"]):
             found.setdefault(period, []).append(f"{feed.id}: {refusal['file']} was refused: {refusal['message']}")
     return found

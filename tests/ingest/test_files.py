@@ -223,6 +223,33 @@ def test_a_name_with_no_month_where_one_is_looked_for_is_no_promised_file(compan
     assert company.ingest().held_periods == {"2025-01": ["shop__bill_lines: 0 of 1 promised files for 2025-01 are there"]}
 
 
+def test_a_refused_file_keeps_its_period_open_until_it_is_sent_again_or_taken_out(company: Any, bills_feed: dict[str, Any]) -> None:
+    company.map({**promised(bills_feed), "control": None})
+    bad = company.drop("bills_2025-01.csv", "")
+    company.bills("bills_2025-01_b.csv", "b,d1,c1,2025-01,voice,1,CNY")
+    assert company.ingest().held_periods == {"2025-01": ["shop__bill_lines: bills_2025-01.csv was refused: it is empty"]}
+    company.bills("bills_2025-01.csv", "a,d1,c1,2025-01,voice,1,CNY")
+    assert company.ingest().held_periods == {}, "sent again under its name"
+    good = bad.read_bytes()
+    bad.write_bytes(b"")
+    assert list(company.ingest().held_periods) == ["2025-01"], "refused again"
+    bad.write_bytes(good)
+    assert company.ingest().held_periods == {}, "the bytes that have landed are there again"
+    bad.write_bytes(b"")
+    company.ingest()
+    bad.unlink()
+    assert company.ingest().held_periods == {}
+
+
+def test_a_file_that_another_mapping_can_read_is_refused_no_more(company: Any, bills_feed: dict[str, Any]) -> None:
+    feed = {**promised(bills_feed), "control": None}
+    company.map({**feed, "format": "parquet"})
+    company.bills("bills_2025-01.csv", "a,d1,c1,2025-01,voice,1,CNY")
+    assert list(company.ingest().held_periods) == ["2025-01"]
+    company.map(feed)
+    assert company.ingest().held_periods == {}
+
+
 def test_a_file_without_its_control_total_keeps_its_period_open(company: Any, bills_feed: dict[str, Any]) -> None:
     company.map(promised(bills_feed))
     company.bills("bills_2025-01.csv", "a,d1,c1,2025-01,voice,1,CNY")
