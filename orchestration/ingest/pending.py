@@ -25,15 +25,20 @@ def new_drops(deployment: Deployment, ledger: Ledger) -> list[Path]:
     mappings = load_mappings(deployment)
     feeds = in_landing_order(mappings)
     known = Landed(deployment, ledger).load()
-    refused = {(e.payload["source"], e.payload["entity"], e.payload["file"], e.payload["sha256"]) for e in ledger.entries("drop_refused")}
-    bytes_refused = {(source, entity, sha256) for source, entity, _, sha256 in refused if sha256}
+    refusals = [entry.payload for entry in ledger.entries("drop_refused")]
+    refused = {(r["source"], r["entity"], r["file"]) for r in refusals if r["sha256"] is None}
+    # Another mapping may be able to read what one could not.
+    bytes_refused = {(r["source"], r["entity"], r["sha256"], r.get("mapping_hash")) for r in refusals if r["sha256"]}
     found: set[Path] = set()
     for item in walk(deployment, known, feeds):
         feed = item.feed
         if item.sha256 is None:
-            if not item.is_landed and (feed.source, feed.entity, item.name, None) not in refused:
+            if not item.is_landed and (feed.source, feed.entity, item.name) not in refused:
                 found.add(item.path)
-        elif (not item.is_landed and (feed.source, feed.entity, item.sha256) not in bytes_refused) or item.copy_of:
+        elif item.is_landed:
+            if item.copy_of:
+                found.add(item.path)
+        elif (feed.source, feed.entity, item.sha256, feed.mapping_hash) not in bytes_refused:
             found.add(item.path)
     found.update(deployment.drops / drop.payload["file"] for _, drop in unfinished(ledger, known, feeds))
     # An ingest that was stopped may leave credit notes in another period than their bill.

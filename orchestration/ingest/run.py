@@ -194,13 +194,14 @@ def _peek(con: duckdb.DuckDBPyConnection, deployment: Deployment, path: Path, fe
 
 
 def _refuse(ledger: Ledger, feed: Feed, name: str, sha256: str | None, message: str, report: IngestReport) -> None:
-    """Record a refused drop, once for the same bytes and reason."""
+    """Record a refused drop, once for the same bytes, mapping and reason."""
     report.refused.append({"source": feed.source, "entity": feed.entity, "file": name, "message": message})
     payload = {
         "source": feed.source,
         "entity": feed.entity,
         "file": name,
         "sha256": sha256,
+        "mapping_hash": feed.mapping_hash,
         "reason": "unreadable",
         "message": message,
     }

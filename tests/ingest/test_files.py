@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from orchestration.errors import BadInput, Failed
-from orchestration.ingest import balance, landed_parts, open_periods
+from orchestration.ingest import balance, landed_parts, new_drops, open_periods
 from orchestration.ingest.files import storage_errors
 from tests.ingest.conftest import in_a_process
 
@@ -246,7 +246,9 @@ def test_a_file_that_another_mapping_can_read_is_refused_no_more(company: Any, b
     company.map({**feed, "format": "parquet"})
     company.bills("bills_2025-01.csv", "a,d1,c1,2025-01,voice,1,CNY")
     assert list(company.ingest().held_periods) == ["2025-01"]
+    assert new_drops(company.deployment, company.ledger) == []
     company.map(feed)
+    assert new_drops(company.deployment, company.ledger) == [company.drops / "bills_2025-01.csv"], "a run has something to do"
     assert company.ingest().held_periods == {}
 
 
