@@ -35,15 +35,15 @@ def record_status(deployment: Deployment, ledger: Ledger, feeds: list[Feed], tot
     refused = [entry.payload for entry in ledger.entries("drop_refused")]
     last = {(e.payload["source"], e.payload["entity"], e.payload["period"]): e.payload for e in ledger.entries("period_status")}
     begun = _begun(feeds, drops, deployment)
-    stated = [entry.payload for entry in ledger.entries("control_total")]
+    stated = {(e.payload["source"], e.payload["entity"], e.payload["file"]): e.payload for e in ledger.entries("control_total")}
     for feed in feeds:
         mine = drops[feed.source, feed.entity]
+        # As recorded: control files may be taken away like the drops that they speak of.
+        told = [total for (source, entity, _), total in stated.items() if (source, entity) == (feed.source, feed.entity)]
         mine_refused = [r for r in refused if (r["source"], r["entity"]) == (feed.source, feed.entity) and _is_refused(deployment, r, mine)]
-        found = problems(feed, mine, mine_refused, totals.get(feed.id, []), begun, deployment.config)
+        found = problems(feed, mine, mine_refused, totals.get(feed.id, []), _replaced(mine, told), begun, deployment.config)
         if feed.config.control:
-            for period, texts in _without_total(
-                feed, mine, [s for s in stated if (s["source"], s["entity"]) == (feed.source, feed.entity)]
-            ).items():
+            for period, texts in _without_total(feed, mine, told).items():
                 found.setdefault(period, []).extend(texts)
         for source, entity, period in last:
             if (source, entity) == (feed.source, feed.entity):
@@ -91,13 +91,15 @@ def _begun(feeds: list[Feed], drops: dict[tuple[str, str], list[dict[str, Any]]]
     return max(min(known), deployment.config.first_period), max(known)
 
 
-def _without_total(feed: Feed, drops: list[dict[str, Any]], stated: list[dict[str, Any]]) -> dict[str, list[str]]:
-    """Drops of a feed with control totals for which none was ever stated, by period.
-
-    ``stated``: what the ledger records of the feed's totals, so that control files may be taken away like the drops that they speak of.
-    """
+def _replaced(drops: list[dict[str, Any]], stated: list[dict[str, Any]]) -> set[str]:
+    """Base names of the drops that another one of ``drops`` re-sends, as the recorded totals ``stated`` say."""
     here = {Path(drop["file"]).name for drop in drops}
-    told = {total["file"] for total in stated} | {total["replaces"] for total in stated if total["file"] in here}
+    return {total["replaces"] for total in stated if total["replaces"] and total["file"] in here}
+
+
+def _without_total(feed: Feed, drops: list[dict[str, Any]], stated: list[dict[str, Any]]) -> dict[str, list[str]]:
+    """Drops of a feed with control totals for which none was ever stated, by period."""
+    told = {total["file"] for total in stated} | _replaced(drops, stated)
     found: dict[str, list[str]] = {}
     for drop in drops:
         if Path(drop["file"]).name not in told and "copy_of" not in drop:
@@ -111,18 +113,22 @@ def problems(
     drops: list[dict[str, Any]],
     refused: list[dict[str, Any]],
     totals: list[ControlTotal],
+    replaced: set[str],
     begun: tuple[str, str] | None,
     config: Config,
 ) -> dict[str, list[str]]:
-    """Problems of one feed by period; an empty list means closed. ``begun``: the first and the last period that any source has begun."""
+    """Problems of one feed by period; an empty list means closed.
+
+    ``replaced``: base names of drops that others re-send; ``begun``: the first and the last period that any source has begun.
+    """
     found: dict[str, list[str]] = {}
-    here = {Path(drop["file"]).name for drop in drops}
-    replaced = {total.replaces for total in totals if total.replaces and total.file in here}
+    # A file that was sent again is one file, under its name or another. A copy counts where it takes the place of what it repeats.
+    counted = [drop for drop in drops if "copy_of" not in drop or Path(drop["copy_of"]).name in replaced]
+    newest = {drop["file"]: drop for drop in counted if Path(drop["file"]).name not in replaced}
     if feed.config.expected:
         counts: dict[str, int] = {}
-        for drop in drops:
-            # The same rows once more are no other file of a promise.
-            if "copy_of" not in drop and (period := feed.period_of(drop["file"])):
+        for file in newest:
+            if period := feed.period_of(file):
                 counts[period] = counts.get(period, 0) + 1
         wanted = feed.config.expected.files_per_period
         for period in _promised(feed, begun, counts):
@@ -145,8 +151,10 @@ def problems(
         if text:
             for period in periods:
                 found[period].append(text)
-    for drop in drops:
-        if "copy_of" not in drop and _has_too_many_bad(drop, config) and Path(drop["file"]).name not in replaced:
+    for drop in counted:
+        # A name without a period may be used for the next month: what was bad before it is not sent again.
+        is_newest = drop is newest.get(drop["file"]) or not feed.period_of(drop["file"])
+        if _has_too_many_bad(drop, config) and is_newest and Path(drop["file"]).name not in replaced:
             share = 100 * drop["quarantined"] / _rows_of(drop)
             for period in _periods(feed, drop, drop["file"]):
                 found.setdefault(period, []).append(

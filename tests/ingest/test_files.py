@@ -252,6 +252,59 @@ def test_a_file_that_another_mapping_can_read_is_refused_no_more(company: Any, b
     assert company.ingest().held_periods == {}
 
 
+def test_months_without_rows_are_closed_by_their_files_and_totals(company: Any, bills_feed: dict[str, Any]) -> None:
+    company.map(promised(bills_feed))
+    for month in ("2025-01", "2025-02"):
+        company.bills(f"bills_{month}.csv")
+        company.drop(f"control_{month}.csv", f"file,n,total,instead\nbills_{month}.csv,0,0,\n")
+    report = company.ingest()
+    assert (report.new_files, report.held_periods) == (2, {})
+    company.bills("bills_2025-03.csv")
+    assert len(new_drops(company.deployment, company.ledger)) == 1, "a run has something to do"
+    assert company.ingest().held_periods == {"2025-03": ["shop__bill_lines: no control total says what bills_2025-03.csv should hold"]}
+    company.drop("control_2025-03.csv", "file,n,total,instead\nbills_2025-03.csv,0,0,\n")
+    assert company.ingest().held_periods == {}
+    head = company.ledger.head()
+    assert new_drops(company.deployment, company.ledger) == []
+    company.ingest()
+    assert company.ledger.head() == head
+    assert [account["rows_in"] for account in balance(company.ledger)] == [0, 0, 0]
+
+
+def test_a_file_that_is_sent_again_is_no_second_promised_one(company: Any, bills_feed: dict[str, Any]) -> None:
+    feed = promised(bills_feed)
+    feed["expected"]["files_per_period"] = 2
+    company.map(feed)
+    company.drop("control_2025-01.csv", "file,n,total,instead\nbills_2025-01_a.csv,1,2,\nbills_2025-01_b.csv,1,1,\n")
+    company.bills("bills_2025-01_a.csv", "a,d1,c1,2025-01,voice,1,CNY")
+    company.ingest()
+    company.bills("bills_2025-01_a.csv", "a,d1,c1,2025-01,voice,2,CNY")
+    expected = ["shop__bill_lines: 1 of 2 promised files for 2025-01 are there"]
+    assert expected[0] in company.ingest().held_periods["2025-01"], "under its name"
+    company.drop("control_2025-01_r1.csv", "file,n,total,instead\nbills_2025-01_a_r1.csv,1,3,bills_2025-01_a.csv\n")
+    company.bills("bills_2025-01_a_r1.csv", "a,d1,c1,2025-01,voice,3,CNY")
+    assert expected[0] in company.ingest().held_periods["2025-01"], "under another"
+    company.bills("bills_2025-01_b.csv", "b,d1,c1,2025-01,voice,1,CNY")
+    assert company.ingest().held_periods == {}
+
+
+def test_bad_rows_of_a_file_that_was_sent_again_hold_nothing(company: Any, bills_feed: dict[str, Any]) -> None:
+    company.map(promised(bills_feed))
+    good, bad = "a,d1,c1,2025-01,voice,1,CNY", "a,d1,c1,2025-01,voice,x,CNY"
+    company.bills("bills_2025-01.csv", bad)
+    controls = [company.drop("control_2025-01.csv", "file,n,total,instead\nbills_2025-01.csv,1,,\n")]
+    assert "100.0 %" in company.ingest().held_periods["2025-01"][0]
+    company.bills("bills_2025-01.csv", good)
+    assert company.ingest().held_periods == {}, "under its name"
+    company.bills("bills_2025-02.csv", bad.replace("2025-01", "2025-02"))
+    company.bills("bills_2025-02_r1.csv", good.replace("2025-01", "2025-02"))
+    controls.append(company.drop("control_2025-02.csv", "file,n,total,instead\nbills_2025-02_r1.csv,1,,bills_2025-02.csv\n"))
+    assert company.ingest().held_periods == {}, "under another"
+    for control in controls:
+        control.unlink()
+    assert company.ingest().held_periods == {}, "what replaces it was stated once"
+
+
 def test_a_file_without_its_control_total_keeps_its_period_open(company: Any, bills_feed: dict[str, Any]) -> None:
     company.map(promised(bills_feed))
     company.bills("bills_2025-01.csv", "a,d1,c1,2025-01,voice,1,CNY")
