@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+
+import duckdb
 
 from orchestration.deployment import Config, Deployment
 from orchestration.ingest.copies import delivered
 from orchestration.ingest.mapping import Feed
+from orchestration.ingest.parts import Landed
+from orchestration.ingest.quarantine import corrected_since
 from orchestration.ingest.reading import Unreadable, sha256_of
 from orchestration.ingest.totals import ControlTotal, compare
 from orchestration.ledger.store import Ledger
@@ -27,7 +32,14 @@ def open_periods(deployment: Deployment, ledger: Ledger) -> dict[str, list[str]]
     return dict(sorted(found.items()))
 
 
-def record_status(deployment: Deployment, ledger: Ledger, feeds: list[Feed], totals: dict[str, list[ControlTotal]]) -> None:
+def record_status(
+    con: duckdb.DuckDBPyConnection,
+    deployment: Deployment,
+    ledger: Ledger,
+    known: Landed,
+    feeds: list[Feed],
+    totals: dict[str, list[ControlTotal]],
+) -> None:
     """Work out every feed's periods and record those whose state has changed. What a feed that is mapped no more promised is closed."""
     drops: dict[tuple[str, str], list[dict[str, Any]]] = {(feed.source, feed.entity): [] for feed in feeds}
     for drop in delivered(ledger):
@@ -36,12 +48,16 @@ def record_status(deployment: Deployment, ledger: Ledger, feeds: list[Feed], tot
     last = {(e.payload["source"], e.payload["entity"], e.payload["period"]): e.payload for e in ledger.entries("period_status")}
     begun = _begun(feeds, drops, deployment)
     stated = {(e.payload["source"], e.payload["entity"], e.payload["file"]): e.payload for e in ledger.entries("control_total")}
+
+    def corrected(drop: dict[str, Any]) -> int:
+        return corrected_since(con, deployment, known, drop)
+
     for feed in feeds:
         mine = drops[feed.source, feed.entity]
         # As recorded: control files may be taken away like the drops that they speak of.
         told = [total for (source, entity, _), total in stated.items() if (source, entity) == (feed.source, feed.entity)]
         mine_refused = [r for r in refused if (r["source"], r["entity"]) == (feed.source, feed.entity) and _is_refused(deployment, r, mine)]
-        found = problems(feed, mine, mine_refused, totals.get(feed.id, []), _replaced(mine, told), begun, deployment.config)
+        found = problems(feed, mine, mine_refused, totals.get(feed.id, []), _replaced(mine, told), begun, deployment.config, corrected)
         if feed.config.control:
             for period, texts in _without_total(feed, mine, told).items():
                 found.setdefault(period, []).extend(texts)
@@ -116,10 +132,12 @@ def problems(
     replaced: set[str],
     begun: tuple[str, str] | None,
     config: Config,
+    corrected: Callable[[dict[str, Any]], int],
 ) -> dict[str, list[str]]:
     """Problems of one feed by period; an empty list means closed.
 
-    ``replaced``: base names of drops that others re-send; ``begun``: the first and the last period that any source has begun.
+    ``replaced``: base names of drops that others re-send; ``begun``: the first and the last period that any source has begun;
+    ``corrected``: how many rejected rows of a drop a later one has brought.
     """
     found: dict[str, list[str]] = {}
     # A file that was sent again is one file, under its name or another. A copy counts where it takes the place of what it repeats.
@@ -154,8 +172,11 @@ def problems(
     for drop in counted:
         # A name without a period may be used for the next month: what was bad before it is not sent again.
         is_newest = drop is newest.get(drop["file"]) or not feed.period_of(drop["file"])
-        if _has_too_many_bad(drop, config) and is_newest and Path(drop["file"]).name not in replaced:
-            share = 100 * drop["quarantined"] / _rows_of(drop)
+        if _has_too_many_bad(drop, 0, config) and is_newest and Path(drop["file"]).name not in replaced:
+            sent_right = corrected(drop)
+            if not _has_too_many_bad(drop, sent_right, config):
+                continue
+            share = 100 * (drop["quarantined"] - sent_right) / _rows_of(drop)
             for period in _periods(feed, drop, drop["file"]):
                 found.setdefault(period, []).append(
                     f"{feed.id}: {share:.1f} % of the rows are bad in {drop['file']} (allowed: {100 * config.max_bad_share:g} %)"
@@ -179,13 +200,13 @@ def _rows_of(drop: dict[str, Any]) -> int:
     return int(drop["rows_in"] - drop["not_for_entity"])
 
 
-def _has_too_many_bad(drop: dict[str, Any], config: Config) -> bool:
-    """Whether the bad rows of a drop are over the allowed share.
+def _has_too_many_bad(drop: dict[str, Any], corrected: int, config: Config) -> bool:
+    """Whether the bad rows of a drop, less those that were ``corrected`` since, are over the allowed share.
 
     A few are no share: one bad row of fourteen is a slip of the source. A file of which more than half is bad does not fit its mapping,
     however small: a source of many small files would lose most of its rows in silence.
     """
-    rows, bad = _rows_of(drop), drop["quarantined"]
+    rows, bad = _rows_of(drop), drop["quarantined"] - corrected
     return bool(bad > config.max_bad_share * rows and (bad >= config.min_bad_rows or 2 * bad > rows))
 
 

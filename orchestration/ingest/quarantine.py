@@ -18,6 +18,8 @@ from orchestration.ingest.checking import Scan
 from orchestration.ingest.drops import Drop, original_texts
 from orchestration.ingest.files import place_privately
 from orchestration.ingest.mapping import Feed
+from orchestration.ingest.parts import Landed
+from orchestration.ingest.supersession import paths_sql
 from orchestration.sqltext import literal, quoted
 
 SCHEMA = pa.schema(
@@ -103,13 +105,43 @@ def place_waiting(con: duckdb.DuckDBPyConnection, deployment: Deployment, query:
 
 def quarantined_rows(deployment: Deployment, drop: dict[str, Any], limit: int) -> list[tuple[int, list[str], str]]:
     """Line, reasons and text of the first ``limit`` rows of a drop as it stands that are in quarantine still."""
-    path = str(deployment.data / drop["quarantine"])
+    return duckdb.execute(f"select line, reasons, text from {_rejected(deployment, drop)} order by line, key limit ?", [limit]).fetchall()
+
+
+def _rejected(deployment: Deployment, drop: dict[str, Any]) -> str:
+    """FROM clause of the rows of a drop as it stands that are in quarantine still: its file, but for the rows that were admitted."""
     waiting = "select null::bigint, null::varchar where false"
     if drop["waiting"]:
         waiting = f"select _line, _key from read_parquet({literal(str(deployment.data / drop['waiting']['path']))})"
-    return duckdb.execute(
-        f"select line, reasons, text from read_parquet(?) "
-        f"where reasons <> ['unknown_reference'] or (line, coalesce(key, '')) in (select (_line, _key) from ({waiting}) as w(_line, _key)) "
-        "order by line, key limit ?",
-        [path, limit],
-    ).fetchall()
+    return (
+        f"(from read_parquet({literal(str(deployment.data / drop['quarantine']))}) "
+        f"where reasons <> ['unknown_reference'] or (line, coalesce(key, '')) in (select (_line, _key) from ({waiting}) as w(_line, _key)))"
+    )
+
+
+def corrected_since(con: duckdb.DuckDBPyConnection, deployment: Deployment, known: Landed, drop: dict[str, Any]) -> int:
+    """Rejected rows of a drop as it stands whose key a later drop of its feed has landed: what was wrong with them has been sent right.
+
+    Rows without a key, and those of sources without keys, cannot be told from new ones.
+    """
+    if not drop["quarantine"]:
+        return 0
+    [here] = [item for item in known.standing_of(drop["source"], drop["entity"]) if item.payload["file_id"] == drop["file_id"]]
+    rejected = _rejected(deployment, drop)
+    low, high = con.execute(f"select min(key), max(key) from {rejected}").fetchall()[0]
+    standing = {file_id for item in known.standing_of(drop["source"], drop["entity"]) for file_id in item.file_ids}
+    later = [
+        str(part.path)
+        for part in known.parts(drop["entity"], drop["source"])
+        if low is not None
+        and part.position > here.seq
+        and part.file_id in standing
+        and part.min_key is not None
+        and part.max_key is not None
+        and part.min_key <= high
+        and part.max_key >= low
+    ]
+    if not later:
+        return 0
+    landed = f"select _key from read_parquet({paths_sql(later)}, hive_partitioning = false)"
+    return int(con.execute(f"select count(*) from {rejected} where key in ({landed})").fetchall()[0][0])

@@ -103,7 +103,7 @@ def ingest(
                 say(f"{payload['file']}: {payload['landed']:,} rows admitted from quarantine: what they refer to has landed")
             for payload in settle_notes(con, deployment, ledger, known):
                 say(f"{payload['file']}: {payload['moved']:,} credit notes moved to the period of the bill that they refer to")
-            _close(deployment, ledger, mappings, totals)
+            _close(con, deployment, ledger, known, mappings, totals)
             report.older_mapping = under_older_mapping(known, feeds)
         for name, of in report.copies.items():
             say(f"{name}: has the bytes of {of}, which is landed: recorded as its copy, changes nothing")
@@ -446,10 +446,17 @@ def _clean(con: duckdb.DuckDBPyConnection, deployment: Deployment, *, small: boo
             path.unlink()
 
 
-def _close(deployment: Deployment, ledger: Ledger, mappings: list[SourceMapping], totals: dict[str, list[ControlTotal]]) -> None:
+def _close(
+    con: duckdb.DuckDBPyConnection,
+    deployment: Deployment,
+    ledger: Ledger,
+    known: Landed,
+    mappings: list[SourceMapping],
+    totals: dict[str, list[ControlTotal]],
+) -> None:
     for mapping in mappings:
         for feed in mapping.feeds:
             if feed.id in totals:
                 record_totals(ledger, feed, totals[feed.id])
     failpoint("ingest.totals_recorded")
-    record_status(deployment, ledger, [feed for mapping in mappings for feed in mapping.feeds], totals)
+    record_status(con, deployment, ledger, known, [feed for mapping in mappings for feed in mapping.feeds], totals)

@@ -305,6 +305,17 @@ def test_bad_rows_of_a_file_that_was_sent_again_hold_nothing(company: Any, bills
     assert company.ingest().held_periods == {}, "what replaces it was stated once"
 
 
+def test_bad_rows_whose_key_a_later_file_brings_hold_nothing(company: Any, bills_feed: dict[str, Any]) -> None:
+    company.map(bills_feed)
+    company.bills("bills_0.csv", *(f"{key},d1,c1,2025-01,voice,1,CNY" for key in "abcdef"))
+    company.bills("bills_1.csv", *(f"{key},d1,c1,2025-01,voice,x,CNY" for key in "abcdef"))
+    assert "100.0 % of the rows are bad in bills_1.csv" in str(company.ingest().held_periods), "what they correct came before"
+    company.bills("bills_2.csv", *(f"{key},d1,c1,2025-01,voice,2,CNY" for key in "ab"))
+    assert "66.7 % of the rows are bad in bills_1.csv" in str(company.ingest().held_periods)
+    company.bills("bills_3.csv", *(f"{key},d1,c1,2025-01,voice,2,CNY" for key in "cd"))
+    assert company.ingest().held_periods == {}, "two of six are no more than half"
+
+
 def test_a_file_without_its_control_total_keeps_its_period_open(company: Any, bills_feed: dict[str, Any]) -> None:
     company.map(promised(bills_feed))
     company.bills("bills_2025-01.csv", "a,d1,c1,2025-01,voice,1,CNY")
