@@ -75,7 +75,9 @@ def main() -> None:
 def ingest_command(context: Context, sources: tuple[str, ...], again: bool) -> None:
     """Land new drops. Good rows as typed copies, the rest in quarantine with reasons."""
     from orchestration.ingest import ingest
+    from orchestration.release import require_whole
 
+    require_whole(context.deployment, context.ledger)
     report = ingest(context.deployment, context.ledger, sources=list(sources) or None, again=again, say=context.say)
 
     def render() -> None:

@@ -4,7 +4,7 @@ from orchestration.release.catalog import Catalog, current_catalog, release_fold
 from orchestration.release.history import list_catalogs, list_releases, rollback
 from orchestration.release.publish import PeriodReport, ReleaseReport, release
 from orchestration.release.record import held_periods, policy_folders, released_policies
-from orchestration.release.recovery import BEHIND_REMEDY, behind, recover
+from orchestration.release.recovery import BEHIND_REMEDY, behind, recover, require_whole
 
 __all__ = [
     "BEHIND_REMEDY",
@@ -21,5 +21,6 @@ __all__ = [
     "release",
     "release_folder",
     "released_policies",
+    "require_whole",
     "rollback",
 ]

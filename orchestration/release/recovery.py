@@ -26,8 +26,7 @@ Say = Callable[[str], None]
 
 def recover(deployment: Deployment, ledger: Ledger, say: Say) -> None:
     """Put releases, catalog and pointer into the state that the ledger records. Failed, and nothing is touched, if the ledger is not whole."""
-    if problem := behind(deployment, ledger):
-        raise Failed(problem, str(deployment.ledger), BEHIND_REMEDY)
+    require_whole(deployment, ledger)
     with storage_errors(deployment.data):
         _remove_leftovers(deployment, ledger, say)
     last = ledger.last("catalog")
@@ -50,6 +49,13 @@ BEHIND_REMEDY = (
     "restore the newest backup of the ledger; if there is none, take the folders releases and catalogs out of the data folder, and keep them: "
     "runs begin anew then"
 )
+
+
+def require_whole(deployment: Deployment, ledger: Ledger) -> None:
+    """Failed if the ledger is :func:`behind`. Also before an ingest: what it lands without knowing what has landed is written over files
+    that the entries of a backup name."""
+    if problem := behind(deployment, ledger):
+        raise Failed(problem, str(deployment.ledger), BEHIND_REMEDY)
 
 
 def behind(deployment: Deployment, ledger: Ledger) -> str | None:

@@ -18,7 +18,7 @@ from orchestration.deployment import Deployment
 from orchestration.errors import Failed, Held
 from orchestration.ingest import SourceMapping, ingest, load_contracts
 from orchestration.policy import require_sound
-from orchestration.release import policy_folders, release, released_policies
+from orchestration.release import policy_folders, release, released_policies, require_whole
 from orchestration.warehouse import dbt_args, finish, prepare
 from orchestration.wiring.dbt import RESULTS, environment, profile_environment, target_path, what_failed
 from orchestration.wiring.metadata import feed_metadata, level_counts, level_metadata, markdown_table, row_counts
@@ -56,6 +56,7 @@ def raw_assets(mappings: Sequence[SourceMapping]) -> dg.AssetsDefinition | None:
     def ingest_drops(context: dg.AssetExecutionContext) -> Iterator[dg.MaterializeResult[None]]:
         run = the_run(context)
         with run.stage("ingest"):
+            require_whole(run.deployment, run.ledger)
             report = ingest(run.deployment, run.ledger, say=run.say).as_json()
             run.ingest = report
         for mapping, feed in feeds:

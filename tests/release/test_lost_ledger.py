@@ -129,6 +129,22 @@ def test_verifying_such_a_ledger_is_a_mismatch(
     assert call(["ledger", "verify"]) == 4
 
 
+def test_nothing_is_ingested_into_such_a_ledger(
+    place: tuple[Deployment, Ledger], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    deployment, ledger = place
+    drops = tmp_path / "drops" / "crm"
+    drops.mkdir(parents=True)
+    (drops / "customers_2026-06.csv").write_text("")
+    monkeypatch.setenv("TIERHOUSE_DATA", str(deployment.data))
+    monkeypatch.setenv("TIERHOUSE_DROPS", str(drops.parent))
+    cut(ledger, catalog_of_run1(ledger))
+    head = ledger.head()
+    assert call(["ingest", "--json"]) == 1
+    assert "readers see catalog 2" in json.loads(capsys.readouterr().out)["what"]
+    assert ledger.head() == head
+
+
 def test_folders_that_were_moved_aside_let_runs_begin_anew(place: tuple[Deployment, Ledger], tmp_path: Path) -> None:
     deployment, ledger = place
     ledger.path.unlink()
