@@ -82,12 +82,15 @@ class Explanation:
     @property
     def above(self) -> list[TableVerdict]:
         """The rules of the next higher level than the qualified one; none of them holds, or none of them decides."""
-        rank = self.decision["qualified_level_rank"]
-        higher = [level for level in self.program.levels if rank is not None and level.rank > rank]
-        if not higher:
-            return []
-        above = min(higher, key=lambda level: level.rank)
-        return [v for v in self.rules if v.level_id == above.level_id]
+        above = self.level_above
+        return [v for v in self.rules if above and v.level_id == above.level_id]
+
+    @property
+    def level_above(self) -> Level | None:
+        """The next higher level than the qualified one that the rules of the version give."""
+        if self.version is None or self.decision["qualified_level_id"] is None:
+            return None
+        return _next_above(self.program, self.version, str(self.decision["qualified_level_id"]))
 
     @property
     def cap(self) -> TableVerdict | None:
@@ -264,7 +267,7 @@ def _same_outcome(
     rank = program.level(str(cap.level_id)).rank if cap else None
     if "cap_level_rank" in decision and decision["cap_level_rank"] != rank:
         raise _mismatch(f"the policy gives a cap of rank {rank}, the decision holds {decision['cap_level_rank']}", where)
-    _same_gap(program, tables, match, decision, where)
+    _same_gap(program, version, tables, match, decision, where)
 
 
 def _same_score(version: Version, evidence: Evidence, decision: dict[str, Any], where: str) -> None:
@@ -273,13 +276,19 @@ def _same_score(version: Version, evidence: Evidence, decision: dict[str, Any], 
         raise _mismatch(f"the evidence gives a score of {scores[0].value}, the decision holds {decision['score']}", where)
 
 
-def _same_gap(program: Program, tables: Tables, match: TableVerdict, decision: dict[str, Any], where: str) -> None:
+def _next_above(program: Program, version: Version, level_id: str) -> Level | None:
+    """The next higher level than ``level_id`` that the rules of a version give."""
+    rank = program.level(level_id).rank
+    return next((level for level in program.ladder(version) if level.rank > rank), None)
+
+
+def _same_gap(program: Program, version: Version, tables: Tables, match: TableVerdict, decision: dict[str, Any], where: str) -> None:
     """What is missing to the next level is what one of its rules asks for."""
     missing, attribute = decision["missing_amount"], decision["missing_attribute"]
     if missing is None:
         return
-    higher = [level for level in program.levels if level.rank > program.level(str(match.level_id)).rank]
-    asked = [c.missing for v in tables.rules if higher and v.level_id == higher[0].level_id for c in v.conditions
+    above = _next_above(program, version, str(match.level_id))
+    asked = [c.missing for v in tables.rules if above and v.level_id == above.level_id for c in v.conditions
              if c.condition.attribute.attribute_id == attribute and c.missing is not None]  # fmt: skip
     if Decimal(missing) not in asked:
         shown = " or ".join(f"{amount:f}" for amount in asked) or "nothing"

@@ -42,9 +42,7 @@ def outlook(decision: dict[str, Any], program: Program, version: Version) -> Out
     falls_in = max(due, add_months(until, version.grace_months + 1))
     if version.fall == "to_qualified":
         return Outlook(due, "to_qualified", falls_in, qualified)
-    # One level down is the next of those that the rules give: levels have no versions, and others may be of another one.
-    given = {rule.level_id for rule in version.rules}
-    lower = [level for level in program.levels if level.level_id in given and level.rank < program.level(held).rank]
+    lower = [level for level in program.ladder(version) if level.rank < program.level(held).rank]
     return Outlook(due, "one_level", falls_in, lower[-1].level_id)
 
 

@@ -7,6 +7,7 @@ Programs are evaluated in one pass over the metrics; the compiled text shows eve
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
+from itertools import pairwise
 from textwrap import indent
 
 from orchestration.policy import inputs, sql
@@ -233,13 +234,14 @@ def _evidence(attributes: Sequence[Attribute]) -> list[tuple[str, str]]:
     return list(pairs.items())
 
 
-def _steps(program: Program) -> list[tuple[Level, Level]]:
-    """Each level with the next higher one."""
-    return list(zip(program.levels, program.levels[1:], strict=False))
+def _steps(program: Program, version: Version) -> list[tuple[Level, Level]]:
+    """Each level that the rules give with the next higher one that they give."""
+    ladder = program.ladder(version)
+    return list(pairwise(ladder))
 
 
 def _next_level(program: Program, version: Version) -> str:
-    following = {lower.level_id: higher.level_id for lower, higher in _steps(program)}
+    following = {lower.level_id: higher.level_id for lower, higher in _steps(program, version)}
     lines = ["case d.first_rule_id"]
     for item in evaluation_order(program, version):
         if item.level_id in following:
@@ -260,11 +262,9 @@ def _gap_case(program: Program, version: Version, levels: dict[str, Level]) -> s
     If none is in reach: the first condition of the level's first rule that fails.
     """
     lines = ["case"]
-    for lower, higher in _steps(program):
+    for lower, higher in _steps(program, version):
         from_rules = [r for r in version.rules if r.level_id == lower.level_id]
         to_rules = [r for r in evaluation_order(program, version) if r.level_id == higher.level_id]
-        if not from_rules or not to_rules:
-            continue
         here = f"r.first_rule_id in ({', '.join(sql.literal(r.rule_id) for r in from_rules)})"
         inner = ["case"]
         for target in to_rules:
@@ -295,7 +295,7 @@ def _lower_bound(condition: Condition) -> Condition:
 
 def _missing(program: Program, version: Version, levels: dict[str, Level]) -> list[str]:
     attributes, amounts = ["case d.gap"], ["case d.gap"]
-    targets = {higher.level_id for _, higher in _steps(program)}
+    targets = {higher.level_id for _, higher in _steps(program, version)}
     for rule in version.rules:
         if rule.level_id not in targets:
             continue

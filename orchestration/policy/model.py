@@ -337,6 +337,14 @@ class Program:
         """The version that holds for ``period``."""
         return next((v for v in self.versions if v.covers(period)), None)
 
+    def ladder(self, version: Version) -> tuple[Level, ...]:
+        """The levels that the rules of a version give, from the lowest rank up: on these a subject rises and falls.
+
+        Levels have no versions: others of the program are of other versions, or of overrides alone.
+        """
+        given = {rule.level_id for rule in version.rules}
+        return tuple(level for level in self.levels if level.level_id in given)
+
 
 @dataclass(frozen=True)
 class Policies:

@@ -76,6 +76,18 @@ def test_matched_rule_and_what_is_missing_to_the_level_above(small: SmallRelease
     assert above.conditions[0].missing == Decimal("179.9950") == Decimal(str(found.decision["missing_amount"]))
 
 
+def test_the_level_above_is_one_that_the_rules_give(small: SmallRelease) -> None:
+    # Another version may give a level between the two: levels have no versions.
+    levels = small.deployment.releases / RELEASE / "policy" / "levels.csv"
+    ranked = levels.read_text(encoding="utf-8")
+    for star in (6, 5, 4, 3):
+        ranked = ranked.replace(f"six_star,star_{star},{star},", f"six_star,star_{star},{star + 1},")
+    levels.write_text(f"{ranked}six_star,star_2_plus,3,Two stars plus,二星加,,\n", encoding="utf-8")
+    found = _explain(small)
+    assert [rule.level_id for rule in found.above] == ["star_3"]
+    assert "Why not Three stars" in render(found, "en")
+
+
 def test_a_nomination_approved_by_its_requester_is_shown_and_does_not_count(small: SmallRelease) -> None:
     found = _explain(small)
     assert [(n.nomination_id, n.requester_id, n.approver_id) for n in found.nominations] == [("N1", "s1", "s1")]

@@ -108,6 +108,17 @@ def test_what_is_missing_to_the_next_level(seeds, decide, row, following, attrib
     assert decision["missing_amount"] == (Decimal(amount) if amount else None)
 
 
+def test_the_next_level_is_one_that_the_rules_give(seeds, decide):
+    # Levels have no versions: the one between may be of another version, the highest one of overrides alone.
+    for name, rank in (("star_2_plus", "100"), ("star_7", "200")):
+        seeds.add("levels", {"program_id": "six_star", "level_id": name, "rank": rank, "name_en": name, "name_zh": name})
+    for star in (3, 4, 5, 6):
+        seeds.set("levels", seeds.row_of("levels", level_id=f"star_{star}"), "rank", str(100 + star))
+    between, highest = decide(seeds.load(), spend("300"), spend("0", brand="gotone", points=15000))
+    assert (between["next_level_id"], between["missing_attribute"], between["missing_amount"]) == ("star_3", "spend_avg_6m", Decimal(180))
+    assert highest["next_level_id"] is None
+
+
 def test_who_is_out_of_scope_is_not_decided_and_says_why(seeds, decide):
     (decision,) = decide(seeds.load(), {**spend("1800"), "is_in_scope": False, "scope_reason": "test line"})
     assert (decision["status"], decision["status_reason"], decision["qualified_level_id"]) == ("out_of_scope", "test line", None)

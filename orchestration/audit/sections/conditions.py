@@ -69,14 +69,13 @@ def above(e: Explanation, lang: Lang) -> list[str]:
     """Every rule of the next level with what fails, and how much is missing."""
     if e.decision["status"] != "decided":
         return []
-    rank = e.decision["qualified_level_rank"]
-    higher = [item for item in e.program.levels if item.rank > rank]
-    if not higher:
-        return [text(lang, "above_none")]
-    title = words.name(higher[0], lang)
-    lines = [text(lang, "above", level=title)]
-    if not e.above:
-        return [*lines, "  " + text(lang, "above_no_rule", level=title)]
+    if e.level_above is None:
+        rank = e.decision["qualified_level_rank"]
+        by_override = [words.name(level, lang) for level in e.program.levels if level.rank > rank]
+        if not by_override:
+            return [text(lang, "above_none")]
+        return [text(lang, "above", level=by_override[0]), "  " + text(lang, "above_no_rule", level=by_override[0])]
+    lines = [text(lang, "above", level=words.name(e.level_above, lang))]
     for verdict in e.above:
         lines.append("  " + text(lang, "rule_failed", rule=verdict.item_id, description=_description(verdict, lang)))
         lines += conditions(e, verdict, lang)
