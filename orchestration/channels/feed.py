@@ -16,7 +16,8 @@ from orchestration.gate.candidate import rows_of
 from orchestration.sqltext import literal, quoted
 
 VAULT = "vault"
-COMPARISONS = frozenset({"=", "!=", "<", "<=", ">", ">="})
+ORDERINGS = frozenset({"<", "<=", ">", ">="})
+COMPARISONS = ORDERINGS | {"=", "!="}
 # A cell that begins with one of these is run as a formula by spreadsheets, unless it is a plain number.
 FORMULA = r"^[=+\-@\t\r\n]"
 PLAIN_NUMBER = r"^[+\-]?[0-9][0-9 ().\-]*$"
@@ -33,7 +34,7 @@ def make_subjects(con: duckdb.DuckDBPyConnection, release: Path, program_id: str
     levels = f"read_parquet({literal(str(release / 'dim_levels.parquet'))})"
     con.execute(
         f"""create or replace view named as
-        select level_id, name_en as level_name_en, name_zh as level_name_zh from {levels} where program_id = {literal(program_id)}"""
+        select level_id, level_rank as rank_of_level, name_en as level_name_en, name_zh as level_name_zh from {levels} where program_id = {literal(program_id)}"""
     )
     tags = f"read_parquet({literal(str(release / 'fct_customer_tags.parquet'))})"
     con.execute(
@@ -74,6 +75,8 @@ def audience_sql(con: duckdb.DuckDBPyConnection, condition: Condition, columns: 
         known = ", ".join(sorted(name for name in columns if name not in ("tag_ids", "tags")))
         raise BadInput(f"unknown attribute {condition.attribute!r}", condition.where, f"write one of: tag_id, {known}")
     name = f"s.{quoted(condition.attribute)}"
+    if condition.attribute == "level_id" and condition.operator in ORDERINGS:
+        return _level_condition(con, condition)
     if condition.operator in ("is null", "is not null"):
         return f"{name} {condition.operator}"
     if condition.operator in COMPARISONS:
@@ -89,6 +92,15 @@ def audience_sql(con: duckdb.DuckDBPyConnection, condition: Condition, columns: 
         condition.where,
         "write =, !=, <, <=, >, >=, in, not in, in range, is null or is not null",
     )
+
+
+def _level_condition(con: duckdb.DuckDBPyConnection, condition: Condition) -> str:
+    """Levels are compared by the ranks of the release, whatever numbers these are."""
+    level = condition.value.strip()
+    if not rows_of(con, f"select 1 from named where level_id = {literal(level)}"):
+        raise BadInput(f"the release has no level {level!r}", condition.where, "run its period again with the levels of today")
+    bar = f"(select rank_of_level from named where level_id = {literal(level)})"
+    return f"coalesce(s.level_id in (select level_id from named where rank_of_level {condition.operator} {bar}), false)"
 
 
 def _several(condition: Condition) -> list[str]:

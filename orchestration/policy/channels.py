@@ -110,6 +110,8 @@ def _check_audience(row: Row, known: Mapping[str, list[str] | tuple[str, ...]]) 
         return
     if attribute == TAG and operator not in {"=", "!=", "in", "not in"}:
         raise row.bad("operator", f"{operator!r} needs an order, and tags have none", "write =, !=, in, not in, is null or is not null")
+    if attribute == "level_id" and operator == "in range":
+        raise row.bad("operator", "levels have no ranges", "use >= and <, each in a row of its own")
     if not text:
         raise row.bad("value", "is empty", "write the value; to find customers without one use the operator `is null`")
     parts = [text]
@@ -121,7 +123,7 @@ def _check_audience(row: Row, known: Mapping[str, list[str] | tuple[str, ...]]) 
             raise row.bad("value", f"{text!r} is no range", "write low..high, for example 2..4 (2 included, 4 not)")
     allowed = known.get(attribute) or contract_columns("customers").get(attribute, {}).get("allowed")
     for part in (part.strip() for part in parts):
-        if allowed and operator in {"=", "!=", "in", "not in"} and part not in allowed:
+        if allowed and (operator in {"=", "!=", "in", "not in"} or attribute == "level_id") and part not in allowed:
             raise row.bad("value", f"{part!r} is not a value of {attribute}", close_match(part, allowed))
         if attribute != TAG and not _can_be(part, columns[attribute]):
             raise row.bad("value", f"{part!r} is not a value of {attribute} ({columns[attribute]})", f"write a {columns[attribute]}")

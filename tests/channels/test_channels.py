@@ -126,6 +126,8 @@ def test_a_changed_contract_is_delivered_again(place: tuple[Deployment, Ledger])
     [
         ([("level_rank", ">=", "4")], 30),
         ([("level_id", "in", "star_1|star_2")], 20),
+        ([("level_id", ">=", "star_4")], 30),
+        ([("level_id", "<", "star_2")], 10),
         ([("level_id", "not in", "star_1|star_2")], 40),
         ([("brand", "=", "gotone")], 20),
         # c2, c5, … have no brand: a comparison with null is false, whichever way it is put.
@@ -152,6 +154,7 @@ def test_the_audience_is_data(
     [
         (("levle_rank", ">=", "4"), "unknown attribute"),
         (("level_rank", ">=", "4 or true"), "not a value"),
+        (("level_id", ">=", "star_9"), "has no level"),
         (("level_rank", "like", "4"), "operator"),
         (("tag_id", ">", "x"), "operator"),
         (("tag_ids", "=", "x"), "unknown attribute"),

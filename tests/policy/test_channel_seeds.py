@@ -39,6 +39,8 @@ def audience(seeds, attribute: str, operator: str, value: str) -> None:
         ("joined_date", "<", "31.12.2025", "value", "is not a value of joined_date (date)"),
         ("is_real_name", "=", "sure", "value", "is not a value of is_real_name (boolean)"),
         ("level_id", "in", "star_4|star_7", "value", "did you mean 'star_"),
+        ("level_id", ">=", "star_7", "value", "did you mean 'star_"),
+        ("level_id", "in range", "star_2..star_4", "operator", "levels have no ranges"),
         ("segment", "=", "consumers", "value", "did you mean 'consumer'?"),
         ("status", "=", "decidd", "value", "did you mean 'decided'?"),
         ("tag_id", "in", "complaint_recent|complaint_recnt", "value", "did you mean 'complaint_recent'?"),
@@ -69,7 +71,7 @@ def test_a_feed_that_no_delivery_could_write_is_refused_in_its_cell(seeds, seed,
 
 
 SOUND = [
-    ("level_rank", ">=", "4"), ("level_rank", "in range", "2..4"), ("level_id", "in", "star_1|star_2"), ("brand", "!=", "gotone"), ("brand", "is null", ""),
+    ("level_rank", ">=", "4"), ("level_rank", "in range", "2..4"), ("level_id", "in", "star_1|star_2"), ("level_id", ">=", "star_4"), ("brand", "!=", "gotone"), ("brand", "is null", ""),
     ("joined_date", "<", "2026-01-01"), ("is_real_name", "=", "true"), ("tenure_months", "in", "1|2"), ("tag_id", "is not null", ""),
     ("tag_id", "not in", "complaint_recent|complaint_serial"), ("status", "=", "decided"), ("movement", "=", "up"), ("priority", "<", "3"),
 ]  # fmt: skip
@@ -84,6 +86,7 @@ def test_what_is_accepted_a_delivery_reads(seeds, tmp_path, attribute, operator,
     con.execute(
         f"create table s as select [''] as tag_ids, {', '.join(f'cast(null as {kind}) as {name}' for name, kind in columns.items())}"
     )
+    con.execute("create table named as select 'star_4' as level_id, 4 as rank_of_level")
     con.execute(f"select * from s where {audience_sql(con, Condition(attribute, operator, value), {**columns, 'tag_ids': 'VARCHAR[]'})}")
 
 
@@ -95,7 +98,7 @@ def test_an_audience_may_name_what_a_release_holds(tmp_path):
         'up' as movement, 'six_star' as program_id, 'customer' as subject_type) to '{tmp_path}/fct_decisions.parquet'"""
     )
     con.execute(
-        f"copy (select 'star_1' as level_id, 'One' as name_en, '一' as name_zh, 'six_star' as program_id) to '{tmp_path}/dim_levels.parquet'"
+        f"copy (select 'star_1' as level_id, 1 as level_rank, 'One' as name_en, '一' as name_zh, 'six_star' as program_id) to '{tmp_path}/dim_levels.parquet'"
     )
     con.execute(f"copy (select 'c1' as customer_id, 't' as tag_id) to '{tmp_path}/fct_customer_tags.parquet'")
     of_customers = {name: kind for name, kind in audience_columns().items() if name not in DECIDED}
@@ -104,3 +107,23 @@ def test_an_audience_may_name_what_a_release_holds(tmp_path):
     held = make_subjects(con, tmp_path, "six_star")
     assert {name: kind.lower() for name, kind in held.items() if name not in {"tag_ids", "tags"}} == dict(audience_columns())
     assert TAG not in held
+
+
+def test_a_level_that_is_put_between_others_changes_no_audience_that_names_a_level(tmp_path):
+    """Ranks are numbers that move with a new level; names of levels sort otherwise than the levels."""
+    for ranks in ({"bronze": 1, "silver": 2, "gold": 3}, {"bronze": 1, "bronze_plus": 2, "silver": 3, "gold": 4}):
+        con = duckdb.connect()
+        levels = ", ".join(f"('vip', '{name}', {rank}, '', '')" for name, rank in ranks.items())
+        con.execute(
+            f"copy (from (values {levels}) t (program_id, level_id, level_rank, name_en, name_zh)) to '{tmp_path}/dim_levels.parquet'"
+        )
+        decisions = ", ".join(
+            f"('{name}', '2026-06', '{name}', {rank}, 'decided', 'same', 'vip', 'customer')" for name, rank in ranks.items()
+        )
+        con.execute(
+            f"copy (from (values {decisions}) t (subject_id, period, level_id, level_rank, status, movement, program_id, subject_type)) to '{tmp_path}/fct_decisions.parquet'"
+        )
+        con.execute(f"copy (select '' as customer_id, '' as tag_id) to '{tmp_path}/fct_customer_tags.parquet'")
+        columns = make_subjects(con, tmp_path, "vip")
+        chosen = audience_sql(con, Condition("level_id", ">=", "silver"), columns)
+        assert set(con.execute(f"select customer_id from subjects s where {chosen}").fetchall()) == {("silver",), ("gold",)}
