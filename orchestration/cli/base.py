@@ -43,14 +43,19 @@ def _tierhouse() -> str:
     return "tierhouse" if on_path and Path(on_path).resolve() == program.resolve() else shlex.quote(relative(program))
 
 
+def _console() -> Console:
+    # Into a file or a pipe there is no width to fit: tables keep their columns whole. Brackets and colons in names of files and levels
+    # and in reasons are theirs, no markup.
+    return Console(highlight=False, markup=False, emoji=False, width=None if sys.stdout.isatty() else 200)
+
+
 @dataclass
 class Context:
     """One call of the command line. ``deployment`` and ``ledger`` are loaded when first asked for."""
 
     as_json: bool
     folder: str | None
-    # Into a file or a pipe there is no width to fit: tables keep their columns whole.
-    out: Console = field(default_factory=lambda: Console(highlight=False, width=None if sys.stdout.isatty() else 200))
+    out: Console = field(default_factory=_console)
     started: float = field(default_factory=time.monotonic)
     loaded: Deployment | None = None
 
