@@ -133,11 +133,13 @@ def explain_command(
 
 @command(main, "releases")
 def releases_command(context: Context) -> None:
-    """List the releases and the catalog that readers see."""
-    from orchestration.release import current_catalog, list_releases
+    """List the releases and the catalogs, the newest of which readers see. A rollback goes back to one of them."""
+    from orchestration.cli.summary import print_catalogs
+    from orchestration.release import current_catalog, list_catalogs, list_releases
 
     catalog = current_catalog(context.deployment)
     rows = list_releases(context.deployment, context.ledger)
+    catalogs = list_catalogs(context.ledger)
 
     def render() -> None:
         if catalog is None:
@@ -150,8 +152,9 @@ def releases_command(context: Context) -> None:
             folder = relative(context.deployment.releases / row["release"])
             table.add_row(row["release"], row["period"], row["at"], str(row["cutoff_seq"]), "yes" if visible else "", folder)
         context.out.print(table)
+        print_catalogs(context, catalogs)
 
-    context.result({"catalog": catalog, "releases": rows}, render)
+    context.result({"catalog": catalog, "releases": rows, "catalogs": catalogs}, render)
 
 
 @command(main, "rollback")

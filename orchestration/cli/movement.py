@@ -140,7 +140,7 @@ def _rows(folder: Path, query: str, **parameters: Any) -> list[dict[str, Any]]:
         raise BadInput(
             f"release {folder.name} has no {err.args[0]}: it was made before this was published",
             "--period",
-            "run the period again: tierhouse run",
+            f"run the period again: `tierhouse run --periods {folder.name[:7]}`",
         ) from err
     with duckdb.connect() as con:
         found = con.execute(text, parameters or None)

@@ -102,6 +102,21 @@ def print_quarantine(context: Context, listing: list[dict[str, Any]]) -> None:
             click.echo(f"  line {row['line']}: {', '.join(row['reasons'])}: {(row['text'] or '')[:160]}")
 
 
+def print_catalogs(context: Context, catalogs: list[dict[str, Any]]) -> None:
+    """A line a catalog: what it changed of the one before, and what made it."""
+    table = Table("catalog", "published at (UTC)", "periods", "changed", "made by")
+    for row in catalogs:
+        cause = row["cause"]
+        made_by = (
+            f"rollback to catalog {cause['to']}, by {cause['requested_by']}: {cause['reason']}"
+            if cause["kind"] == "rollback"
+            else cause["kind"]
+        )
+        changed = ", ".join(row["periods"].get(period, f"{period} taken out") for period in row["changed"])
+        table.add_row(str(row["catalog"]), row["at"], str(len(row["periods"])), changed, made_by)
+    context.out.print(table)
+
+
 def report_run(context: Context, periods: list[str]) -> None:
     """Run the periods through Dagster and print the summary; raise Held at the end if a gate held any of them."""
     from orchestration.cli.levels import level_counts, not_evaluated, print_levels, programs_of

@@ -41,16 +41,20 @@ def rollback(deployment: Deployment, ledger: Ledger, to_catalog: int | None, rea
         recover(deployment, ledger, say)
         entries = {int(e.payload["catalog"]): e for e in ledger.entries("catalog")}
         if not entries:
-            raise BadInput("nothing was published yet, so there is nothing to go back to", "rollback", "list releases: tierhouse releases")
+            raise BadInput(
+                "nothing was published yet, so there is nothing to go back to", "rollback", "list releases: `tierhouse releases`"
+            )
         standing = max(entries)
         target = _origin(entries, standing) - 1 if to_catalog is None else to_catalog
         if target not in entries:
             known = f"{min(entries)} to {max(entries)}"
             what = f"there is no catalog before {standing}" if to_catalog is None else f"there is no catalog {target}"
-            raise BadInput(what, "rollback", f"catalogs {known} exist; list them: tierhouse releases")
+            raise BadInput(what, "rollback", f"catalogs {known} exist; list them: `tierhouse releases`")
         periods = dict(entries[target].payload["periods"])
         if periods == entries[standing].payload["periods"]:
-            raise BadInput(f"catalog {target} stands already (as catalog {standing})", "rollback", "name another: tierhouse releases")
+            raise BadInput(
+                f"catalog {target} stands already (as catalog {standing})", "rollback", "name another: `tierhouse releases` lists them"
+            )
         for name in periods.values():
             if not (deployment.releases / name / "manifest.json").is_file():
                 raise Failed(

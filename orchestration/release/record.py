@@ -21,7 +21,7 @@ def release_entry(ledger: Ledger, release: str) -> Entry:
     for entry in ledger.entries("release"):
         if entry.payload["release"] == release:
             return entry
-    raise BadInput(f"there is no release {release!r}", "release", "list them: tierhouse releases")
+    raise BadInput(f"there is no release {release!r}", "release", "list them: `tierhouse releases`")
 
 
 def released_policies(ledger: Ledger) -> dict[str, dict[str, str]]:

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from datetime import UTC, datetime, timedelta, tzinfo
 from pathlib import Path
 
 import pytest
+from click.testing import CliRunner
 
 from orchestration.channels import deliver
+from orchestration.cli.main import main
 from orchestration.deployment import Deployment
 from orchestration.errors import BadInput, Failed
 from orchestration.gate import run_gate
@@ -71,6 +74,25 @@ def test_rollback_goes_back_one_catalog_and_then_one_more(place: tuple[Deploymen
     assert (again["catalog"], again["new_catalog"]) == (1, 5)
     assert (deployment.releases / "2026-06.r3" / "manifest.json").is_file()
     ledger.verify()
+
+
+def test_the_catalogs_to_go_back_to_are_listed_with_what_made_them(
+    place: tuple[Deployment, Ledger], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    deployment, ledger = place
+    # Brackets as in the markup of the library that draws the tables.
+    rollback(deployment, ledger, 2, "wrong [/x] list :smile:", "[ops]", say=silent)
+    monkeypatch.setenv("TIERHOUSE_DATA", str(deployment.data))
+    listed = json.loads(CliRunner().invoke(main, ["releases", "--json"]).output)["catalogs"]
+    assert [(c["catalog"], c["periods"], c["cause"]["kind"]) for c in listed] == [
+        (1, {PERIOD: "2026-06.r1"}, "run"),
+        (2, {PERIOD: "2026-06.r2"}, "run"),
+        (3, {PERIOD: "2026-06.r3"}, "run"),
+        (4, {PERIOD: "2026-06.r2"}, "rollback"),
+    ]
+    said = CliRunner().invoke(main, ["releases"])
+    assert said.exit_code == 0 and "rollback to catalog 2, by [ops]: wrong [/x] list :smile:" in said.output
+    assert CliRunner().invoke(main, ["ledger", "show"]).exit_code == 0
 
 
 def test_rollback_sends_the_older_rows_to_the_channels(place: tuple[Deployment, Ledger]) -> None:
