@@ -29,6 +29,7 @@ from orchestration.policy.model import Level, Program, Version
 from orchestration.policy.reader import Row
 
 SEVERAL_HOLD = "several rules hold: unique allows one"
+NOT_IN_SERVICE = "not_in_service"
 NONE_HOLDS = "no rule holds"
 
 
@@ -246,7 +247,8 @@ def _same_outcome(
     outside = next((v.item_id for v in tables.scope if v.holds), None)
     recorded = decision["status_reason"] if decision["status"] == "out_of_scope" else None
     own = {v.item_id for v in tables.scope}
-    if outside != recorded and (outside is not None or recorded in own):
+    # Of who was only billed the warehouse says so before any scope rule is asked.
+    if outside != recorded and recorded != NOT_IN_SERVICE and (outside is not None or recorded in own):
         raise _mismatch(f"the policy gives scope rule {outside or 'none'}, the decision holds {recorded or 'none'}", where)
     if decision["status"] == "out_of_scope" or not version.rules:
         return

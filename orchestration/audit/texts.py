@@ -35,6 +35,7 @@ TEXTS: dict[str, dict[Lang, str]] = {
     "out_of_scope": {"en": "Not graded: out of scope ({reason}).", "zh": "未评级：不在评级范围({reason})。"},
     "not_evaluated": {"en": "Not evaluated: {reason}.", "zh": "未评估：{reason}。"},
     "reason_left": {"en": "left", "zh": "已离开"},
+    "reason_not_in_service": {"en": "billed, but not in service on any day of the month", "zh": "有账单，但当月没有一天在网"},
     "reason_needs": {"en": "needs {what}", "zh": "缺少 {what}"},
     "reason_several": {"en": "several rules hold, and only one may", "zh": "多条规则同时成立，而只允许一条"},
     "reason_none": {"en": "no rule holds", "zh": "没有规则成立"},

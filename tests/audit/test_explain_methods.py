@@ -222,6 +222,16 @@ def test_a_scope_rule_of_a_program_that_lacks_an_input_is_judged_again(lacking: 
         _explain(changed, "six_star", "c1")
 
 
+def test_who_was_only_billed_is_out_of_scope_before_any_scope_rule_is_asked(wide: WideRelease) -> None:
+    for customer in ("c10", "c4"):
+        steps = '[{"step":"scope","from":null,"to":null,"why":"not_in_service"},{"step":"qualified","from":null,"to":null,"why":"not in scope"}]'
+        none = dict.fromkeys(("level_id", "level_rank", "qualified_level_id", "qualified_level_rank", "held_level_id", "held_level_rank"))
+        wide.change("six_star", customer, status="out_of_scope", status_reason="not_in_service", steps=steps, matched_rule_id=None, **none)
+        found = _explain(wide, "six_star", customer)
+        assert "out of scope (billed, but not in service on any day of the month)" in render(found, "en")
+        assert "不在评级范围(有账单，但当月没有一天在网)" in render(found, "zh")
+
+
 def test_members_of_a_group_count_in_the_months_of_membership_alone(made: WideRelease) -> None:
     [window] = _explain(made, "group_value", "g2").windows
     members = {m.customer_id: (len(m.periods), str(m.value)) for m in window.members}

@@ -75,8 +75,8 @@ def unknown_charges(place: Place, period: str) -> list[tuple[str, str, int, str]
 
 
 def corrections(place: Place, files: dict[str, str]) -> None:
-    """June; a line of C1 that moves from May to April; a late bill of C2 for May."""
-    place.land("bill_lines", [place.bill(f"{c}6", f"C{n}", "2025-06", "80") for n, c in enumerate("abc", 1)])
+    """June, with a last bill of C4, who has left; a line of C1 that moves from May to April; a late bill of C2 for May."""
+    place.land("bill_lines", [place.bill(f"{c}6", f"C{n}", "2025-06", "80") for n, c in enumerate("abcd", 1)])
     place.land("bill_lines", [place.bill("a5", "C1", "2025-04", "100")], replaces=[(files["2025-05"], "a5", "2025-05")])
     place.land("bill_lines", [place.bill("b5x", "C2", "2025-05", "0.0010", is_credit_note=False)])
 
@@ -114,9 +114,9 @@ def test_only_new_and_corrected_months_are_read_and_the_result_is_that_of_a_rebu
     assert {period: str(amount) for period, amount in spend.items()} == {"2025-04": "200.0000", "2025-05": "0.0000", "2025-06": "80.0000"}
     totals = "select customer_id, total_spend_amount from intermediate.int_customer_windows where period = '2025-06' order by 1"
     assert incremental.query(totals) == rebuilt.query(totals)
-    level = "select level_id, movement from marts.fct_decisions where program_id = 'six_star' and subject_id = 'C4' and period = '{}'"
-    assert incremental.query(level.format("2025-05")) == [("star_4", "rose")], "GoTone from May 10 on, in service until the 9th"
-    assert incremental.query(level.format("2025-06")) == [(None, "left")]
+    level = "select level_id, movement, status_reason from marts.fct_decisions where program_id = 'six_star' and subject_id = 'C4' and period = '{}'"
+    assert incremental.query(level.format("2025-05")) == [("star_4", "rose", None)], "GoTone from May 10 on, in service until the 9th"
+    assert incremental.query(level.format("2025-06")) == [(None, "left", "not_in_service")], "a bill is no day of service"
     # 80 a month is the bar of three stars: exactly met, also with the tenth of a cent more.
     assert incremental.query("select distinct level_id from marts.fct_decisions where program_id = 'six_star' and subject_id = 'C2'") == [
         ("star_3",)

@@ -55,7 +55,7 @@ served as (
     from joined
 ),
 
-in_scope as (
+there as (
     select
         *,
         (service_mask & 1) = 1 as is_in_service
@@ -78,8 +78,8 @@ select
     s.left_date,
     s.service_mask,
     s.is_in_service,
-    true as is_in_scope,
-    case when s.is_in_service then 'in_service' else 'billed' end as scope_reason,
+    s.is_in_service as is_in_scope,
+    case when not s.is_in_service then 'not_in_service' end as scope_reason,
     case when s.first_index <= s.period_index then s.period_index - s.first_index + 1 end as tenure_months,
     s.net_amount,
     s.spend_amount,
@@ -87,4 +87,4 @@ select
     s.total_first_bill_index as first_bill_index,
     s.total_last_bill_index as last_bill_index,
     cast(s.period_index - s.total_last_active_index as integer) as months_since_active{{ compiled_columns("metric_columns", "service_metrics") }}
-from in_scope as s
+from there as s

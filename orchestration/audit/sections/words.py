@@ -8,7 +8,7 @@ from datetime import date
 from decimal import ROUND_HALF_UP, Decimal
 from typing import Any
 
-from orchestration.audit.explain import NONE_HOLDS, SEVERAL_HOLD, Explanation
+from orchestration.audit.explain import NONE_HOLDS, NOT_IN_SERVICE, SEVERAL_HOLD, Explanation
 from orchestration.audit.texts import TEXTS, Lang, text, text_if_any
 from orchestration.policy.model import Attribute, Value, text_of
 
@@ -83,7 +83,13 @@ def reason(e: Explanation, lang: Lang) -> str:
         return str(rule.row[f"description_{lang}"])
     if found.startswith("needs "):
         return text(lang, "reason_needs", what=found.removeprefix("needs "))
-    keys = {"left": "reason_left", SEVERAL_HOLD: "reason_several", NONE_HOLDS: "reason_none", NO_VERSION: "reason_version"}
+    keys = {
+        "left": "reason_left",
+        NOT_IN_SERVICE: "reason_not_in_service",
+        SEVERAL_HOLD: "reason_several",
+        NONE_HOLDS: "reason_none",
+        NO_VERSION: "reason_version",
+    }
     return text(lang, keys[found]) if found in keys else found
 
 
