@@ -146,6 +146,10 @@ def report_run(context: Context, periods: list[str]) -> None:
         for period in outcome.periods:
             failed = [c for c in period.checks if not c["passed"]]
             gate = f"{len(period.checks) - len(failed)} of {len(period.checks)} checks passed" if period.checks else "not run again"
+            if period.status == "rolled_back":
+                seen = f"readers see {period.release or 'nothing of it'}"
+                click.echo(f"{period.period}: rolled back, {seen}; catalogs to go back to: {context.command('releases')}")
+                continue
             status = "released again, seen by readers once more," if period.status == "released_again" else period.status
             click.echo(f"{period.period}: {status}{f' as {period.release}' if period.release else ''}; gate: {gate}")
             if period.status == "held" and not failed:

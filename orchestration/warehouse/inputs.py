@@ -21,6 +21,7 @@ from orchestration.errors import Busy, Failed
 from orchestration.ingest import parts
 from orchestration.ingest.contracts import Contract, load_contracts
 from orchestration.ingest.parts import Part
+from orchestration.ledger.readers import releases_in_catalog
 from orchestration.ledger.store import Ledger
 from orchestration.periods import add_months, first_day, period_from_index, period_index, periods_between
 from orchestration.policy.subjects import SUBJECT_TYPES
@@ -34,10 +35,12 @@ from orchestration.warehouse.plan import (
     already_released,
     check_levels_go_on,
     check_periods,
+    check_readers_see_what_is_read,
     choose_base,
     code_version,
     digest,
     extra_windows,
+    last_computed,
     months_version,
     new_run_id,
     released_decisions,
@@ -336,8 +339,12 @@ def lost_periods(path: Path, released: Collection[str]) -> list[str]:
 
 
 def _check_levels_go_on(deployment: Deployment, ledger: Ledger, periods: list[str], first_landed: str, policies: Any) -> None:
-    """See :func:`check_levels_go_on`; events carry no level."""
+    """See :func:`check_levels_go_on` and :func:`check_readers_see_what_is_read`; events carry no level."""
     enabled = {program.program_id for program in policies.enabled() if program.row["clock"] != "event"}
+    if not enabled:
+        return
+    computed = {period: str(payload["release"]) for period, payload in last_computed(ledger).items()}
+    check_readers_see_what_is_read(periods, computed, releases_in_catalog(ledger))
     released = {program: months for program, months in released_programs(ledger).items() if program in enabled and months[0] < periods[0]}
     carried = carried_levels(deployment.warehouse, add_months(periods[0], -1), released)
     check_levels_go_on(periods, max(deployment.config.first_period, first_landed), released, carried)

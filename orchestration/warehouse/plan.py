@@ -189,6 +189,28 @@ def check_levels_go_on(periods: list[str], first: str, released: Mapping[str, Se
     )
 
 
+def check_readers_see_what_is_read(periods: list[str], computed: Mapping[str, str], seen: Mapping[str, str]) -> None:
+    """BadInput if the month before the periods was rolled back: they would go on from rows that readers do not see.
+
+    The warehouse knows nothing of a rollback. Levels would be held, and movements counted, from what was taken back, and the gate would
+    have another month to compare with, or none. ``computed``: period → the release that the warehouse's rows were released as last;
+    ``seen``: period → the release that readers see.
+    """
+    start = periods[0]
+    while (before := add_months(start, -1)) in computed and computed[before] != seen.get(before):
+        start = before
+    if start == periods[0]:
+        return
+    newest = add_months(periods[0], -1)
+    shown = f"{computed[newest]} was rolled back, and readers see {seen.get(newest) or f'nothing of {newest}'}"
+    raise BadInput(
+        f"{periods[0]} would go on from what readers do not see: {shown}",
+        "--periods",
+        f"correct what was wrong and run `tierhouse run --periods {start}..{periods[-1]}`, or go back to a catalog with {computed[newest]}: "
+        "`tierhouse releases` lists them",
+    )
+
+
 def stale_periods(wanted: dict[str, str], held: dict[str, str]) -> list[str]:
     """Months whose digest is not the one that the warehouse holds, in order."""
     return sorted(period for period, made_from in wanted.items() if held.get(period) != made_from)

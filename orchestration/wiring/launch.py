@@ -34,7 +34,8 @@ class PeriodOutcome:
 
     period: str
     status: str
-    """``released`` by this run, ``released_again`` (an older revision that readers did not see any more), ``held``, or ``unchanged``."""
+    """``released`` by this run, ``released_again`` (an older revision that readers did not see any more), ``held``, ``unchanged``, or
+    ``rolled_back``: unchanged, too, but readers see an older revision, or none."""
     release: str | None
     checks: list[dict[str, Any]] = field(default_factory=list)
 
@@ -84,9 +85,7 @@ def run_months(deployment: Deployment, periods: list[str], *, say: Say, instance
         recover(deployment, run.ledger, say)
         if is_nothing_new(deployment, run.ledger, periods, run.policies):
             say("nothing new: every drop is landed, every period released, every channel up to date")
-            return RunOutcome(
-                [PeriodOutcome(p, "unchanged", r) for p, r in visible_releases(deployment, periods).items()], nothing_new=True
-            )
+            return RunOutcome(as_they_stand(deployment, run.ledger, periods), nothing_new=True)
         say(f"starting Dagster for {periods[0]}..{periods[-1]}")
         with ReadyDbt():
             return _execute(run, periods, mappings, instance)
@@ -115,6 +114,17 @@ def is_nothing_new(deployment: Deployment, ledger: Ledger, periods: list[str], p
     if not deployment.warehouse.exists() or new_drops(deployment, ledger) or pending(deployment, ledger):
         return False
     return plan_run(deployment, ledger, periods, policies).nothing_new
+
+
+def as_they_stand(deployment: Deployment, ledger: Ledger, periods: Sequence[str]) -> list[PeriodOutcome]:
+    """The periods of a run that has nothing to do. It does not undo a rollback: only something new does, or a person."""
+    from orchestration.warehouse.plan import last_computed
+
+    computed = last_computed(ledger)
+    return [
+        PeriodOutcome(period, "unchanged" if computed[period]["release"] == release else "rolled_back", release)
+        for period, release in visible_releases(deployment, periods).items()
+    ]
 
 
 def visible_releases(deployment: Deployment, periods: Sequence[str]) -> dict[str, str | None]:

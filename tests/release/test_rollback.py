@@ -18,7 +18,7 @@ from orchestration.gate import run_gate
 from orchestration.ledger import Ledger
 from orchestration.release import ReleaseReport, current_catalog, list_catalogs, release, rollback
 from orchestration.warehouse.plan import already_released, last_computed
-from orchestration.wiring.launch import outcome_of, visible_releases
+from orchestration.wiring.launch import PeriodOutcome, as_they_stand, outcome_of, visible_releases
 from orchestration.wiring.resources import Run
 from tests.gate.fixture_warehouse import Plan, build_warehouse, contract, make_place, record_build, silent
 
@@ -146,6 +146,13 @@ def test_what_is_published_again_is_called_so_and_settled(place: tuple[Deploymen
     before, (head, _) = visible_releases(deployment, [PERIOD]), ledger.head()
     assert [p.status for p in publish(deployment, ledger, "run5", "2").periods] == ["unchanged"]
     assert [p.status for p in outcome_of(run, [PERIOD], head, before, "run5").periods] == ["unchanged"]
+
+
+def test_a_run_that_finds_nothing_new_says_what_is_rolled_back(place: tuple[Deployment, Ledger]) -> None:
+    deployment, ledger = place
+    assert as_they_stand(deployment, ledger, [PERIOD]) == [PeriodOutcome(PERIOD, "unchanged", "2026-06.r3")]
+    rollback(deployment, ledger, 1, "a mistake", "an.operator", say=silent)
+    assert as_they_stand(deployment, ledger, [PERIOD]) == [PeriodOutcome(PERIOD, "rolled_back", "2026-06.r1")]
 
 
 def test_what_was_stopped_before_it_was_published_again_is_not_settled(

@@ -21,6 +21,7 @@ from orchestration.warehouse.plan import (
     already_released,
     check_levels_go_on,
     check_periods,
+    check_readers_see_what_is_read,
     choose_base,
     extra_windows,
     released_decisions,
@@ -100,6 +101,31 @@ def test_released_months_that_the_warehouse_lost_are_run_again_first() -> None:
     refused = go_on("2025-05", {"six_star": ["2025-02", "2025-03", "2025-04"]})
     assert "2025-02 to 2025-04" in refused and "--periods 2025-02..2025-09" in refused
     assert "--periods 2025-03..2025-09" in go_on("2025-05", {"six_star": ["2025-02", "2025-03", "2025-04"]}, first="2025-03")
+
+
+def goes_on(period: str, computed: dict[str, str], seen: dict[str, str]) -> str:
+    """What a run of ``period`` to 2025-09 is refused with; nothing if it is not."""
+    try:
+        check_readers_see_what_is_read([period, "2025-09"], computed, seen)
+    except BadInput as refused:
+        return f"{refused.what}. {refused.remedy}"
+    return ""
+
+
+def test_a_month_that_would_go_on_from_one_that_was_rolled_back_is_refused_with_the_range_to_run() -> None:
+    computed = {"2025-02": "2025-02.r1", "2025-03": "2025-03.r2", "2025-04": "2025-04.r1"}
+    assert goes_on("2025-05", computed, computed) == ""
+    refused = goes_on("2025-05", computed, {"2025-02": "2025-02.r1"})
+    assert "2025-04.r1 was rolled back, and readers see nothing of 2025-04" in refused
+    assert "tierhouse run --periods 2025-03..2025-09" in refused and "with 2025-04.r1" in refused
+    refused = goes_on("2025-04", computed, {**computed, "2025-03": "2025-03.r1"})
+    assert "2025-03.r2 was rolled back, and readers see 2025-03.r1" in refused and "--periods 2025-03..2025-09" in refused
+
+
+def test_a_month_before_one_that_was_rolled_back_is_none_of_the_next_run() -> None:
+    computed = {"2025-03": "2025-03.r2", "2025-04": "2025-04.r1"}
+    assert goes_on("2025-05", computed, {"2025-03": "2025-03.r1", "2025-04": "2025-04.r1"}) == "", "April is seen as it was computed"
+    assert goes_on("2025-03", computed, {}) == "", "nothing before it was ever released"
 
 
 def test_the_warehouse_says_which_month_of_a_program_is_its_newest(tmp_path: Path) -> None:
