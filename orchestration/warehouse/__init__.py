@@ -36,13 +36,15 @@ def prepare(
     say: Callable[[str], None],
     run_id: str | None = None,
 ) -> RunPlan:
-    """Plan the run and, unless there is nothing new, write what dbt reads into the warehouse (which is closed again)."""
+    """Plan the run and write what dbt reads into the warehouse (which is closed again).
+
+    Also where there is nothing new: whoever comes here lets dbt compute the periods, and it would take what the last run left there.
+    """
     from orchestration.policy import store_policies
 
     plan, compiled = _planned(deployment, ledger, periods, policies, run_id)
     if plan.nothing_new:
-        say(f"nothing new for {_span(periods)}: released from these drops, policies and code already")
-        return plan
+        say(f"nothing new for {_span(periods)}: released from these drops, policies and code already; computed again as asked")
     inputs.write_inputs(deployment, ledger, plan, lambda con: store_policies(con, policies, compiled))
     failpoint("warehouse.inputs_prepared")
     months = f"{len(plan.input_periods)} months to read ({_span(plan.input_periods)})" if plan.input_periods else "no month to read again"

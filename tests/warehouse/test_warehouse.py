@@ -231,6 +231,21 @@ def test_a_period_without_bills_is_refused_and_leaves_no_trace(tmp_path: Path) -
     assert not place.deployment.warehouse.exists()
 
 
+def test_what_dbt_reads_is_that_of_the_run_though_nothing_is_new(tmp_path: Path) -> None:
+    """As when a released month is materialized in the Dagster UI, or after a drop of which no row landed."""
+    place = Place(tmp_path)
+    land_masters(place)
+    first_months(place)
+    plan = place.prepare("2025-03")
+    place.ledger.append("release", {"release": "2025-03.r1", "period": "2025-03", "rows": {}, **plan.as_json()})
+    place.ledger.append("catalog", {"catalog": 1, "periods": {"2025-03": "2025-03.r1"}})
+    place.prepare("2025-04", "2025-05")
+    again = place.prepare("2025-03")
+    assert again.nothing_new
+    assert place.query("select period from ctl.target_periods") == [("2025-03",)]
+    assert place.query("select run_id from ctl.run") == [(again.run_id,)]
+
+
 def test_other_measures_make_every_month_again(incremental: Place, monkeypatch: pytest.MonkeyPatch) -> None:
     assert incremental.prepare("2025-06").input_periods == []
     monkeypatch.setattr("orchestration.warehouse.plan.months_code", lambda: "other code")
