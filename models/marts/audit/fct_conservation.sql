@@ -25,6 +25,20 @@ customer_months as (
     inner join targets on customer_months.period_index = targets.period_index
 ),
 
+-- Groups, staff or applicants alone are not all that have bills: where no program grades every customer, whom one could grade stands in.
+every_customer as (
+    select
+        metrics.customer_id as subject_id,
+        metrics.period
+    from {{ ref("int_customer_metrics") }} as metrics
+    where
+        not exists (
+            select 1
+            from {{ source("policy", "programs") }} as programs
+            where programs.enabled and programs.subject_type = 'customer' and programs.clock = 'month'
+        )
+),
+
 decisions as (
     select
         decisions.subject_id,
@@ -32,6 +46,11 @@ decisions as (
     from {{ ref("int_held_decisions") }} as decisions
     inner join targets on decisions.period = targets.period
     where decisions.subject_type = 'customer'
+    union all
+    select
+        subject_id,
+        period
+    from every_customer
 ),
 
 -- A customer counts once, however many programs decide on it.
