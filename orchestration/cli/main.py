@@ -105,9 +105,11 @@ def run_command(context: Context, periods: str) -> None:
 def demo_command(context: Context, customers: int, months: int, seed: int, last: int) -> None:
     """Make the sample company and run its last months. What is made already is kept."""
     from orchestration.cli.summary import report_run
+    from orchestration.ingest import standing_drops
     from orchestration.sample import ensure_sample
 
-    truth = ensure_sample(context.deployment.drops, customers=customers, months=months, seed=seed, say=context.say)
+    has_landed = bool(standing_drops(context.ledger))
+    truth = ensure_sample(context.deployment.drops, customers=customers, months=months, seed=seed, has_landed=has_landed, say=context.say)
     report_run(context, list(truth["periods"])[-last:])
 
 

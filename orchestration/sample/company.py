@@ -85,10 +85,11 @@ def write_sample(
     return truth
 
 
-def ensure_sample(out: Path, *, customers: int, months: int, seed: int, say: Callable[[str], None]) -> dict[str, Any]:
+def ensure_sample(out: Path, *, customers: int, months: int, seed: int, has_landed: bool, say: Callable[[str], None]) -> dict[str, Any]:
     """The truth of the sample in ``out``, which is written unless it is there already with these figures.
 
-    Drops that came into the folder since then stay, and so does a sample that is there.
+    Drops that came into the folder since then stay, and so does a sample that is there. BadInput where one with other figures
+    has landed (``has_landed``): its files have the same names, so that both companies would be mixed.
     """
     _checked(out, customers, months, seed, None, LAST_PERIOD, OLD_BILLING_SHARE)
     wanted = {"customers": customers, "months": months, "seed": seed, "entities": list(ENTITIES), "defects_planted": True}
@@ -99,6 +100,12 @@ def ensure_sample(out: Path, *, customers: int, months: int, seed: int, say: Cal
     if isinstance(truth, dict) and wanted.items() <= truth.items():
         say(f"sample company: already in {out}")
         return truth
+    if has_landed:
+        raise BadInput(
+            "files of another sample company have landed, and this one would be mixed with it",
+            str(out),
+            "name the same figures, or a place of its own: TIERHOUSE_DATA=DIR TIERHOUSE_DROPS=DIR/drops before the command",
+        )
     return write_sample(out, customers=customers, months=months, seed=seed, say=say)
 
 

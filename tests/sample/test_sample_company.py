@@ -100,13 +100,17 @@ def test_a_second_sample_replaces_the_first_and_leaves_other_files_alone(tmp_pat
 
 def test_a_sample_that_is_there_is_not_written_again(tmp_path: Path) -> None:
     lines: list[str] = []
-    first = ensure_sample(tmp_path, customers=40, months=3, seed=1, say=lines.append)
+    first = ensure_sample(tmp_path, customers=40, months=3, seed=1, has_landed=False, say=lines.append)
     before = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*")}
     lines.clear()
-    assert ensure_sample(tmp_path, customers=40, months=3, seed=1, say=lines.append) == first
+    assert ensure_sample(tmp_path, customers=40, months=3, seed=1, has_landed=True, say=lines.append) == first
     assert {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*")} == before
     assert len(lines) == 1 and "already" in lines[0]
-    assert ensure_sample(tmp_path, customers=40, months=2, seed=1, say=lines.append)["periods"] == ["2026-05", "2026-06"]
+    with pytest.raises(BadInput, match="another sample company have landed"):
+        ensure_sample(tmp_path, customers=40, months=2, seed=1, has_landed=True, say=lines.append)
+    assert {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*")} == before
+    other = ensure_sample(tmp_path, customers=40, months=2, seed=1, has_landed=False, say=lines.append)
+    assert other["periods"] == ["2026-05", "2026-06"]
 
 
 # What no telecom operator has: the example deployments of the sales force, of prospects and of the hotel bring it.
