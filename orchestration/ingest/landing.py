@@ -100,9 +100,10 @@ def land(
     withdrawn = overtake_withdrawn(con, contract, key)
     rows = drop.line_sql("_rows")
     scratch = deployment.scratch
+    personal = [name for name in contract.personal if name in feed.columns]
     if contract.personal:
         kept = f"(from {rows} where {key} not in (select key from _overtaken))" if withdrawn else rows
-        keep_personal(con, deployment.vault, contract, kept, file_id)
+        keep_personal(con, deployment.vault, contract, personal, kept, file_id)
         failpoint("ingest.vault_written")
     folder = deployment.landing / contract.entity / feed.source / file_id
     parts = write_parts(con, deployment, feed.source, contract, rows, file_id, key, folder)
@@ -153,6 +154,7 @@ def land(
         "parts": parts,
         "quarantine": quarantine,
         "waiting": waiting,
+        "personal": personal,
         "replaces": list(arrival.replaces),
         "supersedes": supersedes,
         "periods": sorted({p["period"] for p in parts if p["period"]} | set(supersedes["periods"])),

@@ -457,6 +457,24 @@ def test_personal_columns_go_to_the_vault_and_nowhere_else(company: Any, custome
             assert b"Ann" not in path.read_bytes(), path
 
 
+def test_a_source_leaves_the_personal_columns_that_it_does_not_deliver(company: Any, customers_feed: dict[str, Any]) -> None:
+    company.map(customers_feed)
+    columns = {"customer_id": "id", "valid_from_date": "since"}
+    company.map({**customers_feed, "files": "brands_*.csv", "columns": {**columns, "brand": "brand"}}, source="billing")
+    company.map({**customers_feed, "files": "phones_*.csv", "columns": {**columns, "phone": "phone"}}, source="shop_app")
+    company.drop("brands_1.csv", "id,since,brand\nc1,2025-02-01,gotone\nc2,2025-02-01,gotone\n")
+    company.ingest()
+    assert company.vault("customers", "customer_id") == []
+    company.drop("customers_1.csv", "id,since,name,brand\nc1,2025-01-01,Ann,gotone\n")
+    company.drop("phones_1.csv", "id,since,phone\nc1,2025-02-01,1380000\n")
+    company.drop("brands_2.csv", "id,since,brand\nc1,2025-03-01,gotone\n")
+    company.ingest()
+    assert company.vault("customers", "customer_id, name, phone") == [("c1", "Ann", "1380000")]
+    company.drop("customers_2.csv", "id,since,name,brand\nc1,2025-03-01,,gotone\n")
+    company.ingest()
+    assert company.vault("customers", "customer_id, name, phone") == [("c1", None, "1380000")], "what is delivered may be emptied"
+
+
 NOMINATIONS: dict[str, Any] = {
     "entity": "nominations",
     "files": "nominations_*.csv",
