@@ -94,9 +94,9 @@ def land(
         _mark_duplicates(con, scan, key)
         counts = count(con, contract.amount_column, key)
     older = known.parts(contract.entity, feed.source)
+    con.execute("create or replace table _overtaken (key varchar)").fetchall()
     if "refers_to_document_id" in feed.columns:
         referred_periods(con, older, known.superseded(contract.entity), key)
-    con.execute("create or replace table _overtaken (key varchar)").fetchall()
     withdrawn = overtake_withdrawn(con, contract, key)
     rows = drop.line_sql("_rows")
     scratch = deployment.scratch

@@ -137,7 +137,8 @@ def bill_periods(con: duckdb.DuckDBPyConnection, older: list[Part], gone: list[P
 def referred_periods(con: duckdb.DuckDBPyConnection, older: list[Part], gone: list[Path], key: str) -> None:
     """Give credit notes of ``_rows`` that name a bill but not its period the period of that bill, where it is known.
 
-    ``gone``: files that list the superseded rows of ``older`` parts; rows whose key stands in ``_rows`` are superseded now.
+    ``gone``: files that list the superseded rows of ``older`` parts; rows whose key stands in ``_rows`` are superseded now, but for the
+    keys in the table ``_overtaken``: of those the row of ``_rows`` is.
     """
     con.execute(
         "create or replace table _notes as select rowid as place, refers_to_document_id as document from _rows "
@@ -145,7 +146,7 @@ def referred_periods(con: duckdb.DuckDBPyConnection, older: list[Part], gone: li
     ).fetchall()
     if not con.execute("select 1 from _notes limit 1").fetchall():
         return
-    good = "_mask = 0 and not _other"
+    good = f"_mask = 0 and not _other and {key} not in (select key from _overtaken)"
     here = f"select document_id, _period as period from _rows where {good} and not coalesce(is_credit_note, false)"
     before = f"select document_id, period from ({bill_periods(con, older, gone)}) where _key not in (select {key} from _rows where {good})"
     con.execute(

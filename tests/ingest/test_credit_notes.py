@@ -88,6 +88,19 @@ def test_a_bill_and_its_notes_of_one_ingest_agree_and_the_next_ingest_does_nothi
     assert shop.ledger.head() == head
 
 
+def test_a_note_that_waited_with_its_bill_follows_the_correction_that_came_meanwhile(
+    shop: Any, bills_feed: dict[str, Any], customers_feed: dict[str, Any]
+) -> None:
+    bills_feed["columns"] |= {"is_credit_note": "kind = 'credit'", "refers_to_document_id": "nullif(ref, '')"}
+    shop.config["customers_from"] = "customers"
+    shop.map(bills_feed, customers_feed)
+    shop.drop("customers_1.csv", "id,since,name,brand\nc1,2025-01-01,Ann,gotone\n")
+    ingest_one_by_one(shop, (BILL + NOTE).replace(",c1,", ",c2,"), MOVED)
+    shop.drop("customers_2.csv", "id,since,name,brand\nc2,2025-01-01,Bob,gotone\n")
+    assert shop.ingest().readmitted == {"bills_1.csv": 2}
+    assert sorted(shop.in_force("bill_lines", "document_id, bill_period")) == [("C1", "2025-02"), ("D1", "2025-02")]
+
+
 def test_a_moved_note_is_corrected_and_moved_again_as_any_other_row(shop: Any) -> None:
     ingest_one_by_one(shop, NOTE, BILL, "n1,C1,c1,2025-03,credit,-7,CNY,D1\n", MOVED)
     assert periods(shop) == {"C1": "2025-02", "D1": "2025-02"}
