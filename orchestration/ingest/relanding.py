@@ -48,12 +48,13 @@ def to_land_anew(deployment: Deployment, ledger: Ledger, known: Landed, feeds: l
     """Drops that are to land anew, as they lie now, and what each replaces: what was left unfinished, and under ``again``
     all of the feeds with a changed mapping. BadInput if one is no longer there."""
     changed = under_older_mapping(known, feeds) if again else {}
-    wanted = [(feed, drop) for feed, drop in unfinished(ledger, known, feeds) if feed.id not in changed]
+    begun = unfinished(ledger, known, feeds)
+    wanted = [(feed, drop) for feed, drop in begun if feed.id not in changed]
     wanted += [(feed, drop) for feed in feeds if feed.id in changed for drop in known.standing_of(feed.source, feed.entity)]
     times = Counter((entry.payload["source"], entry.payload["entity"]) for entry in ledger.entries("landing_again"))
     found = []
     for feed, drop in wanted:
-        path = _locate(deployment, feed, drop)
+        path = _locate(deployment, feed, drop, is_begun=any(other.id == feed.id for other, _ in begun))
         sha256 = drop.payload["sha256"]
         name, stat = str(path.relative_to(deployment.drops)), file_stat(path)
         # Every landing of the same bytes has a name of its own, so that nothing that counts is ever written over.
@@ -71,8 +72,8 @@ def ask_again(ledger: Ledger, known: Landed, feeds: list[Feed]) -> None:
     failpoint("ingest.again_recorded")
 
 
-def _locate(deployment: Deployment, feed: Feed, drop: Standing) -> Path:
-    """The file with the bytes of ``drop``, under its old name or another."""
+def _locate(deployment: Deployment, feed: Feed, drop: Standing, *, is_begun: bool) -> Path:
+    """The file with the bytes of ``drop``, under its old name or another. ``is_begun``: its feed was asked for before, and is not done."""
     named: Path = deployment.drops / drop.payload["file"]
     if named.exists() and is_known_by_stat(named, drop.payload):
         return named
@@ -82,5 +83,10 @@ def _locate(deployment: Deployment, feed: Feed, drop: Standing) -> Path:
     raise BadInput(
         f"{drop.payload['file']} was landed under an older mapping and is no longer in the drops folder, so {feed.id} cannot be landed anew",
         str(named),
-        "put the file back, all files of the feed are needed in their order; or go on without --again",
+        "put the file back, all files of the feed are needed in their order; "
+        + (
+            "landing them anew was begun by an earlier ingest, and nothing else lands before it is done"
+            if is_begun
+            else "or go on without --again"
+        ),
     )

@@ -102,6 +102,20 @@ def test_a_run_finds_an_unfinished_one_to_go_on_with(shop: Any) -> None:
     assert [path.name for path in new_drops(shop.deployment, shop.ledger)] == ["bills_1.csv", "bills_2.csv"]
 
 
+def test_a_file_that_goes_when_it_is_half_done_is_asked_for_and_no_way_round_is_told(shop: Any) -> None:
+    assert in_a_process(shop, again=True, TIERHOUSE_FAILPOINT="ingest.file_recorded").returncode == -signal.SIGKILL
+    gone = shop.drops / "bills_2.csv"
+    content = gone.read_bytes()
+    gone.unlink()
+    for again in (False, True):
+        with pytest.raises(BadInput) as caught:
+            shop.ingest(again=again)
+        assert "put the file back" in caught.value.remedy and "without --again" not in caught.value.remedy
+    gone.write_bytes(content)
+    shop.ingest()
+    assert amounts(shop) == AMOUNTS
+
+
 def test_the_months_landed_anew_twice_keep_every_landing_apart(shop: Any, bills_feed: dict[str, Any]) -> None:
     shop.ingest(again=True)
     bills_feed["columns"]["net_amount"] = "cast(amount as decimal(18,4)) * 100"
