@@ -7,6 +7,7 @@ Programs are evaluated in one pass over the metrics; the compiled text shows eve
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
+from decimal import Decimal
 from itertools import pairwise
 from textwrap import indent
 
@@ -22,17 +23,19 @@ from orchestration.policy.model import (
     Program,
     Rule,
     ScopeRule,
+    Value,
     Version,
     attributes_of,
 )
 from orchestration.policy.operands import AMOUNT, SCORE, all_attributes, operands
+from orchestration.policy.profiles import band_of, condition_holds
 
 # Column → type of what a compiled program yields.
 DECISION_COLUMNS = {
     "program_id": "varchar", "subject_type": "varchar", "subject_id": "varchar", "period": "varchar", "policy_version": "varchar",
     "policy_hash": "varchar", "status": "varchar", "status_reason": "varchar", "matched_rule_id": "varchar", "qualified_level_id": "varchar",
     "qualified_rank": "integer", "evidence": "varchar", "next_level_id": "varchar", "missing_attribute": "varchar",
-    "missing_amount": AMOUNT, "event_date": "date", "score": SCORE, "population_size": "bigint", "population_rank": "bigint",
+    "missing_amount": AMOUNT, "is_amount_enough": "boolean", "event_date": "date", "score": SCORE, "population_size": "bigint", "population_rank": "bigint",
     "rank_value": inputs.RANK_VALUE, "cap_id": "varchar", "cap_level_id": "varchar", "cap_rank": "integer",
 }  # fmt: skip
 
@@ -258,8 +261,9 @@ def _can_be_raised(condition: Condition) -> bool:
 def _gap_case(program: Program, version: Version, levels: dict[str, Level]) -> str:
     """What keeps a subject from the next level: the id of `<rule>/<condition>` that fails.
 
-    A rule of the next level is in reach if only numbers are too low; the first such rule, and its first number that is too low.
-    If none is in reach: the first condition of the level's first rule that fails.
+    The first number that is too low and with which alone a rule of the next level decides once it is high enough. Else, with ``+`` at
+    the end, the first of several numbers of a rule that are too low. Else, with ``-``, the first condition of the level's first rule
+    that fails, those before that no number mends: no amount leads there.
     """
     lines = ["case"]
     for lower, higher in _steps(program, version):
@@ -267,19 +271,67 @@ def _gap_case(program: Program, version: Version, levels: dict[str, Level]) -> s
         to_rules = [r for r in evaluation_order(program, version) if r.level_id == higher.level_id]
         here = f"r.first_rule_id in ({', '.join(sql.literal(r.rule_id) for r in from_rules)})"
         inner = ["case"]
-        for target in to_rules:
-            fixed = [sql.condition(c, "r", levels) for c in target.conditions if not _can_be_raised(c)]
-            for number, condition in enumerate(target.conditions):
-                if _can_be_raised(condition):
-                    fails = f"not coalesce({sql.condition(_lower_bound(condition), 'r', levels)}, false)"
-                    inner.append(f"    when {' and '.join([*fixed, fails])} then {sql.literal(_gap(target, number))}")
-        for number, condition in enumerate(to_rules[0].conditions):
+        numbers = [(t, n, c) for t in to_rules for n, c in enumerate(t.conditions) if _can_be_raised(c)]
+        for mark in ("", "+"):
+            for target, number, condition in numbers:
+                wanted = _once_high_enough(program, version, target, condition, levels, is_alone=not mark)
+                if wanted is not None:
+                    inner.append(f"    when {' and '.join(wanted)} then {sql.literal(_gap(target, number) + mark)}")
+        first = to_rules[0]
+        failing = sorted(enumerate(first.conditions), key=lambda numbered: _can_be_raised(numbered[1]))
+        for number, condition in failing:
             asked = _lower_bound(condition) if _can_be_raised(condition) else condition
-            inner.append(f"    when not coalesce({sql.condition(asked, 'r', levels)}, false) then {sql.literal(_gap(to_rules[0], number))}")
+            inner.append(f"    when not coalesce({sql.condition(asked, 'r', levels)}, false) then {sql.literal(_gap(first, number) + '-')}")
         if len(inner) > 1:
             inner = [*dict.fromkeys(inner), "end"]
             lines += [f"    -- from {lower.level_id} to {higher.level_id}", f"    when {here} then", indent("\n".join(inner), "        ")]
     return "\n".join([*lines, "end"]) if len(lines) > 1 else "cast(null as varchar)"
+
+
+def _once_high_enough(
+    program: Program, version: Version, target: Rule, condition: Condition, levels: dict[str, Level], *, is_alone: bool
+) -> list[str] | None:
+    """Conditions on r under which ``target`` decides once the number of ``condition``, now too low, meets its bar; None where it never
+    does. ``is_alone``: without a further number."""
+    raised = _just_enough(condition)
+    parts = [f"not coalesce({sql.condition(_lower_bound(condition), 'r', levels)}, false)"]
+    for other in target.conditions:
+        if other is condition or (not is_alone and _can_be_raised(other)):
+            continue
+        holds = _once_raised(other, condition, raised, levels)
+        if holds == "false":
+            return None
+        parts += [holds] if holds != "true" else []
+    if program.hit_policy == "first":
+        rank = program.level(target.level_id).rank
+        for rule in version.rules[: version.rules.index(target)]:
+            if program.level(rule.level_id).rank < rank:
+                asked = [_once_raised(c, condition, raised, levels) for c in rule.conditions]
+                if "false" in asked:
+                    continue
+                holds = " and ".join(text for text in asked if text != "true")
+                if not holds:
+                    return None
+                parts.append(f"not coalesce({holds}, false)")
+    return parts
+
+
+def _once_raised(item: Condition, condition: Condition, raised: Value, levels: dict[str, Level]) -> str:
+    """Whether a condition holds once the number of ``condition`` is ``raised``: ``true`` or ``false`` where it asks for that number."""
+    number = condition.attribute.attribute_id
+    if item.attribute.attribute_id == number:
+        return "true" if condition_holds(item, raised, {}) else "false"
+    if item.attribute.kind == "band" and item.attribute.of[0].attribute_id == number:
+        return "true" if condition_holds(item, band_of(item.attribute, raised), {}) else "false"
+    return sql.condition(item, "r", levels)
+
+
+def _just_enough(condition: Condition) -> Value:
+    """The least value that meets the lower bound of a condition on a number, or one so near to it that no bar lies between."""
+    bar = condition.values[0]
+    if condition.operator != ">":
+        return bar
+    return bar + 1 if isinstance(bar, int) else bar + Decimal("0.00000001")  # type: ignore[operator]
 
 
 def _gap(rule: Rule, number: int) -> str:
@@ -300,13 +352,15 @@ def _missing(program: Program, version: Version, levels: dict[str, Level]) -> li
         if rule.level_id not in targets:
             continue
         for number, condition in enumerate(rule.conditions):
-            when = f"    when {sql.literal(_gap(rule, number))} then "
-            attributes.append(when + sql.literal(condition.attribute.attribute_id))
+            gap = _gap(rule, number)
+            named = sql.literal(condition.attribute.attribute_id)
+            attributes += [f"    when {sql.literal(gap + mark)} then {named}" for mark in ("", "+", "-")]
             if _can_be_raised(condition):
-                amounts.append(when + sql.missing_amount(_lower_bound(condition), "d"))
+                amount = sql.missing_amount(_lower_bound(condition), "d")
+                amounts += [f"    when {sql.literal(gap + mark)} then {amount}" for mark in ("", "+")]
     found = "\n".join([*attributes, "end"]) if len(attributes) > 1 else "cast(null as varchar)"
-    amount = "\n".join([*amounts, "end"]) if len(amounts) > 1 else f"cast(null as {AMOUNT})"
-    return [f"{found} as missing_attribute", f"{amount} as missing_amount"]
+    missing = "\n".join([*amounts, "end"]) if len(amounts) > 1 else f"cast(null as {AMOUNT})"
+    return [f"{found} as missing_attribute", f"{missing} as missing_amount", "right(d.gap, 1) not in ('+', '-') as is_amount_enough"]
 
 
 def _not_evaluated(program: Program, reason: str, where: str, version: Version | None = None, scope_rules: Sequence[ScopeRule] = ()) -> str:

@@ -313,7 +313,7 @@ THROUGH_DBT = """
     select 'six_star' as program_id, 'customer' as subject_type, subject_id, '2025-0' || month as period, 'v1' as policy_version,
         'hash' as policy_hash, 'decided' as status, cast(null as varchar) as status_reason, 'rule' as matched_rule_id,
         'star_' || rank as qualified_level_id, rank as qualified_rank, '{}' as evidence, cast(null as varchar) as next_level_id,
-        cast(null as varchar) as missing_attribute, cast(null as decimal(18, 4)) as missing_amount, cast(null as date) as event_date,
+        cast(null as varchar) as missing_attribute, cast(null as decimal(18, 4)) as missing_amount, cast(null as boolean) as is_amount_enough, cast(null as date) as event_date,
         cast(null as decimal(18, 6)) as score, cast(null as bigint) as population_size, cast(null as bigint) as population_rank,
         cast(null as decimal(24, 4)) as rank_value, case when cap is not null then 'cap' end as cap_id, 'star_' || cap as cap_level_id,
         cap as cap_rank

@@ -17,7 +17,7 @@ MODEL = rendered("fct_upgrade_paths", compiled={"present_paces": "select * from 
 BASE: dict[str, Any] = {
     "program_id": "p", "subject_type": "customer", "subject_id": "A", "period": "2026-06", "period_index": JUNE, "status": "decided",
     "level_id": "low", "level_rank": 1, "held_level_id": "low", "held_level_rank": 1, "qualified_level_id": "low", "qualified_level_rank": 1,
-    "next_level_id": None, "missing_attribute": None, "missing_amount": None, "policy_version": "v", "valid_until_period": None, "evidence": "{}",
+    "next_level_id": None, "missing_attribute": None, "missing_amount": None, "is_amount_enough": True, "policy_version": "v", "valid_until_period": None, "evidence": "{}",
 }  # fmt: skip
 TYPES = {
     "period_index": "integer",
@@ -25,6 +25,7 @@ TYPES = {
     "held_level_rank": "integer",
     "qualified_level_rank": "integer",
     "missing_amount": "decimal(18, 4)",
+    "is_amount_enough": "boolean",
 }
 
 
@@ -106,6 +107,12 @@ def test_a_new_customer_is_reckoned_by_months_in_service():
         pace="100", recent_months=1, next_level_id="mid", missing_attribute="ytd", missing_amount=Decimal(300), evidence='{"y": "10"}'
     )
     assert row is not None and (row["pace_amount"], row["months_to_next_level"]) == (100, 3)
+
+
+def test_who_lacks_more_than_one_amount_is_not_likely_to_rise():
+    asked = {"pace": "900", "next_level_id": "mid", "missing_attribute": "ytd", "missing_amount": Decimal(1), "evidence": '{"y": "10"}'}
+    assert path_of(**asked) is not None
+    assert path_of(**asked, is_amount_enough=False) is None
 
 
 def test_a_next_level_that_is_held_already_is_no_rise():

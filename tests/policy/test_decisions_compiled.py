@@ -119,6 +119,59 @@ def test_the_next_level_is_one_that_the_rules_give(seeds, decide):
     assert highest["next_level_id"] is None
 
 
+@pytest.mark.parametrize(
+    ("row", "attribute", "amount", "is_enough"),
+    [
+        (spend("600", brand="gotone"), "spend_avg_6m", "120", True),
+        # No money makes another brand of it.
+        (spend("600"), "brand", None, False),
+        (spend("100"), "spend_avg_6m", "140", True),
+        (spend("720", brand="gotone", points=10), "points_last_year", "90", True),
+        # A rule that is asked before holds all the same, and nothing fails.
+        (spend("720", brand="mzone", points=10), None, None, None),
+    ],
+)
+def test_an_amount_is_missing_only_where_it_leads_to_the_next_level(seeds, decide, row, attribute, amount, is_enough):
+    seeds.rules(
+        [
+            ("best", "star_5", [("spend_avg_6m", ">=", "120"), ("points_last_year", ">=", "100"), ("brand", "=", "gotone")]),
+            ("unpaid", "star_2", [("brand", "=", "mzone"), ("points_last_year", "<", "1000")]),
+            ("good", "star_4", [("spend_avg_6m", ">=", "120"), ("brand", "=", "gotone")]),
+            ("some", "star_3", [("spend_avg_6m", ">=", "40")]),
+            ("rest", "star_2", []),
+        ]
+    )
+    (decision,) = decide(seeds.load(), row)
+    assert (decision["missing_attribute"], decision["missing_amount"]) == (attribute, amount and Decimal(amount))
+    assert decision["is_amount_enough"] is is_enough
+
+
+def test_one_of_several_numbers_that_are_too_low_is_not_enough(seeds, decide):
+    seeds.rules([("both", "star_2", [("spend_avg_6m", ">=", "120"), ("points_last_year", ">=", "100")]), ("rest", "star_1", [])])
+    decisions = decide(seeds.load(), spend("600"), spend("600", points=100))
+    assert [(d["missing_attribute"], d["missing_amount"], d["is_amount_enough"]) for d in decisions] == [
+        ("spend_avg_6m", Decimal(120), False),
+        ("spend_avg_6m", Decimal(120), True),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("first", "amount"),
+    [
+        ([("brand", "=", "easyown")], None),
+        ([("brand", "=", "easyown"), ("spend_avg_6m", "<", "40")], "140"),
+        ([("brand", "=", "easyown"), ("spend_avg_6m", "<=", "40")], None),
+        ([("brand", "=", "gotone")], "140"),
+        ([("spend_avg_6m", "in range", "10..50")], None),
+    ],
+)
+def test_a_rule_above_that_holds_all_the_same_keeps_the_level_whatever_is_paid(seeds, decide, first, amount):
+    seeds.rules([("kept", "star_1", first), ("paid", "star_2", [("spend_avg_6m", ">=", "40")]), ("rest", "star_1", [])])
+    (decision,) = decide(seeds.load(), spend("100"))
+    assert (decision["next_level_id"], decision["missing_attribute"]) == ("star_2", "spend_avg_6m")
+    assert decision["missing_amount"] == (amount and Decimal(amount))
+
+
 def test_who_is_out_of_scope_is_not_decided_and_says_why(seeds, decide):
     (decision,) = decide(seeds.load(), {**spend("1800"), "is_in_scope": False, "scope_reason": "test line"})
     assert (decision["status"], decision["status_reason"], decision["qualified_level_id"]) == ("out_of_scope", "test line", None)
@@ -457,3 +510,10 @@ def test_compiled_sql_agrees_with_rules_read_one_by_one(seeds, decide, table, ro
         assert decision["status"] == ("decided" if expected else "not_evaluated")
         if decision["missing_amount"] is not None:
             assert decision["missing_amount"] >= 0
+            if not decision["is_amount_enough"]:
+                continue
+            of = {"spend_avg_6m": "spend_6m_amount", "points_last_year": "base_points_last_year"}[decision["missing_attribute"]]
+            paid = {**row, of: row[of] + decision["missing_amount"]}
+            found = [rule for rule in program.versions[0].rules if all(holds(c, paid) for c in rule.conditions)]
+            ranks = [program.level(rule.level_id).rank for rule in found]
+            assert (ranks[0] if hit_policy == "first" else max(ranks)) >= program.level(decision["next_level_id"]).rank

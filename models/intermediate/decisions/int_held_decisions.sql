@@ -175,6 +175,7 @@ met as (
         qualified.next_level_id,
         qualified.missing_attribute,
         qualified.missing_amount,
+        qualified.is_amount_enough,
         qualified.population_size,
         qualified.population_rank,
         qualified.score,
@@ -379,5 +380,6 @@ select
     cast(rank_value as decimal(24, 4)) as rank_value,
     cast(case when status = 'decided' then cap_level_id end as varchar) as cap_level_id,
     cast(at_least_level_id as varchar) as at_least_level_id,
-    cast(set_level_id as varchar) as set_level_id
+    cast(set_level_id as varchar) as set_level_id,
+    cast(is_amount_enough as boolean) as is_amount_enough
 from covered

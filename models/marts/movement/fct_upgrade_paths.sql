@@ -68,11 +68,11 @@ decisions as (
 candidates as (
     select
         *,
-        next_level_rank > held_level_rank and missing_amount is not null as can_rise,
+        next_level_rank > held_level_rank and missing_amount is not null and is_amount_enough as can_rise,
         coalesce(qualified_level_rank < held_level_rank and valid_until_period is not null, false) as can_fall
     from decisions
     where
-        (next_level_rank > held_level_rank and missing_amount is not null)
+        (next_level_rank > held_level_rank and missing_amount is not null and is_amount_enough)
         or (qualified_level_rank < held_level_rank and valid_until_period is not null)
 ),
 
