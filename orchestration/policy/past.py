@@ -15,7 +15,7 @@ from orchestration.errors import BadInput
 from orchestration.people import same_person
 from orchestration.periods import add_months
 from orchestration.policy.finding import Finding, finding_at
-from orchestration.policy.model import Policies, Program, Version
+from orchestration.policy.model import Policies, Program, Version, canonical_hash
 from orchestration.policy.reader import Row, read_seed
 
 # Period → "program/version" → policy hash, as the visible release of the period records them.
@@ -31,6 +31,7 @@ def changed_past(policies: Policies, released: Released, folders: Mapping[str, P
     """
     declared = {(row["program_id"], row["version"], row["policy_hash"]) for row in _valid_declarations(policies)}
     changes: dict[tuple[str, str, str, str | None], list[str]] = defaultdict(list)
+    reordered: dict[tuple[str, str, tuple[str, ...], tuple[str, ...]], list[str]] = defaultdict(list)
     gone: dict[str, list[str]] = defaultdict(list)
     as_reckoned_now = _Reckoned(folders or {})
     for period, decided in sorted(released.items()):
@@ -40,9 +41,14 @@ def changed_past(policies: Policies, released: Released, folders: Mapping[str, P
                 gone[program_id].append(period)
                 continue
             now = policies.programs[program_id].version_for(period)
-            if now and now.version == version and policy_hash == now.policy_hash:
-                continue
-            if now and now.version == version and as_reckoned_now.hash(period, decided, name) == now.policy_hash:
+            if (
+                now
+                and now.version == version
+                and (policy_hash == now.policy_hash or as_reckoned_now.hash(period, decided, name) == now.policy_hash)
+            ):
+                before, after = _orders(policies.programs[program_id], (folders or {}).get(period))
+                if before != after and (program_id, version, _hash_of_order(now, after)) not in declared:
+                    reordered[program_id, version, before, after].append(period)
                 continue
             if now is None or (program_id, now.version, now.policy_hash) not in declared:
                 changes[program_id, version, policy_hash, now.version if now else None].append(period)
@@ -55,7 +61,26 @@ def changed_past(policies: Policies, released: Released, folders: Mapping[str, P
             continue
         charges = _changed_charges(policies, now, (folders or {}).get(periods[0])) if now and now.version == version else []
         found.append(_finding(policies, program, version, policy_hash, now, periods, charges))
+    found += [_reordered(policies, *of, periods) for of, periods in reordered.items()]
     return found
+
+
+def _orders(program: Program, folder: Path | None) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """The levels of a release that are there today, from the lowest up: as they were ordered then, and as they are.
+
+    A version's hash holds the order of the levels that it gives. The others are given by overrides, which compare them with these.
+    """
+    file = folder / "levels.csv" if folder else None
+    if file is None or not file.is_file():
+        return (), ()
+    ranks = {row["level_id"]: row["rank"] for row in read_seed("levels", file) if row["program_id"] == program.program_id}
+    today = tuple(level.level_id for level in program.levels if level.level_id in ranks)
+    return tuple(sorted(today, key=ranks.__getitem__)), today
+
+
+def _hash_of_order(version: Version, order: tuple[str, ...]) -> str:
+    """What a declaration of another order of levels names: the version's own hash is the same."""
+    return canonical_hash({"version": version.policy_hash, "levels": order})
 
 
 class _Reckoned:
@@ -106,11 +131,27 @@ def _switched_off(policies: Policies, program: Program, now: Version, periods: l
     )  # fmt: skip
 
 
-def _declare(policies: Policies, program: Program, now: Version) -> str:
+def _declare(policies: Policies, program: Program, now: Version, digest: str = "") -> str:
     return (
         f"or declare the restatement in {_declared_in(policies)}: program_id {program.program_id}, version {now.version}, "
-        f"policy_hash {now.policy_hash}, and an approver other than the author"
+        f"policy_hash {digest or now.policy_hash}, and an approver other than the author"
     )
+
+
+def _reordered(
+    policies: Policies, program_id: str, version: str, before: tuple[str, ...], after: tuple[str, ...], periods: list[str]
+) -> Finding:
+    program = policies.programs[program_id]
+    now = next(v for v in program.versions if v.version == version)
+    moved = next(
+        level for level in program.levels if level.level_id in after and after.index(level.level_id) != before.index(level.level_id)
+    )
+    return finding_at(
+        moved.row, version, "error", "changed_past",
+        f"the levels of {program_id} are ordered {' < '.join(after)}, and were {' < '.join(before)} when {_shown(periods)} "
+        f"{'was' if len(periods) == 1 else 'were'} released with {version!r}: its rules give the same levels, but overrides compare them otherwise",
+        f"give the levels their order back, {_declare(policies, program, now, _hash_of_order(now, after))}", "rank",
+    )  # fmt: skip
 
 
 def _changed_charges(policies: Policies, version: Version, folder: Path | None) -> list[str]:

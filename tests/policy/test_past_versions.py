@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 
 import pytest
@@ -247,6 +248,27 @@ def test_levels_that_change_places_change_the_version_that_gives_them(seeds):
     seeds.set("levels", three, "rank", "4")
     (finding,) = changed_past(seeds.load(), past)
     assert finding.kind == "changed_past"
+
+
+def test_a_level_of_overrides_alone_that_changes_places_is_a_change_of_the_past(seeds, tmp_path):
+    """The version's hash does not know it; what releases keep of their policies does."""
+    seeds.add("levels", {"program_id": "six_star", "level_id": "honour", "rank": "9", "name_en": "Honour", "name_zh": "荣誉"})
+    past, kept = released(seeds, *MONTHS), tmp_path / "kept"
+    write_policy_files(seeds.load(), kept)
+    folders = dict.fromkeys(MONTHS, kept)
+    seeds.set("levels", seeds.row_of("levels", level_id="honour"), "rank", "12")
+    assert changed_past(seeds.load(), past, folders) == [], "another number for the same place"
+    seeds.add("levels", {"program_id": "six_star", "level_id": "newer", "rank": "8", "name_en": "Newer", "name_zh": "新级"})
+    assert changed_past(seeds.load(), past, folders) == [], "a level that the releases did not have changes no order of theirs"
+    seeds.set("levels", seeds.row_of("levels", level_id="star_6"), "rank", "20")
+    (finding,) = changed_past(seeds.load(), past, folders)
+    assert (finding.kind, finding.severity, finding.version) == ("changed_past", "error", "v1")
+    assert "star_5 < honour < star_6, and were" in finding.what and "2026-01 to 2026-03 were released" in finding.what
+    declare(seeds, policy_hash=re.findall("[0-9a-f]{64}", finding.remedy)[0])
+    assert changed_past(seeds.load(), past, folders) == []
+    seeds.set("levels", seeds.row_of("levels", level_id="honour"), "rank", "4")
+    seeds.set("levels", seeds.row_of("levels", level_id="star_4"), "rank", "10")
+    assert changed_past(seeds.load(), past, folders), "another order is another change"
 
 
 def test_levels_compared_by_their_order_are_those_that_the_condition_holds_for(seeds):
