@@ -71,7 +71,7 @@ def finish(deployment: Deployment, ledger: Ledger, plan: RunPlan, *, ok: bool, m
     ledger.append(
         "build", {"run_id": plan.run_id, "ok": ok, "periods": plan.periods, "input_periods": plan.input_periods, "message": message}
     )
-    say(f"warehouse {'holds' if ok else 'failed for'} {_span(plan.periods)}")
+    say(f"warehouse {'holds' if ok else 'does not hold'} {_span(plan.periods)}")
 
 
 def applied(deployment: Deployment, plan: RunPlan) -> None:

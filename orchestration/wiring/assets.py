@@ -175,7 +175,10 @@ def model_assets(deployment: Deployment, project: DbtProject, manifest: Mapping[
             events = list(_follow(invocation.stream(), run))
             ok = invocation.is_successful()
             problem = "" if ok else what_failed(invocation)
-            finish(run.deployment, run.ledger, plan, ok=ok, message=problem, say=run.say)
+            # Someone who chose models in the UI gets them, and no build: the months would count as read, though the models that read them
+            # were left out, and no later run would look at their rows.
+            left_out = "only some of the models were chosen" if context.is_subset else ""
+            finish(run.deployment, run.ledger, plan, ok=ok and not left_out, message=problem or left_out, say=run.say)
         yield from _with_counts(events, run, plan.periods) if ok else events
         if not ok:
             with run.stage("dbt"):

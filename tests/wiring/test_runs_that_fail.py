@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import dagster as dg
+import duckdb
 import pytest
 
 from orchestration.deployment import PROJECT_ROOT
@@ -112,3 +113,14 @@ def test_a_release_step_run_alone_asks_for_the_record_of_build_and_gate(place: P
         assert not result.success
     assert current_catalog(place.deployment) is None
     assert not place.ledger.entries("release")
+
+
+def test_some_of_the_models_alone_are_no_build(place: Place, instance: dg.DagsterInstance) -> None:
+    """After the failed run: its months would count as read although no model has read them to the end."""
+    job = build_defs(place.deployment).get_implicit_global_asset_job_def()
+    result = job.execute_in_process(instance=instance, asset_selection=[dg.AssetKey(["marts", "dim_levels"])], partition_key="2026-06")
+    assert result.success
+    build = place.ledger.last("build")
+    assert build is not None and not build.payload["ok"] and build.payload["message"] == "only some of the models were chosen"
+    with duckdb.connect(str(place.deployment.warehouse), read_only=True) as con:
+        assert con.execute("select count(*) from ctl.applied").fetchall() == [(0,)]
