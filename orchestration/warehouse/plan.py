@@ -263,7 +263,10 @@ def already_released(
     ledger: Ledger, periods: list[str], inputs_hash: str, policy_hash: str, code: str, undelivered: list[str], cutoff: int
 ) -> list[str]:
     """Why the periods are not all released from these inputs, policies, code and entities of the sources; empty if they are."""
+    from orchestration.release import held_periods
+
     newest = last_computed(ledger, cutoff)
+    held = held_periods(ledger)
     reasons: list[str] = []
     for period in periods:
         payload = newest.get(period)
@@ -278,6 +281,9 @@ def already_released(
         elif payload.get("undelivered", undelivered) != undelivered:
             differ = ", ".join(sorted({*payload["undelivered"]} ^ {*undelivered}))
             reasons.append(f"{period}: the mappings deliver other entities than at its release ({differ})")
+        elif period in held:
+            # As when a policy was changed, held and changed back: the months after it wait for a gate that it passes.
+            reasons.append(f"{period}: it was held since its release")
     return reasons
 
 

@@ -213,6 +213,10 @@ def test_nothing_is_new_only_if_every_period_was_released_from_the_same(tmp_path
     assert "mappings deliver other entities than at its release (points)" in why(undelivered=("points", "staff"))[0]
     ledger.append("release", made | {"release": "2025-01.r2", "inputs_hash": "j"})
     assert why() == [], "the newest visible release counts"
+    ledger.append("gate", {"period": "2025-01", "run_id": "r", "passed": False})
+    assert "held since its release" in why()[0], "what was changed and held, and is changed back: later months wait for it"
+    ledger.append("gate", {"period": "2025-01", "run_id": "s", "passed": True})
+    assert why() == []
     ledger.append("confirmation", made | {"inputs_hash": "k"})
     assert why(inputs="k") == [], "a run that found the same rows in newer drops need not be done again"
 
