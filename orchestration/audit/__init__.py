@@ -1,6 +1,7 @@
 """Audit: why a subject has a level, from what was released. ``explain`` gathers the data, ``render`` puts it into words."""
 
 from orchestration.audit.explain import Explanation, explain
+from orchestration.audit.released import check_untouched
 from orchestration.audit.render import render
 
-__all__ = ["Explanation", "explain", "render"]
+__all__ = ["Explanation", "check_untouched", "explain", "render"]

@@ -9,7 +9,8 @@ from typing import Any
 import duckdb
 
 from orchestration.deployment import Deployment
-from orchestration.errors import BadInput, Failed
+from orchestration.errors import BadInput, Failed, Mismatch
+from orchestration.ingest.files import sha256_file
 from orchestration.ledger import Ledger
 from orchestration.policy.model import Policies, Program
 from orchestration.policy.reader import close_match
@@ -57,6 +58,24 @@ def find_release(deployment: Deployment, ledger: Ledger, period: str, release: s
         # A release made before this was recorded says nothing of it.
         "undelivered": manifest.get("undelivered", []),
     }
+
+
+def check_untouched(deployment: Deployment, found: dict[str, Any]) -> None:
+    """Mismatch if the files that an explanation rests on are not those that were released: the manifest's hash stands in the ledger,
+    theirs in the manifest. Words, names and approvers are printed from them, which no judging from the landing finds changed.
+    """
+    folder = deployment.releases / found["release"]
+    manifest_file = folder / "manifest.json"
+    changed = [] if sha256_file(manifest_file) == found["manifest_hash"] else [manifest_file.name]
+    files = json.loads(manifest_file.read_text(encoding="utf-8")).get("files", {})
+    read = [name for name in sorted(files) if name == DECISIONS or name.startswith("policy/")]
+    changed += [name for name in read if not (folder / name).is_file() or sha256_file(folder / name) != files[name]["sha256"]]
+    if changed:
+        raise Mismatch(
+            f"{found['release']} was changed after it was released: {', '.join(changed)}",
+            str(folder),
+            "restore the release folder from a backup",
+        )
 
 
 def _nearest_period(period: str, there: list[str]) -> str:

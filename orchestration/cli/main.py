@@ -125,11 +125,12 @@ def explain_command(
     """Say why SUBJECT has its level. SUBJECT is the id of a customer, group, prospect, staff member or reception.
 
     The matched rule with every value, why not the level above, the steps of the life cycle, and the landed rows behind it all.
-    Exit 4 if evidence, rules or landed rows give another result than was released.
+    Exit 4 if evidence, rules or landed rows give another result than was released, or if the release's files were changed.
     """
-    from orchestration.audit import explain, render
+    from orchestration.audit import check_untouched, explain, render
 
     explanation = explain(context.deployment, context.ledger, subject, program, parse_period(period), release)
+    check_untouched(context.deployment, explanation.release)
     context.result(explanation.as_json(), lambda: click.echo(render(explanation, lang)))
 
 

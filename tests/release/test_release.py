@@ -15,8 +15,10 @@ from typing import Any
 import duckdb
 import pytest
 
+from orchestration.audit import check_untouched
+from orchestration.audit.released import find_release
 from orchestration.deployment import Deployment
-from orchestration.errors import Failed, Held
+from orchestration.errors import Failed, Held, Mismatch
 from orchestration.gate import run_gate
 from orchestration.gate.suites import load_suites
 from orchestration.ingest.files import sha256_file
@@ -156,6 +158,29 @@ def test_released_files_are_read_only_and_the_bi_file_holds_the_same_marts(tmp_p
 
 
 @pytest.mark.slow
+def test_what_explanations_rest_on_is_what_was_released(tmp_path: Path) -> None:
+    deployment, ledger, _ = released(tmp_path, PERIODS[1:])
+    name = "2026-06.r1"
+    found = find_release(deployment, ledger, "2026-06", None)
+    check_untouched(deployment, found)
+    for file in (
+        "fct_decisions.parquet",
+        next((deployment.releases / name / "policy").glob("*.csv")).relative_to(deployment.releases / name),
+    ):
+        path = deployment.releases / name / file
+        before = path.read_bytes()
+        path.chmod(0o644)
+        path.write_bytes(before + b"\n")
+        with pytest.raises(Mismatch, match=f"was changed after it was released: {file}"):
+            check_untouched(deployment, found)
+        path.write_bytes(before)
+    manifest = deployment.releases / name / "manifest.json"
+    manifest.chmod(0o644)
+    manifest.write_text(manifest.read_text(encoding="utf-8").replace('"0.1.0"', '"0.1.1"'), encoding="utf-8")
+    with pytest.raises(Mismatch, match=r"manifest\.json"):
+        check_untouched(deployment, found)
+
+
 def test_the_bi_file_is_readable_by_duckdb_1_5(tmp_path: Path) -> None:
     deployment, _, _ = released(tmp_path, ["2026-06"])
     venv = tmp_path / "venv"
