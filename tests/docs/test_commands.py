@@ -1,7 +1,7 @@
 """Every command that the documentation tells a reader to run works, in the order in which a page shows them.
 
-Fenced blocks whose info string ends in ``run`` are run, a page at a time, in a folder of its own that looks like the project's after
-``make run``: the state is in ``var/telecom``. What a block prints is not compared.
+Fenced blocks whose info string ends in ``run`` are run, a page at a time, in one shell, in a folder of its own that looks like the
+project's after ``make run``: the state is in ``var/telecom``. What a block prints is not compared.
 """
 
 from __future__ import annotations
@@ -63,9 +63,10 @@ def test_commands_of_the_page_run(page: Path, tmp_path: Path, request: pytest.Fi
     env |= {"TIERHOUSE_DROPS": str(state / "drops"), "PATH": f"{Path(sys.executable).parent}:{env['PATH']}"}
     if page.name in _OWN_DEPLOYMENT or page.parent in _EXAMPLES:
         env = {name: value for name, value in env.items() if not name.startswith("TIERHOUSE_")}
-    for block in [*filter(None, [_RUN_BEFORE.get(page.name)]), *runnable(page)]:
-        done = subprocess.run(["bash", "-euo", "pipefail", "-c", block], cwd=tmp_path, env=env, capture_output=True, text=True, timeout=500)
-        assert done.returncode == 0, f"{page.name}:\n{block}\nexit {done.returncode}\n{done.stdout[-3000:]}\n{done.stderr[-3000:]}"
+    # One shell for all blocks, as a reader has: what a block leaves behind, its folder for instance, meets the next one.
+    blocks = "\n".join([*filter(None, [_RUN_BEFORE.get(page.name)]), *runnable(page)])
+    done = subprocess.run(["bash", "-exuo", "pipefail", "-c", blocks], cwd=tmp_path, env=env, capture_output=True, text=True, timeout=900)
+    assert done.returncode == 0, f"{page.name}: exit {done.returncode}\n{done.stdout[-3000:]}\n{done.stderr[-3000:]}"
 
 
 @pytest.mark.parametrize("page", [page for page in PAGES if page.exists()], ids=lambda page: str(page.relative_to(PROJECT_ROOT)))

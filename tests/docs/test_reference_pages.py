@@ -85,6 +85,17 @@ def test_the_programs_of_the_owners_guide_are_sound(tmp_path: Path) -> None:
     assert [str(finding) for finding in check_policies(policies)] == []
 
 
+def test_the_policy_hash_that_pages_show_is_that_of_the_seeds() -> None:
+    policies = load_policy_files(DOCS.parent / "seeds")
+    [version] = policies.programs["six_star"].versions
+    assert re.findall(r"^  Policy hash (\w+)$", (DOCS.parent / "README.md").read_text(encoding="utf-8"), re.MULTILINE) == [
+        version.policy_hash
+    ]
+    guide = (DOCS / "policy-owners-guide.md").read_text(encoding="utf-8")
+    shown = re.findall(r"^six_star v1: .* policy hash (\w+)$|its hash was (\w+)…", guide, re.MULTILINE)
+    assert len(shown) == 2 and all(version.policy_hash.startswith("".join(pair)) for pair in shown)
+
+
 def test_the_timeline_of_the_owners_guide_is_what_the_life_cycle_does() -> None:
     section = (DOCS / "policy-owners-guide.md").read_text(encoding="utf-8").split("fall by one level:\n")[1].split("\n\n")[0].strip()
     told = [[cell.strip(" `") for cell in line.strip("|").split("|")] for line in section.splitlines()[2:]]
