@@ -20,6 +20,8 @@ from orchestration.policy.reader import Row, Seed, close_match
 CHANNEL_SOURCES = (
     "customer_id", "level_id", "level_rank", "level_name_en", "level_name_zh", "priority", "tags", "as_of_period", "catalog", "stale_after_at",
 )  # fmt: skip
+# What lets a channel see which month and catalog it has, and until when it may be used: in every feed, under any name.
+ALWAYS = ("as_of_period", "catalog", "stale_after_at")
 # What a decision says of a customer, with its type; a column of the same name in dim_customers does not count.
 DECIDED = {
     "customer_id": "varchar", "as_of_period": "varchar", "level_id": "varchar", "level_rank": "integer", "status": "varchar", "movement": "varchar",
@@ -47,7 +49,9 @@ def check_channels(seeds: Mapping[str, Seed], programs: Mapping[str, Program]) -
                 known = sorted(str(v) for c, v in contracts if c == row["channel_id"])
                 raise row.bad("version", f"channel {row['channel_id']!r} has no version {row['version']}", f"known: {', '.join(known)}")
     columns: dict[tuple[str, int], list[str]] = {key: [] for key in contracts}
+    sources: dict[tuple[str, int], set[str]] = {key: set() for key in contracts}
     for row in seeds["channel_columns"]:
+        sources[row["channel_id"], row["version"]].add(row["source"])
         names = columns[row["channel_id"], row["version"]]
         if row["column_name"] in names:
             raise row.bad("column_name", f"{row['column_name']!r} stands twice in the channel", "give each column a name of its own")
@@ -55,6 +59,10 @@ def check_channels(seeds: Mapping[str, Seed], programs: Mapping[str, Program]) -
         _check_source(row)
     for key, row in contracts.items():
         _check_contract(row, programs, columns[key], seeds["channel_columns"].file)
+        for source in ALWAYS:
+            if source not in sources[key]:
+                what = f"channel {row['channel_id']!r} version {row['version']} has no column from {source!r}, and every feed carries it"
+                raise row.bad("channel_id", what, f"add it to {seeds['channel_columns'].file}")
     tags = [row["tag_id"] for row in seeds["tags"]]
     for row in seeds["channel_audience"]:
         program = programs[contracts[row["channel_id"], row["version"]]["program_id"]]

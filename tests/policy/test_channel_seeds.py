@@ -70,6 +70,14 @@ def test_a_feed_that_no_delivery_could_write_is_refused_in_its_cell(seeds, seed,
     refused(seeds, f"{seed}.csv, row {row}, column {column}", message)
 
 
+@pytest.mark.parametrize("source", ["as_of_period", "catalog", "stale_after_at"])
+def test_a_feed_carries_its_month_its_catalog_and_its_limit(seeds, source):
+    header, *rows = seeds.rows("channel_columns")
+    place = header.index("source")
+    seeds.write("channel_columns", [header, *(row for row in rows if not (row[0] == "hotline" and row[place] == source))])
+    refused(seeds, "channels.csv, row 3, column channel_id", f"has no column from '{source}'", "channel_columns.csv")
+
+
 SOUND = [
     ("level_rank", ">=", "4"), ("level_rank", "in range", "2..4"), ("level_id", "in", "star_1|star_2"), ("level_id", ">=", "star_4"), ("brand", "!=", "gotone"), ("brand", "is null", ""),
     ("joined_date", "<", "2026-01-01"), ("is_real_name", "=", "true"), ("tenure_months", "in", "1|2"), ("tag_id", "is not null", ""),
