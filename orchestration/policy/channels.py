@@ -28,6 +28,7 @@ DECIDED = {
     "level_name_en": "varchar", "level_name_zh": "varchar", "priority": "integer",
 }  # fmt: skip
 STATUSES = ("decided", "out_of_scope", "not_evaluated")
+MOVEMENTS = ("first", "joined", "rose", "fell", "same", "left")
 TAG = "tag_id"
 _CUSTOMERS = PROJECT_ROOT / "models" / "marts" / "customers" / "dim_customers.yml"
 
@@ -66,7 +67,8 @@ def check_channels(seeds: Mapping[str, Seed], programs: Mapping[str, Program]) -
     tags = [row["tag_id"] for row in seeds["tags"]]
     for row in seeds["channel_audience"]:
         program = programs[contracts[row["channel_id"], row["version"]]["program_id"]]
-        _check_audience(row, {TAG: tags, "status": STATUSES, "level_id": [level.level_id for level in program.levels]})
+        levels = [level.level_id for level in program.levels]
+        _check_audience(row, {TAG: tags, "status": STATUSES, "movement": MOVEMENTS, "level_id": levels})
 
 
 def _check_contract(row: Row, programs: Mapping[str, Program], names: list[str], columns_file: str) -> None:

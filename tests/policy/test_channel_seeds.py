@@ -43,6 +43,7 @@ def audience(seeds, attribute: str, operator: str, value: str) -> None:
         ("level_id", "in range", "star_2..star_4", "operator", "levels have no ranges"),
         ("segment", "=", "consumers", "value", "did you mean 'consumer'?"),
         ("status", "=", "decidd", "value", "did you mean 'decided'?"),
+        ("movement", "=", "up", "value", "'up' is not a value of movement"),
         ("tag_id", "in", "complaint_recent|complaint_recnt", "value", "did you mean 'complaint_recent'?"),
         ("tag_id", ">", "complaint_recent", "operator", "tags have none"),
     ],
@@ -81,7 +82,7 @@ def test_a_feed_carries_its_month_its_catalog_and_its_limit(seeds, source):
 SOUND = [
     ("level_rank", ">=", "4"), ("level_rank", "in range", "2..4"), ("level_id", "in", "star_1|star_2"), ("level_id", ">=", "star_4"), ("brand", "!=", "gotone"), ("brand", "is null", ""),
     ("joined_date", "<", "2026-01-01"), ("is_real_name", "=", "true"), ("tenure_months", "in", "1|2"), ("tag_id", "is not null", ""),
-    ("tag_id", "not in", "complaint_recent|complaint_serial"), ("status", "=", "decided"), ("movement", "=", "up"), ("priority", "<", "3"),
+    ("tag_id", "not in", "complaint_recent|complaint_serial"), ("status", "=", "decided"), ("movement", "in", "first|joined|rose|fell|same|left"), ("priority", "<", "3"),
 ]  # fmt: skip
 
 
@@ -103,7 +104,7 @@ def test_an_audience_may_name_what_a_release_holds(tmp_path):
     con = duckdb.connect()
     con.execute(
         f"""copy (select 'c1' as subject_id, '2026-06' as period, 'star_1' as level_id, 1::integer as level_rank, 'decided' as status,
-        'up' as movement, 'six_star' as program_id, 'customer' as subject_type) to '{tmp_path}/fct_decisions.parquet'"""
+        'rose' as movement, 'six_star' as program_id, 'customer' as subject_type) to '{tmp_path}/fct_decisions.parquet'"""
     )
     con.execute(
         f"copy (select 'star_1' as level_id, 1 as level_rank, 'One' as name_en, '一' as name_zh, 'six_star' as program_id) to '{tmp_path}/dim_levels.parquet'"
