@@ -122,13 +122,8 @@ def open_drop(
 ) -> Drop:
     """Make the relation. ``asked`` are the columns that expressions name (for JSON lines, the keys to take)."""
     if text is None:
-        return Drop(
-            path,
-            feed,
-            header,
-            f"(select * exclude (file_row_number) from read_parquet({literal(str(path))}, file_row_number = true, hive_partitioning = false))",
-            None,
-        )
+        source = f"read_parquet({literal(str(path))}, file_row_number = true, hive_partitioning = false)"
+        return Drop(path, feed, header, f"(select * exclude (file_row_number){_without_nanoseconds(con, source)} from {source})", None)
     if feed.config.format == "csv":
         return Drop(path, feed, header, csv_relation(text, feed.config.delimiter, feed.config.header, header), text)
     con.execute(f"create or replace table _lines as select line from {lines_relation(text)}").fetchall()
@@ -151,6 +146,17 @@ def open_drop(
         f"line, _ord, object from (select line, rowid as _ord, coalesce(try(json_type(line) = 'OBJECT'), false) as object from _lines where trim(coalesce(line, '')) <> '')))"
     )
     return Drop(path, feed, header, relation, text, carry="_ord, _structural")
+
+
+def _without_nanoseconds(con: duckdb.DuckDBPyConnection, source: str) -> str:
+    """REPLACE clause that cuts timestamps of a Parquet file to microseconds. A cast rounds them, and the last moment of a day is the next day."""
+    cut = []
+    for name, kind, *_ in con.execute(f"describe select * from {source}").fetchall():
+        if kind in ("TIMESTAMP_NS", "TIMESTAMPTZ_NS"):
+            moment = f"coalesce(try(make_timestamp(epoch_ns({quoted(name)}) // 1000)), timestamp 'infinity')"
+            moment = moment if kind == "TIMESTAMP_NS" else f"timezone('UTC', {moment})"
+            cut.append(f"case when {quoted(name)} is not null then {moment} end as {quoted(name)}")
+    return f" replace ({', '.join(cut)})" if cut else ""
 
 
 def _json_number(cell: str, key: str) -> str:

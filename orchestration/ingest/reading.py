@@ -27,6 +27,8 @@ from orchestration.sqltext import literal, quoted
 
 CHUNK = 1 << 22
 BOM = b"\xef\xbb\xbf"
+# What may stand before a text. GB18030 has a mark of its own.
+_BOMS = {"utf-8": (BOM,), "gb18030": (BOM, b"\x84\x31\x95\x33")}
 REPLACEMENT = "\ufffd"
 NUL = "\0"
 # Longest row that is read as one; a longer one is a quote that was never closed.
@@ -145,7 +147,7 @@ def _to_utf8(blocks: Iterator[bytes], encoding: str, state: dict[str, bool]) -> 
     first = True
     for block in blocks:
         if first:
-            block, first = block.removeprefix(BOM), False
+            block, first = _without_bom(block, encoding), False
         cut = block.rfind(b"\n") + 1
         if not cut:
             rest += block
@@ -154,6 +156,12 @@ def _to_utf8(blocks: Iterator[bytes], encoding: str, state: dict[str, bool]) -> 
         yield _decoded(ready, encoding, state)
     if rest:
         yield _decoded(rest, encoding, state)
+
+
+def _without_bom(block: bytes, encoding: str) -> bytes:
+    for mark in _BOMS[encoding]:
+        block = block.removeprefix(mark)
+    return block
 
 
 def _decoded(data: bytes, encoding: str, state: dict[str, bool]) -> bytes:
@@ -276,7 +284,7 @@ def head_of(path: Path, encoding: str, scratch: Path) -> TextFile:
     with _open(path) as file:
         if not file.read(1):
             raise Unreadable("it is empty")
-    block = next(_blocks(path), b"").removeprefix(BOM)
+    block = _without_bom(next(_blocks(path), b""), encoding)
     copy = scratch / "head.txt"
     _write(copy, _line_ends([_decoded(block, encoding, {})]))
     found = _survey(copy)

@@ -252,9 +252,12 @@ def test_broken_bytes_are_caught_in_either_encoding(company: Any, bills_feed: di
     assert company.quarantine() == [(3, ["broken_encoding"], "b,\ufffd,c1,2025-01,voice,1,CNY")]
 
 
-def test_a_byte_order_mark_is_no_part_of_the_first_column(company: Any, bills_feed: dict[str, Any]) -> None:
-    company.map(bills_feed)
-    company.drop("bills_1.csv", b"\xef\xbb\xbfid,doc,cust,month,kind,amount,currency\na,d1,c1,2025-01,voice,1,CNY\n")
+@pytest.mark.parametrize(
+    ("encoding", "mark"), [("utf-8", b"\xef\xbb\xbf"), ("gb18030", b"\xef\xbb\xbf"), ("gb18030", "\ufeff".encode("gb18030"))]
+)
+def test_a_byte_order_mark_is_no_part_of_the_first_column(company: Any, bills_feed: dict[str, Any], encoding: str, mark: bytes) -> None:
+    company.map({**bills_feed, "encoding": encoding})
+    company.drop("bills_1.csv", mark + b"id,doc,cust,month,kind,amount,currency\na,d1,c1,2025-01,voice,1,CNY\n")
     assert company.ingest().landed == 1
 
 
@@ -400,6 +403,24 @@ def test_a_date_without_end_is_bad_and_an_open_end_is_none(company: Any, custome
     company.ingest()
     assert [row[0] for row in company.in_force("customers", "customer_id", "1")] == ["c1", "c3"]
     assert company.quarantine("line, reasons") == [(3, ["bad_date"]), (5, ["bad_date"])]
+
+
+@pytest.mark.parametrize("zone", [None, "UTC", "Asia/Shanghai"])
+@pytest.mark.parametrize("expression", ["moment", "cast(moment as timestamptz)"])
+def test_the_last_nanosecond_of_a_month_is_in_it(company: Any, bills_feed: dict[str, Any], zone: str | None, expression: str) -> None:
+    del bills_feed["columns"]["bill_period"]
+    bills_feed["columns"]["billed_at"] = expression
+    company.map({**bills_feed, "format": "parquet", "files": "bills_*.parquet"})
+    midnight = 1735660800 * 10**9
+    moments = pa.array([midnight - 1, midnight, 2**63 - 1, None], pa.int64()).cast(pa.timestamp("ns", zone))
+    same = {name: [value] * 4 for name, value in {"doc": "d1", "cust": "c1", "kind": "voice", "amount": "1", "currency": "CNY"}.items()}
+    pq.write_table(pa.table({"id": ["a", "b", "c", "d"], "moment": moments, **same}), company.drops / "bills_1.parquet")
+    company.ingest()
+    assert company.in_force("bill_lines", "_key, strftime(billed_at, '%d %H:%M'), bill_period") == [
+        ("a", "31 15:59", "2024-12"),
+        ("b", "31 16:00", "2025-01"),
+    ]
+    assert company.quarantine("key, reasons[1]") == [("c", "bad_timestamp"), ("d", "missing_value")]
 
 
 def test_summer_time_is_taken_from_the_zone(company: Any, bills_feed: dict[str, Any]) -> None:
