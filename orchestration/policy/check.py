@@ -116,5 +116,5 @@ def _validity(program: Program) -> Iterator[Finding]:
         # A program may be wound up, so this is no error; one that was forgotten leaves every subject without a level.
         yield finding_at(last.row, last.version, "warning", "no_successor",
             f"no version of {program.program_id} follows {last.version!r}: from {add_months(last.valid_to, 1)} on its subjects are not evaluated",
-            f"add a version from {add_months(last.valid_to, 1)} on, or leave valid_to_period empty; for a program that has ended there is nothing to do",
+            f"add a version from {add_months(last.valid_to, 1)} on, or leave valid_to_period empty; for a program that has ended there is nothing to do, but for the channels that it feeds: they need another one",
         )  # fmt: skip

@@ -152,6 +152,7 @@ def build_warehouse(
         """create table ctl.charge_periods as
         select period, strftime(cast(period || '-01' as date) - to_months(cast(back as integer)), '%Y-%m') as charge_period from p, range(6) r(back)"""
     )
+    con.execute("create table policy.channels as select 'hotline' as channel_id, 'six_star' as program_id")
     con.execute("create table policy.tags as select unnest(['complaint_open', 'rent_ends']) as tag_id")
     con.execute("create table ctl.compiled_sql as select 'decisions' as name, 'select 1' as sql, 'x' as sha256")
     for statement in faults:

@@ -278,6 +278,18 @@ def test_a_program_whose_subjects_the_deployment_lacks_holds_nothing_up(tmp_path
     assert failed(result) == {}
 
 
+def test_a_program_that_has_ended_holds_nothing_up_unless_it_feeds_a_channel(tmp_path: Path) -> None:
+    """A successor that was forgotten looks the same: nobody is to lose the levels of a feed by it."""
+    faults, _ = WAREHOUSE_FAULTS["movement__no_program_stops_deciding"]
+    ended = "update policy.policy_versions set valid_to_period = '2026-05'"
+    result, _, _ = gate_of(tmp_path / "fed", [*faults, ended])
+    assert "movement__no_program_stops_deciding" in failed(result)
+    result, _, _ = gate_of(tmp_path / "apart", [*faults, ended, "delete from policy.channels"])
+    assert "movement__no_program_stops_deciding" not in failed(result)
+    result, _, _ = gate_of(tmp_path / "goes_on", [*faults, "delete from policy.channels"])
+    assert "movement__no_program_stops_deciding" in failed(result)
+
+
 def test_of_events_those_who_had_one_are_complete(tmp_path: Path) -> None:
     programs = "insert into policy.programs values ('upgrade', 'customer', 'event', 'applications', true), ('vip', 'reception', 'event', 'receptions', true)"
     receptions = "insert into intermediate.int_reception_metrics values ('R1', '2026-06', true), ('R0', '2026-05', true)"
