@@ -83,11 +83,16 @@ def _fraction(value: Value) -> Fraction:
 
 def may_be_null(attribute: Attribute) -> bool:
     """Whether a subject that is evaluated may lack the attribute. A score is null only where all of its dimensions are left out:
-    a subject that lacks a dimension which must be there is not evaluated. A position is null only where its amount is."""
+    a subject that lacks a dimension which must be there is not evaluated. A position is null only where its amount is, a first known
+    number only where all of its parts are, and of the metrics only a margin: whatever the seed allows."""
     if attribute.kind == "score":
         return all(d.missing == "leave_out" and may_be_null(d.attribute) for d in attribute.dimensions)
     if attribute.kind in {"position", "band"}:
         return may_be_null(attribute.of[0])
+    if attribute.kind == "first_known":
+        return attribute.may_be_null and all(may_be_null(part) for part in attribute.of)
+    if attribute.kind == "metric" and attribute.metric and attribute.metric.measure.aggregation != "margin":
+        return False
     return attribute.may_be_null
 
 

@@ -128,6 +128,18 @@ def test_what_attributes_are_made_of_gives_no_false_finding(table, rules):
             assert {f.kind for f in check_policies(table.load())} & {"gap", "null_gap"}, rules[left_out]
 
 
+@pytest.mark.parametrize("attribute", ["contribution_12m", "t_sum", "t_contribution_position"])
+def test_what_is_never_null_leaves_no_gap_whatever_the_seed_allows(table, attribute):
+    """Spend is known of everyone, so profit or else spend is, and the place by it."""
+    position = {"kind": "position", "subject_type": "customer", "type": "decimal", "may_be_null": "true"}
+    table.add("attributes", {"attribute_id": "t_contribution_position", "of_attributes": "contribution_12m", **position})
+    table.set("attributes", table.row_of("attributes", attribute_id="t_sum"), "may_be_null", "true")
+    table.rules([("low", "star_1", [(attribute, "<", "10")]), ("high", "star_2", [(attribute, ">=", "10")])], "unique")
+    assert [f for f in check_policies(table.load()) if f.severity == "error"] == []
+    table.rules([("low", "star_1", [("margin_12m", "<", "10")]), ("high", "star_2", [("margin_12m", ">=", "10")])], "unique")
+    check(table, "null_gap")
+
+
 @pytest.mark.parametrize(
     ("rules", "kind"),
     [
@@ -139,6 +151,7 @@ def test_what_attributes_are_made_of_gives_no_false_finding(table, rules):
         ([("a", [("t_active_12m", "<", "3"), ("t_active_6m", ">", "3")]), ("b", [])], "unreachable"),
         ([("a", [("t_active_6m", ">", "6")]), ("b", [])], "unreachable"),
         ([("a", [("t_known", ">", "6"), ("tenure_months", "is null", "")]), ("b", [])], "unreachable"),
+        ([("a", [("contribution_12m", "is null", "")]), ("b", [])], "unreachable"),
     ],
     ids=str,
 )
