@@ -17,7 +17,7 @@ MODEL = rendered("fct_upgrade_paths", compiled={"present_paces": "select * from 
 BASE: dict[str, Any] = {
     "program_id": "p", "subject_type": "customer", "subject_id": "A", "period": "2026-06", "period_index": JUNE, "status": "decided",
     "level_id": "low", "level_rank": 1, "held_level_id": "low", "held_level_rank": 1, "qualified_level_id": "low", "qualified_level_rank": 1,
-    "next_level_id": None, "missing_attribute": None, "missing_amount": None, "is_amount_enough": True, "policy_version": "v", "valid_until_period": None, "evidence": "{}",
+    "next_level_id": None, "missing_attribute": None, "missing_amount": None, "is_amount_enough": True, "cap_level_rank": None, "at_least_level_rank": None, "set_level_rank": None, "policy_version": "v", "valid_until_period": None, "evidence": "{}",
 }  # fmt: skip
 TYPES = {
     "period_index": "integer",
@@ -26,6 +26,9 @@ TYPES = {
     "qualified_level_rank": "integer",
     "missing_amount": "decimal(18, 4)",
     "is_amount_enough": "boolean",
+    "cap_level_rank": "integer",
+    "at_least_level_rank": "integer",
+    "set_level_rank": "integer",
 }
 
 
@@ -113,6 +116,22 @@ def test_who_lacks_more_than_one_amount_is_not_likely_to_rise():
     asked = {"pace": "900", "next_level_id": "mid", "missing_attribute": "ytd", "missing_amount": Decimal(1), "evidence": '{"y": "10"}'}
     assert path_of(**asked) is not None
     assert path_of(**asked, is_amount_enough=False) is None
+
+
+@pytest.mark.parametrize(
+    ("covered", "is_seen"),
+    [
+        ({"cap_level_rank": 1}, False),
+        ({"cap_level_rank": 2}, True),
+        ({"cap_level_rank": 1, "at_least_level_rank": 2, "level_id": "mid", "level_rank": 2}, False),
+        ({"at_least_level_rank": 1}, True),
+        ({"set_level_rank": 1}, False),
+        ({"set_level_rank": 3, "level_id": "high", "level_rank": 3}, False),
+    ],
+)
+def test_a_rise_that_a_cap_or_an_override_hides_is_none(covered: dict[str, Any], is_seen: bool):
+    row = path_of(pace="900", next_level_id="mid", missing_attribute="ytd", missing_amount=Decimal(1), evidence='{"y": "10"}', **covered)
+    assert (row is not None) is is_seen
 
 
 def test_a_next_level_that_is_held_already_is_no_rise():

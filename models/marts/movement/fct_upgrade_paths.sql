@@ -64,16 +64,23 @@ decisions as (
     where decisions.status = 'decided'
 ),
 
--- Only a level above the one that is held is a rise; only a level that is no longer qualified for can fall.
+-- Only a level above the one that is held is a rise, and only where caps and overrides in force let it be seen; only a level that is no
+-- longer qualified for can fall.
 candidates as (
     select
         *,
-        next_level_rank > held_level_rank and missing_amount is not null and is_amount_enough as can_rise,
+        coalesce(
+            next_level_rank > held_level_rank
+            and is_amount_enough
+            and missing_amount is not null
+            and coalesce(
+                set_level_rank,
+                greatest(least(next_level_rank, coalesce(cap_level_rank, next_level_rank)), coalesce(at_least_level_rank, 0))
+            ) > level_rank,
+            false
+        ) as can_rise,
         coalesce(qualified_level_rank < held_level_rank and valid_until_period is not null, false) as can_fall
     from decisions
-    where
-        (next_level_rank > held_level_rank and missing_amount is not null and is_amount_enough)
-        or (qualified_level_rank < held_level_rank and valid_until_period is not null)
 ),
 
 paced as (
@@ -97,6 +104,7 @@ paced as (
             and sums.measure_id = paces.measure_id
     left join served
         on candidates.subject_type = 'customer' and candidates.subject_id = served.customer_id and candidates.period = served.period
+    where candidates.can_rise or candidates.can_fall
 ),
 
 -- What a month at the present pace brings nearer: of a full window less what leaves it, of an average that is still filling less what
