@@ -145,7 +145,7 @@ def make_candidate(con: Connection, deployment: Deployment, plan: Plan, period: 
     one or not at all), else the release that the catalog names; without either its relations are there and empty.
     """
     if not deployment.warehouse.is_file():
-        raise Failed("there is no warehouse", str(deployment.warehouse), "run `tierhouse run` from the start")
+        raise Failed("there is no warehouse", str(deployment.warehouse), f"run `tierhouse run --periods {period}`")
     con.execute(f"set memory_limit = {literal(query_memory())}")
     con.execute(f"set temp_directory = {literal(str(deployment.scratch))}")
     con.execute(f"attach {literal(str(deployment.warehouse))} as {WAREHOUSE} (read_only)")
@@ -157,7 +157,7 @@ def make_candidate(con: Connection, deployment: Deployment, plan: Plan, period: 
     )
     marts = marts_of(con, WAREHOUSE)
     if not marts:
-        raise Failed("the warehouse holds no marts", str(deployment.warehouse), "build it: `tierhouse run`")
+        raise Failed("the warehouse holds no marts", str(deployment.warehouse), f"build it: `tierhouse run --periods {period}`")
     before = previous_source(deployment, plan, period)
     tables: dict[str, dict[str, Any]] = {}
     for mart in marts:

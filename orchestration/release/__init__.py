@@ -1,6 +1,6 @@
 """Release: immutable revisions of periods, the catalog that names them, recovery after a crash, rollback."""
 
-from orchestration.release.catalog import Catalog, current_catalog, release_folder
+from orchestration.release.catalog import Catalog, current_catalog, pointer_problem, release_folder
 from orchestration.release.history import list_catalogs, list_releases, rollback
 from orchestration.release.publish import PeriodReport, ReleaseReport, release
 from orchestration.release.record import held_periods, policy_folders, released_policies
@@ -16,6 +16,7 @@ __all__ = [
     "held_periods",
     "list_catalogs",
     "list_releases",
+    "pointer_problem",
     "policy_folders",
     "recover",
     "release",

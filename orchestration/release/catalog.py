@@ -54,8 +54,25 @@ def read_pointer(deployment: Deployment) -> Catalog:
         raise Failed(
             f"the catalog's pointer cannot be read: {err}",
             str(pointer),
-            "run any command that writes, e.g. `tierhouse run`: it puts the pointer right from the ledger",
+            "run any released month again with `tierhouse run --periods YYYY-MM`: it puts the pointer right from the ledger",
         ) from err
+
+
+def pointer_problem(deployment: Deployment, ledger: Ledger) -> str | None:
+    """How what readers see differs from the catalog that the ledger records under its number, or None.
+
+    A pointer that is older than the last catalog, or cannot be read, is what a stopped run may leave, and the next one puts it right.
+    """
+    try:
+        pointer = read_pointer(deployment)
+    except Failed:
+        return None
+    recorded = {catalog.catalog: catalog for catalog in map(recorded_catalog, ledger.entries("catalog"))}.get(pointer.catalog, Catalog())
+    differ = sorted(p for p in {*recorded.periods, *pointer.periods} if recorded.periods.get(p) != pointer.periods.get(p))
+    if not differ:
+        return None
+    seen, told = (", ".join(catalog.periods.get(period, "nothing") for period in differ) for catalog in (pointer, recorded))
+    return f"of {', '.join(differ)} readers see {seen}, and catalog {pointer.catalog} of the ledger has {told}"
 
 
 def release_folder(deployment: Deployment, release: str) -> Path:

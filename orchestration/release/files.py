@@ -30,7 +30,7 @@ WRITERS = 2
 def open_warehouse(deployment: Deployment) -> duckdb.DuckDBPyConnection:
     """An in-memory database with the warehouse attached read-only as ``warehouse`` (the name that dbt's views use)."""
     if not deployment.warehouse.is_file():
-        raise Failed("there is no warehouse", str(deployment.warehouse), "run `tierhouse run` from the start")
+        raise Failed("there is no warehouse", str(deployment.warehouse), "run the months again with `tierhouse run --periods FIRST..LAST`")
     # Rows are in no order: to sort them cost more than all else of a release, and a subject is found among millions in a fifth of a second.
     config: dict[str, Any] = {"temp_directory": str(deployment.scratch), "memory_limit": query_memory(), "preserve_insertion_order": False}
     con = duckdb.connect(config=config)

@@ -16,7 +16,7 @@ from orchestration.deployment import Deployment
 from orchestration.errors import BadInput, Failed
 from orchestration.gate import run_gate
 from orchestration.ledger import Ledger
-from orchestration.release import ReleaseReport, current_catalog, list_catalogs, release, rollback
+from orchestration.release import ReleaseReport, current_catalog, list_catalogs, pointer_problem, release, rollback
 from orchestration.warehouse.plan import already_released, last_computed
 from orchestration.wiring.launch import PeriodOutcome, as_they_stand, outcome_of, visible_releases
 from orchestration.wiring.resources import Run
@@ -93,6 +93,23 @@ def test_the_catalogs_to_go_back_to_are_listed_with_what_made_them(
     said = CliRunner().invoke(main, ["releases"])
     assert said.exit_code == 0 and "rollback to catalog 2, by [ops]: wrong [/x] list :smile:" in said.output
     assert CliRunner().invoke(main, ["ledger", "show"]).exit_code == 0
+
+
+def test_a_pointer_that_shows_what_no_catalog_has_is_found(place: tuple[Deployment, Ledger], monkeypatch: pytest.MonkeyPatch) -> None:
+    deployment, ledger = place
+    pointer = deployment.catalogs / "current.json"
+    whole = pointer.read_text(encoding="utf-8")
+
+    def problem(text: str) -> str | None:
+        pointer.write_text(text, encoding="utf-8")
+        return pointer_problem(deployment, ledger)
+
+    assert problem(whole) is None
+    assert problem('{"catalog": 2, "periods": {"2026-06": "2026-06.r2"}}') is None, "a stopped run leaves an older one"
+    assert problem("{") is None
+    assert problem(whole.replace(".r3", ".r1")) == "of 2026-06 readers see 2026-06.r1, and catalog 3 of the ledger has 2026-06.r3"
+    monkeypatch.setenv("TIERHOUSE_DATA", str(deployment.data))
+    assert CliRunner().invoke(main, ["ledger", "verify"]).exit_code == 4
 
 
 def test_rollback_sends_the_older_rows_to_the_channels(place: tuple[Deployment, Ledger]) -> None:
