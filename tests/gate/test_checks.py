@@ -186,14 +186,19 @@ OTHER_FAULTS = {"candidate__was_built", "period__is_closed", "drops__bad_share_i
 
 
 def gate_of(
-    folder: Path, faults: list[str], *, problems: dict[str, list[Any]] | None = None, built: bool | None = True
+    folder: Path,
+    faults: list[str],
+    *,
+    problems: dict[str, list[Any]] | None = None,
+    built: bool | None = True,
+    periods: list[str] = PERIODS,
 ) -> tuple[GateResult, Deployment, Ledger]:
     deployment, ledger = make_place(folder)
-    build_warehouse(deployment, PERIODS, faults=faults)
-    plan = Plan("run1", PERIODS)
+    build_warehouse(deployment, periods, faults=faults)
+    plan = Plan("run1", periods)
     if built is not None:
         record_build(ledger, "run1", built)
-    result = run_gate(deployment, ledger, plan, "2026-06", say=silent, problems=problems or {})
+    result = run_gate(deployment, ledger, plan, periods[-1], say=silent, problems=problems or {})
     return result, deployment, ledger
 
 
@@ -412,6 +417,23 @@ def test_movement_of_a_new_policy_is_counted_apart(tmp_path: Path) -> None:
     result, _, _ = gate_of(tmp_path, faults)
     assert result.passed, "a warning does not hold"
     assert "new policy" in next(c["observed"] for c in result.checks if c["check"] == "movement__is_within_budget")
+
+
+@pytest.mark.parametrize(
+    ("cause", "found"),
+    [("points", {"movement__outside_budget_is_small"}), ("new_spend", {"movement__is_within_budget"})],
+)
+def test_in_january_what_points_moved_is_counted_apart_and_nothing_else(cause: str, found: set[str], tmp_path: Path) -> None:
+    faults = [
+        f"update marts.fct_decisions set {MARCH_OF_LEVELS}, previous_level_id = level_id, movement = 'rose' where period = '2026-01'",
+        f"""insert into marts.fct_tier_movements select program_id, subject_type, subject_id, period, level_id, level_id, 'rose', '{cause}'
+        from marts.fct_decisions where period = '2026-01'""",
+    ]
+    result, _, _ = gate_of(tmp_path, faults, periods=["2025-12", "2026-01"])
+    assert set(failed(result)) == found
+    assert result.passed == (cause == "points")
+    observed = next(c["observed"] for c in result.checks if c["check"] == "movement__is_within_budget")
+    assert ("60 of these by points and not in the share" in observed) == (cause == "points")
 
 
 def test_a_deployment_sets_its_own_budget(tmp_path: Path) -> None:
