@@ -12,9 +12,9 @@ import click
 from rich.table import Table
 
 from orchestration.cli.base import Context, command, end_with, relative
+from orchestration.cli.sample import CUSTOMERS, MONTHS, SEED, sample_command
 from orchestration.errors import EXIT_BAD_INPUT, EXIT_DONE, EXIT_FAILED, BadInput, Failed, Mismatch
 from orchestration.periods import parse_period, parse_period_range
-from orchestration.sample.command import CUSTOMERS, MONTHS, SEED, sample_command
 
 os.environ.setdefault("GX_ANALYTICS_ENABLED", "false")
 os.environ.setdefault("DO_NOT_TRACK", "1")

@@ -18,10 +18,10 @@ import duckdb
 import pytest
 from click.testing import CliRunner
 
+from orchestration.cli.sample import sample_command
 from orchestration.deployment import PROJECT_ROOT
 from orchestration.errors import BadInput
 from orchestration.sample import ENTITIES, ensure_sample, write_sample
-from orchestration.sample.command import sample_command
 
 CUSTOMERS, MONTHS, SEED = 2_000, 8, 11
 TRUNCATED = {"truncated_last_line", "control_total"}
