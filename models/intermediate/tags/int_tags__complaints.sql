@@ -79,6 +79,7 @@ tagged as (
         max(opened_date) filter (where telling_first = 1) as opened_date,
         max(state) filter (where telling_first = 1) as state,
         count(distinct contact_line_id) as line_count,
+        {{ listed("distinct contact_line_id", "contact_line_id") }} as line_ids,
         -- The month in which too few complaints would be left in the window; an open one is looked at again every month.
         greatest(
             max(opened_index + window_months) filter (where newest_first = minimum_count),
@@ -104,6 +105,7 @@ select
                 "complaint_count": "complaint_count",
                 "open_count": "open_count",
                 "line_count": "line_count",
+                "line_ids": "line_ids",
             }
         )
     }} as evidence,
