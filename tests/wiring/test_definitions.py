@@ -15,9 +15,11 @@ import dagster as dg
 import pytest
 
 from orchestration.deployment import PROJECT_ROOT, load_deployment
+from orchestration.errors import BadInput, Failed, Held, TierhouseError
 from orchestration.warehouse import RunPlan, dbt_args
 from orchestration.wiring.build import build_defs
 from orchestration.wiring.dbt import manifest_is_stale
+from orchestration.wiring.resources import Run
 from orchestration.wiring.sensors import SETTLED_SECONDS, changed
 from orchestration.wiring.translator import layer_of, source_key
 from tests.wiring.conftest import Place
@@ -85,6 +87,23 @@ def test_partitioned_assets_are_backfilled_in_one_run(defs: dg.Definitions) -> N
     partitioned = [key for key in graph.get_all_asset_keys() if graph.get(key).partitions_def is not None]
     assert {"landing", "plan", "staging", "intermediate", "marts", "release"} == {key.path[0] for key in partitioned}
     assert all(graph.get(key).backfill_policy == dg.BackfillPolicy.single_run() for key in partitioned)
+
+
+def test_taking_drops_in_and_sending_feeds_is_tried_again(defs: dg.Definitions) -> None:
+    """Files and channels may be out of reach for a moment. What computes is not repeated: it would give the same."""
+    nodes = defs.get_repository_def().get_job("months").nodes
+    tried_again = {node.name: node.definition.retry_policy for node in nodes if node.definition.retry_policy}
+    assert {name: policy.max_retries for name, policy in tried_again.items()} == {"ingest": 2, "deliver": 2}
+
+
+@pytest.mark.parametrize(
+    ("error", "again"), [(Failed("the disk is full"), True), (BadInput("no such column"), False), (Held("a check failed"), False)]
+)
+def test_only_a_failing_environment_is_worth_another_try(error: TierhouseError, again: bool) -> None:
+    run = Run(load_deployment(PROJECT_ROOT / "examples" / "telecom"), say=lambda _: None)
+    with pytest.raises(dg.Failure) as caught, run.stage("ingest"):
+        raise error
+    assert (caught.value.allow_retries, run.error) == (again, error)
 
 
 def test_the_release_waits_for_every_mart(defs: dg.Definitions) -> None:
