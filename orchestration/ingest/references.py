@@ -46,11 +46,14 @@ class References:
         seen = self._seen.setdefault(table, set())
         if not seen:
             self._con.execute(f"create table if not exists {table} (value varchar)").fetchall()
-        fresh = [part.path for part in self._landed.parts(entity) if part.path not in seen]
+        unseen = [part for part in self._landed.parts(entity) if part.path not in seen]
+        # What an older mapping read, and the drop's landing anew has replaced, exists no more.
+        standing = {name for drop in self._landed.standing() for name in drop.file_ids} if unseen else set()
+        seen.update(part.path for part in unseen)
+        fresh = [part.path for part in unseen if part.file_id in standing]
         if fresh:
             self._con.execute(
                 f"insert into {table} select distinct {quoted(column)} from read_parquet({paths_sql([str(p) for p in fresh])}, hive_partitioning = false) "
                 f"where {quoted(column)} not in (select value from {table})"
             ).fetchall()
-            seen.update(fresh)
         return table

@@ -68,6 +68,20 @@ def test_rows_of_a_customer_who_lands_later_are_admitted_with_their_line_and_fil
     assert new_drops(shop.deployment, shop.ledger) == []
 
 
+def test_a_customer_whom_a_changed_mapping_reads_no_more_is_unknown(
+    shop: Any, bills_feed: dict[str, Any], customers_feed: dict[str, Any]
+) -> None:
+    shop.drop("customers_2.csv", C2)
+    shop.bills("bills_1.csv", "a,d1,c2,2025-01,voice,1,CNY")
+    shop.ingest()
+    shop.map(bills_feed, {**customers_feed, "where": "id <> 'c2'"})
+    shop.ingest(again=True)
+    shop.bills("bills_2.csv", "b,d1,c2,2025-02,voice,2,CNY", "c,d1,c1,2025-02,voice,2,CNY")
+    shop.ingest()
+    assert accounts(shop) == {"bills_1.csv": (1, 1, 0, 0), "bills_2.csv": (2, 1, 1, 0)}
+    assert new_drops(shop.deployment, shop.ledger) == []
+
+
 def test_a_second_customer_is_admitted_from_what_still_waits(shop: Any) -> None:
     shop.bills("bills_1.csv", "a,d1,c2,2025-01,voice,1,CNY", "b,d1,c3,2025-01,voice,2,CNY")
     shop.ingest()
