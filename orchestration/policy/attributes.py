@@ -19,7 +19,7 @@ import yaml
 from orchestration.deployment import PROJECT_ROOT
 from orchestration.policy.model import APPLICATION_STATES, NUMERIC, RANKED, Attribute, Band, Dimension, Metric
 from orchestration.policy.reader import Row, Seed, close_match, load_schema
-from orchestration.policy.subjects import CUSTOMER_COLUMNS, SUBJECT_TYPES
+from orchestration.policy.subjects import COUNTED_COLUMNS, CUSTOMER_COLUMNS, SUBJECT_TYPES
 
 CONTRACTS = PROJECT_ROOT / "orchestration" / "ingest" / "contracts"
 HUNDRED = Decimal(100)
@@ -172,6 +172,7 @@ def _attribute(row: Row, metrics: Mapping[str, Metric], of: tuple[Attribute, ...
     nullable = kind in {"average", "ratio", "position", "share", "portion", "nomination"}
     nullable = nullable or (metric is not None and metric.measure.aggregation == "margin")
     nullable = nullable or (kind == "band" and of[0].may_be_null) or (kind == "first_known" and all(part.may_be_null for part in of))
+    nullable = nullable or (kind in {"column", "months_since"} and not _is_always_there(row))
     if nullable and not row["may_be_null"]:
         raise row.bad("may_be_null", _why_null(kind), "write true")
     if type_ != "category" and row["allowed_values"]:
@@ -189,9 +190,24 @@ def _attribute(row: Row, metrics: Mapping[str, Metric], of: tuple[Attribute, ...
     )  # fmt: skip
 
 
+def _is_always_there(row: Row) -> bool:
+    """Whether every subject has a value in the column: what a contract requires of the subject's own row, and what the warehouse counts.
+
+    Rows without a value that no contract requires land, and of another entity a subject may have no row at all.
+    """
+    subject = SUBJECT_TYPES[row["subject_type"]]
+    if row["entity"] not in (None, subject.entity):
+        return False
+    if subject.name == "customer":
+        return row["column_name"] in COUNTED_COLUMNS
+    return bool(contract_columns(subject.entity)[row["column_name"]].get("required"))
+
+
 def _why_null(kind: str) -> str:
     if kind == "average":
         return "an average is null where the subject was in service in no month"
+    if kind in {"column", "months_since"}:
+        return "no contract requires a value in this column of every subject, so rows without one land"
     return f"a {kind} is null for some subjects" if kind in _USES else "it is null for some subjects"
 
 

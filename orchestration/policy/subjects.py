@@ -40,6 +40,9 @@ CUSTOMER_COLUMNS = (
     "is_in_service", "spend_amount", "net_amount", "first_bill_index", "last_bill_index", "months_since_active",
 )  # fmt: skip
 
+# Those of them that every customer has in every month.
+COUNTED_COLUMNS = frozenset({"is_in_service", "spend_amount", "net_amount"})
+
 # Those of them that hang on which charge types count as spend.
 SPEND_COLUMNS = frozenset({"spend_amount", "months_since_active"})
 

@@ -36,7 +36,7 @@ ATTRIBUTES: list[dict[str, str]] = [
         "of_attributes": "tenure_months|t_active",
         "may_be_null": "false",
     },
-    {"attribute_id": "t_since", "kind": "months_since", "type": "integer", "column_name": "joined_date", "may_be_null": "false"},
+    {"attribute_id": "t_since", "kind": "months_since", "type": "integer", "column_name": "joined_date"},
     {
         "attribute_id": "t_ratio",
         "kind": "ratio",

@@ -112,6 +112,9 @@ def row(seeds, seed: str, **cells: str) -> int:
         ("attributes", {"attribute_id": "t_position"}, "of_attributes", "", "is empty"),
         ("attributes", {"attribute_id": "t_position"}, "may_be_null", "false", "write true"),
         ("attributes", {"attribute_id": "t_spend_band"}, "may_be_null", "false", "write true"),
+        ("attributes", {"attribute_id": "brand"}, "may_be_null", "false", "no contract requires a value in this column"),
+        ("attributes", {"attribute_id": "t_since"}, "may_be_null", "false", "no contract requires a value in this column"),
+        ("attributes", {"attribute_id": "group_trade"}, "may_be_null", "false", "no contract requires a value in this column"),
         ("attributes", {"attribute_id": "t_ratio"}, "divisor_metric_id", "", "is empty"),
         ("attributes", {"attribute_id": "t_ratio"}, "divisor_metric_id", "active_12m_months", "a ratio is of two sums"),
         ("attributes", {"attribute_id": "t_score"}, "type", "integer", "gives decimal"),
@@ -145,6 +148,29 @@ def test_a_scope_rule_on_a_score_is_refused_though_it_does_not_depend_on_others(
     for column, value in (("attribute", "t_score"), ("operator", "<"), ("value", "50")):
         own.set("scope_rules", number, column, value)
     refused(own, f"scope_rules.csv, row {number}, column attribute", "is a score, which is given to those in scope")
+
+
+def test_a_column_that_is_always_there_may_be_declared_so(own):
+    own.add(
+        "attributes",
+        {
+            "attribute_id": "t_month",
+            "subject_type": "customer",
+            "kind": "column",
+            "type": "decimal",
+            "column_name": "spend_amount",
+            "may_be_null": "false",
+        },
+        {
+            "attribute_id": "t_name",
+            "subject_type": "group",
+            "kind": "column",
+            "type": "category",
+            "column_name": "group_id",
+            "may_be_null": "false",
+        },
+    )
+    own.load()
 
 
 def without(seeds, seed: str, **cells: str) -> None:
