@@ -316,6 +316,21 @@ def test_bad_rows_whose_key_a_later_file_brings_hold_nothing(company: Any, bills
     assert company.ingest().held_periods == {}, "two of six are no more than half"
 
 
+def test_the_same_rows_once_more_in_a_month_are_no_second_file_and_need_no_total(company: Any, bills_feed: dict[str, Any]) -> None:
+    feed = promised(bills_feed)
+    feed["expected"]["files_per_period"] = 2
+    company.map(feed)
+    company.bills("bills_2025-01.csv", "a,d1,c1,2025-01,voice,1,CNY")
+    company.bills("bills_2025-01_resent.csv", "a,d1,c1,2025-01,voice,1,CNY")
+    company.drop("control_2025-01.csv", "file,n,total,instead\nbills_2025-01.csv,1,1,\n")
+    repeats = "bills_2025-01_resent.csv has the bytes of bills_2025-01.csv"
+    assert company.ingest().held_periods == {"2025-01": [f"shop__bill_lines: 1 of 2 promised files for 2025-01 are there; {repeats}"]}
+    for place in ("north", "south"):
+        company.bills(f"bills_2025-02_{place}.csv")
+    company.drop("control_2025-02.csv", "file,n,total,instead\nbills_2025-02_north.csv,0,0,\nbills_2025-02_south.csv,0,0,\n")
+    assert list(company.ingest().held_periods) == ["2025-01"], "two files without rows are two"
+
+
 def test_a_file_without_its_control_total_keeps_its_period_open(company: Any, bills_feed: dict[str, Any]) -> None:
     company.map(promised(bills_feed))
     company.bills("bills_2025-01.csv", "a,d1,c1,2025-01,voice,1,CNY")
