@@ -34,6 +34,7 @@ from orchestration.warehouse.plan import (
     RunPlan,
     already_released,
     check_levels_go_on,
+    check_no_run_was_broken_off,
     check_periods,
     check_readers_see_what_is_read,
     choose_base,
@@ -339,11 +340,12 @@ def lost_periods(path: Path, released: Collection[str]) -> list[str]:
 
 
 def _check_levels_go_on(deployment: Deployment, ledger: Ledger, periods: list[str], first_landed: str, policies: Any) -> None:
-    """See :func:`check_levels_go_on` and :func:`check_readers_see_what_is_read`; events carry no level."""
+    """See the checks of :mod:`orchestration.warehouse.plan`; events carry no level."""
     enabled = {program.program_id for program in policies.enabled() if program.row["clock"] != "event"}
     if not enabled:
         return
     computed = {period: str(payload["release"]) for period, payload in last_computed(ledger).items()}
+    check_no_run_was_broken_off(periods, ledger)
     check_readers_see_what_is_read(periods, computed, releases_in_catalog(ledger))
     released = {program: months for program, months in released_programs(ledger).items() if program in enabled and months[0] < periods[0]}
     carried = carried_levels(deployment.warehouse, add_months(periods[0], -1), released)

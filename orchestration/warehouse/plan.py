@@ -18,7 +18,7 @@ from typing import Any, Protocol
 from orchestration.deployment import PROJECT_ROOT, Deployment
 from orchestration.errors import BadInput
 from orchestration.ledger.readers import payloads_in_catalog
-from orchestration.ledger.store import Ledger, canonical_json
+from orchestration.ledger.store import Entry, Ledger, canonical_json
 from orchestration.periods import add_months, period_index, periods_between
 
 # Last calendar year reaches at most from December to the January of the year before. Longer windows: `reach_months` of the policies.
@@ -209,6 +209,37 @@ def check_readers_see_what_is_read(periods: list[str], computed: Mapping[str, st
         f"correct what was wrong and run `tierhouse run --periods {start}..{periods[-1]}`, or go back to a catalog with {computed[newest]}: "
         "`tierhouse releases` lists them",
     )
+
+
+def check_no_run_was_broken_off(periods: list[str], ledger: Ledger) -> None:
+    """BadInput if the last run over the month before the periods ended before its release: they would go on from rows that nobody released.
+
+    A hold is no such end: the gate stops what comes after it. Nor is there one before anything was released.
+    """
+    start = periods[0]
+    entries = ledger.entries("build", "gate", "release", "confirmation")
+    if not any(entry.kind == "release" for entry in entries):
+        return
+    while _is_broken_off(entries, before := add_months(start, -1)):
+        start = before
+    if start == periods[0]:
+        return
+    raise BadInput(
+        f"{periods[0]} would go on from rows that were never released: the last run of {add_months(periods[0], -1)} ended before its release",
+        "--periods",
+        f"run `tierhouse run --periods {start}..{periods[-1]}`",
+    )
+
+
+def _is_broken_off(entries: Sequence[Entry], period: str) -> bool:
+    """Whether the newest run that had dbt compute the period neither released nor confirmed it, and was not held."""
+    runs = [entry.payload["run_id"] for entry in entries if entry.kind == "build" and period in entry.payload["periods"]]
+    if not runs:
+        return False
+    of_run = [entry for entry in entries if entry.payload.get("run_id") == runs[-1]]
+    settled = any(entry.kind in {"release", "confirmation"} and entry.payload["period"] == period for entry in of_run)
+    held = any(entry.kind == "gate" and entry.payload["period"] <= period and not entry.payload["passed"] for entry in of_run)
+    return not settled and not held
 
 
 def stale_periods(wanted: dict[str, str], held: dict[str, str]) -> list[str]:

@@ -20,6 +20,7 @@ from orchestration.warehouse.plan import (
     Carried,
     already_released,
     check_levels_go_on,
+    check_no_run_was_broken_off,
     check_periods,
     check_readers_see_what_is_read,
     choose_base,
@@ -143,6 +144,31 @@ def test_the_warehouse_says_which_month_of_a_program_is_its_newest(tmp_path: Pat
     found = {"a": Carried("2025-04", True), "b": Carried("2025-03", True), "c": Carried("2025-03", False)}
     assert carried_levels(file, "2025-04", {"a", "b", "c", "d"}) == found
     assert carried_levels(file, "2025-04", set()) == {}
+
+
+def test_a_month_does_not_go_on_from_a_run_that_ended_before_its_release(tmp_path: Path) -> None:
+    ledger = Ledger(tmp_path / "ledger.sqlite")
+
+    def built(run_id: str, *periods: str) -> None:
+        ledger.append("build", {"run_id": run_id, "ok": True, "periods": list(periods), "input_periods": [], "message": ""})
+
+    built("r0", "2025-01")
+    check_no_run_was_broken_off(["2025-02"], ledger)  # nothing was ever released
+    ledger.append("release", {"run_id": "r0", "period": "2025-01", "release": "2025-01.r1"})
+    check_no_run_was_broken_off(["2025-02"], ledger)
+    built("r1", "2025-01", "2025-02", "2025-03")
+    ledger.append("gate", {"run_id": "r1", "period": "2025-01", "passed": True})
+    ledger.append("confirmation", {"run_id": "r1", "period": "2025-01", "release": "2025-01.r1"})
+    check_no_run_was_broken_off(["2025-02", "2025-03"], ledger)
+    with pytest.raises(BadInput, match="2025-04 would go on") as caught:
+        check_no_run_was_broken_off(["2025-04"], ledger)
+    assert caught.value.remedy == "run `tierhouse run --periods 2025-02..2025-04`"
+    ledger.append("gate", {"run_id": "r1", "period": "2025-02", "passed": False})
+    check_no_run_was_broken_off(["2025-04"], ledger)  # held: the gate stops what comes after it
+    built("r2", "2025-02", "2025-03")
+    for period in ("2025-02", "2025-03"):
+        ledger.append("release", {"run_id": "r2", "period": period, "release": f"{period}.r1"})
+    check_no_run_was_broken_off(["2025-04"], ledger)
 
 
 def test_released_programs_are_those_that_readers_see(tmp_path: Path) -> None:
