@@ -11,6 +11,7 @@ import signal
 
 # Every durable step, in the order in which a run takes them. A test proves that each of them is killed at.
 FAILPOINTS = (
+    "ingest.copy_recorded",
     "ingest.again_recorded",
     "ingest.vault_written",
     "ingest.landing_written",

@@ -22,11 +22,14 @@ os.environ.setdefault("DO_NOT_TRACK", "1")
 # Files whose tests share a place that takes long to prepare: on two workers, one would wait for the other.
 ONE_WORKER = frozenset(
     {
+        "tests/audit/test_explain_sample.py",
         "tests/e2e/test_twelfth_program.py",
         "tests/examples/test_bank.py",
         "tests/examples/test_hotel.py",
         "tests/examples/test_prospects.py",
         "tests/examples/test_sales_force.py",
+        "tests/movement/test_in_the_warehouse.py",
+        "tests/warehouse/test_warehouse.py",
         "tests/wiring/test_months.py",
     }
 )

@@ -372,6 +372,7 @@ def _origin(known: Landed, item: _New) -> str | None:
 def _record_copy(ledger: Ledger, feed: Feed, name: str, sha256: str, stat: dict[str, int], of: str, report: IngestReport) -> None:
     report.copies[name] = of
     ledger.append("drop_copy", copy_payload(feed, name, sha256, stat, of))
+    failpoint("ingest.copy_recorded")
 
 
 def _surveyed(new: list[_New]) -> Iterator[tuple[_New, Future[Survey | None] | None]]:

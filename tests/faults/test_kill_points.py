@@ -81,9 +81,8 @@ def undisturbed(may: Cli, shared_folder: Path) -> Cli:
     return prepared(shared_folder, "june_undisturbed", make)
 
 
-# Each step's own tests kill it too. The quick suite tries one point of the whole run, the slow one all of them, a chain a stage:
-# every run of a chain is killed a step further on, so that it also meets what the killed runs before it left.
-QUICK = ["catalog.recorded"]
+# Each step's own tests kill it too, in the quick suite. Here whole runs are killed, a chain a stage: every run of a chain is killed a
+# step further on, so that it also meets what the killed runs before it left.
 CHAINS = {
     "ingest": [
         "ingest.vault_written",
@@ -102,10 +101,9 @@ CHAINS = {
 AFTER_THE_POINTER = {"catalog.pointer_moved", "channels.file_written", "channels.recorded"}
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(1800)
-@pytest.mark.parametrize(
-    "points", [pytest.param([p], id=p) for p in QUICK] + [pytest.param(c, id=n, marks=pytest.mark.slow) for n, c in CHAINS.items()]
-)
+@pytest.mark.parametrize("points", [pytest.param(points, id=stage) for stage, points in CHAINS.items()])
 def test_kills_leave_the_old_catalog_and_the_next_run_completes(
     points: list[str], may: Cli, undisturbed: Cli, make_cli: Callable[..., Cli]
 ) -> None:

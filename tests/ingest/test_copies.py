@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import signal
 from typing import Any
 
 import pytest
 
 from orchestration.ingest import balance, new_drops
+from tests.ingest.conftest import in_a_process
 
+KILLED_AT = ["ingest.copy_recorded"]
 NOTHING = "id,doc,cust,month,kind,amount,currency\n"
 
 
@@ -39,6 +42,20 @@ def test_a_copy_is_recorded_once_and_changes_nothing_else(company: Any, bills_fe
     assert company.kinds()[-1] == "drop_copy" and company.ledger.last("drop_copy").payload["copy_of"] == "bills_1.csv"
     head = company.ledger.head()
     assert new_drops(company.deployment, company.ledger) == [] and company.ingest().copies == {} and company.ledger.head() == head
+
+
+@pytest.mark.parametrize("point", KILLED_AT)
+def test_an_ingest_that_is_killed_at_a_copy_ends_as_if_it_had_not_been(company: Any, bills_feed: dict[str, Any], point: str) -> None:
+    company.map(bills_feed)
+    first = company.bills("bills_1.csv", "a,d1,c1,2025-01,voice,1,CNY")
+    company.ingest()
+    company.drop("bills_2.csv", first.read_bytes())
+    company.bills("bills_3.csv", "b,d1,c1,2025-01,voice,2,CNY")
+    assert in_a_process(company, TIERHOUSE_FAILPOINT=point).returncode == -signal.SIGKILL
+    assert new_drops(company.deployment, company.ledger) == [company.drops / "bills_3.csv"]
+    company.ingest()
+    assert company.in_force("bill_lines", "_key, net_amount", "_key") == [("a", 1), ("b", 2)]
+    assert company.kinds().count("drop_copy") == 1
 
 
 def test_two_files_of_the_same_bytes_land_once(company: Any, bills_feed: dict[str, Any]) -> None:

@@ -446,7 +446,7 @@ def test_boundary_cases_of_a_band_are_those_of_its_number(own):
     around = {c["value"]: c["matched_rule_id"] for c in cases if (c["rule_id"], c["attribute"]) == ("best", SPEND)}
     assert around == {"299.99": "nominated", "300": "best", "300.01": "best", "(null)": "nominated"}
     assert {(c["level_id"], c["matched_rule_id"]) for c in cases if c["value"] == "internal"} == {("(out of scope)", "internal")}
-    assert {c["value"]: c["capped_to"] for c in cases if c["rule_id"] == "new"} == {"2": "silver", "3": "", "4": ""}
+    assert {c["value"]: c["capped_to"] for c in cases if c["rule_id"] == "new"} == {"2": "silver", "3": "", "4": "", "(null)": ""}
     ranks = [c["value"] for c in cases if (c["rule_id"], c["attribute"]) == ("best", "t_position")]
     assert ranks[:3] == ["19.99", "20", "20.01"]
 
