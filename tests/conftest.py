@@ -19,7 +19,8 @@ from tests.support import Cli, prepared
 os.environ.setdefault("GX_ANALYTICS_ENABLED", "false")
 os.environ.setdefault("DO_NOT_TRACK", "1")
 
-# Files whose tests share a place that takes long to prepare: on two workers, one would wait for the other.
+# Files whose tests share a place that takes long to prepare, or go on from what a test before them left: on two workers, one would wait
+# for the other, or find nothing.
 ONE_WORKER = frozenset(
     {
         "tests/audit/test_explain_sample.py",
@@ -31,6 +32,7 @@ ONE_WORKER = frozenset(
         "tests/movement/test_in_the_warehouse.py",
         "tests/warehouse/test_warehouse.py",
         "tests/wiring/test_months.py",
+        "tests/wiring/test_runs_that_fail.py",
     }
 )
 
