@@ -209,7 +209,7 @@ def _select_list(program: Program, version: Version, levels: dict[str, Level]) -
             f"cast({only_decided(_by_rule(program, version, 'rank'))} as integer) as qualified_rank",
             f"{sql.json_object(_evidence(version.attributes))} as evidence",
             f"{only_decided(_next_level(program, version))} as next_level_id",
-            *_missing(program, version, levels),
+            *(f"{only_decided(text)} as {name}" for name, text in _missing(program, version, levels).items()),
             "d.event_date",
             f"{f'd.{scores[0].attribute_id}' if scores else f'cast(null as {SCORE})'} as score",
             *(
@@ -345,7 +345,7 @@ def _lower_bound(condition: Condition) -> Condition:
     return Condition(condition.attribute, ">=", condition.values[:1], False, condition.row)
 
 
-def _missing(program: Program, version: Version, levels: dict[str, Level]) -> list[str]:
+def _missing(program: Program, version: Version, levels: dict[str, Level]) -> dict[str, str]:
     attributes, amounts = ["case d.gap"], ["case d.gap"]
     targets = {higher.level_id for _, higher in _steps(program, version)}
     for rule in version.rules:
@@ -360,7 +360,7 @@ def _missing(program: Program, version: Version, levels: dict[str, Level]) -> li
                 amounts += [f"    when {sql.literal(gap + mark)} then {amount}" for mark in ("", "+")]
     found = "\n".join([*attributes, "end"]) if len(attributes) > 1 else "cast(null as varchar)"
     missing = "\n".join([*amounts, "end"]) if len(amounts) > 1 else f"cast(null as {AMOUNT})"
-    return [f"{found} as missing_attribute", f"{missing} as missing_amount", "right(d.gap, 1) not in ('+', '-') as is_amount_enough"]
+    return {"missing_attribute": found, "missing_amount": missing, "is_amount_enough": "right(d.gap, 1) not in ('+', '-')"}
 
 
 def _not_evaluated(program: Program, reason: str, where: str, version: Version | None = None, scope_rules: Sequence[ScopeRule] = ()) -> str:

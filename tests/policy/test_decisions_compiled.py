@@ -508,6 +508,8 @@ def test_compiled_sql_agrees_with_rules_read_one_by_one(seeds, decide, table, ro
         expected = found[0].rule_id if found and (hit_policy != "unique" or len(found) == 1) else None
         assert decision["matched_rule_id"] == expected
         assert decision["status"] == ("decided" if expected else "not_evaluated")
+        if not expected:
+            assert decision["missing_attribute"] is None and decision["missing_amount"] is None, "nobody decided lacks anything"
         if decision["missing_amount"] is not None:
             assert decision["missing_amount"] >= 0
             if not decision["is_amount_enough"]:
