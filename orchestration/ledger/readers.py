@@ -1,10 +1,10 @@
-"""What readers see, as the ledger records it: the releases that the newest catalog names."""
+"""What readers see, as the ledger records it: the releases that the newest catalog names, and the periods that are kept from them."""
 
 from __future__ import annotations
 
 from typing import Any
 
-from orchestration.ledger.store import Ledger
+from orchestration.ledger.store import Entry, Ledger
 
 
 def releases_in_catalog(ledger: Ledger) -> dict[str, str]:
@@ -17,3 +17,11 @@ def payloads_in_catalog(ledger: Ledger) -> list[dict[str, Any]]:
     """Payloads of the ``release`` entries of those, in the order made."""
     visible = set(releases_in_catalog(ledger).values())
     return [entry.payload for entry in ledger.entries("release") if entry.payload["release"] in visible]
+
+
+def held_periods(ledger: Ledger) -> list[str]:
+    """Periods whose newest verdict failed and of which nothing was released since, in order."""
+    newest: dict[str, Entry] = {}
+    for entry in ledger.entries("gate", "release"):
+        newest[entry.payload["period"]] = entry
+    return sorted(period for period, entry in newest.items() if entry.kind == "gate" and not entry.payload["passed"])

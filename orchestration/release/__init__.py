@@ -1,9 +1,10 @@
 """Release: immutable revisions of periods, the catalog that names them, recovery after a crash, rollback."""
 
+from orchestration.ledger.readers import held_periods
 from orchestration.release.catalog import Catalog, current_catalog, pointer_problem, release_folder
 from orchestration.release.history import list_catalogs, list_releases, rollback
 from orchestration.release.publish import PeriodReport, ReleaseReport, release
-from orchestration.release.record import held_periods, policy_folders, released_policies
+from orchestration.release.record import policy_folders, released_policies
 from orchestration.release.recovery import BEHIND_REMEDY, behind, recover, require_whole
 
 __all__ = [

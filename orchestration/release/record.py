@@ -7,7 +7,7 @@ from typing import Any
 
 from orchestration.deployment import Deployment
 from orchestration.errors import BadInput
-from orchestration.ledger.readers import payloads_in_catalog, releases_in_catalog
+from orchestration.ledger.readers import held_periods, payloads_in_catalog, releases_in_catalog
 from orchestration.ledger.store import Entry, Ledger
 
 
@@ -70,11 +70,3 @@ def held_before(ledger: Ledger, period: str, done: set[str]) -> str | None:
     ``done``: periods that this run released or found unchanged.
     """
     return next((other for other in held_periods(ledger) if other < period and other not in done), None)
-
-
-def held_periods(ledger: Ledger) -> list[str]:
-    """Periods whose newest verdict failed and of which nothing was released since, in order."""
-    newest: dict[str, Entry] = {}
-    for entry in ledger.entries("gate", "release"):
-        newest[entry.payload["period"]] = entry
-    return sorted(period for period, entry in newest.items() if entry.kind == "gate" and not entry.payload["passed"])

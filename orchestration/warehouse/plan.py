@@ -17,7 +17,7 @@ from typing import Any, Protocol
 
 from orchestration.deployment import PROJECT_ROOT, Deployment
 from orchestration.errors import BadInput
-from orchestration.ledger.readers import payloads_in_catalog
+from orchestration.ledger.readers import held_periods, payloads_in_catalog
 from orchestration.ledger.store import Entry, Ledger, canonical_json
 from orchestration.periods import add_months, period_index, periods_between
 
@@ -294,8 +294,6 @@ def already_released(
     ledger: Ledger, periods: list[str], inputs_hash: str, policy_hash: str, code: str, undelivered: list[str], cutoff: int
 ) -> list[str]:
     """Why the periods are not all released from these inputs, policies, code and entities of the sources; empty if they are."""
-    from orchestration.release import held_periods
-
     newest = last_computed(ledger, cutoff)
     held = held_periods(ledger)
     reasons: list[str] = []
