@@ -47,8 +47,9 @@ class FileReport:
 class IngestReport:
     """What one ingest found.
 
-    ``copies``: files that have the bytes of a landed drop, recorded now, and that drop. ``refused`` are drops that could not be read at all; ``held_periods`` the open ones; ``readmitted`` rows by file that were
-    admitted from quarantine; ``older_mapping`` files by feed that stand as another mapping than today's read them.
+    ``copies``: files that have the bytes of a landed drop, recorded now, and that drop. ``refused`` are drops that could not be read at
+    all; ``held_periods`` the open ones; ``readmitted`` rows by file that were admitted from quarantine; ``older_mapping`` files by feed
+    that stand as another mapping than today's read them.
     """
 
     files: list[FileReport] = field(default_factory=list)
