@@ -39,8 +39,6 @@ RESERVED = frozenset(
         "refused_reason",
     }
 )
-# Kinds that are a numerator over a denominator; the result is in the attribute's unit.
-PER_CENT = RANKED | {"ratio"}
 _TYPES = {"average": "decimal", "ratio": "decimal", "score": "decimal", "position": "decimal", "share": "decimal", "portion": "decimal",
           "months_since": "integer", "band": "category", "application": "category", "nomination": "level"}  # fmt: skip
 _USES: dict[str, tuple[str, ...]] = {
@@ -135,25 +133,53 @@ def build_attributes(seed: Seed, metrics: Mapping[str, Metric]) -> dict[str, Att
 
 
 def _attribute(row: Row, metrics: Mapping[str, Metric], of: tuple[Attribute, ...]) -> Attribute:
-    kind, type_, subject = row["kind"], row["type"], row["subject_type"]
+    """The attribute of a row. ``of``: what it is made of, in the order of its cell."""
+    kind = row["kind"]
     if row["attribute_id"] in RESERVED or "__" in row["attribute_id"]:
         raise row.bad("attribute_id", f"{row['attribute_id']!r} is a name that the compiled SQL uses itself", "choose another name")
+    _check_uses(row)
+    metric, months, divisor = (_metric(row, column, metrics) for column in ("metric_id", "months_metric_id", "divisor_metric_id"))
+    _check_entity(row)
+    _check_type(row, metric, of)
+    if kind == "average" and metric and months:
+        _check_average(row, metric, months)
+    if kind == "ratio" and metric and divisor and "months" in (metric.aggregation, divisor.aggregation):
+        raise row.bad("metric_id", "a ratio is of two sums", "for an amount per month use kind average")
+    _check_parts(row, of)
+    if _is_nullable(row, metric, of) and not row["may_be_null"]:
+        raise row.bad("may_be_null", _why_null(kind), "write true")
+    low, high = _bounds(row)
+    return Attribute(
+        row["attribute_id"], row["subject_type"], kind, row["type"], row["unit"] or "", metric, months, row["column_name"], row["entity"],
+        row["allowed_values"], low, high, row["may_be_null"], row, divisor, of,
+    )  # fmt: skip
+
+
+def _check_uses(row: Row) -> None:
+    kind = row["kind"]
     for column in ("metric_id", "months_metric_id", "divisor_metric_id", "of_attributes", "column_name"):
         if column in _USES[kind]:
             need(row, column, f"the attribute is of kind {kind}")
         elif row[column] not in (None, ()):
             raise row.bad(column, f"an attribute of kind {kind} does not use it", "leave it empty")
-    metric = metrics[row["metric_id"]] if row["metric_id"] else None
-    months = metrics[row["months_metric_id"]] if row["months_metric_id"] else None
-    divisor = metrics[row["divisor_metric_id"]] if row["divisor_metric_id"] else None
-    for column, found in (("metric_id", metric), ("months_metric_id", months), ("divisor_metric_id", divisor)):
-        if found and found.subject_type != subject:
-            raise row.bad(
-                column,
-                f"{found.metric_id!r} is a metric of a {found.subject_type}, the attribute belongs to a {subject}",
-                "name a metric of the same subject",
-            )
-    _check_entity(row)
+
+
+def _metric(row: Row, column: str, metrics: Mapping[str, Metric]) -> Metric | None:
+    """The metric that a cell names; None for an empty one."""
+    if not row[column]:
+        return None
+    found = metrics[row[column]]
+    if found.subject_type != row["subject_type"]:
+        raise row.bad(
+            column,
+            f"{found.metric_id!r} is a metric of a {found.subject_type}, the attribute belongs to a {row['subject_type']}",
+            "name a metric of the same subject",
+        )
+    return found
+
+
+def _check_type(row: Row, metric: Metric | None, of: tuple[Attribute, ...]) -> None:
+    kind, type_ = row["kind"], row["type"]
     expected = _TYPES.get(kind)
     if kind == "metric" and metric:
         expected = "integer" if metric.aggregation == "months" else metric.measure.type
@@ -164,30 +190,34 @@ def _attribute(row: Row, metrics: Mapping[str, Metric], of: tuple[Attribute, ...
         raise row.bad("type", f"{type_!r} does not fit: {what} gives {expected}", f"write {expected}")
     if type_ == "level" and kind != "nomination":
         raise row.bad("type", f"{type_!r} does not fit kind {kind!r}", "a nomination is of type level, and only a nomination")
-    if kind == "average" and metric and months:
-        _check_average(row, metric, months)
-    if kind == "ratio" and metric and divisor and "months" in (metric.aggregation, divisor.aggregation):
-        raise row.bad("metric_id", "a ratio is of two sums", "for an amount per month use kind average")
-    _check_parts(row, of)
-    nullable = kind in {"average", "ratio", "position", "share", "portion", "nomination"}
-    nullable = nullable or (metric is not None and metric.measure.aggregation == "margin")
-    nullable = nullable or (kind == "band" and of[0].may_be_null) or (kind == "first_known" and all(part.may_be_null for part in of))
-    nullable = nullable or (kind in {"column", "months_since"} and not _is_always_there(row))
-    if nullable and not row["may_be_null"]:
-        raise row.bad("may_be_null", _why_null(kind), "write true")
     if type_ != "category" and row["allowed_values"]:
         raise row.bad("allowed_values", f"a {type_} has no list of values", "leave it empty; minimum and maximum bound numbers")
+
+
+def _is_nullable(row: Row, metric: Metric | None, of: tuple[Attribute, ...]) -> bool:
+    """Whether some subject may have no value, whatever the row says."""
+    kind = row["kind"]
+    if kind in {"average", "ratio", "position", "share", "portion", "nomination"}:
+        return True
+    if metric is not None and metric.measure.aggregation == "margin":
+        return True
+    if kind == "band":
+        return of[0].may_be_null
+    if kind == "first_known":
+        return all(part.may_be_null for part in of)
+    return kind in {"column", "months_since"} and not _is_always_there(row)
+
+
+def _bounds(row: Row) -> tuple[Decimal | None, Decimal | None]:
+    """The least and the greatest value that an attribute can have, each None where it has no bound."""
     low, high = row["minimum"], row["maximum"]
-    if (low is not None or high is not None) and type_ not in NUMERIC:
-        raise row.bad("minimum", f"a {type_} has no bounds", "leave minimum and maximum empty")
+    if (low is not None or high is not None) and row["type"] not in NUMERIC:
+        raise row.bad("minimum", f"a {row['type']} has no bounds", "leave minimum and maximum empty")
     if low is not None and high is not None and low > high:
         raise row.bad("minimum", f"{low} is above the maximum {high}", "exchange them")
-    if kind in {*RANKED, "score"}:
-        low, high = Decimal(0) if low is None else low, HUNDRED if high is None else high
-    return Attribute(
-        row["attribute_id"], subject, kind, type_, row["unit"] or "", metric, months, row["column_name"], row["entity"],
-        row["allowed_values"], low, high, row["may_be_null"], row, divisor, of,
-    )  # fmt: skip
+    if row["kind"] in {*RANKED, "score"}:
+        return Decimal(0) if low is None else low, HUNDRED if high is None else high
+    return low, high
 
 
 def _is_always_there(row: Row) -> bool:

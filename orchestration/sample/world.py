@@ -19,7 +19,6 @@ from orchestration.periods import add_months, period_index, periods_between
 NEVER = 10_000
 """Month number of what does not happen."""
 
-BRANDS = ("gotone", "easyown", "mzone", "")
 BRANDS_ZH = ("全球通", "神州行", "动感地带", "")
 GOTONE, EASYOWN, MZONE, NO_BRAND = range(4)
 SEGMENTS = ("P", "B", "I", "T", "M")
