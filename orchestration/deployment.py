@@ -21,6 +21,9 @@ from orchestration.periods import parse_period
 
 PROJECT_ROOT = Path(__file__).resolve().parent.parent
 DEFAULT_DEPLOYMENT = PROJECT_ROOT / "examples" / "telecom"
+NAME_PATTERN = r"^[a-z][a-z0-9_]*$"
+CURRENCY_PATTERN = r"^[A-Z]{3}$"
+PERIOD_PATTERN = r"^\d{4}-(0[1-9]|1[0-2])$"
 
 
 def known_zone(value: str | None) -> str | None:
@@ -38,9 +41,9 @@ class Config(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    name: str = Field(pattern=r"^[a-z][a-z0-9_]*$", description="short name; part of folder and catalog names")
+    name: str = Field(pattern=NAME_PATTERN, description="short name; part of folder and catalog names")
     title: str = Field(description="what a person calls this deployment")
-    currency: str = Field(pattern=r"^[A-Z]{3}$", description="the one currency; rows in others are quarantined")
+    currency: str = Field(pattern=CURRENCY_PATTERN, description="the one currency; rows in others are quarantined")
     timezone: str = Field(description="IANA name; a period is a calendar month in this zone")
     first_period: str = Field(description="the first period that may be materialized, e.g. 2025-01")
     data: str = Field(description="folder for all that runs write: landing, vault, warehouse, releases, ledger, channels")
@@ -65,7 +68,7 @@ class Config(BaseModel):
         try:
             return parse_period(value)
         except BadInput as err:
-            raise ValueError(err.what) from err
+            raise ValueError(f"{err.what}; {err.remedy}") from err
 
 
 class Deployment:
@@ -111,11 +114,72 @@ class Deployment:
         return datetime.now(self.zone).date()
 
 
-def yaml_problem(err: yaml.YAMLError) -> tuple[str, str]:
-    """What and where of a YAML syntax error, for a message: ``("mapping values are not allowed here", "line 3")``."""
+# What to do about a syntax error, by a part of what YAML's parser calls it.
+_YAML_REMEDIES = (
+    ("'\\t'", "indent with spaces: YAML takes no tabs"),
+    ("mapping values are not allowed", "put the value in quotes if it holds `: `, else correct the indentation"),
+    ("<block end>", "correct the indentation: keys of one level begin in one column"),
+    ("unknown escape character", "write it in single quotes, or the backslash twice"),
+    ("character", "put the value in quotes"),
+    ("chomping", "put the whole value in quotes: it begins with a sign that YAML reads as its own"),
+    ("stands twice", "keep one of the two"),
+)
+
+
+def _yaml_problem(err: yaml.YAMLError) -> tuple[str, str, str]:
+    """What, where and remedy of a YAML syntax error: ``("mapping values are not allowed here", "line 3, column 7", "put …")``."""
     mark = getattr(err, "problem_mark", None)
     where = f"line {mark.line + 1}, column {mark.column + 1}" if mark else ""
-    return str(getattr(err, "problem", None) or "is not valid YAML"), where
+    what = str(getattr(err, "problem", None) or "is not valid YAML")
+    return what, where, next((remedy for part, remedy in _YAML_REMEDIES if part in what), "correct the YAML there")
+
+
+# What a pattern of a model asks for, in words.
+_PATTERNS = {
+    NAME_PATTERN: "write small letters, digits and _ alone, a letter first",
+    CURRENCY_PATTERN: "write the three capital letters of an ISO code, such as CNY",
+    PERIOD_PATTERN: "write a period such as 2026-01",
+}
+
+
+def _what_is_wrong(item: Any) -> str:
+    """One of pydantic's errors in words for who wrote the file."""
+    kind, value = item["type"], item.get("input")
+    if kind == "string_type":
+        if value is None:
+            return "has no value"
+        if isinstance(value, (dict, list)):
+            return "must be one text; put it in quotes if it begins with a bracket"
+        read_as = "true or false" if isinstance(value, bool) else "a number" if isinstance(value, (int, float)) else "a date"
+        return f"must be text, and YAML reads this as {read_as}; put it in quotes"
+    if kind == "string_pattern_mismatch":
+        return f"{value!r} does not fit; {_PATTERNS.get(item['ctx']['pattern'], 'the pattern is ' + item['ctx']['pattern'])}"
+    if kind == "list_type":
+        return "must be a list: each item begins with `- `"
+    if kind in ("dict_type", "model_type", "model_attributes_type"):
+        return "must hold keys and values, indented below it"
+    return str(item["msg"]).removeprefix("Value error, ")
+
+
+def _line_of(text: str, loc: tuple[int | str, ...]) -> int | None:
+    """Line of the key at ``loc``, or of the nearest one above it that is there; None in what is no YAML."""
+    try:
+        node = yaml.compose(text, yaml.SafeLoader)
+    except yaml.YAMLError:
+        return None
+    line = None
+    for part in loc:
+        if isinstance(node, yaml.MappingNode):
+            pair = next(((key, value) for key, value in node.value if key.value == part), None)
+            if pair is None:
+                break
+            line, node = pair[0].start_mark.line + 1, pair[1]
+        elif isinstance(node, yaml.SequenceNode) and isinstance(part, int) and part < len(node.value):
+            node = node.value[part]
+            line = node.start_mark.line + 1
+        else:
+            break
+    return line
 
 
 def explain_validation(err: ValidationError, model: type[BaseModel], where: str, text: str = "") -> BadInput:
@@ -124,16 +188,16 @@ def explain_validation(err: ValidationError, model: type[BaseModel], where: str,
     for item in err.errors():
         path = ".".join(str(p) for p in item["loc"])
         key = str(item["loc"][-1]) if item["loc"] else ""
-        line = next((n for n, row in enumerate(text.splitlines(), 1) if row.strip().startswith(f"{key}:")), None)
+        line = _line_of(text, item["loc"])
         at = f" (line {line})" if line else ""
         if item["type"] == "extra_forbidden":
             near = difflib.get_close_matches(key, list(model.model_fields), n=1)
             hint = f"did you mean {near[0]!r}?" if near else f"known keys: {', '.join(model.model_fields)}"
             problems.append(f"unknown key {path!r}{at}: {hint}")
         elif item["type"] == "missing":
-            problems.append(f"key {path!r} is missing")
+            problems.append(f"key {path!r} is missing{at}")
         else:
-            problems.append(f"key {path!r}{at}: {item['msg'].removeprefix('Value error, ')}")
+            problems.append(f"key {path!r}{at}: {_what_is_wrong(item)}")
     return BadInput("; ".join(problems), where, "correct the file; docs/reference/configuration.md lists every key")
 
 
@@ -158,8 +222,8 @@ def read_yaml(path: Path) -> tuple[dict[str, Any], str]:
     try:
         content = yaml.load(text, _Loader)
     except yaml.YAMLError as err:
-        what, where = yaml_problem(err)
-        raise BadInput(what, f"{path}, {where}" if where else str(path), "correct the YAML there") from err
+        what, where, remedy = _yaml_problem(err)
+        raise BadInput(what, f"{path}, {where}" if where else str(path), remedy) from err
     if not isinstance(content, dict):
         raise BadInput("holds no keys", str(path), "write `key: value` lines; see examples/telecom")
     return content, text

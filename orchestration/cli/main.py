@@ -178,7 +178,7 @@ def rollback_command(context: Context, to_catalog: int | None, reason: str, requ
 @click.option("--source", default=None, help="Only this source.")
 @click.option("--entity", default=None, help="Only this entity.")
 def balance_command(context: Context, source: str | None, entity: str | None) -> None:
-    """Show what became of the rows of every file. Rows in = landed + quarantined + superseded."""
+    """Show what became of the rows of every file. Rows in = landed + quarantined + superseded + those of other entities (`where` of the mapping)."""
     from orchestration.ingest import balance
 
     every = balance(context.ledger)

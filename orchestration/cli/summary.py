@@ -38,7 +38,16 @@ def print_ingest(context: Context, report: IngestReport) -> None:
             click.echo(
                 f"No drop found in {relative(context.deployment.drops)}; the mappings in {relative(context.deployment.sources)} say what is looked for."
             )
-        return
+            return
+    else:
+        _print_landed(context, report)
+    for refused in report.refused:
+        click.echo(f"Refused whole: {refused['file']}: {refused['message']}")
+    if report.without_files:
+        click.echo(f"No file has come yet, and none in the drops folder fits, for: {', '.join(report.without_files)}")
+
+
+def _print_landed(context: Context, report: IngestReport) -> None:
     groups: dict[tuple[str, str], Counter[str]] = {}
     reasons: Counter[str] = Counter()
     for file in report.files:
@@ -52,14 +61,14 @@ def print_ingest(context: Context, report: IngestReport) -> None:
     if reasons:
         click.echo(f"Quarantined, by reason (a row may have several): {_reasons(reasons)}")
         click.echo(f"See them with their text: {context.command('quarantine')}")
-    for refused in report.refused:
-        click.echo(f"Refused whole: {refused['file']}: {refused['message']}")
 
 
 def print_balance(context: Context, rows: list[dict[str, Any]]) -> None:
-    """The row balance, a line a file, with totals. Unattributed rows are among the landed ones."""
-    shown = ("rows_in", "landed", "quarantined", "superseded", "unattributed")
-    table = Table("source", "entity", "file", *(name.replace("_", " ") for name in shown))
+    """The row balance, a line a file, with totals. Unattributed rows are among the landed ones, rows of other entities stand where there are any."""
+    other = ("not_for_entity",) if any(row["not_for_entity"] for row in rows) else ()
+    shown = ("rows_in", "landed", "quarantined", "superseded", *other, "unattributed")
+    titles = {"not_for_entity": "of others"}
+    table = Table("source", "entity", "file", *(titles.get(name, name.replace("_", " ")) for name in shown))
     totals: Counter[str] = Counter()
     for row in rows:
         counts = {k: int(row[k]) for k in shown}

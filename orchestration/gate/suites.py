@@ -11,10 +11,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any, Literal
 
-import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from orchestration.deployment import PROJECT_ROOT, Deployment, explain_validation, yaml_problem
+from orchestration.deployment import PROJECT_ROOT, Deployment, explain_validation, read_yaml
 from orchestration.errors import BadInput
 
 Severity = Literal["invariant", "approvable", "warning"]
@@ -84,14 +83,7 @@ def suite_files(deployment: Deployment) -> list[Path]:
 
 def load_suite(path: Path) -> Suite:
     """One suite; BadInput naming file and key if it is not as described above."""
-    try:
-        text = path.read_text(encoding="utf-8")
-        content = yaml.safe_load(text)
-    except (OSError, UnicodeDecodeError) as err:
-        raise BadInput(f"cannot be read: {err}", str(path), "check that it is readable and UTF-8") from err
-    except yaml.YAMLError as err:
-        what, where = yaml_problem(err)
-        raise BadInput(what, f"{path}, {where}" if where else str(path), "correct the YAML there") from err
+    content, text = read_yaml(path)
     try:
         suite = Suite.model_validate(content)
     except ValidationError as err:

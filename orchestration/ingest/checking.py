@@ -103,8 +103,9 @@ def build_scan(
             inner.append(f"({' or '.join(expression.failed)}) as {quoted('f_' + name)}")
     for key, predicate in (("unattributed", feed.unattributed), ("where", feed.where)):
         inner.append(f"{_predicate(predicate, lacking)} as {quoted('p_' + key)}")
-    if told := feed.where is not None and feed.where.raised is not None and not _lacks(feed.where, lacking):
-        inner.append(f"{feed.where.raised} as f_where")
+    if told := feed.where is not None and not _lacks(feed.where, lacking):
+        is_no_answer = f"({feed.where.sql} is not null and {_predicate(feed.where, lacking)} is null)"
+        inner.append(f"({' or '.join(filter(None, (feed.where.raised, is_no_answer)))}) as f_where")
     if broken:
         cells = ", ".join(quoted(name) for name in header)
         inner.append(f"contains(concat_ws(' ', {cells}), {literal(REPLACEMENT)}) as p_broken")

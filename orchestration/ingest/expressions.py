@@ -89,7 +89,7 @@ def nearest(name: str, known: Iterable[str]) -> str:
     names = list(known)
     folded = {candidate.lower(): candidate for candidate in names}
     near = difflib.get_close_matches(name.lower(), list(folded), n=1)
-    return f"did you mean {folded[near[0]]!r}?" if near else f"there are: {', '.join(names[:40])}"
+    return f"did you mean {folded[near[0]]!r}?" if near else f"there are: {', '.join(names[:40])}{', …' if len(names) > 40 else ''}"
 
 
 def _children(node: Any) -> Iterator[dict[str, Any]]:

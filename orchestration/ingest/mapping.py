@@ -14,7 +14,7 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
-from orchestration.deployment import Deployment, explain_validation, known_zone, read_yaml
+from orchestration.deployment import NAME_PATTERN, PERIOD_PATTERN, Deployment, explain_validation, known_zone, read_yaml
 from orchestration.errors import BadInput
 from orchestration.ingest.contracts import Contract, load_contracts
 from orchestration.ingest.expressions import Expression, Parser, nearest
@@ -49,7 +49,9 @@ class Unpivot(_Strict):
     """Months (or kinds) that stand in columns become rows: ``name`` holds the column's name, ``value`` its value."""
 
     columns: list[str] | None = Field(None, description="the columns, by name")
-    pattern: str | None = Field(None, description="or a regular expression; its first group is the value of `name`")
+    pattern: str | None = Field(
+        None, description="or a regular expression on the names; its first group (without a group the whole name) is the value of `name`"
+    )
     name: str = Field(description="column that gets the name")
     value: str = Field(description="column that gets the value; empty cells give no row")
 
@@ -68,7 +70,7 @@ class Expected(_Strict):
     files_per_period: int = Field(1, ge=1, description="at least so many files per period")
     period_from_name: str = Field(description="regular expression on the file name with groups year and month")
     first_period: str | None = Field(
-        None, pattern=r"^\d{4}-(0[1-9]|1[0-2])$", description="first period that is promised, of a source that begins after the others"
+        None, pattern=PERIOD_PATTERN, description="first period that is promised, of a source that begins after the others"
     )
 
     @field_validator("period_from_name")
@@ -133,7 +135,7 @@ class FeedConfig(_Strict):
 class MappingConfig(_Strict):
     """Keys of a file in ``sources/``."""
 
-    source: str = Field(pattern=r"^[a-z][a-z0-9_]*$", description="short name of the source; part of folder and asset names")
+    source: str = Field(pattern=NAME_PATTERN, description="short name of the source; part of folder and asset names")
     title: str = Field(description="what a person calls the source")
     feeds: list[FeedConfig] = Field(description="one per entity that the source delivers")
 

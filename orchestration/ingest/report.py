@@ -49,7 +49,7 @@ class IngestReport:
 
     ``copies``: files that have the bytes of a landed drop, recorded now, and that drop. ``refused`` are drops that could not be read at
     all; ``held_periods`` the open ones; ``readmitted`` rows by file that were admitted from quarantine; ``older_mapping`` files by feed
-    that stand as another mapping than today's read them.
+    that stand as another mapping than today's read them; ``without_files`` feeds of which no file has landed or lies there, with their pattern.
     """
 
     files: list[FileReport] = field(default_factory=list)
@@ -58,6 +58,7 @@ class IngestReport:
     readmitted: dict[str, int] = field(default_factory=dict)
     older_mapping: dict[str, list[str]] = field(default_factory=dict)
     refused: list[dict[str, str]] = field(default_factory=list)
+    without_files: list[str] = field(default_factory=list)
     bad_share: list[str] = field(default_factory=list)
     held_periods: dict[str, list[str]] = field(default_factory=dict)
 
@@ -108,7 +109,7 @@ class IngestReport:
         return BadInput(
             f"the drop was refused: {first['message']}{more}",
             first["file"],
-            "have the source send it again, or take it out of the drops folder",
+            "have the source send it again, correct the mapping where that reads it wrongly, or take it out of the drops folder",
         )
 
     def as_json(self) -> dict[str, Any]:
@@ -123,6 +124,7 @@ class IngestReport:
             "reasons": self.reasons,
             "readmitted": self.readmitted,
             "older_mapping": self.older_mapping,
+            "without_files": self.without_files,
             "refused": self.refused,
             "bad_share_exceeded": self.bad_share,
             "held_periods": self.held_periods,

@@ -31,7 +31,7 @@ from orchestration.ingest.lost import record_key, require_vault, salt
 from orchestration.ingest.mapping import Feed, SourceMapping, load_mappings, together
 from orchestration.ingest.notes import settle_notes
 from orchestration.ingest.parts import Landed
-from orchestration.ingest.reading import Survey, Unreadable, head_of, survey_as_it_is
+from orchestration.ingest.reading import REPLACEMENT, Survey, Unreadable, head_of, survey_as_it_is
 from orchestration.ingest.readmission import readmit
 from orchestration.ingest.references import References
 from orchestration.ingest.relanding import ask_again, to_land_anew, under_older_mapping
@@ -155,9 +155,11 @@ def _connection(deployment: Deployment) -> Iterator[duckdb.DuckDBPyConnection]:
 def _find(
     con: duckdb.DuckDBPyConnection, deployment: Deployment, ledger: Ledger, known: Landed, feeds: list[Feed], report: IngestReport
 ) -> list[_New]:
-    """New drops in the order in which they land; what cannot be read is refused."""
+    """New drops in the order in which they land; what cannot be read is refused. A feed that has never had a file is named."""
     new: list[_New] = []
+    came = {(drop["source"], drop["entity"]) for drop in known.named}
     for item in walk(deployment, known, feeds):
+        came.add((item.feed.source, item.feed.entity))
         if item.is_landed:
             report.known_files += 1
             if item.copy_of and item.sha256 and item.stat:
@@ -171,6 +173,9 @@ def _find(
             new.append(_New(item.feed, item.path, arrival, header, repeats=item.repeats))
         except Unreadable as err:
             _refuse(ledger, item.feed, item.name, item.sha256, str(err), report)
+    report.without_files = [
+        f"{feed.source} {feed.entity} ({feed.config.files})" for feed in feeds if (feed.source, feed.entity) not in came
+    ]
     return new
 
 
@@ -242,9 +247,8 @@ def _check_mappings(con: duckdb.DuckDBPyConnection, deployment: Deployment, know
         wrong = [column for column in asked if column.lower() in nowhere - optional]
         if wrong and (feed.source, feed.entity, feed.mapping_hash) not in proven:
             for column in wrong:
-                problems.append(
-                    BadInput(f"{items[0].name} has no column {column!r}", feed.place(asked[column]), nearest(column, items[0].header))
-                )
+                remedy = _other_reading(feed, items[0].header) or nearest(column, items[0].header)
+                problems.append(BadInput(f"{items[0].name} has no column {column!r}", feed.place(asked[column]), remedy))
             continue
         fullest = min(items, key=lambda item: len(item.lacking))
         try:
@@ -253,6 +257,16 @@ def _check_mappings(con: duckdb.DuckDBPyConnection, deployment: Deployment, know
             problems.append(err)
     if problems:
         raise together(problems)
+
+
+def _other_reading(feed: Feed, header: list[str]) -> str | None:
+    """The setting that was probably meant where a text file's header shows that it was read with another encoding or delimiter."""
+    if feed.config.format == "csv" and any(REPLACEMENT in name for name in header):
+        return f"its header is no text in {feed.config.encoding}: correct `encoding`"
+    if feed.config.format == "csv" and feed.config.header and len(header) == 1:
+        other = next((sign for sign in ";\t|," if sign in header[0] and sign != feed.config.delimiter), None)
+        return f"its header is one column, {header[0][:80]!r}: is `delimiter` {other!r}?" if other else None
+    return None
 
 
 def _types_only(con: duckdb.DuckDBPyConnection, item: _New) -> Drop:

@@ -3,24 +3,31 @@
 import dagster as dg
 
 from orchestration.deployment import Deployment
+from orchestration.errors import BadInput
 from orchestration.wiring.jobs import MONTHS_JOB
 from orchestration.wiring.partitions import last_complete_period
 
 
 def monthly_schedule(deployment: Deployment) -> dg.ScheduleDefinition:
-    """Runs the last complete month on ``schedule_cron``. Off until an engineer turns it on."""
+    """Runs the last complete month on ``schedule_cron``. Off until an engineer turns it on. BadInput if that is no time of Dagster's."""
 
-    @dg.schedule(
-        name="monthly",
-        cron_schedule=deployment.config.schedule_cron,
-        execution_timezone=deployment.config.timezone,
-        job_name=MONTHS_JOB,
-        description="Runs the month that has just ended.",
-    )
     def monthly(context: dg.ScheduleEvaluationContext) -> dg.RunRequest | dg.SkipReason:
         period = last_complete_period(deployment, context.scheduled_execution_time)
         if period < deployment.config.first_period:
             return dg.SkipReason(f"{period} is before the first period {deployment.config.first_period}")
         return dg.RunRequest(run_key=period, partition_key=period)
 
-    return monthly
+    try:
+        return dg.schedule(
+            name="monthly",
+            cron_schedule=deployment.config.schedule_cron,
+            execution_timezone=deployment.config.timezone,
+            job_name=MONTHS_JOB,
+            description="Runs the month that has just ended.",
+        )(monthly)
+    except dg.DagsterInvalidDefinitionError as err:
+        raise BadInput(
+            f"key 'schedule_cron': {deployment.config.schedule_cron!r} is no cron expression",
+            str(deployment.folder / "tierhouse.yaml"),
+            "write five fields, minute, hour, day, month and weekday, such as `0 6 3 * *`",
+        ) from err

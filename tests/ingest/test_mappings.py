@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
+import duckdb
 import pytest
 
-from orchestration.deployment import load_deployment
+from orchestration.deployment import PROJECT_ROOT, load_deployment
 from orchestration.errors import BadInput
 from orchestration.ingest import load_contracts, load_mappings
 from orchestration.ingest.expressions import Parser
@@ -41,6 +43,41 @@ def test_an_unknown_entity_and_an_unknown_key_are_named_with_what_was_meant(comp
     assert "did you mean 'bill_lines'" in refused(company)
     company.map({**bills_feed, "delimeter": ";"})
     assert "did you mean 'delimiter'" in refused(company)
+
+
+def test_a_value_that_yaml_reads_as_no_text_is_told_with_the_line_of_its_feed(
+    company: Any, bills_feed: dict[str, Any], customers_feed: dict[str, Any]
+) -> None:
+    company.map({**customers_feed, "columns": {**customers_feed["columns"], "customer_id": "number"}}, bills_feed)
+    path = company.folder / "sources" / "shop.yaml"
+    lines = path.read_text(encoding="utf-8").splitlines()
+    at = max(n for n, line in enumerate(lines) if "customer_id:" in line)
+    lines[at] = lines[at].partition(":")[0] + ": No"
+    path.write_text("\n".join(lines), encoding="utf-8")
+    text = refused(company)
+    assert f"'feeds.1.columns.customer_id' (line {at + 1}): must be text, and YAML reads this as true or false; put it in quotes" in text
+
+
+def test_a_header_that_was_read_with_another_delimiter_or_encoding_says_so(company: Any, bills_feed: dict[str, Any]) -> None:
+    company.map(bills_feed)
+    company.drop("bills_1.csv", "id;doc;cust;month;kind;amount;currency\na;d1;c1;2025-01;voice;1;CNY\n")
+    assert "is `delimiter` ';'?" in refused(company)
+    company.map({**bills_feed, "columns": {**bills_feed["columns"], "net_amount": "金额"}})
+    company.drop("bills_1.csv", "id,doc,cust,month,kind,金额,currency\na,d1,c1,2025-01,voice,1,CNY\n", encoding="gb18030")
+    assert "its header is no text in utf-8: correct `encoding`" in refused(company)
+
+
+def test_a_feed_whose_pattern_no_file_has_fitted_is_named_until_one_comes(
+    company: Any, bills_feed: dict[str, Any], customers_feed: dict[str, Any]
+) -> None:
+    company.map({**bills_feed, "files": "bill_*.csv"}, customers_feed)
+    company.drop("customers_1.csv", "id,since,name,brand\nc1,2025-01-01,A,\n")
+    bills = company.bills("bills_1.csv", "a,d1,c1,2025-01,voice,1,CNY")
+    assert company.ingest().without_files == ["shop bill_lines (bill_*.csv)"]
+    company.map(bills_feed, customers_feed)
+    assert company.ingest().without_files == []
+    bills.unlink()
+    assert company.ingest().without_files == [], "what has landed may be taken out of the drops folder"
 
 
 @pytest.mark.parametrize(
@@ -169,6 +206,17 @@ def test_a_row_of_which_nobody_knows_what_it_is_is_not_left_out(company: Any, bi
     assert company.quarantine("key, details") == [("d", ["bad_value: where"])]
 
 
+def test_a_row_whose_answer_is_neither_true_nor_false_is_not_left_out(company: Any, bills_feed: dict[str, Any]) -> None:
+    bills_feed["where"] = "kind"
+    company.map(bills_feed)
+    company.bills(
+        "bills_1.csv", "a,d1,c1,2025-01,true,1,CNY", "b,d1,c1,2025-01,no,1,CNY", "c,d1,c1,2025-01,,1,CNY", "d,d1,c1,2025-01,bill,1,CNY"
+    )
+    report = company.ingest()
+    assert (report.landed, report.files[0].not_for_entity) == (1, 2)
+    assert company.quarantine("key, details") == [("d", ["bad_value: where"])]
+
+
 def test_an_expression_that_fails_whatever_is_tried_is_told_of_the_mapping_and_not_of_the_file(
     company: Any, bills_feed: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -246,3 +294,19 @@ def test_a_key_that_stands_twice_is_named_with_its_line(company: Any, bills_feed
     with pytest.raises(BadInput, match="'document_id' stands twice") as error:
         company.ingest()
     assert "line" in error.value.where
+
+
+def test_what_the_guide_says_of_other_files_is_so() -> None:
+    page = (PROJECT_ROOT / "docs" / "onboarding-a-source.md").read_text(encoding="utf-8")
+    table = page.split("What files of other systems often hold:")[1].split("\n\n")[1].splitlines()[2:]
+    assert len(table) == 8
+    for line in table:
+        holds, column, expression, gives = (cell.strip().replace("\\|", "|") for cell in re.split(r"(?<!\\)\|", line)[1:-1])
+        parsed = Parser().parse(expression.strip("`"), "here")
+        text = holds.split("`")[1]
+        with duckdb.connect() as con:
+            con.execute("set TimeZone = 'UTC'")
+            [(value,)] = con.execute(
+                f'select cast({parsed.sql} as varchar) from (select $text as "{column.strip("`")}")', {"text": text}
+            ).fetchall()
+        assert value.removesuffix(" 00:00:00") == gives

@@ -10,8 +10,10 @@ import duckdb
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from click.testing import CliRunner
 from pydantic import ValidationError
 
+from orchestration.cli.main import main
 from orchestration.ingest import balance, load_contracts
 from orchestration.ingest.contracts import Contract
 
@@ -161,6 +163,11 @@ def test_rows_of_another_entity_are_counted_and_neither_landed_nor_bad(company: 
     company.bills("bills_1.csv", "a,d1,c1,2025-01,voice,1,CNY", ",,,,header,,")
     report = company.ingest()
     assert (report.rows_in, report.landed, report.quarantined, report.files[0].not_for_entity) == (2, 1, 0, 1)
+    table = CliRunner().invoke(main, ["balance", "-d", str(company.folder)], env={"COLUMNS": "200"}).output
+    [titles] = [line for line in table.splitlines() if "rows in" in line]
+    [total] = [line for line in table.splitlines() if "1 files" in line]
+    shown = dict(zip((t.strip() for t in titles.split("┃")), (n.strip() for n in total.split("│")), strict=True))
+    assert [shown[name] for name in ("rows in", "landed", "quarantined", "superseded", "of others")] == ["2", "1", "0", "0", "1"]
 
 
 def test_line_numbers_are_those_of_an_editor_through_blank_lines_and_quoted_line_ends(company: Any, bills_feed: dict[str, Any]) -> None:

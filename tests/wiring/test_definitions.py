@@ -20,6 +20,7 @@ from orchestration.warehouse import RunPlan, dbt_args
 from orchestration.wiring.build import build_defs
 from orchestration.wiring.dbt import manifest_is_stale
 from orchestration.wiring.resources import Run
+from orchestration.wiring.schedules import monthly_schedule
 from orchestration.wiring.sensors import SETTLED_SECONDS, changed
 from orchestration.wiring.translator import layer_of, source_key
 from tests.wiring.conftest import Place
@@ -111,6 +112,14 @@ def test_the_release_waits_for_every_mart(defs: dg.Definitions) -> None:
     marts = {key for key in graph.get_all_asset_keys() if key.path[0] == "marts"}
     assert marts
     assert marts <= set(graph.get(dg.AssetKey("release")).parent_keys)
+
+
+def test_a_time_that_is_no_cron_expression_is_an_error_of_the_configuration(tmp_path: Path) -> None:
+    shutil.copy(PROJECT_ROOT / "examples" / "telecom" / "tierhouse.yaml", tmp_path)
+    with (tmp_path / "tierhouse.yaml").open("a", encoding="utf-8") as config:
+        config.write('schedule_cron: "every month"\n')
+    with pytest.raises(BadInput, match=r"'every month' is no cron expression.*tierhouse\.yaml|tierhouse\.yaml.*'every month' is no cron"):
+        monthly_schedule(load_deployment(tmp_path))
 
 
 def test_the_schedule_runs_the_month_that_has_just_ended(defs: dg.Definitions) -> None:
