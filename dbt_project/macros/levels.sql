@@ -15,3 +15,11 @@
         on rules.program_id = given.program_id and rules.level_id = given.level_id and given.rank < levels.rank
     group by levels.program_id, rules.version, levels.level_id
 {%- endmacro %}
+
+{#
+    The level that a subject had when it was decided last, as a row of int_held_decisions knows it: who is not evaluated has not left. Of a
+    program that has ended nobody has one.
+#}
+{% macro level_shown_last(column) -%}
+    case when status = 'not_evaluated' and policy_version is not null then previous_{{ column }} else {{ column }} end
+{%- endmacro %}

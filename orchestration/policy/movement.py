@@ -75,7 +75,14 @@ def movement_causes(policies: Policies, periods: Collection[str] | None, missing
     windows = [_cte(_WINDOWS[kind], _window_relation(kind, some)) for kind, some in metrics.items() if some]
     parts = "\n\nunion all\n\n".join(_asked(program, version) for program, version in graded)
     names = {program.program_id: program for program, _ in graded}
-    ctes = [_cte("pairs", _pairs(names)), *windows, _cte("asked", parts), _cte("told", _told()), _cte("covered", _covered())]
+    ctes = [
+        _cte("gaps", _gaps(names)),
+        _cte("pairs", _pairs(names)),
+        *windows,
+        _cte("asked", parts),
+        _cte("told", _told()),
+        _cte("covered", _covered()),
+    ]
     return "with " + ",\n\n".join(ctes) + "\n\n" + _final()
 
 
@@ -92,9 +99,35 @@ def _list(columns: Iterable[str]) -> str:
     return indent(",\n".join(columns), "    ")
 
 
-def _pairs(program_ids: Iterable[str]) -> str:
-    """Decisions whose level differs from the month before, with the decision of that month."""
+def _gaps(program_ids: Iterable[str]) -> str:
+    """The month that showed a level last (before_index), of movers who were not evaluated in the month before."""
+    same = "{0}.program_id = d.program_id and {0}.subject_type = d.subject_type and {0}.subject_id = d.subject_id"
+    return "\n".join(
+        [
+            "select d.program_id, d.subject_type, d.subject_id, d.period_index, max(b.period_index) as before_index",
+            f"from {sql.DECISIONS_PLACEHOLDER} as d",
+            f"inner join {sql.DECISIONS_PLACEHOLDER} as u on {same.format('u')} and u.period_index = d.period_index - 1",
+            f"inner join {sql.DECISIONS_PLACEHOLDER} as b on {same.format('b')} and b.period_index < u.period_index",
+            *_movers(program_ids),
+            f"    and u.period_index in (select period_index - 1 from {TARGETS})",
+            "    and u.status = 'not_evaluated'",
+            "    and b.level_id is not null",
+            "group by d.program_id, d.subject_type, d.subject_id, d.period_index",
+        ]
+    )
+
+
+def _movers(program_ids: Iterable[str]) -> list[str]:
     known = ", ".join(sql.literal(name) for name in program_ids)
+    return [
+        f"where d.period in (select period from {TARGETS})",
+        f"    and d.program_id in ({known})",
+        "    and d.level_id <> d.previous_level_id",
+    ]
+
+
+def _pairs(program_ids: Iterable[str]) -> str:
+    """Decisions whose level differs from the month before, with the decision of that month, or of the one that showed a level last."""
     ranks = (
         "level_rank",
         "held_level_rank",
@@ -106,7 +139,7 @@ def _pairs(program_ids: Iterable[str]) -> str:
         "evidence",
     )
     columns = ["d.program_id", "d.subject_type", "d.subject_id", "d.period", "d.period_index", "d.level_id", "d.previous_level_id"]
-    columns.append("d.qualified_level_rank")
+    columns += ["d.qualified_level_rank", "b.period_index as before_index"]
     columns += [f"d.{name}" for name in ranks]
     # Ranks are compared with those of today, so that a level that was put between others moves nobody. A level that is gone has the one it had.
     levels = {name: name.removesuffix("_rank") for name in ranks if name.endswith("_rank")}
@@ -118,19 +151,20 @@ def _pairs(program_ids: Iterable[str]) -> str:
             "select",
             _list(columns),
             f"from {sql.DECISIONS_PLACEHOLDER} as d",
+            "left join gaps as g",
+            "    on d.program_id = g.program_id and d.subject_type = g.subject_type and d.subject_id = g.subject_id",
+            "        and d.period_index = g.period_index",
             f"inner join {sql.DECISIONS_PLACEHOLDER} as b",
             "    on d.program_id = b.program_id and d.subject_type = b.subject_type and d.subject_id = b.subject_id",
-            "        and d.period_index - 1 = b.period_index",
+            "        and coalesce(g.before_index, d.period_index - 1) = b.period_index",
             "left join policy.policy_versions as v on d.program_id = v.program_id and d.policy_version = v.version",
             "left join policy.policy_versions as w on b.program_id = w.program_id and b.policy_version = w.version",
             *(
                 f"left join policy.levels as {level} on b.program_id = {level}.program_id and b.{level}_id = {level}.level_id"
                 for level in levels.values()
             ),
-            f"where d.period in (select period from {TARGETS})",
-            f"    and d.program_id in ({known})",
-            f"    and b.period_index in (select period_index - 1 from {TARGETS})",
-            "    and d.level_id <> d.previous_level_id",
+            *_movers(program_ids),
+            f"    and b.period_index in (select period_index - 1 from {TARGETS} union select before_index from gaps)",
         ]
     )
 
@@ -154,14 +188,15 @@ def _is_windowed(kind: str, operand: Operand) -> bool:
 
 
 def _window_relation(kind: str, metrics: list[Metric]) -> str:
-    """subject_id, period_index, and each metric over the window before (with the bills known now) and over both windows; of a total the month's own."""
+    """subject_id, before_index, period_index, and each metric over the window before (with the bills known now) and over both windows; of a
+    total what came after."""
     of_months = [m for m in metrics if not m.is_service]
     service = [m for m in metrics if m.is_service]
-    before, now = "(t.period_index - 1)", "t.period_index"
-    columns = ["t.subject_id", "t.period_index"]
+    before, now = "t.before_index", "t.period_index"
+    columns = ["t.subject_id", "t.before_index", "t.period_index"]
     for metric in of_months:
         if metric.window == "total":
-            columns.append(sql.month_metric(metric, now, name=_added(metric)))
+            columns.append(sql.months_metric(metric, before, now, name=_added(metric)))
             continue
         columns.append(sql.window_metric(metric, before, name=_corrected(metric)))
         columns.append(sql.window_metric(metric, before, now, name=_extended(metric)))
@@ -170,7 +205,7 @@ def _window_relation(kind: str, metrics: list[Metric]) -> str:
     lines = [
         "select",
         _list(columns),
-        f"from (select distinct subject_id, period_index from pairs where subject_type = {sql.literal(kind)}) as t",
+        f"from (select distinct subject_id, before_index, period_index from pairs where subject_type = {sql.literal(kind)}) as t",
     ]
     if of_months:
         months, key = _months(kind, of_months)
@@ -178,11 +213,11 @@ def _window_relation(kind: str, metrics: list[Metric]) -> str:
         lines += [
             "left join (",
             indent(months, "    "),
-            f") as m on t.subject_id = m.{key} and m.period_index between t.period_index - {reach} and t.period_index",
+            f") as m on t.subject_id = m.{key} and m.period_index between t.before_index + 1 - {reach} and t.period_index",
         ]
     if service:
         lines.append(f"left join {sql.METRICS_PLACEHOLDER} as s on t.subject_id = s.customer_id and t.period_index = s.period_index")
-    return "\n".join([*lines, "group by t.subject_id, t.period_index"])
+    return "\n".join([*lines, "group by t.subject_id, t.before_index, t.period_index"])
 
 
 def _months(kind: str, metrics: list[Metric]) -> tuple[str, str]:
@@ -269,7 +304,7 @@ def _inputs(program: Program, version: Version) -> str:
     joined = ""
     for name, ranked in _ladders(attributes).items():
         ctes += [_cte(name, _ladder(program, ranked, _amounts_before(program, version, ranked, is_kept=name == "ladder_1")))]
-        joined += f"\nleft join {name} on p.period_index = {name}.period_index and {_own(ranked)} = {name}.own_value"
+        joined += f"\nleft join {name} on p.before_index = {name}.before_index and {_own(ranked)} = {name}.own_value"
     return "with " + ",\n\n".join(ctes) + f"\n\nselect\n    p.*,\n{_list(computed)}\nfrom substituted as p{joined}"
 
 
@@ -279,7 +314,7 @@ def _substituted(program: Program, version: Version, of_version: list[Operand]) 
     keys = [o.name for o in of_version]
     same_rules = f"p.before_policy_version = {version_id} and p.before_policy_hash = {digest}"
     texts = [
-        "p.subject_id", "p.period", "p.period_index",
+        "p.subject_id", "p.period", "p.before_index", "p.period_index",
         f"{same_rules} as had_rules", f"p.policy_version = {version_id} as has_rules",
         f"{sql.json_texts('p.before_evidence', keys)} as before_texts", f"{sql.json_has('p.before_evidence', keys)} as before_has",
         f"{sql.json_texts('p.evidence', keys)} as texts", f"{sql.json_has('p.evidence', keys)} as has",
@@ -290,13 +325,14 @@ def _substituted(program: Program, version: Version, of_version: list[Operand]) 
         (o.name, f"cast(case when e.has[{n}] then e.texts[{n}] else e.before_texts[{n}] end as {o.sql_type})")
         for n, o in enumerate(of_version, 1)
     ]
-    typed = ["e.subject_id", "e.period", "e.period_index", "e.had_rules", "e.has_rules", "e.before_has"]
+    typed = ["e.subject_id", "e.period", "e.before_index", "e.period_index", "e.had_rules", "e.has_rules", "e.before_has"]
     if of_version:
         typed += [f"{sql.struct(was)} as was", f"{sql.struct(becomes)} as becomes"]
     windowed = any(_is_windowed(program.subject_type, o) for o in of_version)
     columns = [
         "p.subject_id",
         "p.period",
+        "p.before_index",
         "p.period_index",
         "k.step",
         "cast(null as date) as event_date",
@@ -326,7 +362,8 @@ def _substituted(program: Program, version: Version, of_version: list[Operand]) 
         f"    on case when k.step < {POLICY} then p.had_rules when k.step = {POLICY} then p.has_rules and not p.had_rules else p.has_rules end",
     ]
     if windowed:
-        lines.append(f"left join {_WINDOWS[program.subject_type]} as w on p.subject_id = w.subject_id and p.period_index = w.period_index")
+        keys_of = " and ".join(f"p.{name} = w.{name}" for name in ("subject_id", "before_index", "period_index"))
+        lines.append(f"left join {_WINDOWS[program.subject_type]} as w on {keys_of}")
     return "\n".join(lines)
 
 
@@ -352,8 +389,9 @@ def _at_step(program: Program, operand: Operand, number: int) -> str:
         else:
             lines[0] = f"when k.step >= {_AT['new_spend']} then p.becomes.{name}"
             if operand.attribute.column_name == "months_since_active":
-                # The month before by the bills known now. Of who spends now, the months before that are not looked up: as it was.
-                lines.append(f"when k.step >= {_AT['bill_corrections']} and p.becomes.{name} > 0 then p.becomes.{name} - 1")
+                # The month before by the bills known now. Of who has spent since, the months before that are not looked up: as it was.
+                since = "p.period_index - p.before_index"
+                lines.append(f"when k.step >= {_AT['bill_corrections']} and p.becomes.{name} >= {since} then p.becomes.{name} - ({since})")
     elif operand.group == NOMINATION:
         # New rules may ask for what nobody had to know before.
         lines.append(f"when k.step >= {POLICY} and not p.before_has[{number}] then p.becomes.{name}")
@@ -421,26 +459,26 @@ def _ladder(program: Program, ranked: Attribute, amounts: str) -> str:
     return "\n".join(
         [
             "select",
-            "    period_index,",
+            "    before_index,",
             "    own_value,",
             "    coalesce(sum(subjects) over above, 0) as above,",
             "    coalesce(sum(amount) over above, 0) as above_amount",
             "from (",
-            "    select period_index, own_value, sum(subjects) as subjects, sum(amount) as amount",
+            "    select before_index, own_value, sum(subjects) as subjects, sum(amount) as amount",
             "    from (",
-            "        select a.period_index + 1 as period_index, a.own_value, 1 as subjects, a.own_value as amount",
+            "        select a.period_index as before_index, a.own_value, 1 as subjects, a.own_value as amount",
             "        from (",
             indent(amounts, "            "),
             "        ) as a",
-            f"        where a.own_value > 0 and a.period_index + 1 in (select p.period_index from substituted as p where {before})",
+            f"        where a.own_value > 0 and a.period_index in (select p.before_index from substituted as p where {before})",
             "        union all",
-            f"        select p.period_index, {_own(ranked)} as own_value, 0 as subjects, 0 as amount",
+            f"        select p.before_index, {_own(ranked)} as own_value, 0 as subjects, 0 as amount",
             "        from substituted as p",
             f"        where {before}",
             "    ) as amounts",
-            "    group by period_index, own_value",
+            "    group by before_index, own_value",
             ") as steps",
-            "window above as (partition by period_index order by own_value desc rows between unbounded preceding and 1 preceding)",
+            "window above as (partition by before_index order by own_value desc rows between unbounded preceding and 1 preceding)",
         ]
     )
 

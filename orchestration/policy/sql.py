@@ -156,9 +156,9 @@ def window_metric(item: Metric, index: str = "t.period_index", until: str | None
     return f"cast(coalesce({value}, 0) as {_result_type(item.measure)}) as {name}"
 
 
-def month_metric(item: Metric, index: str, name: str) -> str:
-    """What the month ``index`` alone adds to a sum, over month rows m."""
-    value = f"sum({_where(f'm.period_index = {index}', f'm.{identifier(item.measure.measure_id)}')})"
+def months_metric(item: Metric, after: str, until: str, name: str) -> str:
+    """What the months after ``after``, until ``until``, add to a sum, over month rows m."""
+    value = f"sum({_where(f'm.period_index > {after} and m.period_index <= {until}', f'm.{identifier(item.measure.measure_id)}')})"
     return f"cast(coalesce({value}, 0) as {_result_type(item.measure)}) as {identifier(name)}"
 
 

@@ -176,6 +176,8 @@ def _program(history: History, program: Program) -> Iterator[dict[str, Any]]:
                 if before is not None:
                     states_now[subject] = before
                     row |= {"held": before.held, "since": before.since, "until": before.until}
+                if previous is not None:
+                    shown_now[subject] = previous
             else:
                 state, review = _reviewed(program, program.versions[number], fact, before, index)
                 level, steps, covers = _covered(history, program, subject, fact, state.held, index)

@@ -19,7 +19,7 @@ from tests.movement.conftest import USUAL
 from tests.movement.world import FIRST, STEPS, Customer, Rules, World, policies_with
 from tests.policy.conftest import SeedFolder
 
-MAY, JUNE, JULY = FIRST + 4, FIRST + 5, FIRST + 6
+MAY, JUNE, JULY, AUGUST = FIRST + 4, FIRST + 5, FIRST + 6, FIRST + 7
 LONG_AGO = FIRST - 600
 LASTING = replace(USUAL, validity=3)
 
@@ -120,6 +120,32 @@ def test_each_amount_is_placed_among_those_of_the_month_before(make_world):
     assert found == world.reckon(JULY)
     # D passed three by its own points; B did nothing.
     assert {name: cause for (program, name), (cause, _) in found.items() if program == "two_places"} == {"D": "points", "B": "population"}
+
+
+GAPS: list[tuple[str, str, str, Customer, Callable[[Customer], None]]] = [
+    ("six_star", "new_spend", "spent in the gap", steady("50"), bill(JULY, "700")),
+    ("six_star", "window_roll_off", "the window", steady("0", bills={FIRST: Decimal(300)}), lambda c: c.bills.update({JULY: Decimal(50), AUGUST: Decimal(50)})),
+    ("six_star", "nomination", "what covered then", steady("50", at_least=4), lambda c: (setattr(c, "at_least", None), c.bills.update({JULY: Decimal(50), AUGUST: Decimal(50)}))[0]),
+    ("lifetime", "new_spend", "a total", steady("50"), bill(JULY, "300")),
+    ("activity", "new_spend", "months without spend", steady("50"), lambda c: None),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("program", "cause", "what", "customer", "change"), GAPS, ids=[gap[2] for gap in GAPS])
+def test_after_a_month_that_was_not_evaluated_the_start_is_the_month_that_was(make_world, program, cause, what, customer, change):
+    world = make_world(further=True)
+    world.customers["A"] = Customer(dict(customer.bills), set(customer.service), at_least=customer.at_least)
+    world.run(JUNE)
+    world.customers["A"].at_least = None
+    world.run(JULY)
+    world.con.execute(
+        """update held set status = 'not_evaluated', level_id = null, level_rank = null, qualified_level_rank = null, cap_level_rank = null,
+            at_least_level_rank = null, set_level_rank = null, evidence = '{}', rank_value = null where period = '2026-07'"""
+    )
+    # The level of June is the previous one of August.
+    world.released[JULY] = world.released[JUNE]
+    change(world.customers["A"])
+    assert world.run(AUGUST)[program, "A"][0] == cause
 
 
 def test_a_total_changes_by_corrections_and_by_new_spend(make_world):

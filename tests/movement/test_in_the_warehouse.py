@@ -83,3 +83,37 @@ def test_a_month_that_is_run_again_has_the_same_rows(place: Place) -> None:
     place.run("2025-07")
     assert rows() == before
     assert [name for name, some in before.items() if not some] == []
+
+
+def test_who_is_not_evaluated_for_a_while_has_not_left(tmp_path: Path) -> None:
+    """Staff are not evaluated without a satisfaction in three months: in April and May, after January's and before June's."""
+    place = Place(tmp_path)
+    place.land("customers", [{"customer_id": "C", "valid_from_date": "2024-01-01", "brand": "easyown", "joined_date": "2024-01-01"}])
+    place.land("bill_lines", [place.bill(month, "C", month, "50") for month in MONTHS])
+    joined = {"valid_from_date": "2020-01-01", "role": "hotline", "joined_date": "2020-01-01"}
+    staff = [{"staff_id": name, **joined} for name in ("SAME", "HIGHER", "LEAVES", "LATE")]
+    place.land("staff", [*staff, staff[2] | {"valid_from_date": "2025-05-20", "left_date": "2025-05-20"}])
+    measured = [("2025-01", name, 75) for name in ("SAME", "HIGHER", "LEAVES")]
+    measured += [("2025-06", "SAME", 75), ("2025-06", "HIGHER", 100), ("2025-06", "LATE", 75)]
+    measures = ("satisfaction", "service_quality", "problem_solving", "initiative")
+    place.land(
+        "staff_measures",
+        [{"staff_id": name, "period": month, "measure": m, "score": score} for month, name, score in measured for m in measures],
+    )
+    place.run("2025-01", "2025-02", "2025-03", "2025-04", "2025-05")
+    place.run("2025-06")
+    shown: dict[str, list[tuple[str | None, ...]]] = {}
+    for name, *row in place.query(
+        "select subject_id, coalesce(level_id, status), previous_level_id, movement, movement_cause from marts.fct_decisions "
+        "where program_id = 'staff_grade' and period >= '2025-03' order by subject_id, period"
+    ):
+        shown.setdefault(name, []).append(tuple(row))
+    unsure = [("not_evaluated", "senior", None, None)] * 2
+    assert shown == {
+        "SAME": [("senior", "senior", "same", None), *unsure, ("senior", "senior", "same", None)],
+        "HIGHER": [("senior", "senior", "same", None), *unsure, ("expert", "senior", "rose", "attributes")],
+        "LEAVES": [("senior", "senior", "same", None), *unsure, ("out_of_scope", "senior", "left", "left")],
+        "LATE": [("not_evaluated", None, None, None)] * 3 + [("senior", None, "joined", "joined")],
+    }
+    counted = "select movement_cause, sum(subjects) from marts.fct_movement_counts where program_id = 'staff_grade' group by all order by 1"
+    assert place.query(counted) == [("attributes", 1), ("joined", 1), ("left", 1)]

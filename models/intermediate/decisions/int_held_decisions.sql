@@ -53,7 +53,8 @@ targets as (
     select * from {{ source("ctl", "target_periods") }}
 ),
 
--- The month before: this model's own rows, so that a range of months is one start and each month sees the one before it.
+-- The month before: this model's own rows, so that a range of months is one start and each month sees the one before it. Who was not
+-- evaluated in it is compared with the level shown last.
 {% if is_incremental() -%}
     month_before as (
         select
@@ -61,14 +62,14 @@ targets as (
             subject_type,
             subject_id,
             period_index + 1 as period_index,
-            level_id,
-            level_rank,
+            {{ level_shown_last("level_id") }} as level_id,
+            {{ level_shown_last("level_rank") }} as level_rank,
             held_level_id,
             held_since_period,
             valid_until_period
         from {{ this }}
         where
-            (level_id is not null or held_level_id is not null)
+            ({{ level_shown_last("level_id") }} is not null or held_level_id is not null)
             {%- if month_before_batch() %}
                 and period_index = {{ month_before_batch() }}
             {%- endif %}
@@ -80,7 +81,7 @@ targets as (
             period_index + 1 as period_index
         from {{ this }}
         where
-            (level_id is not null or held_level_id is not null)
+            ({{ level_shown_last("level_id") }} is not null or held_level_id is not null)
             {%- if month_before_batch() %}
                 and period_index = {{ month_before_batch() }}
             {%- endif %}
