@@ -11,6 +11,8 @@ from collections import defaultdict
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
+import duckdb
+
 from orchestration.errors import BadInput
 from orchestration.people import same_person
 from orchestration.periods import add_months
@@ -27,11 +29,13 @@ def changed_past(policies: Policies, released: Released, folders: Mapping[str, P
 
     A program that is new is no change. One that is switched off decides nothing any more, and its versions have another hash for it; one
     that is gone has none. ``folders``: period → the policies of its release: what they say is no change, however an older Tierhouse
-    has reckoned its hash; and the charge types that changed are looked for in them.
+    has reckoned its hash; the charge types that changed, and levels that are gone, are looked for in them. Whether an override gave
+    such a level is asked of the release's decisions, in the folder around.
     """
     declared = {(row["program_id"], row["version"], row["policy_hash"]) for row in _valid_declarations(policies)}
     changes: dict[tuple[str, str, str, str | None], list[str]] = defaultdict(list)
     reordered: dict[tuple[str, str, tuple[str, ...], tuple[str, ...]], list[str]] = defaultdict(list)
+    lost: dict[tuple[str, str, str], list[str]] = defaultdict(list)
     gone: dict[str, list[str]] = defaultdict(list)
     as_reckoned_now = _Reckoned(folders or {})
     for period, decided in sorted(released.items()):
@@ -46,9 +50,14 @@ def changed_past(policies: Policies, released: Released, folders: Mapping[str, P
                 and now.version == version
                 and (policy_hash == now.policy_hash or as_reckoned_now.hash(period, decided, name) == now.policy_hash)
             ):
-                before, after = _orders(policies.programs[program_id], (folders or {}).get(period))
-                if before != after and (program_id, version, _hash_of_order(now, after)) not in declared:
+                program, folder = policies.programs[program_id], (folders or {}).get(period)
+                before, after = _orders(program, folder)
+                if (program_id, version, _hash_of_order(now, after)) in declared:
+                    continue
+                if before != after:
                     reordered[program_id, version, before, after].append(period)
+                for level_id in _lost_levels(program, folder):
+                    lost[program_id, version, level_id].append(period)
                 continue
             if now is None or (program_id, now.version, now.policy_hash) not in declared:
                 changes[program_id, version, policy_hash, now.version if now else None].append(period)
@@ -62,6 +71,7 @@ def changed_past(policies: Policies, released: Released, folders: Mapping[str, P
         charges = _changed_charges(policies, now, (folders or {}).get(periods[0])) if now and now.version == version else []
         found.append(_finding(policies, program, version, policy_hash, now, periods, charges))
     found += [_reordered(policies, *of, periods) for of, periods in reordered.items()]
+    found += [_lost(policies, *of, periods, folders or {}) for of, periods in lost.items()]
     return found
 
 
@@ -70,12 +80,31 @@ def _orders(program: Program, folder: Path | None) -> tuple[tuple[str, ...], tup
 
     A version's hash holds the order of the levels that it gives. The others are given by overrides, which compare them with these.
     """
-    file = folder / "levels.csv" if folder else None
-    if file is None or not file.is_file():
-        return (), ()
-    ranks = {row["level_id"]: row["rank"] for row in read_seed("levels", file) if row["program_id"] == program.program_id}
+    ranks = _ranks(program, folder)
     today = tuple(level.level_id for level in program.levels if level.level_id in ranks)
     return tuple(sorted(today, key=ranks.__getitem__)), today
+
+
+def _ranks(program: Program, folder: Path | None) -> dict[str, int]:
+    """The levels of a release with their ranks; none where the release does not keep them."""
+    file = folder / "levels.csv" if folder else None
+    if file is None or not file.is_file():
+        return {}
+    return {row["level_id"]: row["rank"] for row in read_seed("levels", file) if row["program_id"] == program.program_id}
+
+
+def _lost_levels(program: Program, folder: Path | None) -> list[str]:
+    """Levels of a release that are there no more, and that an override named in it: no rule's hash knows of them."""
+    today = {level.level_id for level in program.levels}
+    gone = {rank: level_id for level_id, rank in _ranks(program, folder).items() if level_id not in today}
+    decisions = folder.parent / "fct_decisions.parquet" if folder else None
+    if not gone or decisions is None or not decisions.is_file():
+        return []
+    named = duckdb.execute(
+        "select distinct unnest([at_least_level_rank, set_level_rank]) from read_parquet(?) where program_id = ?",
+        [str(decisions), program.program_id],
+    ).fetchall()
+    return [gone[rank] for (rank,) in sorted(row for row in named if row[0] in gone)]
 
 
 def _hash_of_order(version: Version, order: tuple[str, ...]) -> str:
@@ -151,6 +180,18 @@ def _reordered(
         f"the levels of {program_id} are ordered {' < '.join(after)}, and were {' < '.join(before)} when {_shown(periods)} "
         f"{'was' if len(periods) == 1 else 'were'} released with {version!r}: its rules give the same levels, but overrides compare them otherwise",
         f"give the levels their order back, {_declare(policies, program, now, _hash_of_order(now, after))}", "rank",
+    )  # fmt: skip
+
+
+def _lost(policies: Policies, program_id: str, version: str, level_id: str, periods: list[str], folders: Mapping[str, Path]) -> Finding:
+    program = policies.programs[program_id]
+    now = next(v for v in program.versions if v.version == version)
+    order = _orders(program, folders.get(periods[0]))[1]
+    return Finding(
+        "error", "changed_past", program_id, version, policies.seeds["levels"].file, 1, None,
+        f"level {level_id!r} of {program_id} is gone, and overrides name it in {_shown(periods)}, released with {version!r}: run again, "
+        "they would count for nothing there",
+        f"bring its row back, {_declare(policies, program, now, _hash_of_order(now, order))}",
     )  # fmt: skip
 
 

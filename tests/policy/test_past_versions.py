@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import shutil
 
+import duckdb
 import pytest
 
 from orchestration.deployment import PROJECT_ROOT, load_deployment
@@ -269,6 +270,33 @@ def test_a_level_of_overrides_alone_that_changes_places_is_a_change_of_the_past(
     seeds.set("levels", seeds.row_of("levels", level_id="honour"), "rank", "4")
     seeds.set("levels", seeds.row_of("levels", level_id="star_4"), "rank", "10")
     assert changed_past(seeds.load(), past, folders), "another order is another change"
+
+
+def test_a_level_of_overrides_alone_that_is_gone_is_a_change_of_the_months_in_which_they_name_it(seeds, tmp_path):
+    names = {"name_en": "Honour", "name_zh": "荣誉"}
+    for level, rank in (("honour", "9"), ("unused", "8")):
+        seeds.add("levels", {"program_id": "six_star", "level_id": level, "rank": rank, **names})
+    past, folders = released(seeds, *MONTHS), {month: tmp_path / month / "policy" for month in MONTHS}
+    # An at-least below the held level gives none, and is named all the same.
+    covers = {"2026-01": "null, null", "2026-02": "null, 9", "2026-03": "9, null"}
+    for month, folder in folders.items():
+        write_policy_files(seeds.load(), folder)
+        duckdb.execute(
+            f"""copy (select 'six_star' as program_id, * from (values ({covers[month]}), (null, null)) as t (at_least_level_rank, set_level_rank)
+                union all select 'other', 8, 8) to '{folder.parent}/fct_decisions.parquet'"""
+        )
+    assert changed_past(seeds.load(), past, folders) == []
+    seeds.write("levels", [row for row in seeds.rows("levels") if "unused" not in row])
+    assert changed_past(seeds.load(), past, folders) == [], "nobody names it"
+    seeds.write("levels", [row for row in seeds.rows("levels") if "honour" not in row])
+    (finding,) = changed_past(seeds.load(), past, folders)
+    assert (finding.kind, finding.severity, finding.version) == ("changed_past", "error", "v1")
+    assert (
+        "'honour' of six_star is gone, and overrides name it in 2026-02 to 2026-03" in finding.what
+        and "bring its row back" in finding.remedy
+    )
+    declare(seeds, policy_hash=re.findall("[0-9a-f]{64}", finding.remedy)[0])
+    assert changed_past(seeds.load(), past, folders) == []
 
 
 def test_levels_compared_by_their_order_are_those_that_the_condition_holds_for(seeds):
