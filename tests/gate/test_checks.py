@@ -25,6 +25,17 @@ def levels_become(rank: str) -> str:
 
 
 MARCH_OF_LEVELS = levels_become("level_rank % 6 + 1")
+# SET clause beside one of a new level: the month before showed the old one.
+HAS_RISEN = "previous_level_id = level_id, movement = 'rose'"
+
+
+def movements_by(cause: str, period: str) -> str:
+    """INSERT of the movements of whoever has another level than before; ``cause`` as SQL over the decisions."""
+    return f"""insert into marts.fct_tier_movements
+        select program_id, subject_type, subject_id, period, previous_level_id, level_id, 'rose', {cause}
+        from marts.fct_decisions where period = '{period}' and previous_level_id <> level_id"""
+
+
 # Subject c6 has level 1, c12 too; c1 … c5 have the levels 2 … 6.
 SET_C6 = "update marts.fct_decisions set level_id = 'star_5', level_rank = 5, set_level_rank = 5, steps = '[{\"step\":\"set\",\"to\":\"star_5\"}]' where subject_id = 'c6' and period = '2026-06'"
 HELD_UNTIL_JULY = "update marts.fct_decisions set valid_until_period = '2026-07', review = 'held'"
@@ -145,8 +156,9 @@ WAREHOUSE_FAULTS: dict[str, tuple[list[str], int | None]] = {
     ),
     "movement__outside_budget_is_small": (
         [
-            f"update marts.fct_decisions set policy_version = 'v2', {MARCH_OF_LEVELS} where period = '2026-06'",
+            f"update marts.fct_decisions set policy_version = 'v2', {MARCH_OF_LEVELS}, {HAS_RISEN} where period = '2026-06'",
             "insert into policy.policy_versions values ('six_star', 'v2', '2026-06', null, 'owner', 'approver', null)",
+            movements_by("'policy'", "2026-06"),
         ],
         1,
     ),
@@ -416,7 +428,37 @@ def test_movement_of_a_new_policy_is_counted_apart(tmp_path: Path) -> None:
     faults, _ = WAREHOUSE_FAULTS["movement__outside_budget_is_small"]
     result, _, _ = gate_of(tmp_path, faults)
     assert result.passed, "a warning does not hold"
-    assert "new policy" in next(c["observed"] for c in result.checks if c["check"] == "movement__is_within_budget")
+    observed = next(c["observed"] for c in result.checks if c["check"] == "movement__is_within_budget")
+    assert "0.0 % moved" in observed and "60 of these by the policy and not in the share" in observed
+
+
+def test_with_a_new_policy_what_else_moved_is_held_to_the_budget(tmp_path: Path) -> None:
+    """Forty of sixty moved by their spend in the month of the new version, and twenty by it."""
+    faults = [
+        f"update marts.fct_decisions set policy_version = 'v2', {MARCH_OF_LEVELS}, {HAS_RISEN} where period = '2026-06'",
+        "insert into policy.policy_versions values ('six_star', 'v2', '2026-06', null, 'owner', 'approver', null)",
+        movements_by("case when cast(substr(subject_id, 2) as integer) <= 20 then 'policy' else 'new_spend' end", "2026-06"),
+    ]
+    result, deployment, _ = gate_of(tmp_path, faults)
+    assert not result.passed
+    found = failed(result)
+    assert set(found) == {"movement__is_within_budget"}
+    assert {row["subject_id"] for row in keys(deployment, found["movement__is_within_budget"])} == {f"c{n}" for n in range(21, 61)}
+
+
+@pytest.mark.parametrize(
+    ("cause", "found"),
+    [("policy", set()), ("new_spend", {"movement__is_within_budget", "levels__have_not_drifted"})],
+)
+def test_with_a_new_policy_levels_drift_by_what_it_did_not_move(cause: str, found: set[str], tmp_path: Path) -> None:
+    """All above two stars become six: half of them all."""
+    faults = [
+        f"update marts.fct_decisions set {levels_become('6')}, {HAS_RISEN} where period = '2026-06' and level_rank in (3, 4, 5)",
+        "update marts.fct_decisions set policy_version = 'v2' where period = '2026-06'",
+        "insert into policy.policy_versions values ('six_star', 'v2', '2026-06', null, 'owner', 'approver', null)",
+        movements_by(f"'{cause}'", "2026-06"),
+    ]
+    assert set(failed(gate_of(tmp_path, faults)[0])) == found
 
 
 @pytest.mark.parametrize(
@@ -425,9 +467,8 @@ def test_movement_of_a_new_policy_is_counted_apart(tmp_path: Path) -> None:
 )
 def test_in_january_what_points_moved_is_counted_apart_and_nothing_else(cause: str, found: set[str], tmp_path: Path) -> None:
     faults = [
-        f"update marts.fct_decisions set {MARCH_OF_LEVELS}, previous_level_id = level_id, movement = 'rose' where period = '2026-01'",
-        f"""insert into marts.fct_tier_movements select program_id, subject_type, subject_id, period, level_id, level_id, 'rose', '{cause}'
-        from marts.fct_decisions where period = '2026-01'""",
+        f"update marts.fct_decisions set {MARCH_OF_LEVELS}, {HAS_RISEN} where period = '2026-01'",
+        movements_by(f"'{cause}'", "2026-01"),
     ]
     result, _, _ = gate_of(tmp_path, faults, periods=["2025-12", "2026-01"])
     assert set(failed(result)) == found
