@@ -17,6 +17,8 @@ FAILPOINTS = (
     "ingest.landing_written",
     "ingest.quarantine_written",
     "ingest.file_recorded",
+    "ingest.replaced_written",
+    "ingest.replaced_recorded",
     "ingest.readmission_written",
     "ingest.readmission_recorded",
     "ingest.notes_written",

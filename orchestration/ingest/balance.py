@@ -5,7 +5,7 @@ from __future__ import annotations
 from decimal import Decimal
 from typing import Any
 
-from orchestration.ingest.parts import MOVES, landed, standing
+from orchestration.ingest.parts import MOVES, landed, standing, with_lists
 from orchestration.ledger.store import Ledger
 
 
@@ -17,7 +17,7 @@ def balance(ledger: Ledger, upto_seq: int | None = None) -> list[dict[str, Any]]
     """
     drops = landed(ledger, upto_seq)
     gone: dict[tuple[str, str, str], tuple[int, Decimal, int, int]] = {}
-    for _, drop in drops:
+    for drop in with_lists(drops):
         supersedes = drop["supersedes"]
         for file_id, rows in supersedes["by_file"].items():
             key = (drop["source"], drop["entity"], file_id)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +16,8 @@ from orchestration.ingest.mapping import Feed
 from orchestration.ingest.parts import Landed
 from orchestration.ingest.quarantine import corrected_since
 from orchestration.ingest.reading import Unreadable, sha256_of
-from orchestration.ingest.totals import ControlTotal, compare
+from orchestration.ingest.replacement import replaced_names, replacements
+from orchestration.ingest.totals import ControlTotal, compare, recorded_totals
 from orchestration.ledger.store import Ledger
 from orchestration.periods import periods_between
 
@@ -47,19 +50,17 @@ def record_status(
     refused = [entry.payload for entry in ledger.entries("drop_refused")]
     last = {(e.payload["source"], e.payload["entity"], e.payload["period"]): e.payload for e in ledger.entries("period_status")}
     begun = _begun(feeds, drops, deployment)
-    stated = {(e.payload["source"], e.payload["entity"], e.payload["file"]): e.payload for e in ledger.entries("control_total")}
-
-    def corrected(drop: dict[str, Any]) -> int:
-        return corrected_since(con, deployment, known, drop)
-
+    recorded = recorded_totals(ledger)
     for feed in feeds:
         mine = drops[feed.source, feed.entity]
         # As recorded: control files may be taken away like the drops that they speak of.
-        told = [total for (source, entity, _), total in stated.items() if (source, entity) == (feed.source, feed.entity)]
+        told = recorded.get((feed.source, feed.entity), {})
         mine_refused = [r for r in refused if (r["source"], r["entity"]) == (feed.source, feed.entity) and _is_refused(deployment, r, mine)]
-        found = problems(feed, mine, mine_refused, totals.get(feed.id, []), _replaced(mine, told), begun, deployment.config, corrected)
+        replaced = replaced_names(replacements(told, []), [Path(drop["file"]).name for drop in mine])
+        here = _Delivered(mine, mine_refused, replaced, partial(corrected_since, con, deployment, known))
+        found = _problems(feed, here, totals.get(feed.id, []), begun, deployment.config)
         if feed.config.control:
-            for period, texts in _without_total(feed, mine, told).items():
+            for period, texts in _without_total(feed, here, told).items():
                 found.setdefault(period, []).extend(texts)
         for source, entity, period in last:
             if (source, entity) == (feed.source, feed.entity):
@@ -107,38 +108,32 @@ def _begun(feeds: list[Feed], drops: dict[tuple[str, str], list[dict[str, Any]]]
     return max(min(known), deployment.config.first_period), max(known)
 
 
-def _replaced(drops: list[dict[str, Any]], stated: list[dict[str, Any]]) -> set[str]:
-    """Base names of the drops that another one of ``drops`` re-sends, as the recorded totals ``stated`` say."""
-    here = {Path(drop["file"]).name for drop in drops}
-    return {total["replaces"] for total in stated if total["replaces"] and total["file"] in here}
+@dataclass(frozen=True)
+class _Delivered:
+    """What one feed has delivered: its standing ``drops`` and their copies, what lies there ``refused``, and the base names of drops that
+    others ``replaced``. ``corrected``: how many rejected rows of a drop a later one has brought."""
+
+    drops: list[dict[str, Any]]
+    refused: list[dict[str, Any]]
+    replaced: set[str]
+    corrected: Callable[[dict[str, Any]], int]
 
 
-def _without_total(feed: Feed, drops: list[dict[str, Any]], stated: list[dict[str, Any]]) -> dict[str, list[str]]:
-    """Drops of a feed with control totals for which none was ever stated, by period."""
-    told = {total["file"] for total in stated} | _replaced(drops, stated)
+def _without_total(feed: Feed, here: _Delivered, told: Collection[str]) -> dict[str, list[str]]:
+    """Drops of a feed with control totals for which none was ever stated, by period. ``told``: base names for which one was."""
     found: dict[str, list[str]] = {}
-    for drop in drops:
-        if Path(drop["file"]).name not in told and "copy_of" not in drop:
+    for drop in here.drops:
+        if Path(drop["file"]).name not in here.replaced.union(told) and "copy_of" not in drop:
             for period in _periods(feed, drop, drop["file"]):
                 found.setdefault(period, []).append(f"{feed.id}: no control total says what {drop['file']} should hold")
     return found
 
 
-def problems(
-    feed: Feed,
-    drops: list[dict[str, Any]],
-    refused: list[dict[str, Any]],
-    totals: list[ControlTotal],
-    replaced: set[str],
-    begun: tuple[str, str] | None,
-    config: Config,
-    corrected: Callable[[dict[str, Any]], int],
+def _problems(
+    feed: Feed, here: _Delivered, totals: list[ControlTotal], begun: tuple[str, str] | None, config: Config
 ) -> dict[str, list[str]]:
-    """Problems of one feed by period; an empty list means closed.
-
-    ``replaced``: base names of drops that others re-send; ``begun``: the first and the last period that any source has begun;
-    ``corrected``: how many rejected rows of a drop a later one has brought.
-    """
+    """Problems of one feed by period; an empty list means closed. ``begun``: the first and the last period that any source has begun."""
+    drops, replaced = here.drops, here.replaced
     found: dict[str, list[str]] = {}
     # A file that was sent again is one file, under its name or another. A copy counts where it takes the place of what it repeats.
     counted = [drop for drop in drops if "copy_of" not in drop or Path(drop["copy_of"]).name in replaced]
@@ -173,7 +168,7 @@ def problems(
         # A name without a period may be used for the next month: what was bad before it is not sent again.
         is_newest = drop is newest.get(drop["file"]) or not feed.period_of(drop["file"])
         if _has_too_many_bad(drop, 0, config) and is_newest and Path(drop["file"]).name not in replaced:
-            sent_right = corrected(drop)
+            sent_right = here.corrected(drop)
             if not _has_too_many_bad(drop, sent_right, config):
                 continue
             share = 100 * (drop["quarantined"] - sent_right) / _rows_of(drop)
@@ -182,7 +177,7 @@ def problems(
                     f"{feed.id}: {share:.1f} % of the rows are bad in {drop['file']} (allowed: {100 * config.max_bad_share:g} %)"
                 )
     # The same bytes may have been refused under several mappings: the last one says why.
-    for refusal in {refusal["file"]: refusal for refusal in refused}.values():
+    for refusal in {refusal["file"]: refusal for refusal in here.refused}.values():
         if period := feed.period_of(refusal["file"]):
             found.setdefault(period, []).append(f"{feed.id}: {refusal['file']} was refused: {refusal['message']}")
     return found

@@ -2,7 +2,7 @@
 
 A copy is recorded under its own name, so that every file is accounted for and control totals find it. The same bytes are a delivery
 of their own where they say what nothing landed says: the file had other content meanwhile, or holds no rows, or its name is of
-another month and its rows are of none (the dump of a register that has changed and changed back).
+another month and its rows are of none (the dump of a register that has changed and changed back), or another file has replaced what landed.
 """
 
 from __future__ import annotations
@@ -12,20 +12,45 @@ from collections.abc import Sequence
 from typing import Any
 
 from orchestration.ingest.mapping import Feed
-from orchestration.ingest.parts import standing_drops
+from orchestration.ingest.parts import Landed, origin_of, standing_drops
 from orchestration.ledger.store import Ledger
 
 
-def is_copy(feed: Feed, name: str, landed: Sequence[dict[str, Any]], last: dict[str, Any] | None) -> bool:
-    """Whether bytes that were landed as ``landed`` say nothing new under this name. ``last``: what the name stood for until now."""
-    if last is not None and last["sha256"] != landed[0]["sha256"]:
-        return False
-    if any(drop["file"] == name for drop in landed):
-        return True
-    if not landed[0]["rows_in"]:
-        return False
-    period = feed.period_of(name)
-    return period is None or feed.contract.period_from is not None or any(feed.period_of(drop["file"]) == period for drop in landed)
+class Deliveries:
+    """What the feeds have delivered until now, by bytes and by name."""
+
+    def __init__(self, known: Landed) -> None:
+        self._by_name = {(drop["source"], drop["entity"], drop["file"]): drop for drop in known.named}
+        self._by_bytes: dict[tuple[str, str, str], list[dict[str, Any]]] = {}
+        for drop in known.drops:
+            self._by_bytes.setdefault((drop["source"], drop["entity"], drop["sha256"]), []).append(drop)
+        self._counting = {
+            (drop.payload["source"], drop.payload["entity"], drop.payload["file_id"]) for drop in known.standing() if not drop.is_replaced
+        }
+
+    def last(self, feed: Feed, name: str) -> dict[str, Any] | None:
+        """What the name of a file stands for: the drop or the copy that was delivered under it last."""
+        return self._by_name.get((feed.source, feed.entity, name))
+
+    def landed(self, feed: Feed, sha256: str) -> list[dict[str, Any]]:
+        """Entries of the drops with these bytes, in landing order."""
+        return self._by_bytes.get((feed.source, feed.entity, sha256), [])
+
+    def original(self, feed: Feed, name: str, sha256: str) -> str | None:
+        """Name of the landed drop of which a file is a copy: its bytes say nothing new under this name. None if they do."""
+        landed, last = self.landed(feed, sha256), self.last(feed, name)
+        if not landed or (last is not None and last["sha256"] != sha256):
+            return None
+        of: str = landed[-1]["file"]
+        if any(drop["file"] == name for drop in landed):
+            return of
+        if not landed[0]["rows_in"] or not any(origin_of(drop) in self._counting for drop in landed):
+            return None
+        period = feed.period_of(name)
+        same_month = (
+            period is None or feed.contract.period_from is not None or any(feed.period_of(drop["file"]) == period for drop in landed)
+        )
+        return of if same_month else None
 
 
 def copy_payload(feed: Feed, name: str, sha256: str, stat: dict[str, int], of: str) -> dict[str, Any]:

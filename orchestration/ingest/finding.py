@@ -7,12 +7,11 @@ from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from orchestration.deployment import Deployment
 from orchestration.errors import Failed
 from orchestration.ingest.contracts import load_contracts
-from orchestration.ingest.copies import is_copy, next_id
+from orchestration.ingest.copies import Deliveries, next_id
 from orchestration.ingest.mapping import Feed, SourceMapping
 from orchestration.ingest.parts import Landed, file_stat, is_known_by_stat
 from orchestration.ingest.reading import Unreadable, sha256_of
@@ -50,10 +49,7 @@ def in_landing_order(mappings: Iterable[SourceMapping]) -> list[Feed]:
 
 def walk(deployment: Deployment, known: Landed, feeds: Iterable[Feed]) -> Iterator[Found]:
     """Every file that a feed names, feed by feed, in name order. Bytes are read only where size or time is new."""
-    by_name = {(drop["source"], drop["entity"], drop["file"]): drop for drop in known.named}
-    landed: dict[tuple[str, str, str], list[dict[str, Any]]] = {}
-    for drop in known.drops:
-        landed.setdefault((drop["source"], drop["entity"], drop["sha256"]), []).append(drop)
+    deliveries = Deliveries(known)
     _check_folders(deployment)
     digests: dict[Path, tuple[str, dict[str, int]] | Unreadable] = {}
     # Hashing lets go of the interpreter: two files at a time.
@@ -62,11 +58,7 @@ def walk(deployment: Deployment, known: Landed, feeds: Iterable[Feed]) -> Iterat
             seen: dict[str, list[str]] = {}
             paths = sorted(deployment.drops.glob(feed.config.files), key=lambda path: str(path.relative_to(deployment.drops)))
             names = {path: str(path.relative_to(deployment.drops)) for path in paths}
-            unread = {
-                path
-                for path, name in names.items()
-                if _is_text(name) and not is_known_by_stat(path, by_name.get((feed.source, feed.entity, name)))
-            }
+            unread = {path for path, name in names.items() if _is_text(name) and not is_known_by_stat(path, deliveries.last(feed, name))}
             fresh = [path for path in paths if path in unread and path not in digests]
             digests |= zip(fresh, pool.map(_digest, fresh), strict=True)
             for path, name in names.items():
@@ -82,11 +74,10 @@ def walk(deployment: Deployment, known: Landed, feeds: Iterable[Feed]) -> Iterat
                     yield Found(feed, path, name, False, problem=str(digest))
                     continue
                 sha256, stat = digest
-                before = landed.get((feed.source, feed.entity, sha256), [])
-                last = by_name.get((feed.source, feed.entity, name))
-                if before and is_copy(feed, name, before, last):
+                before = deliveries.landed(feed, sha256)
+                if original := deliveries.original(feed, name, sha256):
                     named = any(drop["file"] == name for drop in before)
-                    yield Found(feed, path, name, True, sha256, stat, copy_of=None if named else before[-1]["file"])
+                    yield Found(feed, path, name, True, sha256, stat, copy_of=None if named else original)
                     continue
                 met = seen.setdefault(sha256, [])
                 met.append(next_id(sha256, before, len(met)))

@@ -38,13 +38,17 @@ class Changed(Exception):
 
 @dataclass(frozen=True)
 class Arrival:
-    """Which file is landed, as it was when its bytes were hashed; ``replaces``: what earlier landings of it are called."""
+    """Which file is landed, as it was when its bytes were hashed.
+
+    ``replaces``: what earlier landings of it are called; ``is_replaced``: another file that is there takes its place, none of its rows counts.
+    """
 
     name: str
     sha256: str
     stat: dict[str, int]
     file_id: str
     replaces: tuple[str, ...] = ()
+    is_replaced: bool = False
 
 
 @dataclass(frozen=True)
@@ -98,6 +102,10 @@ def land(
     if "refers_to_document_id" in feed.columns:
         referred_periods(con, older, known.superseded(contract.entity), key)
     withdrawn = overtake_withdrawn(con, contract, key)
+    if arrival.is_replaced:
+        con.execute(f"insert into _overtaken select {key} from _rows where _mask = 0 and not _other").fetchall()
+        withdrawn = True
+        older = [part for part in older if part.file_id in arrival.replaces]
     rows = drop.line_sql("_rows")
     scratch = deployment.scratch
     personal = [name for name in contract.personal if name in feed.columns]
@@ -156,6 +164,7 @@ def land(
         "waiting": waiting,
         "personal": personal,
         "replaces": list(arrival.replaces),
+        "is_replaced": arrival.is_replaced,
         "supersedes": supersedes,
         "periods": sorted({p["period"] for p in parts if p["period"]} | set(supersedes["periods"])),
     }

@@ -88,7 +88,7 @@ class ControlColumns(_Strict):
     file: str = Field(description="base name of the drop")
     rows: str = Field(description="its number of data rows")
     amount: str | None = Field(None, description="sum of its amounts")
-    replaces: str | None = Field(None, description="base name of the drop that this one re-sends")
+    replaces: str | None = Field(None, description="base name of the drop whose place this one takes: none of its rows counts any more")
 
 
 class Control(_Strict):

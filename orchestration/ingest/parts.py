@@ -45,7 +45,6 @@ class Landed:
         self._seq = 0
         self._drops: list[tuple[int, dict[str, Any]]] = []
         self._parts: dict[str, list[Part]] = {}
-        self._superseded: dict[str, list[Path]] = {}
 
     def _follow(self) -> None:
         for entry in self._ledger.entries("drop_landed", after=self._seq):
@@ -61,8 +60,6 @@ class Landed:
         self._seq = seq
         self._drops.append((seq, drop))
         self._parts.setdefault(drop["entity"], []).extend(_parts_of(self._deployment, seq, drop))
-        if drop["supersedes"]["path"]:
-            self._superseded.setdefault(drop["entity"], []).append(self._deployment.data / drop["supersedes"]["path"])
 
     @property
     def drops(self) -> list[dict[str, Any]]:
@@ -83,26 +80,48 @@ class Landed:
         """The drops of one feed, as they stand."""
         return [drop for drop in self.standing() if (drop.payload["source"], drop.payload["entity"]) == (source, entity)]
 
+    def counting_ids(self, source: str | None = None, entity: str | None = None) -> set[str]:
+        """File ids of the drops whose rows may count: those that stand, but for the ones that another file has replaced."""
+        return {
+            file_id
+            for drop in self.standing()
+            if not drop.is_replaced and source in (None, drop.payload["source"]) and entity in (None, drop.payload["entity"])
+            for file_id in drop.file_ids
+        }
+
     def parts(self, entity: str, source: str | None = None) -> list[Part]:
         """Parts of an entity, of one source or all."""
         return [part for part in self._parts.get(entity, []) if source is None or part.source == source]
 
     def superseded(self, entity: str) -> list[Path]:
         """Files that list superseded rows of an entity."""
-        return list(self._superseded.get(entity, []))
+        return lists_of(self._deployment, self._drops, entity)
+
+    def lists_of_drop(self, drop: Standing) -> tuple[list[Path], list[Path]]:
+        """Files that list superseded rows of the drop's entity: those of the drop itself, and all others."""
+        entity = drop.payload["entity"]
+        of_drop = lists_of(self._deployment, [item for item in self._drops if item[1]["file_id"] in drop.file_ids], entity)
+        return of_drop, [path for path in self.superseded(entity) if path not in set(of_drop)]
 
 
 @dataclass(frozen=True)
 class Standing:
     """A drop as it stands: its first entry's payload with all that was admitted from its quarantine or moved since.
 
-    ``file_ids`` are those of its parts, ``seq`` the entry that landed it, ``last_seq`` the last that concerns it.
+    ``file_ids`` are those of its parts, ``seq`` the entry that landed it, ``last_seq`` the last that concerns it. ``is_replaced``: a
+    control total says that another file takes its place, and none of its rows counts.
     """
 
     seq: int
     last_seq: int
     file_ids: tuple[str, ...]
     payload: dict[str, Any]
+    is_replaced: bool = False
+
+    @property
+    def next_file_id(self) -> str:
+        """File id of the next entry about the drop."""
+        return f"{self.payload['file_id']}-r{len(self.file_ids)}"
 
 
 # Counts that an entry which admits rows from quarantine moves; it holds them with the sign of the move.
@@ -121,9 +140,10 @@ def standing(drops: Iterable[tuple[int, dict[str, Any]]]) -> list[Standing]:
             found.pop((*feed, file_id), None)
         if origin := drop.get("readmits"):
             before = found[(*feed, origin)]
-            found[(*feed, origin)] = Standing(before.seq, seq, (*before.file_ids, drop["file_id"]), _moved(before.payload, drop))
+            ids = (*before.file_ids, drop["file_id"])
+            found[(*feed, origin)] = Standing(before.seq, seq, ids, _moved(before.payload, drop), drop.get("is_replaced", False))
         else:
-            found[(*feed, drop["file_id"])] = Standing(seq, seq, (drop["file_id"],), drop)
+            found[(*feed, drop["file_id"])] = Standing(seq, seq, (drop["file_id"],), drop, drop.get("is_replaced", False))
     return list(found.values())
 
 
@@ -141,6 +161,55 @@ def _moved(before: dict[str, Any], move: dict[str, Any]) -> dict[str, Any]:
     after["reasons"] = {reason: rows for reason, rows in counts.items() if rows}
     after["periods"] = sorted({*before["periods"], *move["periods"]})
     return after
+
+
+def origin_of(drop: dict[str, Any]) -> tuple[str, str, str]:
+    """Source, entity and file id of the drop that an entry is about."""
+    return drop["source"], drop["entity"], drop.get("readmits") or drop["file_id"]
+
+
+def with_lists(drops: Iterable[tuple[int, dict[str, Any]]]) -> list[dict[str, Any]]:
+    """The entries whose lists of superseded rows count: of a drop that another file has replaced the one alone that says so.
+
+    What such a drop had superseded before is in force again, but for the rows that the last list names.
+    """
+    found: dict[tuple[str, str, str], list[dict[str, Any]]] = {}
+    for _, drop in drops:
+        of_drop = found.setdefault(origin_of(drop), [])
+        if drop.get("is_replaced"):
+            of_drop.clear()
+        of_drop.append(drop)
+    return [drop for of_drop in found.values() for drop in of_drop]
+
+
+def lists_of(deployment: Deployment, drops: Iterable[tuple[int, dict[str, Any]]], entity: str) -> list[Path]:
+    """Files (columns file_id, row, key, period; file_id and key together are unique) that list the rows of ``entity`` that newer rows replaced."""
+    of_entity = with_lists((seq, drop) for seq, drop in drops if drop["entity"] == entity)
+    return [deployment.data / drop["supersedes"]["path"] for drop in of_entity if drop["supersedes"]["path"]]
+
+
+def following(drop: Standing, **said: Any) -> dict[str, Any]:
+    """Payload of an entry about a drop that stands: the drop's identity and place, counts that move nothing, and what is ``said``.
+
+    ``supersedes`` must be said; ``parts`` are none if not said.
+    """
+    before = drop.payload
+    parts, supersedes = said.get("parts", []), said["supersedes"]
+    return {
+        **{name: before[name] for name in ("source", "entity", "file", "sha256", "bytes", "mtime_ns", "mapping", "mapping_hash")},
+        "file_id": drop.next_file_id,
+        "readmits": before["file_id"],
+        "position": drop.seq,
+        "rows_in": 0,
+        **dict.fromkeys((*_MOVED_COUNTS, "not_for_entity"), 0),
+        **{name: None if before[name] is None else "0" for name in ("amount_in", *_MOVED_AMOUNTS)},
+        "reasons": {},
+        "parts": [],
+        "quarantine": None,
+        "waiting": before["waiting"],
+        "periods": sorted({part["period"] for part in parts if part["period"]} | set(supersedes["periods"])),
+        **said,
+    }
 
 
 def standing_drops(ledger: Ledger, upto_seq: int | None = None) -> list[Standing]:
@@ -201,9 +270,5 @@ def landed_parts(deployment: Deployment, ledger: Ledger, entity: str | None = No
 
 
 def superseded_files(deployment: Deployment, ledger: Ledger, entity: str, upto_seq: int | None = None) -> list[Path]:
-    """Files (columns file_id, row, key, period; file_id and key together are unique) that list the rows of ``entity`` that newer rows replaced."""
-    return [
-        deployment.data / drop["supersedes"]["path"]
-        for _, drop in landed(ledger, upto_seq)
-        if drop["entity"] == entity and drop["supersedes"]["path"]
-    ]
+    """:func:`lists_of` what the ledger knows at the cut-off."""
+    return lists_of(deployment, landed(ledger, upto_seq), entity)

@@ -16,12 +16,13 @@ from orchestration.ingest.parts import Landed
 from orchestration.ingest.readmission import readmittable
 from orchestration.ingest.references import References
 from orchestration.ingest.relanding import unfinished
-from orchestration.ingest.totals import new_totals, read_totals
+from orchestration.ingest.replacement import replaced_drops, replacements
+from orchestration.ingest.totals import new_totals, read_totals, recorded_totals
 from orchestration.ledger.store import Ledger
 
 
 def new_drops(deployment: Deployment, ledger: Ledger) -> list[Path]:
-    """Drops that an ingest would land, land anew, refuse, record as copies, admit rows of or move credit notes of, and control files that say something not yet recorded."""
+    """Drops that an ingest would land, land anew, refuse, record as copies, take back, admit rows of or move credit notes of, and control files that say something not yet recorded."""
     mappings = load_mappings(deployment)
     feeds = in_landing_order(mappings)
     known = Landed(deployment, ledger).load()
@@ -47,10 +48,12 @@ def new_drops(deployment: Deployment, ledger: Ledger) -> list[Path]:
         standing = [drop for drop in known.standing_of(source, NOTED) if of_notes & set(drop.file_ids)]
         found.update(deployment.drops / drop.payload["file"] for drop in standing)
     with tempfile.TemporaryDirectory() as scratch, duckdb.connect() as con:
+        totals = {feed.id: read_totals(con, deployment, feed, Path(scratch)) for feed in feeds if feed.config.control}
+        found.update(deployment.drops / total.stated_in for total, _ in new_totals(ledger, feeds, totals))
+        recorded = recorded_totals(ledger)
         for feed in feeds:
-            if feed.config.control:
-                for total, _ in new_totals(ledger, feed, read_totals(con, deployment, feed, Path(scratch))):
-                    found.add(deployment.drops / total.stated_in)
+            said = replacements(recorded.get((feed.source, feed.entity), {}), totals.get(feed.id, []))
+            found.update(deployment.drops / drop.payload["file"] for drop in replaced_drops(known, feed, said))
         for drop in readmittable(con, deployment, known, References(con, deployment, known, mappings)):
             found.add(deployment.drops / drop.payload["file"])
     return sorted(found)

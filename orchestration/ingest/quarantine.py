@@ -129,13 +129,13 @@ def corrected_since(con: duckdb.DuckDBPyConnection, deployment: Deployment, know
     [here] = [item for item in known.standing_of(drop["source"], drop["entity"]) if item.payload["file_id"] == drop["file_id"]]
     rejected = _rejected(deployment, drop)
     low, high = con.execute(f"select min(key), max(key) from {rejected}").fetchall()[0]
-    standing = {file_id for item in known.standing_of(drop["source"], drop["entity"]) for file_id in item.file_ids}
+    counting = known.counting_ids(drop["source"], drop["entity"])
     later = [
         str(part.path)
         for part in known.parts(drop["entity"], drop["source"])
         if low is not None
         and part.position > here.seq
-        and part.file_id in standing
+        and part.file_id in counting
         and part.min_key is not None
         and part.max_key is not None
         and part.min_key <= high

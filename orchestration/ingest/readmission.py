@@ -16,7 +16,7 @@ from orchestration.deployment import Deployment
 from orchestration.failpoints import failpoint
 from orchestration.ingest.contracts import Contract, load_contracts
 from orchestration.ingest.landing import count, identical, key_sql, write_parts
-from orchestration.ingest.parts import Landed, Standing
+from orchestration.ingest.parts import Landed, Standing, following
 from orchestration.ingest.quarantine import place_waiting
 from orchestration.ingest.references import References
 from orchestration.ingest.supersession import paths_sql, referred_periods, supersede
@@ -35,7 +35,7 @@ def readmittable(con: duckdb.DuckDBPyConnection, deployment: Deployment, known: 
         targets = references.targets(contract)
         for drop in known.standing():
             payload = drop.payload
-            if payload["entity"] != contract.entity or not payload.get("waiting"):
+            if payload["entity"] != contract.entity or not payload.get("waiting") or drop.is_replaced:
                 continue
             # All that was known when the rows were set aside was looked at then.
             if not any(part.seq > drop.last_seq for entity, _ in targets.values() for part in known.parts(entity)):
@@ -85,14 +85,14 @@ def readmit(
 def _admit(con: duckdb.DuckDBPyConnection, deployment: Deployment, known: Landed, contract: Contract, drop: Standing) -> dict[str, Any]:
     before = drop.payload
     source, entity = before["source"], contract.entity
-    file_id = f"{before['file_id']}-r{len(drop.file_ids)}"
+    file_id = drop.next_file_id
     con.execute("create or replace table _rows as from _ready").fetchall()
     con.execute("create or replace table _reject_rows as select * from _rows limit 0").fetchall()
     without_key = bool(con.execute("select 1 from _rows where _content_hash is not null limit 1").fetchall())
     key = "_key" if without_key else key_sql(contract)
     parts_here = known.parts(entity, source)
-    standing_ids = {name for item in known.standing() for name in item.file_ids}
-    later = [str(part.path) for part in parts_here if part.position > drop.seq and part.file_id in standing_ids]
+    counting = known.counting_ids(source, entity)
+    later = [str(part.path) for part in parts_here if part.position > drop.seq and part.file_id in counting]
     newer = f"select _key from read_parquet({paths_sql(later)}, hive_partitioning = false)" if later else "select null where false"
     con.execute(f"create or replace table _overtaken as select _key as key from _rows where _key in ({newer})").fetchall()
     if entity == "bill_lines":
@@ -116,25 +116,15 @@ def _admit(con: duckdb.DuckDBPyConnection, deployment: Deployment, known: Landed
     )
     failpoint("ingest.readmission_written")
     has_amount = contract.amount_column is not None
-    return {
-        **{name: before[name] for name in ("source", "entity", "file", "sha256", "bytes", "mtime_ns", "mapping", "mapping_hash")},
-        "file_id": file_id,
-        "readmits": before["file_id"],
-        "position": drop.seq,
-        "rows_in": 0,
-        "landed": counts.good,
-        "quarantined": -counts.good,
-        "not_for_entity": 0,
-        "reasons": {"unknown_reference": -counts.good},
-        "amount_in": "0" if has_amount else None,
-        "amount_landed": str(counts.amount_good) if has_amount else None,
-        "amount_quarantined": str(-counts.amount_good) if has_amount else None,
-        "unattributed": 0,
-        "amount_unattributed": "0" if has_amount else None,
-        "identical": identical(con) if key == "_key" else 0,
-        "parts": parts,
-        "quarantine": None,
-        "waiting": waiting,
-        "supersedes": supersedes,
-        "periods": sorted({p["period"] for p in parts if p["period"]} | set(supersedes["periods"])),
-    }
+    return following(
+        drop,
+        landed=counts.good,
+        quarantined=-counts.good,
+        reasons={"unknown_reference": -counts.good},
+        amount_landed=str(counts.amount_good) if has_amount else None,
+        amount_quarantined=str(-counts.amount_good) if has_amount else None,
+        identical=identical(con) if key == "_key" else 0,
+        parts=parts,
+        waiting=waiting,
+        supersedes=supersedes,
+    )

@@ -47,10 +47,10 @@ class References:
         if not seen:
             self._con.execute(f"create table if not exists {table} (value varchar)").fetchall()
         unseen = [part for part in self._landed.parts(entity) if part.path not in seen]
-        # What an older mapping read, and the drop's landing anew has replaced, exists no more.
-        standing = {name for drop in self._landed.standing() for name in drop.file_ids} if unseen else set()
+        # What an older mapping read, and the drop's landing anew has replaced, exists no more, nor what another file has replaced.
+        counting = self._landed.counting_ids() if unseen else set()
         seen.update(part.path for part in unseen)
-        fresh = [part.path for part in unseen if part.file_id in standing]
+        fresh = [part.path for part in unseen if part.file_id in counting]
         if fresh:
             self._con.execute(
                 f"insert into {table} select distinct {quoted(column)} from read_parquet({paths_sql([str(p) for p in fresh])}, hive_partitioning = false) "

@@ -28,20 +28,20 @@ def under_older_mapping(known: Landed, feeds: list[Feed]) -> dict[str, list[str]
     found: dict[str, list[str]] = {}
     for drop in known.standing():
         feed = hashes.get((drop.payload["source"], drop.payload["entity"]))
-        if feed and drop.payload["mapping_hash"] != feed.mapping_hash:
+        if feed and drop.payload["mapping_hash"] != feed.mapping_hash and not drop.is_replaced:
             found.setdefault(feed.id, []).append(drop.payload["file"])
     return found
+
+
+def _landable(known: Landed, feed: Feed) -> list[Standing]:
+    """The drops of a feed that can land anew: nothing would come of one that another file has replaced."""
+    return [drop for drop in known.standing_of(feed.source, feed.entity) if not drop.is_replaced]
 
 
 def unfinished(ledger: Ledger, known: Landed, feeds: list[Feed]) -> list[tuple[Feed, Standing]]:
     """Drops that were asked to be landed anew and have not been, in landing order within a feed."""
     asked = asked_again(ledger)
-    return [
-        (feed, drop)
-        for feed in feeds
-        for drop in known.standing_of(feed.source, feed.entity)
-        if drop.seq < asked.get((feed.source, feed.entity), 0)
-    ]
+    return [(feed, drop) for feed in feeds for drop in _landable(known, feed) if drop.seq < asked.get((feed.source, feed.entity), 0)]
 
 
 def to_land_anew(deployment: Deployment, ledger: Ledger, known: Landed, feeds: list[Feed], *, again: bool) -> list[tuple[Found, Arrival]]:
@@ -50,7 +50,7 @@ def to_land_anew(deployment: Deployment, ledger: Ledger, known: Landed, feeds: l
     changed = under_older_mapping(known, feeds) if again else {}
     begun = unfinished(ledger, known, feeds)
     wanted = [(feed, drop) for feed, drop in begun if feed.id not in changed]
-    wanted += [(feed, drop) for feed in feeds if feed.id in changed for drop in known.standing_of(feed.source, feed.entity)]
+    wanted += [(feed, drop) for feed in feeds if feed.id in changed for drop in _landable(known, feed)]
     times = Counter((entry.payload["source"], entry.payload["entity"]) for entry in ledger.entries("landing_again"))
     found = []
     for feed, drop in wanted:

@@ -10,8 +10,8 @@ import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass
-from itertools import zip_longest
+from dataclasses import dataclass, field, replace
+from itertools import chain, zip_longest
 from pathlib import Path
 
 import duckdb
@@ -21,7 +21,7 @@ from orchestration.errors import BadInput
 from orchestration.failpoints import failpoint
 from orchestration.ingest.checking import PERIOD_TYPE, Scan, build_scan
 from orchestration.ingest.closing import open_periods, record_status
-from orchestration.ingest.copies import copy_payload, is_copy
+from orchestration.ingest.copies import Deliveries, copy_payload
 from orchestration.ingest.drops import Drop, columns_of, open_drop, survey, unpivoted
 from orchestration.ingest.expressions import nearest
 from orchestration.ingest.files import close_to_others, storage_errors
@@ -35,8 +35,9 @@ from orchestration.ingest.reading import REPLACEMENT, Survey, Unreadable, head_o
 from orchestration.ingest.readmission import readmit
 from orchestration.ingest.references import References
 from orchestration.ingest.relanding import ask_again, to_land_anew, under_older_mapping
+from orchestration.ingest.replacement import lands_replaced, replacements, withdraw_replaced
 from orchestration.ingest.report import FileReport, IngestReport
-from orchestration.ingest.totals import ControlTotal, read_totals, record_totals
+from orchestration.ingest.totals import ControlTotal, read_totals, record_totals, recorded_totals
 from orchestration.ledger.store import Ledger
 from orchestration.locking import exclusive
 from orchestration.memory import ingest_memory
@@ -50,7 +51,11 @@ _SAY_EVERY = 5.0
 
 @dataclass
 class _New:
-    """A drop that is to be landed. ``lacking``: columns the mapping names and the file has not. ``repeats``: see :class:`Found`."""
+    """A drop that is to be landed.
+
+    ``lacking``: columns the mapping names and the file has not. ``repeats``: see :class:`Found`. ``said``: which files of its feed
+    replace others, see :func:`replacements`.
+    """
 
     feed: Feed
     path: Path
@@ -58,6 +63,7 @@ class _New:
     header: list[str]
     lacking: frozenset[str] = frozenset()
     repeats: bool = False
+    said: dict[str, str] = field(default_factory=dict)
 
     @property
     def name(self) -> str:
@@ -89,13 +95,17 @@ def ingest(
             con.execute(f"create macro pseudonym(value) as substr(sha256({literal(hashed_with)} || value), 1, 24)").fetchall()
             new = _find(con, deployment, ledger, known, feeds, report)
             totals = {feed.id: read_totals(con, deployment, feed) for mapping in mappings for feed in mapping.feeds if feed.config.control}
+            recorded = recorded_totals(ledger)
+            said = {feed.id: replacements(recorded.get((feed.source, feed.entity), {}), totals.get(feed.id, [])) for feed in feeds}
             anew = _anew(con, deployment, to_land_anew(deployment, ledger, known, feeds, again=again))
-            due = [item for feed in feeds for item in [*anew, *new] if item.feed.id == feed.id]
+            due = [replace(item, said=said[feed.id]) for feed in feeds for item in [*anew, *new] if item.feed.id == feed.id]
             _check_mappings(con, deployment, known, due)
             if again:
                 ask_again(ledger, known, feeds)
             references = References(con, deployment, known, mappings)
-            _land(con, deployment, ledger, known, references, due, report, say)
+            for feed in chain(feeds, _land(con, deployment, ledger, known, references, due, report, say)):
+                for payload in withdraw_replaced(con, deployment, ledger, known, feed, said[feed.id]):
+                    say(f"{payload['file']}: another file has replaced it, none of its rows counts any more")
             if known.drops:
                 record_key(ledger, hashed_with)
             for payload in readmit(con, deployment, ledger, known, references):
@@ -322,14 +332,17 @@ def _land(
     new: list[_New],
     report: IngestReport,
     say: Callable[[str], None],
-) -> None:
+) -> Iterator[Feed]:
+    """Land the drops; gives each feed when its last one has landed."""
     unsaid: list[FileReport] = []
     said = time.monotonic()
     all_threads = con.execute("select current_setting('threads')").fetchall()[0][0]
     threads = all_threads
     for number, (item, surveyed) in enumerate(_surveyed(new), 1):
         feed = item.feed
-        if item.repeats and (origin := _origin(known, item)):
+        if number > 1 and new[number - 2].feed.id != feed.id:
+            yield new[number - 2].feed
+        if item.repeats and (origin := Deliveries(known).original(feed, item.name, item.arrival.sha256)):
             report.known_files += 1
             _record_copy(ledger, feed, item.name, item.arrival.sha256, item.arrival.stat, origin, report)
             continue
@@ -349,7 +362,8 @@ def _land(
         payload = None
         try:
             scan = _scan_of(con, deployment, drop, references.of(feed.contract, set(feed.columns)))
-            payload = land(con, deployment, ledger, known, feed, drop, scan, item.arrival)
+            is_replaced = bool(item.said) and lands_replaced(known, feed, item.said, item.name, item.arrival.sha256)
+            payload = land(con, deployment, ledger, known, feed, drop, scan, replace(item.arrival, is_replaced=is_replaced))
         except Changed as err:
             report.refused.append({"source": feed.source, "entity": feed.entity, "file": item.name, "message": str(err)})
             continue
@@ -372,15 +386,8 @@ def _land(
             unsaid, said = [], time.monotonic()
     if unsaid:
         say(_progress(unsaid))
-
-
-def _origin(known: Landed, item: _New) -> str | None:
-    """The drop of which ``item`` has turned out a copy, now that it has landed."""
-    feed, sha256 = item.feed, item.arrival.sha256
-    of_feed = [drop for drop in known.named if (drop["source"], drop["entity"]) == (feed.source, feed.entity)]
-    landed = [drop for drop in of_feed if drop["sha256"] == sha256 and "copy_of" not in drop]
-    last = next((drop for drop in reversed(of_feed) if drop["file"] == item.name), None)
-    return landed[-1]["file"] if landed and is_copy(feed, item.name, landed, last) else None
+    if new:
+        yield new[-1].feed
 
 
 def _record_copy(ledger: Ledger, feed: Feed, name: str, sha256: str, stat: dict[str, int], of: str, report: IngestReport) -> None:
@@ -469,9 +476,7 @@ def _close(
     mappings: list[SourceMapping],
     totals: dict[str, list[ControlTotal]],
 ) -> None:
-    for mapping in mappings:
-        for feed in mapping.feeds:
-            if feed.id in totals:
-                record_totals(ledger, feed, totals[feed.id])
+    feeds = [feed for mapping in mappings for feed in mapping.feeds]
+    record_totals(ledger, feeds, totals)
     failpoint("ingest.totals_recorded")
-    record_status(con, deployment, ledger, known, [feed for mapping in mappings for feed in mapping.feeds], totals)
+    record_status(con, deployment, ledger, known, feeds, totals)

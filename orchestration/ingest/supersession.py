@@ -38,15 +38,6 @@ def supersede(
     are not again. ``replaced``: file ids of which every row is superseded. ``overtaken``: ``_rows`` with ``_line``, of which the rows
     whose key stands in the table ``_overtaken`` are superseded as they land; None if there are none.
     """
-    nothing: dict[str, Any] = {
-        "path": None,
-        "rows": 0,
-        "by_file": {},
-        "amount_by_file": {},
-        "unattributed_by_file": {},
-        "identical_by_file": {},
-        "periods": [],
-    }
     low, high = min((p["min_key"] for p in parts), default=""), max((p["max_key"] for p in parts), default="")
     met = [
         part
@@ -55,44 +46,70 @@ def supersede(
         or (parts and part.min_key is not None and part.max_key is not None and part.min_key <= high and part.max_key >= low)
     ]
     if not met and not overtaken:
-        return nothing
-    entity = contract.entity
-    period = {"bill_lines": "bill_period", "points": "period"}.get(entity, "cast(null as varchar)")
-    amount = contract.amount_column or "cast(null as decimal(18,4))"
-    nobody = "customer_id is null and line_id is null" if entity == "bill_lines" else "false"
-    facts = f"{amount} as amount, {nobody} as nobody"
-    old = f"(select _file_id as file_id, _row as row, _key, {period} as period, {facts} from read_parquet({paths_sql([str(part.path) for part in met])}, hive_partitioning = false))"
-    # Keys are unique within a file; line numbers are not, where one line gave several rows.
-    before = (
-        f" anti join (select file_id, key from read_parquet({paths_sql([str(path) for path in gone])})) g on o.file_id = g.file_id and o._key = g.key"
-        if gone
-        else ""
-    )
+        return nothing_superseded()
     chosen = []
     if met:
         named = f" or o.file_id in ({', '.join(map(literal, replaced))})" if replaced else ""
         chosen.append(
-            f"select o.file_id, o.row, o._key as key, o.period, o.amount, o.nobody from {old} o{before} "
-            f"where (o._key in (select {key} from _rows where _mask = 0 and not _other){named})"
+            f"select o.* from {unlisted(listable(contract, met), gone)} as o "
+            f"where (o.key in (select {key} from _rows where _mask = 0 and not _other){named})"
         )
     if overtaken:
-        own_period = "_period" if entity == "bill_lines" else period
+        own_period = "_period" if contract.entity == "bill_lines" else _period(contract)
         chosen.append(
-            f"select {literal(file_id)} as file_id, _line as row, {key} as key, {own_period} as period, {facts} from {overtaken} "
+            f"select {literal(file_id)} as file_id, _line as row, {key} as key, {own_period} as period, {_facts(contract)} from {overtaken} "
             f"where _mask = 0 and not _other and {key} in (select key from _overtaken)"
         )
-    con.execute(f"create or replace table _superseded as {' union all '.join(chosen)} order by 1, 2, 3").fetchall()
+    con.execute(f"create or replace table _superseded as {' union all '.join(chosen)}").fetchall()
+    return record_superseded(con, deployment, contract, key, file_id)
+
+
+def nothing_superseded() -> dict[str, Any]:
+    """What :func:`supersede` says where no row is superseded."""
+    return {
+        "path": None,
+        "rows": 0,
+        "by_file": {},
+        "amount_by_file": {},
+        "unattributed_by_file": {},
+        "identical_by_file": {},
+        "periods": [],
+    }
+
+
+def _period(contract: Contract) -> str:
+    return {"bill_lines": "bill_period", "points": "period"}.get(contract.entity, "cast(null as varchar)")
+
+
+def _facts(contract: Contract) -> str:
+    amount = contract.amount_column or "cast(null as decimal(18,4))"
+    nobody = "customer_id is null and line_id is null" if contract.entity == "bill_lines" else "false"
+    return f"{amount} as amount, {nobody} as nobody"
+
+
+def listable(contract: Contract, parts: list[Part]) -> str:
+    """Query of the rows of some parts (at least one) as lists of superseded rows hold them, with what the balance needs of each."""
+    return (
+        f"select _file_id as file_id, _row as row, _key as key, {_period(contract)} as period, {_facts(contract)} "
+        f"from read_parquet({paths_sql([str(part.path) for part in parts])}, hive_partitioning = false)"
+    )
+
+
+def record_superseded(con: duckdb.DuckDBPyConnection, deployment: Deployment, contract: Contract, key: str, file_id: str) -> dict[str, Any]:
+    """Put the rows of the table ``_superseded`` in place as the list of ``file_id``: path, rows, by file, periods. ``key``: ``_key``
+    where rows have keys that were made for them."""
+    entity = contract.entity
     repeats = "count(*) filter (where not ends_with(key, '|1'))" if key == "_key" else "0"
     groups = con.execute(
         f"select file_id, count(*), sum(amount)::decimal(38,4), count(*) filter (where nobody), {repeats} from _superseded group by 1 order by 1"
     ).fetchall()
     by_file = {row[0]: row[1] for row in groups}
     if not by_file:
-        return nothing
+        return nothing_superseded()
     periods = [row[0] for row in con.execute("select distinct period from _superseded where period is not null order by 1").fetchall()]
     made = deployment.scratch / "superseded.parquet"
     con.execute(
-        f"copy (select file_id, row, key, period from _superseded) to {literal(str(made))} (format parquet, compression zstd)"
+        f"copy (select file_id, row, key, period from _superseded order by 1, 2, 3) to {literal(str(made))} (format parquet, compression zstd)"
     ).fetchall()
     target = deployment.landing / "_superseded" / entity / f"{file_id}.parquet"
     place(made, target)
@@ -105,6 +122,17 @@ def supersede(
         "identical_by_file": {row[0]: row[4] for row in groups},
         "periods": periods,
     }
+
+
+def unlisted(rows: str, lists: list[Path]) -> str:
+    """FROM clause of the rows of a query with ``file_id`` and ``key`` that the ``lists`` of superseded rows do not name.
+
+    Keys are unique within a file; line numbers are not, where one line gave several rows.
+    """
+    if not lists:
+        return f"({rows})"
+    named = f"select file_id, key from read_parquet({paths_sql([str(path) for path in lists])})"
+    return f"(select r.* from ({rows}) as r anti join ({named}) as n using (file_id, key))"
 
 
 def not_superseded(gone: list[Path]) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fnmatch
+from collections.abc import Iterable
 from dataclasses import dataclass
 from decimal import Decimal
 from pathlib import Path
@@ -89,22 +90,29 @@ def _read(con: duckdb.DuckDBPyConnection, scratch: Path, feed: Feed, path: Path,
     return totals
 
 
-def new_totals(ledger: Ledger, feed: Feed, totals: list[ControlTotal]) -> list[tuple[ControlTotal, dict[str, Any]]]:
-    """Totals that are not recorded yet, or come out otherwise than recorded, each with its ``control_total`` payload."""
-    mine = [drop for drop in delivered(ledger) if (drop["source"], drop["entity"]) == (feed.source, feed.entity)]
-    drops = {Path(drop["file"]).name: drop for drop in mine}
-    last: dict[str, dict[str, Any]] = {
-        entry.payload["file"]: entry.payload
-        for entry in ledger.entries("control_total")
-        if (entry.payload["source"], entry.payload["entity"]) == (feed.source, feed.entity)
-    }
-    compared = ((total, compare(feed, total, drops.get(total.file))) for total in totals)
-    return [(total, payload) for total, payload in compared if last.get(total.file) != payload]
+def recorded_totals(ledger: Ledger) -> dict[tuple[str, str], dict[str, dict[str, Any]]]:
+    """Source and entity → base name of a drop → its control total as last recorded: control files may be archived like drops."""
+    found: dict[tuple[str, str], dict[str, dict[str, Any]]] = {}
+    for entry in ledger.entries("control_total"):
+        found.setdefault((entry.payload["source"], entry.payload["entity"]), {})[entry.payload["file"]] = entry.payload
+    return found
 
 
-def record_totals(ledger: Ledger, feed: Feed, totals: list[ControlTotal]) -> None:
+def new_totals(ledger: Ledger, feeds: Iterable[Feed], totals: dict[str, list[ControlTotal]]) -> list[tuple[ControlTotal, dict[str, Any]]]:
+    """Totals (by feed id) that are not recorded yet, or come out otherwise than recorded, each with its ``control_total`` payload."""
+    drops = {(drop["source"], drop["entity"], Path(drop["file"]).name): drop for drop in delivered(ledger)}
+    last = recorded_totals(ledger)
+    found = []
+    for feed in feeds:
+        of_feed = (feed.source, feed.entity)
+        compared = ((total, compare(feed, total, drops.get((*of_feed, total.file)))) for total in totals.get(feed.id, []))
+        found += [(total, payload) for total, payload in compared if last.get(of_feed, {}).get(total.file) != payload]
+    return found
+
+
+def record_totals(ledger: Ledger, feeds: Iterable[Feed], totals: dict[str, list[ControlTotal]]) -> None:
     """Compare each total with the landed drop of that name; record what is new or has changed."""
-    for _, payload in new_totals(ledger, feed, totals):
+    for _, payload in new_totals(ledger, feeds, totals):
         ledger.append("control_total", payload)
 
 

@@ -31,7 +31,7 @@ def accept_withdrawals(
     taken_back = f"not _other and _mask & {ended} <> 0 and (_mask | {free}) = {free}"
     if not con.execute(f"select 1 from _rows where {taken_back} limit 1").fetchall():
         return
-    drops = [drop.payload for drop in known.standing_of(feed.source, feed.entity) if drop.seq > since]
+    drops = [drop.payload for drop in known.standing_of(feed.source, feed.entity) if drop.seq > since and not drop.is_replaced]
     paths = [str(deployment.data / part["path"]) for drop in drops for part in drop["parts"]]
     paths += [str(deployment.data / drop["waiting"]["path"]) for drop in drops if drop["waiting"]]
     if paths:

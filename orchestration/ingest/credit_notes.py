@@ -16,7 +16,7 @@ from orchestration.deployment import Deployment
 from orchestration.failpoints import failpoint
 from orchestration.ingest.contracts import Contract, load_contracts
 from orchestration.ingest.landing import count, identical, key_sql, write_parts
-from orchestration.ingest.parts import Landed, Part, Standing
+from orchestration.ingest.parts import Landed, Part, Standing, following
 from orchestration.ingest.supersession import bill_periods, not_superseded, paths_sql, supersede
 from orchestration.ledger.store import Ledger
 from orchestration.sqltext import literal, quoted
@@ -85,9 +85,8 @@ def _paths(parts: list[Part]) -> str:
 def _move(
     con: duckdb.DuckDBPyConnection, deployment: Deployment, known: Landed, contract: Contract, drop: Standing, names: str
 ) -> dict[str, Any]:
-    before = drop.payload
-    source = before["source"]
-    file_id = f"{before['file_id']}-r{len(drop.file_ids)}"
+    source = drop.payload["source"]
+    file_id = drop.next_file_id
     columns = ", ".join(quoted(name) for name in contract.landed)
     con.execute(
         f"create or replace table _rows as select {columns}, _period, _row as _line, _key, _content_hash, 0::bigint as _mask, false as _other, "
@@ -102,30 +101,13 @@ def _move(
     own = [part for part in known.parts(ENTITY, source) if part.file_id in drop.file_ids]
     supersedes = supersede(con, deployment, contract, own, known.superseded(ENTITY), parts, key, file_id)
     failpoint("ingest.notes_written")
-    return {
-        **{name: before[name] for name in ("source", "entity", "file", "sha256", "bytes", "mtime_ns", "mapping", "mapping_hash")},
-        "file_id": file_id,
-        "readmits": before["file_id"],
-        "position": drop.seq,
-        "rows_in": 0,
-        "landed": 0,
-        "quarantined": 0,
-        "not_for_entity": 0,
-        "reasons": {},
-        "amount_in": "0",
-        "amount_landed": "0",
-        "amount_quarantined": "0",
-        "unattributed": 0,
-        "amount_unattributed": "0",
-        "identical": 0,
-        # Rows that stand in two parts of their drop now, of which one is superseded: neither landed nor superseded by another row.
-        "moved": counts.good,
-        "amount_moved": str(counts.amount_good),
-        "unattributed_moved": counts.unattributed,
-        "identical_moved": identical(con) if key == "_key" else 0,
-        "parts": parts,
-        "quarantine": None,
-        "waiting": before["waiting"],
-        "supersedes": supersedes,
-        "periods": sorted({p["period"] for p in parts if p["period"]} | set(supersedes["periods"])),
-    }
+    # Rows that stand in two parts of their drop now, of which one is superseded: neither landed nor superseded by another row.
+    return following(
+        drop,
+        moved=counts.good,
+        amount_moved=str(counts.amount_good),
+        unattributed_moved=counts.unattributed,
+        identical_moved=identical(con) if key == "_key" else 0,
+        parts=parts,
+        supersedes=supersedes,
+    )

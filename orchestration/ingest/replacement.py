@@ -1,0 +1,125 @@
+"""Files that another one replaces, as a control total says: once that one is there, none of their rows counts.
+
+All is as if the replaced file had never been delivered, whichever of the two lands first: its rows are superseded, and what it had
+superseded itself is in force again unless a newer row took its place too. Rejected rows stay in quarantine, and those that wait are
+never admitted. Of a file that replaces itself, the newest delivery under its name takes the place of those before it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+import duckdb
+
+from orchestration.deployment import Deployment
+from orchestration.errors import BadInput
+from orchestration.failpoints import failpoint
+from orchestration.ingest.contracts import Contract
+from orchestration.ingest.landing import key_sql
+from orchestration.ingest.mapping import Feed
+from orchestration.ingest.parts import Landed, Standing, following
+from orchestration.ingest.supersession import listable, nothing_superseded, paths_sql, record_superseded, unlisted
+from orchestration.ingest.totals import ControlTotal
+from orchestration.ledger.store import Ledger
+from orchestration.sqltext import literal
+
+
+def replacements(recorded: dict[str, dict[str, Any]], totals: Sequence[ControlTotal]) -> dict[str, str]:
+    """Base name of a file → that of the one that it replaces, as the recorded totals of a feed say and those that lie there now.
+
+    BadInput where files replace each other: nothing of them would count.
+    """
+    said = {file: total["replaces"] for file, total in recorded.items()} | {total.file: total.replaces for total in totals}
+    found = {file: Path(other).name for file, other in said.items() if other}
+    stated_in = {total.file: total.stated_in for total in totals}
+    for file in found:
+        chain = [file]
+        while (after := found.get(chain[-1])) and after not in chain:
+            chain.append(after)
+        if after == file and len(chain) > 1:
+            raise BadInput(
+                f"the control totals say that files replace each other: {', '.join(sorted(chain))}",
+                next((stated_in[name] for name in chain if name in stated_in), ""),
+                "have the source send the right one under a new name, or take the wrong control file out of the drops folder",
+            )
+    return found
+
+
+def replaced_names(said: dict[str, str], there: Iterable[str]) -> set[str]:
+    """Base names of the files that another one of ``there`` replaces. ``said``: see :func:`replacements`."""
+    return {said[name] for name in there if said.get(name, name) != name}
+
+
+def replaced_bytes(said: dict[str, str], deliveries: Sequence[tuple[str, str]]) -> set[str]:
+    """SHA-256 of the bytes for which no delivery counts. ``deliveries``: base name and SHA-256 of a feed's files and copies, in order."""
+    newest = dict(deliveries)
+    gone = replaced_names(said, newest)
+    counting = {sha256 for name, sha256 in deliveries if name not in gone and (said.get(name) != name or newest[name] == sha256)}
+    return {sha256 for _, sha256 in deliveries} - counting
+
+
+def deliveries_of(known: Landed, feed: Feed) -> list[tuple[str, str]]:
+    """Base name and SHA-256 of every file that a feed has delivered, in order."""
+    named = [drop for drop in known.named if (drop["source"], drop["entity"]) == (feed.source, feed.entity)]
+    return [(Path(drop["file"]).name, drop["sha256"]) for drop in named]
+
+
+def replaced_drops(known: Landed, feed: Feed, said: dict[str, str]) -> list[Standing]:
+    """Drops of a feed that count still and must not, in landing order."""
+    if not said:
+        return []
+    gone = replaced_bytes(said, deliveries_of(known, feed))
+    return [drop for drop in known.standing_of(feed.source, feed.entity) if not drop.is_replaced and drop.payload["sha256"] in gone]
+
+
+def lands_replaced(known: Landed, feed: Feed, said: dict[str, str], name: str, sha256: str) -> bool:
+    """Whether a file that is to land is replaced by one that is there."""
+    here = deliveries_of(known, feed)
+    arriving = (Path(name).name, sha256)
+    return sha256 in replaced_bytes(said, here if arriving in here else [*here, arriving])
+
+
+def withdraw_replaced(
+    con: duckdb.DuckDBPyConnection, deployment: Deployment, ledger: Ledger, known: Landed, feed: Feed, said: dict[str, str]
+) -> list[dict[str, Any]]:
+    """Take every drop back that :func:`replaced_drops` finds; the payloads of the entries recorded."""
+    found = []
+    for drop in replaced_drops(known, feed, said):
+        supersedes = _supersede(con, deployment, known, feed.contract, drop)
+        failpoint("ingest.replaced_written")
+        payload = following(drop, is_replaced=True, supersedes=supersedes)
+        known.add(ledger.append("drop_landed", payload).seq, payload)
+        failpoint("ingest.replaced_recorded")
+        found.append(payload)
+    return found
+
+
+def _supersede(con: duckdb.DuckDBPyConnection, deployment: Deployment, known: Landed, contract: Contract, drop: Standing) -> dict[str, Any]:
+    """List every row of ``drop`` that no other drop supersedes, and the rows that it has superseded and a newer one, too."""
+    source = drop.payload["source"]
+    parts = known.parts(contract.entity, source)
+    mine, others = known.lists_of_drop(drop)
+    own = [part for part in parts if part.file_id in drop.file_ids]
+    older = [part for part in parts if part.file_id not in drop.file_ids]
+    if not own:
+        return nothing_superseded()
+    con.execute(f"create or replace table _superseded as from {unlisted(listable(contract, own), others)}").fetchall()
+    if mine and older:
+        counting = known.counting_ids(source, contract.entity)
+        places = {(part.file_id, part.position, part.seq) for part in older}
+        values = ", ".join(f"({literal(name)}, {position}, {seq}, {name in counting})" for name, position, seq in places)
+        listed = f"select file_id, key from read_parquet({paths_sql([str(path) for path in mine])})"
+        con.execute(
+            f"create or replace table _same_keys as select r.*, p.position, p.seq, p.counts from ({listable(contract, older)}) as r "
+            f"inner join (values {values}) as p(file_id, position, seq, counts) using (file_id) where r.key in (select key from ({listed}))"
+        ).fetchall()
+        con.execute(
+            f"insert into _superseded select s.* exclude (position, seq, counts) from _same_keys as s semi join ({listed}) using (file_id, key) "
+            "where not s.counts or exists ("
+            "select 1 from _same_keys as n where n.counts and n.key = s.key and (n.position, n.seq) > (s.position, s.seq))"
+        ).fetchall()
+    content = f"select 1 from read_parquet({paths_sql([str(part.path) for part in own])}) where _content_hash is not null limit 1"
+    key = "_key" if con.execute(content).fetchall() else key_sql(contract)
+    return record_superseded(con, deployment, contract, key, drop.next_file_id)

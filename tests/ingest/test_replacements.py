@@ -1,0 +1,224 @@
+"""A file that another one replaces, as a control total says: none of its rows counts, as if it had never been delivered."""
+
+from __future__ import annotations
+
+import itertools
+import signal
+from decimal import Decimal
+from typing import Any
+
+import duckdb
+import pytest
+
+from orchestration.errors import BadInput
+from orchestration.ingest import balance, new_drops
+from orchestration.ingest.contracts import load_contracts
+from orchestration.ingest.parts import landed
+from orchestration.warehouse.inputs import Landed, relation
+from tests.ingest.conftest import in_a_process
+
+CONTROL = {
+    "files": "control_*.csv",
+    "columns": {"file": "file", "rows": "n", "amount": "total", "replaces": "instead"},
+    "amount_column": "net_amount",
+}
+
+
+def replaces(shop: Any, name: str, rows: int, amount: str, other: str) -> None:
+    """A control file that says so, under a name of its own."""
+    shop.drop(f"control_{name}", f"file,n,total,instead\n{name},{rows},{amount},{other}\n")
+
+
+def accounts(shop: Any) -> dict[str, tuple[int, int, int, int]]:
+    """Rows in, landed, quarantined, superseded of each file of bills; rows and amounts of each must add up."""
+    rows = [row for row in balance(shop.ledger) if row["entity"] == "bill_lines"]
+    for row in rows:
+        assert row["agrees"] and row["rows_in"] == row["landed"] + row["quarantined"] + row["superseded"]
+        assert Decimal(row["amount_in"]) == sum(Decimal(row[f"amount_{k}"]) for k in ("landed", "quarantined", "superseded"))
+        assert row["landed"] or (row["unattributed"], row["identical"]) == (0, 0)
+    return {row["file"]: (row["rows_in"], row["landed"], row["quarantined"], row["superseded"]) for row in rows}
+
+
+def in_force(shop: Any) -> list[tuple[Any, ...]]:
+    """Document, period and amount of the rows in force: as the tests read them and as the models do."""
+    columns = "document_id, bill_period, net_amount"
+    found: list[tuple[Any, ...]] = sorted(shop.in_force("bill_lines", columns))
+    rows = Landed(shop.deployment, shop.ledger, landed(shop.ledger))
+    with duckdb.connect() as con:
+        effective = relation(load_contracts()["bill_lines"], rows.parts["bill_lines"], rows.replaced["bill_lines"])
+        assert con.execute(f"select {columns} from ({effective}) order by all").fetchall() == found
+    return found
+
+
+@pytest.fixture
+def shop(company: Any, bills_feed: dict[str, Any]) -> Any:
+    """Bills without keys, with control totals."""
+    del bills_feed["columns"]["bill_line_id"]
+    company.config["max_bad_share"] = 1
+    company.map({**bills_feed, "control": CONTROL})
+    return company
+
+
+@pytest.fixture
+def keyed(company: Any, bills_feed: dict[str, Any]) -> Any:
+    """Bills with keys, with control totals."""
+    company.config["max_bad_share"] = 1
+    company.map({**bills_feed, "control": CONTROL})
+    return company
+
+
+WRONG = (",d1,c1,2025-01,voice,100,CNY", ",d2,c1,2025-02,voice,7,CNY", ",d3,c1,2025-01,voice,x,CNY")
+RIGHT = (",d1,c1,2025-01,voice,10,CNY",)
+
+
+def test_an_amount_that_a_source_without_keys_corrects_stands_once(shop: Any) -> None:
+    shop.bills("bills_1.csv", *WRONG)
+    replaces(shop, "bills_1.csv", 3, "107", "")
+    shop.ingest()
+    digests = Landed(shop.deployment, shop.ledger, landed(shop.ledger)).period_digests("2025-12")
+    shop.bills("bills_1_r1.csv", *RIGHT)
+    replaces(shop, "bills_1_r1.csv", 1, "10", "bills_1.csv")
+    assert shop.ingest().held_periods == {}
+    assert in_force(shop) == [("d1", "2025-01", 10)]
+    assert accounts(shop) == {"bills_1.csv": (3, 0, 1, 2), "bills_1_r1.csv": (1, 1, 0, 0)}
+    after = Landed(shop.deployment, shop.ledger, landed(shop.ledger)).period_digests("2025-12")
+    assert [month for month in after if after[month] != digests[month]] == ["2025-01", "2025-02"], "both months are computed again"
+    head = shop.ledger.head()
+    assert new_drops(shop.deployment, shop.ledger) == []
+    shop.ingest()
+    assert shop.ledger.head() == head
+
+
+ORDERS = list(itertools.permutations(["wrong", "right", "control"]))
+
+
+@pytest.mark.parametrize(("order", "keys"), [*((order, True) for order in ORDERS), (ORDERS[0], False), (ORDERS[-1], False)])
+def test_order_of_arrival_does_not_matter(keyed: Any, bills_feed: dict[str, Any], order: tuple[str, ...], keys: bool) -> None:
+    """What the replaced file had taken the place of stands again, unless the other brings it, too."""
+    if not keys:
+        del bills_feed["columns"]["bill_line_id"]
+        keyed.map({**bills_feed, "control": CONTROL})
+    row = "{0},{0},c1,{1},voice,{2},CNY"
+    keyed.bills("bills_0.csv", row.format("a", "2025-01", 1), row.format("b", "2025-01", 2), row.format("e", "2025-01", 9))
+    replaces(keyed, "bills_0.csv", 3, "12", "")
+    keyed.ingest()
+    for step in order:
+        if step == "wrong":
+            rows = [("a", "2025-01", 1), ("b", "2025-01", 2), ("c", "2025-02", 4), ("d", "2025-01", "x")]
+            keyed.bills("bills_1.csv", *(row.format(*cells) for cells in rows))
+        elif step == "right":
+            keyed.bills("bills_1_r1.csv", row.format("b", "2025-01", 2), row.format("c", "2025-01", 5))
+        else:
+            replaces(keyed, "bills_1_r1.csv", 2, "7", "bills_1.csv")
+        keyed.ingest()
+    assert in_force(keyed) == [("a", "2025-01", 1), ("b", "2025-01", 2), ("c", "2025-01", 5), ("e", "2025-01", 9)]
+    assert accounts(keyed) == {"bills_0.csv": (3, 2, 0, 1), "bills_1.csv": (4, 0, 1, 3), "bills_1_r1.csv": (2, 2, 0, 0)}
+    assert new_drops(keyed.deployment, keyed.ledger) == []
+
+
+def test_what_waits_in_a_replaced_file_is_never_admitted(company: Any, bills_feed: dict[str, Any], customers_feed: dict[str, Any]) -> None:
+    company.config |= {"customers_from": "customers", "max_bad_share": 1}
+    company.map({**bills_feed, "control": CONTROL}, customers_feed)
+    company.drop("customers_1.csv", "id,since,name,brand\nc1,2025-01-01,Ann,\n")
+    company.bills("bills_1.csv", "a,d1,c2,2025-01,voice,1,CNY", "b,d1,c1,2025-01,voice,1,CNY")
+    company.bills("bills_1_r1.csv", "b,d1,c1,2025-01,voice,2,CNY")
+    replaces(company, "bills_1_r1.csv", 1, "2", "bills_1.csv")
+    company.ingest()
+    company.drop("customers_2.csv", "id,since,name,brand\nc2,2025-01-01,Bob,\n")
+    assert new_drops(company.deployment, company.ledger) == [company.drops / "customers_2.csv"]
+    assert company.ingest().readmitted == {}
+    assert in_force(company) == [("d1", "2025-01", 2)]
+    assert accounts(company) == {"bills_1.csv": (2, 0, 1, 1), "bills_1_r1.csv": (1, 1, 0, 0)}
+
+
+def test_a_row_that_waits_is_admitted_though_a_replaced_file_had_its_key(
+    company: Any, bills_feed: dict[str, Any], customers_feed: dict[str, Any]
+) -> None:
+    company.config |= {"customers_from": "customers", "max_bad_share": 1}
+    company.map({**bills_feed, "control": CONTROL}, customers_feed)
+    company.drop("customers_1.csv", "id,since,name,brand\nc1,2025-01-01,Ann,\n")
+    company.bills("bills_1.csv", "a,d1,c2,2025-01,voice,1,CNY")
+    company.bills("bills_2.csv", "a,d1,c1,2025-01,voice,2,CNY")
+    company.bills("bills_3.csv", "b,d2,c1,2025-01,voice,3,CNY")
+    replaces(company, "bills_3.csv", 1, "3", "bills_2.csv")
+    company.ingest()
+    company.drop("customers_2.csv", "id,since,name,brand\nc2,2025-01-01,Bob,\n")
+    company.ingest()
+    assert in_force(company) == [("d1", "2025-01", 1), ("d2", "2025-01", 3)]
+
+
+def test_a_customer_of_a_replaced_file_alone_is_unknown(company: Any, bills_feed: dict[str, Any], customers_feed: dict[str, Any]) -> None:
+    company.config |= {"customers_from": "customers", "max_bad_share": 1}
+    control = {"files": "control_*.csv", "columns": {"file": "file", "rows": "n", "replaces": "instead"}}
+    company.map(bills_feed, {**customers_feed, "control": control})
+    company.drop("customers_1.csv", "id,since,name,brand\nc1,2025-01-01,Ann,\nc2,2025-01-01,Bob,\n")
+    company.drop("customers_2.csv", "id,since,name,brand\nc1,2025-01-01,Ann,\n")
+    company.drop("control_1.csv", "file,n,instead\ncustomers_2.csv,1,customers_1.csv\n")
+    company.bills("bills_1.csv", "a,d1,c1,2025-01,voice,1,CNY", "b,d2,c2,2025-01,voice,2,CNY")
+    company.ingest()
+    assert in_force(company) == [("d1", "2025-01", 1)]
+
+
+def test_a_copy_of_the_replaced_bytes_counts_under_its_own_name(shop: Any) -> None:
+    first = shop.bills("bills_1.csv", *RIGHT).read_bytes()
+    shop.bills("bills_2.csv", *WRONG[:2])
+    replaces(shop, "bills_2.csv", 2, "107", "bills_1.csv")
+    shop.ingest()
+    assert in_force(shop) == [("d1", "2025-01", 100), ("d2", "2025-02", 7)]
+    shop.drop("bills_3.csv", first)
+    replaces(shop, "bills_3.csv", 1, "10", "bills_2.csv")
+    shop.ingest()
+    assert in_force(shop) == [("d1", "2025-01", 10)]
+    assert accounts(shop) == {"bills_1.csv": (1, 0, 0, 1), "bills_2.csv": (2, 0, 0, 2), "bills_3.csv": (1, 1, 0, 0)}
+    shop.drop("bills_4.csv", first)
+    replaces(shop, "bills_4.csv", 1, "10", "bills_3.csv")
+    assert shop.ingest().copies == {"bills_4.csv": "bills_3.csv"}
+    assert in_force(shop) == [("d1", "2025-01", 10)], "the bytes count under the name of the copy"
+
+
+def test_a_file_that_replaces_itself_replaces_what_was_sent_under_its_name_before(shop: Any) -> None:
+    for rows, total in ((WRONG[:2], "107"), (RIGHT, "10"), (WRONG[:1], "100")):
+        shop.bills("bills_1.csv", *rows)
+        replaces(shop, "bills_1.csv", len(rows), total, "bills_1.csv")
+        assert shop.ingest().held_periods == {}
+    assert in_force(shop) == [("d1", "2025-01", 100)]
+
+
+def test_a_replaced_file_lands_anew_no_more_and_need_not_be_there(shop: Any, bills_feed: dict[str, Any]) -> None:
+    shop.bills("bills_1.csv", *WRONG)
+    shop.bills("bills_1_r1.csv", *RIGHT)
+    replaces(shop, "bills_1_r1.csv", 1, "10", "bills_1.csv")
+    shop.ingest()
+    (shop.drops / "bills_1.csv").unlink()
+    bills_feed["columns"] |= {"product": "kind"}
+    shop.map({**bills_feed, "control": CONTROL})
+    report = shop.ingest(again=True)
+    assert (report.new_files, report.older_mapping) == (1, {})
+    assert in_force(shop) == [("d1", "2025-01", 10)]
+    assert accounts(shop) == {"bills_1.csv": (3, 0, 1, 2), "bills_1_r1.csv": (1, 1, 0, 0)}
+
+
+def test_files_that_replace_each_other_are_an_error_of_the_control_files(shop: Any) -> None:
+    shop.bills("bills_1.csv", *WRONG)
+    shop.bills("bills_2.csv", *RIGHT)
+    replaces(shop, "bills_1.csv", 3, "107", "bills_2.csv")
+    replaces(shop, "bills_2.csv", 1, "10", "bills_1.csv")
+    with pytest.raises(BadInput, match=r"replace each other: bills_1\.csv, bills_2\.csv"):
+        shop.ingest()
+    assert shop.kinds() == []
+
+
+KILLED_AT = ("ingest.replaced_written", "ingest.replaced_recorded")
+
+
+@pytest.mark.parametrize("point", [*KILLED_AT, "ingest.file_recorded"])
+def test_killed_before_the_replaced_file_is_taken_back_the_next_ingest_does_it(shop: Any, point: str) -> None:
+    shop.bills("bills_1.csv", *WRONG)
+    shop.ingest()
+    shop.bills("bills_1_r1.csv", *RIGHT)
+    replaces(shop, "bills_1_r1.csv", 1, "10", "bills_1.csv")
+    assert in_a_process(shop, TIERHOUSE_FAILPOINT=point).returncode == -signal.SIGKILL
+    assert new_drops(shop.deployment, shop.ledger)
+    shop.ingest()
+    assert in_force(shop) == [("d1", "2025-01", 10)]
+    assert accounts(shop) == {"bills_1.csv": (3, 0, 1, 2), "bills_1_r1.csv": (1, 1, 0, 0)}
