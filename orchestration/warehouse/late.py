@@ -50,11 +50,15 @@ class LateInput:
 
 @dataclass(frozen=True)
 class _Drop:
-    """A drop that landed after some period was computed; ``upto`` is the newest such period."""
+    """An entry about a drop that was recorded after some period was computed; ``upto`` is the newest such period.
+
+    ``undone``: where another file has replaced the drop, its entries until then, whose lists of superseded rows count no more.
+    """
 
     seq: int
     upto: str
     payload: dict[str, Any]
+    undone: tuple[dict[str, Any], ...] = ()
 
 
 def late_inputs(deployment: Deployment, ledger: Ledger) -> list[LateInput]:
@@ -63,19 +67,23 @@ def late_inputs(deployment: Deployment, ledger: Ledger) -> list[LateInput]:
     computed = last_computed(ledger)
     cutoffs = {period: int(computed[period]["cutoff_seq"]) for period in visible}
     late: dict[str, list[_Drop]] = {}
+    about: dict[tuple[str, str, str], list[dict[str, Any]]] = {}
     for seq, payload in parts.landed(ledger):
+        before = about.setdefault(parts.origin_of(payload), [])
         upto = max((period for period, cutoff in cutoffs.items() if cutoff < seq), default=None)
         if upto is not None:
-            late.setdefault(payload["entity"], []).append(_Drop(seq, upto, payload))
+            undone = tuple(drop for drop in before if drop["supersedes"]["path"]) if payload.get("is_replaced") else ()
+            late.setdefault(payload["entity"], []).append(_Drop(seq, upto, payload, undone))
+        before.append(payload)
     rows: dict[str, Counter[str]] = {period: Counter() for period in cutoffs}
     earlier: dict[str, Counter[str]] = {period: Counter() for period in cutoffs}
     for entity, drops in sorted(late.items()):
         landed = parts.landed_parts(deployment, ledger, entity)
-        for seq, month, number in _changes(deployment, load_contracts()[entity], drops, landed):
-            for period, cutoff in cutoffs.items():
-                if cutoff < seq and month == period:
+        for since, seq, month, number in _changes(deployment, load_contracts()[entity], drops, landed):
+            for period in (period for period, cutoff in cutoffs.items() if since <= cutoff < seq):
+                if month == period:
                     rows[period][entity] += number
-                elif cutoff < seq and month < period and entity not in EVENTS:
+                elif month < period and entity not in EVENTS:
                     earlier[period][entity] += number
     return [
         LateInput(period, visible[period], dict(rows[period]), dict(earlier[period]))
@@ -95,40 +103,55 @@ def ranges(periods: list[str]) -> list[str]:
     return [found[0] if len(found) == 1 else f"{found[0]}..{found[-1]}" for found in stretches]
 
 
-def _changes(deployment: Deployment, contract: Contract, drops: list[_Drop], landed: list[Part]) -> list[tuple[int, str, int]]:
-    """(sequence number of the drop, month, rows) of what the drops added, changed or took back, in months that they may concern."""
+def _changes(deployment: Deployment, contract: Contract, drops: list[_Drop], landed: list[Part]) -> list[tuple[int, int, str, int]]:
+    """What the drops added, changed or took back, in months that they may concern: (first, last, month, rows).
+
+    It concerns what was computed at cut-offs from ``first`` until before ``last``: there the row was another one than it is now.
+    """
     by_file = {drop.payload["file_id"]: drop for drop in drops}
     came = [part for part in landed if part.file_id in by_file and (part.period is None or part.period <= by_file[part.file_id].upto)]
-    replaced = {file_id for drop in drops for file_id in drop.payload["supersedes"]["by_file"]}
-    gone = [part for part in landed if part.file_id in replaced]
+    gone = _parts_in([drop.payload for drop in drops], landed)
+    back = _parts_in([payload for drop in drops for payload in drop.undone], landed)
     if not came and not gone:
         return []
     since = ", ".join(f"({literal(drop.payload['file_id'])}, {drop.seq}, {literal(drop.upto)})" for drop in drops)
-    lists = [
-        f"select file_id, key, {drop.seq} as seq, {literal(drop.upto)} as upto "
-        f"from read_parquet({literal(str(deployment.data / drop.payload['supersedes']['path']))}, hive_partitioning = false)"
-        for drop in drops
-        if drop.payload["supersedes"]["path"]
-    ]
-    no_list = "select null::varchar as file_id, null::varchar as key, null::integer as seq, null::varchar as upto where false"
+    lists = _listed(deployment, [(drop, drop.payload) for drop in drops])
+    undone = _listed(deployment, [(drop, payload) for drop in drops for payload in drop.undone])
+    differs = " or ".join(f"n.{quoted(c)} is distinct from o.{quoted(c)}" for c in ["_key", *contract.landed])
     query = f"""
         with since (file_id, seq, upto) as (values {since}),
-        lists as ({" union all ".join(lists) or no_list}),
+        lists as ({lists}),
+        undone as ({undone}),
         -- Rows that were superseded as they landed never came: a row taken back is a row gone, whatever its days say.
         came as (
             select l.*, since.seq, since.upto from ({_scan(contract, came)}) as l inner join since on l._file_id = since.file_id
             anti join lists on l._file_id = lists.file_id and l._key = lists.key and since.seq = lists.seq
+            union all
+            select l.*, undone.seq, undone.upto from ({_scan(contract, back)}) as l
+            inner join undone on l._file_id = undone.file_id and l._key = undone.key
+            anti join lists on l._file_id = lists.file_id and l._key = lists.key and undone.seq = lists.seq
         ),
         gone as (
             select l.*, lists.seq, lists.upto from ({_scan(contract, gone)}) as l
             inner join lists on l._file_id = lists.file_id and l._key = lists.key
             anti join since on l._file_id = since.file_id and lists.seq = since.seq
+            anti join undone on l._file_id = undone.file_id and l._key = undone.key and lists.seq = undone.seq
         ),
-        changed as (
-            select coalesce(n.seq, o.seq) as seq, coalesce(n.upto, o.upto) as upto, {_changed_columns(contract, deployment.config.timezone)}
+        steps as (
+            select coalesce(n._source, o._source) as source, coalesce(n._key, o._key) as key, coalesce(n.seq, o.seq) as seq,
+                coalesce(n.upto, o.upto) as upto, n, o
             from came as n
             full join gone as o on n._source = o._source and n._key = o._key and n.seq = o.seq
-            where n._key is null or o._key is null or {" or ".join(f"n.{quoted(c)} is distinct from o.{quoted(c)}" for c in contract.landed)}
+            where {differs}
+        ),
+        -- A row that has changed and changed back, as where files land anew, is the row that it was.
+        ended as (
+            select coalesce(lag(seq) over (partition by source, key order by seq), 0) as since, seq, upto, o,
+                last_value(n) over (partition by source, key order by seq rows between unbounded preceding and unbounded following) as n
+            from steps
+        ),
+        changed as (
+            select since, seq, upto, {_changed_columns(contract, deployment.config.timezone)} from ended where {differs}
         )
         {_by_month(contract, landed, deployment.config.timezone)}
     """
@@ -142,6 +165,24 @@ def _changes(deployment: Deployment, contract: Contract, drops: list[_Drop], lan
                 str(deployment.landing / contract.entity),
                 "restore the file from a backup, or make it readable",
             ) from err
+
+
+def _parts_in(payloads: list[dict[str, Any]], landed: list[Part]) -> list[Part]:
+    """The parts of which entries list superseded rows."""
+    files = {file_id for payload in payloads for file_id in payload["supersedes"]["by_file"]}
+    return [part for part in landed if part.file_id in files]
+
+
+def _listed(deployment: Deployment, lists: list[tuple[_Drop, dict[str, Any]]]) -> str:
+    """Query of the rows that entries list as superseded, each as of the drop beside it."""
+    none = "select null::varchar as file_id, null::varchar as key, null::integer as seq, null::varchar as upto where false"
+    found = [
+        f"select file_id, key, {drop.seq} as seq, {literal(drop.upto)} as upto "
+        f"from read_parquet({literal(str(deployment.data / payload['supersedes']['path']))}, hive_partitioning = false)"
+        for drop, payload in lists
+        if payload["supersedes"]["path"]
+    ]
+    return " union all ".join(found) or none
 
 
 def _scan(contract: Contract, some: list[Part]) -> str:
@@ -207,7 +248,7 @@ def _by_month(contract: Contract, landed: list[Part], timezone: str) -> str:
     """The select at the end: changes by drop and month."""
     at = EVENTS.get(contract.entity)
     if at is None:
-        return "select seq, month, count(*) from changed where month <= upto group by seq, month"
+        return "select since, seq, month, count(*) from changed where month <= upto group by since, seq, month"
     key, known = quoted(contract.key[0]), contract.history or at
     # A notice that moves the event away changes the month that it leaves, too: so every notice of the subject says a month. Notices
     # that came after the month do not count for it, but for those of an event that nobody had noted by then.
@@ -219,7 +260,7 @@ def _by_month(contract: Contract, landed: list[Part], timezone: str) -> str:
         months as (
             select distinct subject, month, greatest(month, min(known) over (partition by subject)) as last_known from notices
         )
-        select changed.seq, months.month, count(distinct changed.subject)
+        select changed.since, changed.seq, months.month, count(distinct changed.subject)
         from changed
         inner join months on changed.subject = months.subject
         where months.month <= changed.upto and changed.known <= months.last_known

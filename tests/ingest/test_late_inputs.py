@@ -105,7 +105,32 @@ def test_a_correction_is_late_from_the_earlier_of_its_two_months_and_a_repetitio
     shop.land("b,d2,c1,2025-03,voice,2,CNY")
     assert shop.late() == {"2025-02": ({"bill_lines": 1}, {}), "2025-03": ({}, {"bill_lines": 1})}
     shop.land("b,d2,c1,2025-03,voice,2.50,CNY")
-    assert shop.late()["2025-03"] == ({"bill_lines": 1}, {"bill_lines": 1})
+    assert shop.late()["2025-03"] == ({}, {"bill_lines": 1}), "it is one row that differs"
+    shop.land("b,d2,c1,2025-02,voice,2.00,CNY")
+    assert shop.late() == {}, "changed back"
+
+
+@pytest.mark.parametrize("changes", [True, False])
+def test_files_landed_anew_are_late_where_their_rows_change(shop: Shop, bills_feed: dict[str, Any], changes: bool) -> None:
+    """The correction and the row that it corrects land anew one after the other."""
+    shop.land("b,d2,c1,2025-02,voice,7,CNY")
+    shop.release("2025-02", "2025-03")
+    bills_feed["columns"]["net_amount"] = "case when id = 'b' then '9' else amount end" if changes else "trim(amount)"
+    shop.company.map(bills_feed, LINES, RECEPTIONS, COMPLAINTS)
+    assert shop.company.ingest(again=True).new_files == 4
+    assert shop.late() == ({"2025-02": ({"bill_lines": 1}, {}), "2025-03": ({}, {"bill_lines": 1})} if changes else {})
+
+
+def test_a_replaced_file_is_late_where_its_rows_stood_and_where_they_give_way(shop: Shop, bills_feed: dict[str, Any]) -> None:
+    control = {"files": "control_*.csv", "columns": {"file": "file", "rows": "n", "replaces": "instead"}}
+    shop.company.map({**bills_feed, "control": control}, LINES, RECEPTIONS, COMPLAINTS)
+    shop.company.bills("bills_wrong.csv", "b,d2,c1,2025-02,voice,7,CNY", "z,d9,c1,2025-03,voice,9,CNY", "c,d3,c1,2025-03,voice,4,CNY")
+    shop.company.ingest()
+    shop.release("2025-02", "2025-03")
+    shop.company.bills("bills_wrong_r1.csv", "c,d3,c1,2025-03,voice,4,CNY")
+    shop.company.drop("control_1.csv", "file,n,instead\nbills_wrong_r1.csv,1,bills_wrong.csv\n")
+    shop.company.ingest()
+    assert shop.late() == {"2025-02": ({"bill_lines": 1}, {}), "2025-03": ({"bill_lines": 1}, {"bill_lines": 1})}
 
 
 def test_a_number_that_is_given_up_counts_from_that_day_and_a_corrected_plan_from_its_own(shop: Shop) -> None:
