@@ -207,7 +207,7 @@ def explain(
         columns=columns,
         nominations=nominations,
         applications=applications,
-        deliveries=deliveries(ledger, found["release"], policies, program.program_id),
+        deliveries=deliveries(deployment, ledger, found["release"], policies, program.program_id, subject_id),
         unit=deployment.config.currency,
         next_review=outlook(decision, program, version) if version else None,
         steps=steps,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import json
 from pathlib import Path
 from typing import Any
@@ -169,12 +170,34 @@ def read_steps(decision: dict[str, Any]) -> list[dict[str, Any]]:
     return list(json.loads(decision["steps"] or "[]"))
 
 
-def deliveries(ledger: Ledger, release: str, policies: Policies, program_id: str) -> list[dict[str, Any]]:
-    """Deliveries of levels of this program whose rows came from this release."""
+def deliveries(
+    deployment: Deployment, ledger: Ledger, release: str, policies: Policies, program_id: str, subject_id: str
+) -> list[dict[str, Any]]:
+    """Deliveries of levels of this program whose rows came from this release.
+
+    ``has_subject`` says whether the file that was sent has a row of the subject: null where the file is gone or names no customers.
+    """
     others = {row["channel_id"] for row in policies.seeds["channels"] if row["program_id"] != program_id}
     mine = {row["channel_id"] for row in policies.seeds["channels"] if row["program_id"] == program_id}
     return [
-        {key: entry.payload[key] for key in ("channel", "catalog", "as_of_period", "path", "sha256")} | {"at": entry.at}
+        {
+            **{key: entry.payload[key] for key in ("channel", "catalog", "as_of_period", "path", "sha256")},
+            "at": entry.at,
+            "has_subject": _has_subject(deployment.data / entry.payload["path"], policies, entry.payload["channel"], subject_id),
+        }
         for entry in ledger.entries("delivery")
         if entry.payload["release"] == release and entry.payload["channel"] not in others - mine
     ]
+
+
+def _has_subject(feed: Path, policies: Policies, channel: str, subject_id: str) -> bool | None:
+    """Whether a delivered file has a row of the customer, as it was written: an apostrophe stands before what looks like a formula."""
+    columns = policies.seeds["channel_columns"]
+    named = {row["column_name"] for row in columns if (row["channel_id"], row["source"]) == (channel, "customer_id")}
+    try:
+        with feed.open(encoding="utf-8", newline="") as lines:
+            rows = csv.reader(lines)
+            place = next((at for at, name in enumerate(next(rows, [])) if name in named), None)
+            return None if place is None else any(row[place] in (subject_id, f"'{subject_id}") for row in rows)
+    except OSError:
+        return None

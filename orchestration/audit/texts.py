@@ -32,6 +32,8 @@ TEXTS: dict[str, dict[Lang, str]] = {
     "method_nomination": {"en": "Method: nomination and approval.", "zh": "方法：提名与审批。"},
     # Why this level, and why not the one above.
     "why": {"en": "Why this level", "zh": "定级原因"},
+    "why_rules": {"en": "What the rules give", "zh": "规则评定结果"},
+    "why_other": {"en": "The level is {level} all the same: see the steps of the decision.", "zh": "最终级别为{level}，经过见决策步骤。"},
     "out_of_scope": {"en": "Not graded: out of scope ({reason}).", "zh": "未评级：不在评级范围({reason})。"},
     "not_evaluated": {"en": "Not evaluated: {reason}.", "zh": "未评估：{reason}。"},
     "reason_left": {"en": "left", "zh": "已离开"},
@@ -45,10 +47,13 @@ TEXTS: dict[str, dict[Lang, str]] = {
         "en": "It is the first rule from the top that holds (rules above it: {before}).",
         "zh": "自上而下第一条成立的规则，其上还有 {before} 条规则。",
     },
+    "rule_top": {"en": "It is the first rule of the table.", "zh": "该规则居首位且成立。"},
     "rule_priority": {"en": "It has the highest level of the rules that hold.", "zh": "在所有成立的规则中级别最高。"},
     "rule_unique": {"en": "It is the only rule that holds.", "zh": "唯一成立的规则。"},
     "rule_always": {"en": "no condition: it holds for everyone who reaches it", "zh": "无条件：凡到达此规则者均适用"},
+    "rule_not_reached": {"en": "it holds and does not decide: rule {rule} does", "zh": "虽成立但不由其定级：由规则 {rule} 定级"},
     "above": {"en": "Why not {level}", "zh": "为何不是{level}"},
+    "above_rules": {"en": "Why the rules do not give {level}", "zh": "规则为何未评为{level}"},
     "above_none": {"en": "There is no level above.", "zh": "已是最高级别。"},
     "above_no_rule": {"en": "No rule gives {level}; only an override can.", "zh": "没有规则评为{level}，只有特批可以。"},
     "rule_failed": {"en": "Rule {rule}: {description}", "zh": "规则 {rule}：{description}"},
@@ -60,6 +65,10 @@ TEXTS: dict[str, dict[Lang, str]] = {
         "zh": "封顶 {cap} 未生效，最高{level}：{description}",
     },
     "to_next": {"en": "Missing to {level}: {amount}{unit} more of {name}.", "zh": "距{level}尚差：{name} {amount}{unit}。"},
+    "to_next_place": {
+        "en": "Missing to {level}: {name} is not as a rule asks; how much more would do depends on the other subjects.",
+        "zh": "距{level}：{name}未达到规则要求，尚差多少取决于其他对象。",
+    },
     "to_next_other": {
         "en": "Missing to {level}: {name} is not as a rule asks; no amount mends that alone.",
         "zh": "距{level}：{name}不符合规则要求，单靠数量无法弥补。",
@@ -80,7 +89,7 @@ TEXTS: dict[str, dict[Lang, str]] = {
     },
     "found_ratio": {
         "en": "{numerator} {top} of {denominator} {bottom} ({value} %)",
-        "zh": "{numerator} {top}，占{denominator} {bottom} 的 {value}%",
+        "zh": "{numerator} {top}，为{denominator} {bottom} 的 {value}%",
     },
     "found_position": {
         "en": "strictly above: {above} of {population} subjects ({value} %)",
@@ -95,6 +104,7 @@ TEXTS: dict[str, dict[Lang, str]] = {
     "found_score": {"en": "the score is {value} of 100 (dimensions below)", "zh": "得分 {value}，满分 100(各维度见下)"},
     "found_band": {"en": "band {band} ({bounds}); {found}", "zh": "区段 {band}({bounds})；{found}"},
     "found_none": {"en": "not known", "zh": "未知"},
+    "found_absent": {"en": "there is none", "zh": "无"},
     "found_no_service": {"en": "no month in service in the window", "zh": "统计期内无在网月"},
     "found_no_divisor": {"en": "not known: {name} is not above 0", "zh": "未知：{name}不大于 0"},
     "found_no_cost": {"en": "not known: a bill line lacks its cost", "zh": "未知：有账单行缺少成本"},
@@ -252,6 +262,10 @@ TEXTS: dict[str, dict[Lang, str]] = {
         "en": "Next review in {due}: if nothing changes, {level} is renewed.",
         "zh": "下次复审在 {due}：若无变化，{level}续期。",
     },
+    "next_nomination_ends": {
+        "en": "The nomination that gives it ends on {end}, before that: without another one the rules decide anew.",
+        "zh": "但所依据的提名于 {end} 到期，早于该次复审；届时若无新的提名，将按其他规则重新评定。",
+    },
     "next_one_level": {
         "en": "Next review in {due}: if nothing changes, it falls by one level to {level} in {falls}.",
         "zh": "下次复审在 {due}：若无变化，{falls} 下降一级至{level}。",
@@ -303,6 +317,8 @@ TEXTS: dict[str, dict[Lang, str]] = {
     "deliveries": {"en": "Sent to", "zh": "已下发渠道"},
     "delivery": {"en": "{channel}: catalog {catalog}, {at} (UTC), {path}", "zh": "{channel}：目录 {catalog}，{at}(UTC)，{path}"},
     "deliveries_none": {"en": "To no channel so far.", "zh": "尚未下发任何渠道。"},
+    "deliveries_without": {"en": "Not in the feeds", "zh": "未列入以下渠道文件"},
+    "deliveries_unknown": {"en": "Sent, and no longer to be seen whom the file has", "zh": "已下发，但已无法查看文件是否含本对象"},
     # Words of units; a unit of the seeds is one of them or several joined by a slash. `currency` is the deployment's code.
     "unit_points": {"en": "points", "zh": "分"},
     "unit_months": {"en": "months", "zh": "个月"},

@@ -101,9 +101,9 @@ def _approval(program: Program, version: Version, today: date) -> Iterator[Findi
 def _validity(program: Program) -> Iterator[Finding]:
     for before, after in zip(program.versions, program.versions[1:], strict=False):
         if before.valid_to is None or before.valid_to >= after.valid_from:
-            until = before.valid_to or "always"
+            until = f"holds until {before.valid_to}" if before.valid_to else "has no end"
             yield finding_at(after.row, after.version, "error", "validity_overlap",
-                f"version {after.version!r} of {program.program_id} begins {after.valid_from}, while version {before.version!r} holds until {until}",
+                f"version {after.version!r} of {program.program_id} begins {after.valid_from}, while version {before.version!r} {until}",
                 f"end version {before.version!r} with {add_months(after.valid_from, -1)}",
             )  # fmt: skip
         elif add_months(before.valid_to, 1) != after.valid_from:

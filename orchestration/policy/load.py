@@ -47,17 +47,18 @@ def load_policies(deployment: Deployment) -> Policies:
         if name not in schema:
             raise BadInput(f"{path.name!r} is not a seed", str(path), close_match(name, schema))
     seeds = {name: read_seed(name, own.get(name, deployment.seeds / f"{name}.csv")) for name in schema}
-    if "programs" in own:
-        seeds = {name: seed if name in own else _of_programs(seed, seeds["programs"]) for name, seed in seeds.items()}
+    # What programs a deployment has decides about the default channels, and these about what belongs to them.
+    for owner, key in (("programs", "program_id"), ("channels", "channel_id")):
+        seeds = {name: seed if name in own or name == owner else _of_known(seed, key, seeds[owner]) for name, seed in seeds.items()}
     return replace(build_policies(seeds), own_folder=shown_path(deployment.policies))
 
 
-def _of_programs(seed: Seed, programs: Seed) -> Seed:
-    """A default seed without the rows of default programs that the deployment does not have."""
-    if "program_id" not in seed.schema.columns:
+def _of_known(seed: Seed, key: str, owner: Seed) -> Seed:
+    """A default seed without the rows of default programs (or channels) that the deployment does not have."""
+    if key not in seed.schema.columns:
         return seed
-    known = {row["program_id"] for row in programs}
-    return replace(seed, rows=tuple(row for row in seed.rows if row["program_id"] in known))
+    known = {row[key] for row in owner}
+    return replace(seed, rows=tuple(row for row in seed.rows if row[key] in known))
 
 
 def load_policy_files(folder: Path) -> Policies:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from dataclasses import replace
 from decimal import Decimal
 from pathlib import Path
 
@@ -88,6 +89,13 @@ def test_the_level_above_is_one_that_the_rules_give(small: SmallRelease) -> None
     assert "Why not Three stars" in render(found, "en")
 
 
+def test_a_rule_that_holds_behind_the_one_that_decides_says_so(small: SmallRelease) -> None:
+    found = _explain(small)
+    rules = [replace(rule, conditions=[]) if rule.level_id == "star_3" else rule for rule in found.rules]
+    text = render(replace(found, tables=replace(found.tables, rules=rules)), "en")
+    assert "Why not Three stars" in text and "it holds and does not decide: rule star_2_spend does" in text
+
+
 def test_a_nomination_approved_by_its_requester_is_shown_and_does_not_count(small: SmallRelease) -> None:
     found = _explain(small)
     assert [(n.nomination_id, n.requester_id, n.approver_id) for n in found.nominations] == [("N1", "s1", "s1")]
@@ -103,6 +111,28 @@ def test_rows_that_came_after_the_release_are_not_shown(small: SmallRelease) -> 
 
 def test_deliveries_of_the_release_are_named(small: SmallRelease) -> None:
     assert [d["channel"] for d in _explain(small).deliveries] == ["hotline"]
+
+
+@pytest.mark.parametrize(
+    ("feed", "has_subject", "lines"),
+    [
+        ("customer_id,level_id\nc0,star_4\nA,star_2\n", True, ["Sent to", "  hotline: catalog 1"]),
+        ("customer_id,level_id\nc0,star_4\nA1,star_2\n", False, ["Sent to", "  To no channel so far.", "Not in the feeds", "  hotline: catalog 1"]),
+        ("phone,level_id\nA,star_2\n", None, ["  To no channel so far.", "Sent, and no longer to be seen whom the file has", "  hotline: catalog 1"]),
+        (None, None, ["  To no channel so far.", "Sent, and no longer to be seen whom the file has", "  hotline: catalog 1"]),
+    ],
+)  # fmt: skip
+def test_a_feed_that_has_no_row_of_the_subject_was_not_sent_for_it(
+    small: SmallRelease, feed: str | None, has_subject: bool | None, lines: list[str]
+) -> None:
+    path = small.deployment.data / "channels" / "hotline" / "hotline_1.csv"
+    path.parent.mkdir(parents=True)
+    if feed is not None:
+        path.write_text(feed, encoding="utf-8")
+    found = _explain(small)
+    assert [d["has_subject"] for d in found.deliveries] == [has_subject]
+    said = [line.partition(", 2")[0] for line in render(found, "en").splitlines()]
+    assert said[-len(lines) :] == lines
 
 
 def test_json_holds_everything_that_the_text_says(small: SmallRelease) -> None:

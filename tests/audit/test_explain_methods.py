@@ -92,7 +92,7 @@ def test_a_chinese_explanation_has_no_english_word_but_ids(made: WideRelease) ->
                 "Customer c7: Major in Customer pyramid",
                 "band Major (from 1 to below 20); strictly above: 1 of 9 subjects (11.11 %)",
                 "Why not VIP",
-                "no amount mends that alone",
+                "how much more would do depends on the other subjects",
             ],
         ),
         ("customer_pyramid", "c8", "en", ["Profit, 12 months: not known", "a landed row that counts lacks its cost", "VIP (below 1)"]),
@@ -374,7 +374,7 @@ HELD = '{"step":"scope","from":null,"to":null,"why":"in scope"},{"step":"qualifi
     [
         ("first", "star_5", "2027-05", ["is reached and held until 2027-05", "Next review in 2027-06: if nothing changes, Five stars is renewed"], "首次达到五星"),
         ("rose", "star_5", "2027-05", ["rises at once to Five stars"], "即时升至五星"),
-        ("held", "star_6", "2027-03", ["Six stars is held until 2027-03, then reviewed", "it falls by one level to Five stars in 2027-05"], "六星保持至 2027-03"),
+        ("held", "star_6", "2027-03", ["What the rules give", "The level is Six stars all the same", "Why the rules do not give Six stars", "Six stars is held until 2027-03, then reviewed", "it falls by one level to Five stars in 2027-05"], "六星保持至 2027-03"),
         ("renewed", "star_5", "2027-05", ["still qualified, Five stars is held again until 2027-05"], "续期至 2027-05"),
         ("grace", "star_6", "2026-05", ["still held in grace until 2026-06", "falls by one level to Five stars in 2026-07"], "宽限期内六星保留至 2026-06"),
         ("fell_one_level", "star_6", "2027-05", ["falls by one level to Six stars, held until 2027-05"], "下降一级至六星"),
@@ -392,3 +392,17 @@ def test_a_review_is_told_as_a_sentence_with_what_comes_next(
     text = render(found, "en")
     assert [phrase for phrase in [*en, "Cause: validity or grace ended."] if phrase not in text] == [], text
     assert zh in render(found, "zh")
+
+
+@pytest.mark.parametrize(("until", "ends"), [("2026-11", False), ("2026-12", True)])
+def test_a_nomination_that_ends_before_the_review_is_told_with_it(wide: WideRelease, until: str, ends: bool) -> None:
+    steps = (
+        '[{"step":"scope","from":null,"to":null,"why":"in scope"},{"step":"qualified","from":null,"to":"vvip","why":"approved"},'
+        '{"step":"review","from":"vvip","to":"vvip","why":"first"}]'
+    )
+    rank = {"held_level_id": "vvip", "held_level_rank": 2, "valid_until_period": until, "review": "first"}
+    rule = next(v.item_id for v in _explain(wide, "reception", "e1").rules if v.level_id == "vvip")
+    wide.change("reception", "e1", steps=steps.replace("approved", rule), **rank)
+    found = _explain(wide, "reception", "e1")
+    assert ("is renewed. The nomination that gives it ends on 2026-12-31, before that" in render(found, "en")) is ends
+    assert ("续期。但所依据的提名于 2026-12-31 到期" in render(found, "zh")) is ends

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from datetime import datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
@@ -11,7 +12,7 @@ import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from orchestration.deployment import load_deployment
+from orchestration.deployment import PROJECT_ROOT, load_deployment
 from orchestration.errors import BadInput
 from orchestration.policy import cells, check_policies, compile_policies, load_policies, load_policy_files, write_policy_files
 from orchestration.policy.cells import CellProblem
@@ -234,6 +235,24 @@ def test_a_deployment_replaces_seeds_by_its_own_and_a_misspelt_one_is_refused(tm
     own.rename(own.with_name("decision_condition.csv"))
     with pytest.raises(BadInput, match="did you mean 'decision_conditions'"):
         load_policies(deployment)
+
+
+def test_a_deployment_with_programs_of_its_own_needs_no_files_of_those_that_it_does_not_have(tmp_path: Path):
+    folder = tmp_path / "d"
+    shutil.copytree(PROJECT_ROOT / "examples" / "telecom", folder, ignore=shutil.ignore_patterns("policies"))
+    (folder / "policies").mkdir()
+    own = {
+        "programs": ["program_id,name_en,name_zh,subject_type,method,hit_policy,clock,enabled", "mine,Mine,本,customer,decision_table,first,month,true"],
+        "levels": ["program_id,level_id,rank,name_en,name_zh", "mine,all,1,All,全部"],
+        "policy_versions": ["program_id,version,valid_from_period,author,approver,approved_on", "mine,v1,2026-01,a,b,2025-12-01"],
+        "decision_rules": ["program_id,version,rule_id,rule_order,level_id,description_en,description_zh", "mine,v1,all,1,all,All,全部"],
+        "decision_conditions": ["program_id,version,rule_id,attribute,operator,value"],
+    }  # fmt: skip
+    for name, lines in own.items():
+        (folder / "policies" / f"{name}.csv").write_text("\n".join(lines) + "\n", encoding="utf-8")
+    policies = load_policies(load_deployment(folder))
+    assert list(policies.programs) == ["mine"]
+    assert [list(policies.seeds[name]) for name in ("channels", "channel_audience", "channel_columns", "caps")] == [[], [], [], []]
 
 
 def test_policies_written_beside_a_release_read_back_the_same(seeds, tmp_path: Path):

@@ -28,13 +28,14 @@ def head(e: Explanation, lang: Lang) -> list[str]:
         text(lang, f"method_{e.program.method}"),
     ]
     if e.decision.get("event_date"):
-        lines[-1] += " " + text(lang, "event", day=e.decision["event_date"])
+        lines[-1] = words.sentences([lines[-1], text(lang, "event", day=e.decision["event_date"])], lang)
     return lines if e.release["is_visible"] else [*lines, text(lang, "not_visible")]
 
 
 def why(e: Explanation, lang: Lang) -> list[str]:
     """The matched rule with its conditions, or why there is none."""
-    lines = [text(lang, "why")]
+    is_shown = e.decision["status"] != "decided" or e.decision["level_id"] == e.decision["qualified_level_id"]
+    lines = [text(lang, "why" if is_shown else "why_rules")]
     if e.decision["status"] == "out_of_scope":
         lines.append("  " + text(lang, "out_of_scope", reason=words.reason(e, lang)))
         for verdict in (v for v in e.tables.scope if v.item_id == e.decision["status_reason"]):
@@ -62,7 +63,9 @@ def why(e: Explanation, lang: Lang) -> list[str]:
     )
     lines += conditions(e, matched, lang)
     before = sum(1 for v in e.rules if v.order < matched.order)
-    return [*lines, "  " + text(lang, f"rule_{e.program.hit_policy}", before=before)]
+    is_top = e.program.hit_policy == "first" and not before
+    lines.append("  " + text(lang, "rule_top" if is_top else f"rule_{e.program.hit_policy}", before=before))
+    return lines if is_shown else [*lines, "  " + text(lang, "why_other", level=words.level(e, e.decision["level_id"], lang))]
 
 
 def above(e: Explanation, lang: Lang) -> list[str]:
@@ -75,10 +78,14 @@ def above(e: Explanation, lang: Lang) -> list[str]:
         if not by_override:
             return [text(lang, "above_none")]
         return [text(lang, "above", level=by_override[0]), "  " + text(lang, "above_no_rule", level=by_override[0])]
-    lines = [text(lang, "above", level=words.name(e.level_above, lang))]
+    # A level that is held, or that an override gives, may be this one or a higher one.
+    is_above = (e.decision["level_rank"] or 0) < e.level_above.rank
+    lines = [text(lang, "above" if is_above else "above_rules", level=words.name(e.level_above, lang))]
     for verdict in e.above:
         lines.append("  " + text(lang, "rule_failed", rule=verdict.item_id, description=_description(verdict, lang)))
         lines += conditions(e, verdict, lang)
+        if verdict.holds and e.matched:
+            lines.append("    " + text(lang, "rule_not_reached", rule=e.matched.item_id))
     return lines + _to_next(e, lang)
 
 
@@ -90,7 +97,9 @@ def _to_next(e: Explanation, lang: Lang) -> list[str]:
     title, shown = words.level(e, e.decision["next_level_id"], lang), words.name(attribute, lang)
     missing = e.decision["missing_amount"]
     if missing is None:
-        return ["  " + text(lang, "to_next_other", level=title, name=shown)]
+        number = attribute.of[0] if attribute.kind == "band" else attribute
+        key = "to_next_place" if number.kind in {"position", "share", "portion"} else "to_next_other"
+        return ["  " + text(lang, key, level=title, name=shown)]
     # Of a quotient more of its numerator is meant, which has the unit of its metric.
     quotient = attribute.metric.row["unit"] if attribute.kind in {"average", "ratio"} and attribute.metric else attribute.unit
     shown_unit = words.unit(quotient, e.unit, lang)
@@ -212,4 +221,6 @@ def _unknown(reading: Reading, lang: Lang) -> str:
         return text(lang, "found_no_service") if divisor.is_service else text(lang, "found_no_divisor", name=words.name(divisor, lang))
     if a.metric is not None and a.metric.measure.aggregation == "margin":
         return text(lang, "found_no_cost")
+    if a.kind in {"nomination", "application"}:
+        return text(lang, "found_absent")
     return text(lang, "found_none")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import date
 from typing import Any
 
 from orchestration.audit.explain import Explanation
@@ -62,8 +63,19 @@ def steps(e: Explanation, lang: Lang) -> list[str]:
     if e.next_review:
         n = e.next_review
         title = words.level(e, n.level_id, lang)
-        lines.append("  " + text(lang, f"next_{n.effect}", due=n.review_period, level=title, falls=n.effect_period))
+        said = [text(lang, f"next_{n.effect}", due=n.review_period, level=title, falls=n.effect_period)]
+        if n.effect == "renewed" and (end := _nomination_ends(e, n.review_period)):
+            said.append(text(lang, "next_nomination_ends", end=end))
+        lines.append("  " + words.sentences(said, lang))
     return lines
+
+
+def _nomination_ends(e: Explanation, review_period: str) -> date | None:
+    """Last day of the nominations on which the matched rule rests, where none of them is in force any more at the review."""
+    if e.matched is None or all(v.condition.attribute.kind != "nomination" for v in e.matched.conditions):
+        return None
+    counting = [n for n in e.nominations if n.kind == "nominate" and n.standing(e.period) == "counts"]
+    return max((n.end_date for n in counting), default=None) if all(n.standing(review_period) != "counts" for n in counting) else None
 
 
 def _step(e: Explanation, step: dict[str, Any], lang: Lang) -> str:
@@ -104,11 +116,11 @@ def _step(e: Explanation, step: dict[str, Any], lang: Lang) -> str:
 def movement(e: Explanation, lang: Lang) -> list[str]:
     """How the level compares with the period before, why, and until when it is held."""
     d = e.decision
-    line = text(lang, f"movement_{d['movement'] or 'none'}", previous=words.level(e, d["previous_level_id"], lang))
+    said = [text(lang, f"movement_{d['movement'] or 'none'}", previous=words.level(e, d["previous_level_id"], lang))]
     if d.get("movement_cause"):
-        line += " " + text(lang, "cause", cause=text_if_any(lang, f"cause_{d['movement_cause']}", d["movement_cause"]))
+        said.append(text(lang, "cause", cause=text_if_any(lang, f"cause_{d['movement_cause']}", d["movement_cause"])))
     if d["held_since_period"]:
-        line += " " + text(lang, "held_since", since=d["held_since_period"])
+        said.append(text(lang, "held_since", since=d["held_since_period"]))
     if d["valid_until_period"]:
-        line += " " + text(lang, "held_until", until=d["valid_until_period"])
-    return [text(lang, "movement"), "  " + line]
+        said.append(text(lang, "held_until", until=d["valid_until_period"]))
+    return [text(lang, "movement"), "  " + words.sentences(said, lang)]

@@ -30,15 +30,16 @@ def policy(e: Explanation, lang: Lang) -> list[str]:
 
 
 def release(e: Explanation, lang: Lang) -> list[str]:
-    """The run that released it, and every delivery of the release."""
+    """The run that released it, and every delivery of the release: those that have a row of the subject, and those that have none."""
     code = text(lang, "release_code", run=e.release["run_id"], code=e.release["code_version"], manifest=e.release["manifest_hash"])
     lines = [text(lang, "release"), "  " + code, text(lang, "deliveries")]
-    if not e.deliveries:
-        return [*lines, "  " + text(lang, "deliveries_none")]
-    return [
-        *lines,
-        *(
-            "  " + text(lang, "delivery", channel=d["channel"], catalog=d["catalog"], at=words.time(d["at"]), path=d["path"])
-            for d in e.deliveries
-        ),
-    ]
+    if not any(d["has_subject"] for d in e.deliveries):
+        lines.append("  " + text(lang, "deliveries_none"))
+    for has_subject, title in ((True, None), (False, "deliveries_without"), (None, "deliveries_unknown")):
+        found = [d for d in e.deliveries if d["has_subject"] is has_subject]
+        if found and title:
+            lines.append(text(lang, title))
+        lines += [
+            "  " + text(lang, "delivery", channel=d["channel"], catalog=d["catalog"], at=words.time(d["at"]), path=d["path"]) for d in found
+        ]
+    return lines

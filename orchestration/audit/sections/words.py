@@ -103,6 +103,11 @@ def day(value: date | None, lang: Lang) -> str:
     return text(lang, "nothing") if value is None else value.isoformat()
 
 
+def sentences(parts: list[str], lang: Lang) -> str:
+    """Sentences in one line. Chinese ones stand without a space between them."""
+    return ("" if lang == "zh" else " ").join(parts)
+
+
 def limited(lines: list[str], whole: int, shown: int, lang: Lang) -> list[str]:
     """``lines`` with a last one that says how many rows it leaves out."""
     return [*lines, "  " + text(lang, "more", rows=f"{whole - shown:,}")] if whole > shown else lines
