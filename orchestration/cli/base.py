@@ -118,6 +118,16 @@ def end_with(error: TierhouseError, as_json: bool) -> int:
     return error.exit_code
 
 
+def _changed_ledger(context: Context) -> TierhouseError | None:
+    """What is wrong with the ledger, if anything is: entries that somebody changed fit nothing that reads them."""
+    try:
+        if context.loaded is not None:
+            context.ledger.verify()
+    except TierhouseError as err:
+        return err
+    return None
+
+
 def _log_defect(context: Context) -> str:
     """Write the traceback where it can be reported from; return where."""
     loaded = context.loaded
@@ -152,6 +162,8 @@ def command(group: click.Group, name: str, **kwargs: Any) -> Callable[[Callable[
             except (KeyboardInterrupt, click.ClickException, click.exceptions.Exit):
                 raise
             except Exception as err:  # noqa: BLE001 - the last resort: a defect of ours must not look like bad input
+                if changed := _changed_ledger(context):
+                    sys.exit(end_with(context.told(changed), as_json))
                 what = f"a defect of Tierhouse: {type(err).__name__}: {err}"
                 sys.exit(end_with(Failed(what, remedy=f"report it with {_log_defect(context)}"), as_json))
 

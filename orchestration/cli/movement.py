@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -11,9 +12,11 @@ from rich.table import Table
 
 from orchestration.audit.released import find_program
 from orchestration.cli.base import Context
-from orchestration.errors import BadInput
+from orchestration.errors import BadInput, Failed
 from orchestration.policy import load_policy_files
 from orchestration.release import current_catalog, release_folder
+
+_FROM_A_BACKUP = "restore the release folder from a backup"
 
 
 def print_movements(context: Context, value: dict[str, Any]) -> None:
@@ -132,17 +135,28 @@ def _program(folder: Path, program_id: str | None) -> str:
 
 
 def _rows(folder: Path, query: str, **parameters: Any) -> list[dict[str, Any]]:
-    """Rows of a query in which ``{mart}`` stands for a mart of the release."""
+    """Rows of a query in which ``{mart}`` stands for a mart of the release; Failed if its file is gone or damaged."""
     marts = {path.stem: f"read_parquet('{str(path).replace(chr(39), chr(39) * 2)}')" for path in folder.glob("*.parquet")}
     try:
         text = query.format_map(marts)
     except KeyError as err:
+        if f"{err.args[0]}.parquet" in _released_files(folder):
+            raise Failed("the released file is gone", str(folder / f"{err.args[0]}.parquet"), _FROM_A_BACKUP) from err
         raise BadInput(
             f"release {folder.name} has no {err.args[0]}: it was made before this was published",
             "--period",
             f"run the period again: `tierhouse run --periods {folder.name[:7]}`",
         ) from err
-    with duckdb.connect() as con:
-        found = con.execute(text, parameters or None)
-        names = [column[0] for column in found.description or ()]
-        return [dict(zip(names, row, strict=True)) for row in found.fetchall()]
+    try:
+        with duckdb.connect() as con:
+            found = con.execute(text, parameters or None)
+            names = [column[0] for column in found.description or ()]
+            return [dict(zip(names, row, strict=True)) for row in found.fetchall()]
+    except (duckdb.IOException, duckdb.InvalidInputException) as err:
+        raise Failed(f"the released files cannot be read: {err}", str(folder), _FROM_A_BACKUP) from err
+
+
+def _released_files(folder: Path) -> dict[str, Any]:
+    """What the manifest names; nothing for a release without one."""
+    manifest = folder / "manifest.json"
+    return dict(json.loads(manifest.read_text(encoding="utf-8"))["files"]) if manifest.is_file() else {}

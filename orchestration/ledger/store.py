@@ -124,7 +124,7 @@ class Ledger:
             params.extend(kinds)
         with self._connect() as con:
             rows = con.execute(query + " order by seq", params).fetchall()
-        return [Entry(r[0], r[1], r[2], json.loads(r[3]), r[4], r[5]) for r in rows]
+        return [self._entry(row) for row in rows]
 
     def last(self, *kinds: str) -> Entry | None:
         """The newest entry of the given kinds."""
@@ -135,7 +135,21 @@ class Ledger:
         query = f"select seq, kind, at, payload, prev_hash, hash from entries{asked} order by seq desc limit 1"
         with self._connect() as con:
             found = con.execute(query, kinds).fetchone()
-        return Entry(found[0], found[1], found[2], json.loads(found[3]), found[4], found[5]) if found else None
+        return self._entry(found) if found else None
+
+    def _entry(self, row: tuple[Any, ...]) -> Entry:
+        try:
+            payload = json.loads(row[3])
+        except (TypeError, ValueError) as err:
+            raise self._changed(row[0], row[1]) from err
+        return Entry(row[0], row[1], row[2], payload, row[4], row[5])
+
+    def _changed(self, seq: Any, kind: Any) -> Mismatch:
+        return Mismatch(
+            f"entry {seq} ({kind}) does not fit the chain",
+            str(self.path),
+            "the ledger was changed after it was written; restore it from a backup",
+        )
 
     def head(self) -> tuple[int, str]:
         """Sequence number and hash of the newest entry; ``(0, GENESIS)`` for an empty ledger."""
@@ -149,11 +163,7 @@ class Ledger:
         for expected_seq, entry in enumerate(self.entries(), 1):
             digest = entry_hash(prev, entry.seq, entry.kind, entry.at, entry.payload)
             if entry.seq != expected_seq or entry.prev_hash != prev or entry.hash != digest:
-                raise Mismatch(
-                    f"entry {entry.seq} ({entry.kind}) does not fit the chain",
-                    str(self.path),
-                    "the ledger was changed after it was written; restore it from a backup",
-                )
+                raise self._changed(entry.seq, entry.kind)
             prev = entry.hash
             count += 1
         return count

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sqlite3
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ import click
 import pytest
 
 from orchestration.cli.main import call, main
+from orchestration.ledger import Ledger
 
 
 def commands(group: click.Group, above: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], click.Command]]:
@@ -70,6 +72,19 @@ def test_what_nobody_expected(
     monkeypatch.setattr("orchestration.cli.base.load_deployment", fail)
     found, error = answer(capsys, "ledger", "verify")
     assert found == error["exit_code"] == code and error["error"] == "Failed" and error["what"] and error["remedy"]
+
+
+def test_an_entry_that_somebody_changed_is_no_defect(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("TIERHOUSE_DATA", str(tmp_path))
+    ledger = Ledger(tmp_path / "ledger.sqlite")
+    ledger.append("delivery", {"channel": "hotline"})
+    with sqlite3.connect(ledger.path) as con:
+        con.execute("drop trigger entries_are_never_changed")
+        con.execute("update entries set payload = '[]'")
+    code, error = answer(capsys, "deliveries")
+    assert code == error["exit_code"] == 4 and error["what"] == "entry 1 (delivery) does not fit the chain"
 
 
 def test_without_it_wrong_use_is_for_people(capsys: pytest.CaptureFixture[str]) -> None:

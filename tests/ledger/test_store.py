@@ -63,6 +63,8 @@ def test_the_file_refuses_changes_and_deletions(tmp_path: Path) -> None:
         "delete from entries where seq = 2",
         "update entries set at = '2001-01-01T00:00:00+00:00' where seq = 1",
         "update entries set kind = 'release' where seq = 3",
+        "update entries set payload = '{' where seq = 2",
+        "update entries set payload = 7 where seq = 2",
     ],
 )
 def test_a_forged_entry_is_found(tmp_path: Path, attack: str) -> None:

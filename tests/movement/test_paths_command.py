@@ -73,3 +73,17 @@ def test_a_release_whose_files_are_gone_is_no_bad_input(released: Path, command:
     shutil.rmtree(released.parent / "data" / "releases" / RELEASE)
     said = CliRunner().invoke(main, (command, "--program", "six_star", "--period", PERIOD, "-d", str(released)))
     assert said.exit_code == 1 and "the files of this release are gone" in said.output and "from a backup" in said.output
+
+
+@pytest.mark.parametrize("damage", ["gone", "cut off"])
+def test_a_released_file_that_is_gone_or_damaged_is_named_and_no_bad_input(released: Path, damage: str) -> None:
+    folder = released.parent / "data" / "releases" / RELEASE
+    file = folder / "fct_decisions.parquet"
+    (folder / "manifest.json").write_text(json.dumps({"files": {file.name: {}}}), encoding="utf-8")
+    if damage == "gone":
+        file.unlink()
+    else:
+        file.write_bytes(file.read_bytes()[:100])
+    said = CliRunner().invoke(main, ("paths", "--program", "six_star", "--period", PERIOD, "-d", str(released)))
+    assert said.exit_code == 1 and file.name in said.output and "from a backup" in said.output, said.output
+    assert "defect" not in said.output
