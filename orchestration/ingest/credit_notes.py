@@ -1,8 +1,9 @@
-"""Credit notes that name a bill but not its period: they count in the period of that bill, whichever of the two lands first.
+"""Credit notes that name a bill but not its period: they count in the period of that bill, whichever of the two lands first, and in
+their own where there is no such bill.
 
-A note finds the bills that landed before it as it lands. When a bill lands later, or a correction moves it, its notes become parts of
-their own, in the bill's period, and the rows as they stood are superseded. In the balance of their drop that changes nothing: the
-ledger entry says how many rows were moved.
+A note finds the bills that landed before it as it lands. When a bill lands later, when a correction moves it to another period or
+document, or when it goes, its notes become parts of their own, in the period that is theirs now, and the rows as they stood are
+superseded. In the balance of their drop that changes nothing: the ledger entry says how many rows were moved.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from orchestration.deployment import Deployment
 from orchestration.failpoints import failpoint
 from orchestration.ingest.contracts import Contract, load_contracts
 from orchestration.ingest.landing import count, identical, key_sql, write_parts
-from orchestration.ingest.parts import Landed, Part, Standing, following
+from orchestration.ingest.parts import Landed, Part, Standing, following, origin_of
 from orchestration.ingest.supersession import bill_periods, not_superseded, paths_sql, supersede
 from orchestration.ledger.store import Ledger
 from orchestration.sqltext import literal, quoted
@@ -25,16 +26,35 @@ ENTITY = "bill_lines"
 
 
 def unsettled(ledger: Ledger, known: Landed) -> dict[str, list[Part]]:
-    """Source → its parts with notes, where a bill that one of them may name has landed since notes were settled."""
+    """Source → its parts with notes, where since notes were settled a bill that one of them may name has come, has gone or is in force again."""
     upto = {entry.payload["source"]: entry.payload["upto"] for entry in ledger.entries("notes_settled")}
     found: dict[str, list[Part]] = {}
     for source in sorted({part.source for part in known.parts(ENTITY)}):
-        parts = known.parts(ENTITY, source)
-        new = [part for part in parts if part.seq > upto.get(source, 0) and part.min_document is not None]
-        notes = [part for part in parts if any(bill.seq > part.seq and _may_name(part, bill) for bill in new)]
+        settled, parts = upto.get(source, 0), known.parts(ENTITY, source)
+        touched = _touched(known.entries(source, ENTITY))
+        changed = [(bill, max(bill.seq, touched.get(bill.file_id, 0))) for bill in parts if bill.min_document is not None]
+        changed = [(bill, seq) for bill, seq in changed if seq > settled]
+        notes = [
+            part
+            for part in parts
+            if part.min_referred is not None
+            and (touched.get(part.file_id, 0) > settled or any(seq > part.seq and _may_name(part, bill) for bill, seq in changed))
+        ]
         if notes:
             found[source] = notes
     return found
+
+
+def _touched(entries: list[tuple[int, dict[str, Any]]]) -> dict[str, int]:
+    """File id → the last entry that superseded rows of it, or put some in force again."""
+    touched: dict[str, int] = {}
+    about: dict[tuple[str, str, str], set[str]] = {}
+    for seq, drop in entries:
+        files = about.setdefault(origin_of(drop), set())
+        undone = files if drop.get("is_replaced") else set()
+        touched.update(dict.fromkeys([*drop["supersedes"]["by_file"], *undone], seq))
+        files.update(drop["supersedes"]["by_file"])
+    return touched
 
 
 def _may_name(note: Part, bill: Part) -> bool:
@@ -44,7 +64,7 @@ def _may_name(note: Part, bill: Part) -> bool:
 
 
 def settle_notes(con: duckdb.DuckDBPyConnection, deployment: Deployment, ledger: Ledger, known: Landed) -> list[dict[str, Any]]:
-    """Move every note whose bill stands in another period; the payloads of the entries recorded."""
+    """Move every note that stands in another period than its bill, or has none and is not in its own; the payloads of the entries recorded."""
     moved = []
     contract = load_contracts()[ENTITY]
     for source, notes in unsettled(ledger, known).items():
@@ -56,25 +76,29 @@ def settle_notes(con: duckdb.DuckDBPyConnection, deployment: Deployment, ledger:
                 known.add(ledger.append("drop_landed", payload).seq, payload)
                 failpoint("ingest.notes_moved")
                 moved.append(payload)
-        upto = max(part.seq for part in known.parts(ENTITY, source))
+        upto = max(seq for seq, _ in known.entries(source, ENTITY))
         # Until here all was looked at: an ingest that finds nothing new need not look again.
         ledger.append("notes_settled", {"source": source, "upto": upto})
     return moved
 
 
 def _find(con: duckdb.DuckDBPyConnection, known: Landed, source: str, notes: list[Part]) -> None:
-    """Leave the notes in force whose bill stands in another period in the table ``_moving``, with that period as ``_period``."""
+    """Leave the notes in force that are to move in the table ``_moving``, with the period that is theirs as ``_period``."""
     gone = known.superseded(ENTITY)
     con.execute(
-        f"create or replace table _standing_notes as select * from read_parquet({_paths(notes)}, hive_partitioning = false) as o "
+        "create or replace table _standing_notes as select * from "
+        f"read_parquet({_paths(notes)}, union_by_name = true, hive_partitioning = false) as o "
         f"where is_credit_note and refers_to_period is null and refers_to_document_id is not null and {not_superseded(gone)}"
     ).fetchall()
+    # Notes that were landed before own periods were kept beside the bill's know no other than the one that they are in.
+    con.execute("alter table _standing_notes add column if not exists _own_period varchar").fetchall()
     con.execute("create or replace table _notes as select distinct refers_to_document_id as document from _standing_notes").fetchall()
     bills = bill_periods(con, known.parts(ENTITY, source), gone)
     con.execute(
-        f"create or replace table _moving as select n.*, b.period as _period from _standing_notes n "
-        f"join (select document_id, min(period) as period from ({bills}) group by 1) b "
-        "on b.document_id = n.refers_to_document_id where b.period <> n.bill_period"
+        "create or replace table _moving as select n.* replace (coalesce(n._own_period, n.bill_period) as _own_period), "
+        "coalesce(b.period, n._own_period, n.bill_period) as _period from _standing_notes n "
+        f"left join (select document_id, min(period) as period from ({bills}) group by 1) b "
+        "on b.document_id = n.refers_to_document_id where coalesce(b.period, n._own_period, n.bill_period) <> n.bill_period"
     ).fetchall()
 
 
@@ -89,7 +113,7 @@ def _move(
     file_id = drop.next_file_id
     columns = ", ".join(quoted(name) for name in contract.landed)
     con.execute(
-        f"create or replace table _rows as select {columns}, _period, _row as _line, _key, _content_hash, 0::bigint as _mask, false as _other, "
+        f"create or replace table _rows as select {columns}, _period, _own_period, _row as _line, _key, _content_hash, 0::bigint as _mask, false as _other, "
         f"customer_id is null and line_id is null as _unattributed from _moving where _file_id in {names} order by _row, _key"
     ).fetchall()
     con.execute("create or replace table _reject_rows as select * from _rows limit 0").fetchall()

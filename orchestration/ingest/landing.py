@@ -291,8 +291,10 @@ def write_parts(
     for period, number, low, high, low_document, high_document, low_referred, high_referred in groups:
         only = f" and _period = {literal(period)}" if period is not None and len(groups) > 1 else ""
         made = deployment.scratch / f"part_{period or 'all'}.parquet"
+        # A note that has the period of its bill gets its own one back when there is no such bill any more.
+        own = ["_own_period"] if low_referred is not None else []
         con.execute(
-            f"copy (select {', '.join(columns)} from {rows} where _mask = 0 and not _other{only}) to {literal(str(made))} {_PARQUET}"
+            f"copy (select {', '.join([*columns, *own])} from {rows} where _mask = 0 and not _other{only}) to {literal(str(made))} {_PARQUET}"
         ).fetchall()
         target = folder / (f"period={period}" if period is not None else "all") / "part.parquet"
         digest = sha256_file(made)

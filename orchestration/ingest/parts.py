@@ -89,6 +89,10 @@ class Landed:
             for file_id in drop.file_ids
         }
 
+    def entries(self, source: str, entity: str) -> list[tuple[int, dict[str, Any]]]:
+        """Sequence numbers and payloads of all entries about the drops of one feed."""
+        return [(seq, drop) for seq, drop in self._drops if (drop["source"], drop["entity"]) == (source, entity)]
+
     def parts(self, entity: str, source: str | None = None) -> list[Part]:
         """Parts of an entity, of one source or all."""
         return [part for part in self._parts.get(entity, []) if source is None or part.source == source]

@@ -8,10 +8,10 @@ from pathlib import Path
 import duckdb
 
 from orchestration.deployment import Deployment
+from orchestration.ingest.credit_notes import ENTITY as NOTED
+from orchestration.ingest.credit_notes import unsettled
 from orchestration.ingest.finding import in_landing_order, walk
 from orchestration.ingest.mapping import load_mappings
-from orchestration.ingest.notes import ENTITY as NOTED
-from orchestration.ingest.notes import unsettled
 from orchestration.ingest.parts import Landed
 from orchestration.ingest.readmission import readmittable
 from orchestration.ingest.references import References

@@ -22,6 +22,7 @@ from orchestration.failpoints import failpoint
 from orchestration.ingest.checking import PERIOD_TYPE, Scan, build_scan
 from orchestration.ingest.closing import open_periods, record_status
 from orchestration.ingest.copies import Deliveries, copy_payload
+from orchestration.ingest.credit_notes import settle_notes
 from orchestration.ingest.drops import Drop, columns_of, open_drop, survey, unpivoted
 from orchestration.ingest.expressions import nearest
 from orchestration.ingest.files import close_to_others, storage_errors
@@ -29,7 +30,6 @@ from orchestration.ingest.finding import Found, in_landing_order, walk
 from orchestration.ingest.landing import Arrival, Changed, land
 from orchestration.ingest.lost import record_key, require_vault, salt
 from orchestration.ingest.mapping import Feed, SourceMapping, load_mappings, together
-from orchestration.ingest.notes import settle_notes
 from orchestration.ingest.parts import Landed
 from orchestration.ingest.reading import REPLACEMENT, Survey, Unreadable, head_of, survey_as_it_is
 from orchestration.ingest.readmission import readmit
@@ -112,7 +112,9 @@ def ingest(
                 report.add_readmitted(payload)
                 say(f"{payload['file']}: {payload['landed']:,} rows admitted from quarantine: what they refer to has landed")
             for payload in settle_notes(con, deployment, ledger, known):
-                say(f"{payload['file']}: {payload['moved']:,} credit notes moved to the period of the bill that they refer to")
+                say(
+                    f"{payload['file']}: {payload['moved']:,} credit notes moved to the period of the bill that they refer to, or to their own"
+                )
             _close(con, deployment, ledger, known, mappings, totals)
             report.older_mapping = under_older_mapping(known, feeds)
         for name, of in report.copies.items():

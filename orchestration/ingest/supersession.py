@@ -165,6 +165,7 @@ def bill_periods(con: duckdb.DuckDBPyConnection, older: list[Part], gone: list[P
 def referred_periods(con: duckdb.DuckDBPyConnection, older: list[Part], gone: list[Path], key: str) -> None:
     """Give credit notes of ``_rows`` that name a bill but not its period the period of that bill, where it is known.
 
+    Where there are such notes ``_rows`` gets a column ``_own_period``: what the note's period is without the bill, null where it is that.
     ``gone``: files that list the superseded rows of ``older`` parts; rows whose key stands in ``_rows`` are superseded now, but for the
     keys in the table ``_overtaken``: of those the row of ``_rows`` is.
     """
@@ -174,10 +175,11 @@ def referred_periods(con: duckdb.DuckDBPyConnection, older: list[Part], gone: li
     ).fetchall()
     if not con.execute("select 1 from _notes limit 1").fetchall():
         return
+    con.execute("alter table _rows add column if not exists _own_period varchar").fetchall()
     good = f"_mask = 0 and not _other and {key} not in (select key from _overtaken)"
     here = f"select document_id, _period as period from _rows where {good} and not coalesce(is_credit_note, false)"
     before = f"select document_id, period from ({bill_periods(con, older, gone)}) where _key not in (select {key} from _rows where {good})"
     con.execute(
-        f"update _rows set _period = b.period from (select n.place, min(d.period) as period from _notes n "
+        f"update _rows set _own_period = _period, _period = b.period from (select n.place, min(d.period) as period from _notes n "
         f"join ({here} union all {before}) d on d.document_id = n.document group by 1) b where _rows.rowid = b.place"
     ).fetchall()

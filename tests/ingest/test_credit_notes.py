@@ -145,3 +145,37 @@ def test_an_ingest_that_is_killed_while_notes_move_ends_as_if_it_had_not_been(sh
     shop.ingest()
     assert periods(shop) == {"C1": "2025-01", "D1": "2025-01"}
     assert new_drops(shop.deployment, shop.ledger) == []
+
+
+@pytest.mark.parametrize("landed_at_once", [True, False])
+@pytest.mark.parametrize("moved", ["l1,D9,c1,2025-01,voice,100,CNY,\n", "l1,D1,c1,2025-01,credit,-100,CNY,\n"])
+def test_a_note_whose_bill_is_of_another_document_now_counts_in_its_own_period(shop: Any, moved: str, landed_at_once: bool) -> None:
+    for number, rows in enumerate((BILL, NOTE, moved), 1):
+        shop.drop(f"bills_{number}.csv", HEAD + rows)
+        if not landed_at_once:
+            shop.ingest()
+    shop.ingest()
+    assert periods(shop)["C1"] == "2025-03"
+    shop.drop("bills_4.csv", HEAD + "l2,D1,c1,2025-04,voice,1,CNY,\n")
+    shop.ingest()
+    assert ("C1", "2025-04") in shop.in_force("bill_lines", "document_id, bill_period"), "and follows the next bill of its document"
+    head = shop.ledger.head()
+    assert new_drops(shop.deployment, shop.ledger) == []
+    shop.ingest()
+    assert shop.ledger.head() == head
+
+
+def test_a_note_whose_bill_stood_in_a_file_that_is_replaced_counts_in_its_own_period(shop: Any, bills_feed: dict[str, Any]) -> None:
+    control = {"files": "control_*.csv", "columns": {"file": "file", "rows": "n", "replaces": "instead"}}
+    bills_feed["columns"] |= {"is_credit_note": "kind = 'credit'", "refers_to_document_id": "nullif(ref, '')"}
+    shop.map({**bills_feed, "control": control})
+    ingest_one_by_one(shop, BILL, MOVED, NOTE)
+    assert periods(shop)["C1"] == "2025-02"
+    shop.drop("bills_4.csv", HEAD + "l7,D7,c1,2025-02,voice,1,CNY,\n")
+    shop.drop("control_4.csv", "file,n,instead\nbills_4.csv,1,bills_2.csv\n")
+    shop.ingest()
+    assert periods(shop) == {"C1": "2025-01", "D1": "2025-01", "D7": "2025-02"}, "the bill stands as it was before"
+    shop.drop("bills_5.csv", HEAD)
+    shop.drop("control_5.csv", "file,n,instead\nbills_5.csv,0,bills_1.csv\n")
+    shop.ingest()
+    assert periods(shop) == {"C1": "2025-03", "D7": "2025-02"}

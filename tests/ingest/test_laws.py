@@ -137,6 +137,54 @@ def test_without_keys_as_many_identical_rows_are_in_force_as_the_last_file_with_
     assert found == most
 
 
+MONTHS = st.sampled_from(["2025-01", "2025-02", "2025-03"])
+DOCUMENTS = st.sampled_from(["D1", "D2"])
+
+
+@settings(LAW, max_examples=8)
+@given(data=st.data())
+def test_credit_notes_count_in_the_period_of_their_bill_in_any_order_of_delivery(
+    company: Any, bills_feed: dict[str, Any], data: Any
+) -> None:
+    """Bills and notes, each with corrections that follow it; how they are mixed with the others, and into which files, does not matter."""
+    bills_feed["columns"] |= {"is_credit_note": "kind = 'credit'", "refers_to_document_id": "nullif(ref, '')"}
+    bill, note = st.tuples(DOCUMENTS, MONTHS), st.tuples(DOCUMENTS, MONTHS, DOCUMENTS)
+    versions = {key: data.draw(st.lists(bill, max_size=2)) for key in ("l1", "l2")}
+    versions |= {key: data.draw(st.lists(note, max_size=2)) for key in ("n1", "n2")}
+    last = {key: told[-1] for key, told in versions.items() if told}
+    billed: dict[str, str] = {}
+    for document, month in (told for told in last.values() if len(told) == 2):
+        billed[document] = min(month, billed.get(document, month))
+    expected = {key: billed.get(told[-1], told[1]) if len(told) == 3 else told[1] for key, told in last.items()}
+    for _ in range(2):
+        here = _fresh(company)
+        here.map(bills_feed)
+        waiting = {key: list(told) for key, told in versions.items() if told}
+        rows: list[str] = []
+        number = 0
+        while waiting:
+            key = data.draw(st.sampled_from(sorted(waiting)))
+            document, month, *of = waiting[key].pop(0)
+            if not waiting[key]:
+                del waiting[key]
+            kind, amount = ("credit", "-5") if of else ("voice", "10")
+            if any(row.startswith(f"{key},") for row in rows) or data.draw(st.booleans()):
+                rows = _deliver(here, number, rows)
+                number += 1
+            rows.append(f"{key},{document},c1,{month},{kind},{amount},CNY,{of[0] if of else ''}")
+        _deliver(here, number, rows)
+        assert dict(here.in_force("bill_lines", "_key, bill_period")) == expected
+        assert all(a["agrees"] and a["rows_in"] == a["landed"] + a["superseded"] for a in balance(here.ledger))
+
+
+def _deliver(here: Any, number: int, rows: list[str]) -> list[str]:
+    """Ingest the rows as a file of their own, if there are any; no rows. The number makes the bytes of each file its own."""
+    if rows:
+        here.drop(f"bills_{number}.csv", "\n".join(["id,doc,cust,month,kind,amount,currency,ref", *rows]) + "\n" * (number + 1))
+        here.ingest()
+    return []
+
+
 @pytest.mark.parametrize("rows", [60_000])
 def test_order_and_line_numbers_hold_in_a_file_that_is_read_in_parallel(company: Any, bills_feed: dict[str, Any], rows: int) -> None:
     company.map(bills_feed)
