@@ -401,8 +401,8 @@ def _at_step(program: Program, operand: Operand, number: int) -> str:
 def _placed(program: Program, version: Version, of_version: list[Operand]) -> list[tuple[str, str]]:
     """Operands of amounts that are placed among those of the month before, as they are placed.
 
-    An amount of more months than the others has no place among them: a window that grew counts as new spend, one that shrank as
-    rolled off.
+    An amount of more months than the others has no place among them. It counts as new spend as far as it lies between what the month
+    before had and what this month has; the rest has rolled off.
     """
     ranked = [a.of[0] for a in all_attributes(version.attributes) if a.kind in {"position", "share"}]
     names = {o.name for amount in ranked for o in operands_of(amount)}
@@ -411,8 +411,9 @@ def _placed(program: Program, version: Version, of_version: list[Operand]) -> li
         if operand.name in names:
             value = _at_step(program, operand, number)
             if operand.metric and _is_windowed(program.subject_type, operand):
-                grown = f"greatest({_after_corrections(operand, operand.metric)}, p.becomes.{sql.identifier(operand.name)})"
-                value = f"case when k.step = {_AT['new_spend']} then {grown} else {value} end"
+                ends = f"{_after_corrections(operand, operand.metric)}, p.becomes.{sql.identifier(operand.name)}"
+                between = f"greatest(least({ends}), least({_after_new_spend(operand, operand.metric)}, greatest({ends})))"
+                value = f"case when k.step = {_AT['new_spend']} then {between} else {value} end"
             found.append((operand.name, value))
     return found
 

@@ -107,6 +107,19 @@ def test_a_population_that_moved_without_the_subject(make_world):
     }  # fmt: skip
 
 
+def test_a_place_is_lost_by_a_bill_below_zero_and_not_by_the_window(make_world):
+    world = make_world(further=True)
+    for name, amount in (("A", "90"), ("B", "80"), ("C", "70"), ("D", "60")):
+        world.customers[name] = steady(amount)
+        world.customers[name].bills[JULY] = Decimal(amount)
+    world.run(JUNE)
+    # January's 90 rolls off as well, but 540 - 300 is below all others already.
+    world.customers["A"].bills[JULY] = Decimal(-300)
+    found = world.run(JULY)
+    assert found == world.reckon(JULY)
+    assert found["top_share", "A"][0] == "new_spend"
+
+
 def test_each_amount_is_placed_among_those_of_the_month_before(make_world):
     """A program of two places: the second amount, which no column of a decision keeps, as the first."""
     world = make_world(further=True)

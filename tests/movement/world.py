@@ -393,8 +393,9 @@ class World:
                 i["points"] = becomes.inputs["points"]
                 if i["points"] != was.inputs["points"]:
                     i["points_above"] = above(Decimal(i["points"]), [*(Decimal(o["points"]) for o in others), Decimal(i["points"])])
-            # Seven months have no place among six: what the window grew by is new spend, what it shrank by rolled off.
-            placed(max(c.window(month - 6, month - 1)[0], becomes.inputs["spend"]) if step == "new_spend" else i["spend"])
+            # Seven months have no place among six: new spend is what of them lies between the six of before and the six of now.
+            both_sixes = c.window(month - 6, month - 1)[0], becomes.inputs["spend"]
+            placed(sorted([*both_sixes, i["spend"]])[1] if step == "new_spend" else i["spend"])
             if step == "population":
                 i |= {name: becomes.inputs[name] for name in ("above", "points_above", "population")}
             ranks.append(rank(was.rules, was, was.cap))
