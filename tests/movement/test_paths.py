@@ -60,7 +60,7 @@ def path_of(
             [grace, fall],
         )
         con.execute(
-            """create table attributes as select * from (values ('avg', 'average', 'customer', 's6', 'm6'), ('ytd', 'metric', 'customer', 'y', null))
+            """create table attributes as select * from (values ('avg', 'average', 'customer', 's6', 'm6'), ('ytd', 'metric', 'customer', 'y', null), ('sum', 'metric', 'customer', 's6', null))
             as t (attribute_id, kind, subject_type, metric_id, months_metric_id)"""
         )
         con.execute(
@@ -96,6 +96,23 @@ def test_months_agree_with_waiting(months, pace):
         assert row is not None
         assert (row["months_to_next_level"], row["is_likely_to_rise"], row["is_about_to_fall"]) == (expected, True, False)
         assert row["pace_amount"] == pace
+
+
+@pytest.mark.parametrize("months", [1, 2, 3, 4, 5, 6])
+@pytest.mark.parametrize("pace", [0, 100, 130])
+@pytest.mark.parametrize("bar", [601, 780])
+def test_nothing_leaves_a_sum_before_its_window_is_full(months: int, pace: int, bar: int):
+    window = [0] * (6 - months) + [100] * months  # no more than 600
+    expected = next((n for n in range(1, 4) if sum([*window, *[pace] * n][-6:]) >= bar), None)
+    row = path_of(
+        pace=str(pace * min(months, 3)),
+        recent_months=months,
+        next_level_id="mid",
+        missing_attribute="sum",
+        missing_amount=Decimal(bar - sum(window)),
+        evidence=json.dumps({"s6": str(sum(window))}),
+    )
+    assert (row and row["months_to_next_level"]) == expected
 
 
 def test_a_calendar_year_ends_in_december():

@@ -15,6 +15,7 @@ served as (
     select
         customer_id,
         period,
+        service_mask,
         cast(greatest(bit_count(service_mask & 7), 1) as bigint) as recent_months
     from {{ ref("int_customer_metrics") }}
 ),
@@ -93,7 +94,14 @@ paced as (
         cast(cast(json_extract_string(candidates.evidence, '$.' || sums.metric_id) as decimal(18, 4)) * 10000 as hugeint) as window_units,
         coalesce(
             cast(json_extract_string(candidates.evidence, '$.' || sums.months_metric_id) as bigint), sums.window_months
-        ) as divided_months
+        ) as divided_months,
+        case
+            when sums.months_metric_id is not null or sums.window_months is null then 0
+            {%- for months in range(var("likely_to_rise_months") | int) %}
+            when (served.service_mask >> greatest(sums.window_months - {{ months + 1 }}, 0)) & 1 = 1 then {{ months }}
+            {%- endfor %}
+            else least({{ var("likely_to_rise_months") }}, sums.window_months - 1)
+        end as idle_months
     from candidates
     left join sums on candidates.can_rise and candidates.missing_attribute = sums.attribute_id
     left join paces
@@ -108,14 +116,15 @@ paced as (
 ),
 
 -- What a month at the present pace brings nearer: of a full window less what leaves it, of an average that is still filling less what
--- a further month asks for.
+-- a further month asks for. From a sum nothing leaves as long as the oldest months of its window are from before the subject's time
+-- (idle_months; no more of them than are looked ahead).
 gaining as (
     select
         *,
         case
             when window_kind in ('total', 'ytd') then pace_units
             when divided_months < window_months then pace_units - (window_units + missing_units) // divided_months
-            when window_months is not null then pace_units - window_units // window_months
+            when window_months is not null then pace_units - window_units // (window_months - idle_months)
         end as gain_units
     from paced
 ),
@@ -123,7 +132,10 @@ gaining as (
 reckoned as (
     select
         *,
-        case when gain_units > 0 then (missing_units + gain_units - 1) // gain_units end as months_needed,
+        case
+            when pace_units > 0 and missing_units <= idle_months * pace_units then (missing_units + pace_units - 1) // pace_units
+            when gain_units > 0 then idle_months + (missing_units - idle_months * pace_units + gain_units - 1) // gain_units
+        end as months_needed,
         {{ period_index("valid_until_period") }} + 1 - period_index as months_to_review
     from gaining
 ),
