@@ -111,7 +111,9 @@ def land(
     personal = [name for name in contract.personal if name in feed.columns]
     if contract.personal:
         kept = f"(from {rows} where {key} not in (select key from _overtaken))" if withdrawn else rows
-        keep_personal(con, deployment.vault, contract, personal, kept, file_id)
+        still = [item for item in known.standing_of(feed.source, contract.entity) if item.seq < since]
+        outdated = {name for item in still for name in item.file_ids}
+        keep_personal(con, deployment.vault, contract, feed.source, personal, kept, file_id, outdated=outdated, gone=arrival.replaces)
         failpoint("ingest.vault_written")
     folder = deployment.landing / contract.entity / feed.source / file_id
     parts = write_parts(con, deployment, feed.source, contract, rows, file_id, key, folder)

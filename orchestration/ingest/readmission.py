@@ -101,7 +101,8 @@ def _admit(con: duckdb.DuckDBPyConnection, deployment: Deployment, known: Landed
     counts = count(con, contract.amount_column, key)
     if contract.personal:
         personal = before.get("personal", contract.personal)
-        keep_personal(con, deployment.vault, contract, personal, "(from _rows where _key not in (select key from _overtaken))", file_id)
+        kept = "(from _rows where _key not in (select key from _overtaken))"
+        keep_personal(con, deployment.vault, contract, source, personal, kept, file_id)
     folder = deployment.landing / entity / source / file_id
     parts = write_parts(con, deployment, source, contract, "_rows", file_id, key, folder)
     older = [part for part in parts_here if part.position < drop.seq]

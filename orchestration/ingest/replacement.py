@@ -22,8 +22,9 @@ from orchestration.ingest.mapping import Feed
 from orchestration.ingest.parts import Landed, Standing, following
 from orchestration.ingest.supersession import listable, nothing_superseded, paths_sql, record_superseded, unlisted
 from orchestration.ingest.totals import ControlTotal
+from orchestration.ingest.vault import forget_replaced
 from orchestration.ledger.store import Ledger
-from orchestration.sqltext import literal
+from orchestration.sqltext import literal, quoted
 
 
 def replacements(recorded: dict[str, dict[str, Any]], totals: Sequence[ControlTotal]) -> dict[str, str]:
@@ -88,12 +89,23 @@ def withdraw_replaced(
     found = []
     for drop in replaced_drops(known, feed, said):
         supersedes = _supersede(con, deployment, known, feed.contract, drop)
+        if feed.contract.personal:
+            _forget(con, deployment, known, feed, drop)
         failpoint("ingest.replaced_written")
         payload = following(drop, is_replaced=True, supersedes=supersedes)
         known.add(ledger.append("drop_landed", payload).seq, payload)
         failpoint("ingest.replaced_recorded")
         found.append(payload)
     return found
+
+
+def _forget(con: duckdb.DuckDBPyConnection, deployment: Deployment, known: Landed, feed: Feed, drop: Standing) -> None:
+    """Remove from the vault the subjects of ``drop`` that no other drop of the feed speaks of."""
+    counting = known.counting_ids(feed.source, feed.entity) - set(drop.file_ids)
+    paths = [str(part.path) for part in known.parts(feed.entity, feed.source) if part.file_id in counting]
+    subject = ", ".join(map(quoted, feed.contract.subject_key))
+    others = f"select ({subject}) from read_parquet({paths_sql(paths)}, hive_partitioning = false)" if paths else "select null where false"
+    forget_replaced(con, deployment.vault, feed.contract, feed.source, drop.file_ids, others)
 
 
 def _supersede(con: duckdb.DuckDBPyConnection, deployment: Deployment, known: Landed, contract: Contract, drop: Standing) -> dict[str, Any]:
