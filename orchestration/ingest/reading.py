@@ -129,7 +129,7 @@ def sha256_of(path: Path) -> str:
 
 def _blocks(path: Path) -> Iterator[bytes]:
     with _open(path) as raw:
-        if path.suffix != ".gz":
+        if path.suffix.lower() != ".gz":
             while chunk := raw.read(CHUNK):
                 yield chunk
             return
@@ -195,7 +195,7 @@ def survey_as_it_is(path: Path, encoding: str) -> Survey | None:
     """What :func:`read_text` first wants to know of a drop that needs no copy; None for one that does."""
     with _open(path) as file:
         has_bom = file.read(3) == BOM
-    return None if path.suffix == ".gz" or encoding != "utf-8" or has_bom else _survey(path)
+    return None if path.suffix.lower() == ".gz" or encoding != "utf-8" or has_bom else _survey(path)
 
 
 def read_text(

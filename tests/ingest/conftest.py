@@ -71,7 +71,7 @@ class Company:
         path = self.drops / name
         path.parent.mkdir(parents=True, exist_ok=True)
         data = textwrap.dedent(content).encode(encoding) if isinstance(content, str) else content
-        path.write_bytes(gzip.compress(data) if name.endswith(".gz") else data)
+        path.write_bytes(gzip.compress(data) if name.lower().endswith(".gz") else data)
         return path
 
     def bills(self, name: str, *rows: str) -> Path:
