@@ -68,9 +68,10 @@ class Landed:
 
     @property
     def named(self) -> list[dict[str, Any]]:
-        """Payloads of drops and of recorded copies, in the order in which their names were met."""
+        """Payloads of drops and of recorded copies, in the order in which their names were met. What is said of a drop later is no delivery."""
+        delivered = [(seq, drop) for seq, drop in self._drops if not drop.get("readmits")]
         copies = [(entry.seq, entry.payload) for entry in self._ledger.entries("drop_copy")]
-        return [payload for _, payload in sorted([*self._drops, *copies], key=lambda item: item[0])]
+        return [payload for _, payload in sorted([*delivered, *copies], key=lambda item: item[0])]
 
     def standing(self) -> list[Standing]:
         """Every drop once, as it stands."""

@@ -82,6 +82,17 @@ def test_a_customer_whom_a_changed_mapping_reads_no_more_is_unknown(
     assert new_drops(shop.deployment, shop.ledger) == []
 
 
+def test_rows_admitted_of_what_a_name_stood_for_before_make_the_file_no_new_one(shop: Any) -> None:
+    shop.bills("bills_1.csv", "a,d1,c2,2025-01,voice,1,CNY", "b,d2,c1,2025-01,voice,1,CNY")
+    shop.ingest()
+    shop.bills("bills_1.csv", "b,d2,c1,2025-01,voice,2,CNY")
+    shop.ingest()
+    shop.drop("customers_2.csv", C2)
+    assert shop.ingest().readmitted == {"bills_1.csv": 1}
+    assert new_drops(shop.deployment, shop.ledger) == []
+    assert shop.ingest().new_files == 0
+
+
 def test_a_second_customer_is_admitted_from_what_still_waits(shop: Any) -> None:
     shop.bills("bills_1.csv", "a,d1,c2,2025-01,voice,1,CNY", "b,d1,c3,2025-01,voice,2,CNY")
     shop.ingest()
