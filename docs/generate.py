@@ -311,7 +311,7 @@ def _formula(attribute: Attribute) -> str:
         "first_known": ", else ".join(of),
         "score": "`score_dimensions` of the version",
         "nomination": "highest approved level in force",
-        "application": "state of the newest application",
+        "application": "state of the application that counts",
     }.get(attribute.kind, f"{attribute.kind} of {', '.join(of)}")
 
 

@@ -169,7 +169,7 @@ def _by_hand() -> tuple[list[Row], list[Row], list[Row], list[Row]]:
     add(9016, overdue="Y", assets="900000", spend="90000", occupation="01", to=march)  # everything but a clean record
     add(9017, assets="900000", to=[("review", "2026-03-06", None), ("decision", "2026-03-10", "approved")])  # no application is on file
     add(9018, assets="900000", to=march)  # accredited in March, and …
-    add(9018, name="E9018-2", to=[("application", "2026-06-01", None)])  # … applies again in June: eligible until that is decided
+    add(9018, name="E9018-2", to=[("application", "2026-06-01", None)])  # … applies again in June: accredited until that is decided
     return customers, grades, positions, steps
 
 

@@ -145,15 +145,18 @@ def highest_nominated(rows: list[NominationRow], program: Program, period: str) 
 
 
 def application_state(steps: list[ApplicationStep], period: str) -> tuple[str | None, str | None]:
-    """(id, state) of the newest application as known at the end of the period."""
+    """(id, state) of the application that counts, as known at the end of the period: the one begun last, or while that one is in hand an
+    earlier one that was approved and not refused since."""
     known: dict[str, list[ApplicationStep]] = {}
     for step in steps:
         if step.step_date <= last_day(period):
             known.setdefault(step.application_id, []).append(step)
     if not known:
         return None, None
-    name, newest = max(known.items(), key=lambda item: (min(s.step_date for s in item[1]), item[0]))
-    outcomes = [s.outcome for s in newest if s.step == "decision" and s.outcome]
-    if outcomes:
-        return name, max(outcomes)
-    return name, "reviewed" if any(s.step in ("review", "decision") for s in newest) else "applied"
+    states: list[tuple[str, str]] = []
+    for name, taken in sorted(known.items(), key=lambda item: (min(s.step_date for s in item[1]), item[0])):
+        outcomes = [s.outcome for s in taken if s.step == "decision" and s.outcome]
+        in_hand = "reviewed" if any(s.step in ("review", "decision") for s in taken) else "applied"
+        states.append((name, max(outcomes) if outcomes else in_hand))
+    decided = [found for found in states if found[1] in ("approved", "refused")]
+    return decided[-1] if decided and decided[-1][1] == "approved" else states[-1]

@@ -78,7 +78,7 @@ class Drops:
         return {c["CUST_NO"] for c in self.customers if c["OPENED"][:7] <= period and (not c["CLOSED"] or c["CLOSED"][:7] >= period)}
 
     def levels(self, period: str) -> dict[str, str]:
-        """Level of every customer whose newest application moved in the period."""
+        """Level of every customer whose newest application moved in the period, or the approved one that counts in its place."""
         found = {}
         for customer in self.in_scope(period):
             known: dict[str, list[dict[str, Any]]] = {}
@@ -87,10 +87,13 @@ class Drops:
                     known.setdefault(step["application_no"], []).append(step)
             if not known:
                 continue
-            name = max(known, key=lambda a: (min(step["on"] for step in known[a]), a))
-            if not any(step["on"][:7] == period for step in known[name]):
+            begun = sorted(known, key=lambda a: (min(step["on"] for step in known[a]), a))
+            outcomes = {a: next((step["outcome"] for step in known[a] if step["step"] == "decision"), None) for a in begun}
+            decided = [a for a in begun if outcomes[a] in ("approved", "refused")]
+            counts = decided[-1] if decided and outcomes[decided[-1]] == "approved" else begun[-1]
+            if not any(step["on"][:7] == period for a in (counts, begun[-1]) for step in known[a]):
                 continue
-            outcome = next((step["outcome"] for step in known[name] if step["step"] == "decision"), None)
+            outcome = outcomes[counts]
             met = self.meets_criteria(customer, LAST_DAY[period])
             if outcome == "refused":
                 found[customer] = "not_eligible"

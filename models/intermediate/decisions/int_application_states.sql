@@ -13,9 +13,9 @@ known as (
         applications.subject_id,
         applications.application_id,
         targets.period,
-        min(applications.step_date) as applied_date,
-        max(applications.step_date) as event_date,
-        max(case when applications.step_date >= targets.first_day then 1 else 0 end) = 1 as is_event,
+        min(applications.step_date) as begun_date,
+        max(applications.step_date) as last_step_date,
+        max(case when applications.step_date >= targets.first_day then 1 else 0 end) as has_moved,
         max(case when applications.step = 'decision' then applications.outcome end) as outcome,
         max(case when applications.step in ('review', 'decision') then 1 else 0 end) = 1 as is_reviewed
     from applications
@@ -23,20 +23,18 @@ known as (
     group by applications.program_id, applications.subject_id, applications.application_id, targets.period
 ),
 
-newest as (
-    select
-        *,
-        row_number() over (partition by program_id, subject_id, period order by applied_date desc, application_id desc) as newest_first
-    from known
+counted as (
+    {{ counted_applications("known") }}
 )
 
 select
     program_id,
     subject_id,
     period,
-    application_id,
-    case when outcome is not null then outcome when is_reviewed then 'reviewed' else 'applied' end as state,
-    event_date,
-    is_event
-from newest
-where newest_first = 1
+    max(case when is_counted then application_id end) as application_id,
+    max(case when is_counted then case when outcome is not null then outcome when is_reviewed then 'reviewed' else 'applied' end end) as state,
+    max(last_step_date) as event_date,
+    max(has_moved) = 1 as is_event
+from counted
+where is_counted or is_newest
+group by program_id, subject_id, period

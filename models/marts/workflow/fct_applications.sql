@@ -31,37 +31,62 @@ applications as (
     group by application_id, program_id, subject_id, period
 ),
 
--- Of a subject's applications the one begun last counts: the others, until it was begun.
-followed as (
-    select
-        application_id,
+-- Each month in which a subject's application moved, with what was known of all of them at its end.
+months as (
+    select distinct
         program_id,
-        period,
-        lead(first_step_date) over (partition by program_id, subject_id, period order by first_step_date, application_id) as next_begun_date
-    from applications
+        subject_id,
+        {{ month_index("step_date") }} as period
+    from steps
+),
+
+known as (
+    select
+        steps.program_id,
+        steps.subject_id,
+        months.period,
+        steps.application_id,
+        min(steps.step_date) as begun_date,
+        max(case when steps.step = 'decision' then steps.outcome end) as outcome,
+        max(case when {{ month_index("steps.step_date") }} = months.period then 1 else 0 end) = 1 as has_moved
+    from steps
+    inner join months
+        on
+            steps.program_id = months.program_id
+            and steps.subject_id = months.subject_id
+            and {{ month_index("steps.step_date") }} <= months.period
+    group by steps.program_id, steps.subject_id, months.period, steps.application_id
+),
+
+counted as (
+    {{ counted_applications("known") }}
 ),
 
 decided as (
     select
-        steps.application_id,
-        steps.program_id,
-        steps.period,
+        applications.application_id,
+        applications.program_id,
+        applications.period,
         decisions.period as level_period,
         decisions.level_id,
         row_number() over (
-            partition by steps.program_id, steps.application_id, steps.period order by decisions.period desc, steps.step_order
+            partition by applications.program_id, applications.application_id, applications.period order by decisions.period desc
         ) as place
-    from steps
-    inner join followed
-        on steps.program_id = followed.program_id and steps.application_id = followed.application_id and steps.period = followed.period
+    from applications
+    inner join targets on applications.period = targets.period
+    inner join counted
+        on
+            applications.program_id = counted.program_id
+            and applications.application_id = counted.application_id
+            and counted.is_counted
+            and counted.has_moved
+            and counted.period <= targets.period_index
     inner join decisions
         on
-            steps.program_id = decisions.program_id
-            and steps.subject_id = decisions.subject_id
-            and {{ month_index("steps.step_date") }} = decisions.period_index
-    where
-        decisions.level_id is not null
-        and (followed.next_begun_date is null or {{ month_index("followed.next_begun_date") }} > decisions.period_index)
+            counted.program_id = decisions.program_id
+            and counted.subject_id = decisions.subject_id
+            and counted.period = decisions.period_index
+    where decisions.level_id is not null
 )
 
 select
