@@ -18,6 +18,7 @@ from orchestration.policy.model import (
     RANKED,
     Attribute,
     Condition,
+    Dimension,
     Level,
     Policies,
     Program,
@@ -296,9 +297,13 @@ def _once_high_enough(
     raised = _just_enough(condition)
     parts = [f"not coalesce({sql.condition(_lower_bound(condition), 'r', levels)}, false)"]
     for other in target.conditions:
-        if other is condition or (not is_alone and _can_be_raised(other)):
+        if other is condition:
             continue
-        holds = _once_raised(other, condition, raised, levels)
+        if not is_alone and _can_be_raised(other):
+            if not _only_rises(other.attribute, condition.attribute):
+                return None
+            continue
+        holds = _once_raised(other, condition, raised, levels, unsure="false")
         if holds == "false":
             return None
         parts += [holds] if holds != "true" else []
@@ -306,7 +311,7 @@ def _once_high_enough(
         rank = program.level(target.level_id).rank
         for rule in version.rules[: version.rules.index(target)]:
             if program.level(rule.level_id).rank < rank:
-                asked = [_once_raised(c, condition, raised, levels) for c in rule.conditions]
+                asked = [_once_raised(c, condition, raised, levels, unsure="true") for c in rule.conditions]
                 if "false" in asked:
                     continue
                 holds = " and ".join(text for text in asked if text != "true")
@@ -316,14 +321,54 @@ def _once_high_enough(
     return parts
 
 
-def _once_raised(item: Condition, condition: Condition, raised: Value, levels: dict[str, Level]) -> str:
-    """Whether a condition holds once the number of ``condition`` is ``raised``: ``true`` or ``false`` where it asks for that number."""
-    number = condition.attribute.attribute_id
-    if item.attribute.attribute_id == number:
+def _once_raised(item: Condition, condition: Condition, raised: Value, levels: dict[str, Level], *, unsure: str) -> str:
+    """Whether a condition holds once the number of ``condition`` is ``raised``: ``true`` or ``false`` where it asks for that number.
+
+    A condition on what that number is a part of, or shares a measure with, is ``unsure``; if it holds now and asks for more of what only
+    rises with the number, it holds then too.
+    """
+    number = condition.attribute
+    if item.attribute.attribute_id == number.attribute_id:
         return "true" if condition_holds(item, raised, {}) else "false"
-    if item.attribute.kind == "band" and item.attribute.of[0].attribute_id == number:
+    if item.attribute.kind == "band" and item.attribute.of[0].attribute_id == number.attribute_id:
         return "true" if condition_holds(item, band_of(item.attribute, raised), {}) else "false"
+    if not _is_moved_by(item.attribute, number):
+        return sql.condition(item, "r", levels)
+    if unsure == "true" or not (item.operator in {">=", ">"} and _only_rises(item.attribute, number)):
+        return unsure
     return sql.condition(item, "r", levels)
+
+
+def _is_moved_by(attribute: Attribute, number: Attribute) -> bool:
+    """Whether an attribute may change with a number: it is made of it, or both of what is measured once."""
+    return bool(_made_of(attribute) & _made_of(number))
+
+
+def _made_of(attribute: Attribute) -> frozenset[str]:
+    """What a number hangs on: its own name and those of its parts, and its measures, of months in service apart."""
+    parts = all_attributes([attribute])
+    measured = {metric.measure.measure_id for part in parts for metric in part.metrics if not metric.is_service}
+    return frozenset({part.attribute_id for part in parts} | {f"measure {name}" for name in measured})
+
+
+def _only_rises(attribute: Attribute, number: Attribute) -> bool:
+    """Whether more of a number never makes less of an attribute that it moves."""
+    if attribute.attribute_id == number.attribute_id or not _is_moved_by(attribute, number):
+        return True
+    if attribute.kind == "ratio":
+        return attribute.divisor is None or f"measure {attribute.divisor.measure.measure_id}" not in _made_of(number)
+    if attribute.kind == "first_known":
+        return all(_only_rises(part, number) for part in attribute.of)
+    if attribute.kind == "score":
+        return all(
+            _only_rises(d.attribute, number) and (_is_scaled_up(d) or not _is_moved_by(d.attribute, number)) for d in attribute.dimensions
+        )
+    return attribute.kind in {"metric", "average"}
+
+
+def _is_scaled_up(dimension: Dimension) -> bool:
+    scores = [score for _, score in dimension.bands]
+    return scores == sorted(scores)
 
 
 def _just_enough(condition: Condition) -> Value:

@@ -17,6 +17,7 @@ from orchestration.errors import BadInput
 from orchestration.policy import compile_policies, store_policies
 from orchestration.policy.model import Condition
 from orchestration.policy.used import months_reached
+from tests.policy.conftest import SeedFolder
 from tests.support import draws
 
 
@@ -170,6 +171,104 @@ def test_a_rule_above_that_holds_all_the_same_keeps_the_level_whatever_is_paid(s
     (decision,) = decide(seeds.load(), spend("100"))
     assert (decision["next_level_id"], decision["missing_attribute"]) == ("star_2", "spend_avg_6m")
     assert decision["missing_amount"] == (amount and Decimal(amount))
+
+
+def of_several_numbers(seeds) -> None:
+    """Attributes that are made of the same spend: a band of the sum, and a score of sum and points that rises with both, one that falls."""
+    customer = {"subject_type": "customer", "may_be_null": "true"}
+    seeds.add("attributes", {**customer, "attribute_id": "size", "kind": "band", "type": "category", "of_attributes": "spend_6m"})
+    of = {"program_id": "six_star", "version": "v1"}
+    for band, order, below in (("small", "1", "600"), ("mid", "2", "1200"), ("big", "3", "")):
+        seeds.add("bands", {**of, "attribute_id": "size", "band_id": band, "band_order": order, "below": below})
+    dimension = {**of, "dimension_group": "value", "weight": "50", "missing": "zero"}
+    points = {**dimension, "dimension_id": "points", "of_attribute": "points_last_year", "scaling": "min_max", "low": "0", "high": "100"}
+    for score in ("rising", "falling"):
+        seeds.add("attributes", {**customer, "attribute_id": score, "kind": "score", "type": "decimal"})
+        seeds.add("score_dimensions", {**points, "attribute_id": score})
+    amount = {**dimension, "dimension_id": "spend", "of_attribute": "spend_6m"}
+    seeds.add("score_dimensions", {**amount, "attribute_id": "rising", "scaling": "min_max", "low": "0", "high": "1200"})
+    seeds.add("score_dimensions", {**amount, "attribute_id": "falling", "scaling": "bands"})
+    for order, below, score in (("1", "900", "100"), ("2", "", "0")):
+        band = {**of, "attribute_id": "falling", "dimension_id": "spend", "band_order": order, "below": below, "score": score}
+        seeds.add("score_bands", band)
+
+
+@pytest.mark.parametrize(
+    ("target", "above", "amount"),
+    [
+        # The average rises with the sum, and past what the rule allows.
+        ([("spend_6m", ">=", "1200"), ("spend_avg_6m", "<", "150")], [], None),
+        ([("spend_6m", ">=", "1200"), ("spend_avg_6m", ">=", "50")], [], "600"),
+        ([("spend_avg_6m", ">=", "150"), ("size", "=", "mid")], [], None),
+        ([("spend_6m", ">=", "900"), ("size", "=", "mid")], [], "300"),
+        ([("spend_6m", ">=", "900"), ("rising", ">=", "20")], [], "300"),
+        ([("spend_6m", ">=", "900"), ("rising", "<", "30")], [], None),
+        ([("spend_6m", ">=", "900"), ("falling", ">=", "20")], [], None),
+        # What is missing of a score is points of it, and the sum is what it is made of.
+        ([("rising", ">=", "30"), ("spend_6m", "<", "700")], [], None),
+        ([("spend_avg_6m", ">=", "150")], [[("spend_6m", ">=", "700")]], None),
+        ([("spend_avg_6m", ">=", "150")], [[("spend_6m", ">=", "700"), ("brand", "=", "gotone")]], "300"),
+        ([("points_last_year", ">=", "50")], [[("rising", ">=", "40")]], None),
+        ([("points_last_year", ">=", "50"), ("spend_6m", "<", "700")], [], "50"),
+    ],
+)
+def test_an_amount_is_missing_only_where_what_it_moves_lets_it_lead_there(seeds, decide, target, above, amount):
+    """Six hundred in six months; conditions hang on the same number by other names."""
+    of_several_numbers(seeds)
+    rules = [(f"above_{n}", "star_1", conditions) for n, conditions in enumerate(above)]
+    seeds.rules([*rules, ("target", "star_2", target), ("rest", "star_1", [])])
+    (decision,) = decide(seeds.load(), spend("600"))
+    assert (decision["matched_rule_id"], decision["next_level_id"]) == ("rest", "star_2")
+    assert decision["missing_amount"] == (amount and Decimal(amount))
+    assert decision["is_amount_enough"] is (amount is not None)
+
+
+conditions_of_several_numbers = st.one_of(
+    st.tuples(st.just("spend_6m"), st.sampled_from([">=", ">", "<"]), st.sampled_from(["240", "600", "900", "1200"])),
+    st.tuples(st.just("spend_avg_6m"), st.sampled_from([">=", "<"]), st.sampled_from(["40", "100", "150", "200"])),
+    st.tuples(st.just("points_last_year"), st.sampled_from([">=", "<"]), st.sampled_from(["10", "50", "100"])),
+    st.tuples(st.sampled_from(["rising", "falling"]), st.sampled_from([">=", "<"]), st.sampled_from(["20", "45", "70"])),
+    st.tuples(st.just("size"), st.sampled_from(["=", "!=", "in"]), st.sampled_from(["small", "mid", "big"])),
+    st.tuples(st.just("brand"), st.just("="), st.just("gotone")),
+)
+
+
+@settings(max_examples=draws(40, 160), deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    table=st.lists(
+        st.tuples(st.sampled_from(["star_1", "star_2", "star_3"]), st.lists(conditions_of_several_numbers, min_size=1, max_size=3)),
+        min_size=1,
+        max_size=5,
+    ),
+    rows=st.lists(
+        st.builds(
+            lambda amount, months, brand, points: spend(amount, months, brand, points),
+            st.sampled_from(["-5", "0", "239.9999", "600", "899.5", "1100", "1199.9999"]),
+            st.sampled_from([0, 2, 6]),
+            st.sampled_from([None, "gotone"]),
+            st.sampled_from([0, 9, 50, 99]),
+        ),
+        min_size=1,
+        max_size=6,
+    ),
+    hit_policy=st.sampled_from(["first", "priority"]),
+)
+def test_an_amount_that_is_said_to_be_enough_is_enough(tmp_path_factory, decide, table, rows, hit_policy):
+    seeds = SeedFolder(tmp_path_factory.mktemp("several") / "seeds")
+    of_several_numbers(seeds)
+    seeds.rules([*((f"r{n}", level, conditions) for n, (level, conditions) in enumerate(table)), ("rest", "star_1", [])], hit_policy)
+    policies = seeds.load()
+    ranks = {level.level_id: level.rank for level in policies.programs["six_star"].levels}
+    of = {"spend_avg_6m": "spend_6m_amount", "spend_6m": "spend_6m_amount", "points_last_year": "base_points_last_year"}
+    paid, wanted = [], []
+    for row, decision in zip(rows, decide(policies, *rows), strict=True):
+        if decision["missing_amount"] is not None and decision["is_amount_enough"] and decision["missing_attribute"] in of:
+            column = of[decision["missing_attribute"]]
+            paid.append({**row, column: row[column] + decision["missing_amount"]})
+            wanted.append(ranks[decision["next_level_id"]])
+    if paid:
+        reached = [decision["qualified_rank"] for decision in decide(policies, *paid)]
+        assert all(rank >= least for rank, least in zip(reached, wanted, strict=True)), (reached, wanted)
 
 
 def test_who_is_out_of_scope_is_not_decided_and_says_why(seeds, decide):
