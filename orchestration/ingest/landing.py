@@ -6,6 +6,7 @@ that makes them count last.
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from decimal import Decimal
 from pathlib import Path
@@ -119,7 +120,10 @@ def land(
     parts = write_parts(con, deployment, feed.source, contract, rows, file_id, key, folder)
     gone = known.superseded(contract.entity)
     overtaken = rows if withdrawn else None
-    supersedes = supersede(con, deployment, contract, older, gone, parts, key, file_id, replaced=arrival.replaces, overtaken=overtaken)
+    before = _keys_before(con, known, feed) if key == "_key" else {}
+    supersedes = supersede(
+        con, deployment, contract, older, gone, parts, key, file_id, replaced=arrival.replaces, overtaken=overtaken, before=before
+    )
     failpoint("ingest.landing_written")
 
     quarantine = waiting = None
@@ -165,6 +169,7 @@ def land(
         "quarantine": quarantine,
         "waiting": waiting,
         "personal": personal,
+        "columns": sorted(feed.columns) if key == "_key" else None,
         "replaces": list(arrival.replaces),
         "is_replaced": arrival.is_replaced,
         "supersedes": supersedes,
@@ -209,10 +214,7 @@ def _keys(con: duckdb.DuckDBPyConnection, feed: Feed) -> str:
     """
     contract = feed.contract
     if contract.entity == "bill_lines" and "bill_line_id" not in feed.columns:
-        content = ", ".join(f"coalesce(cast({quoted(n)} as varchar), chr(0))" for n in contract.landed)
-        con.execute(
-            f"create or replace table _hashed as select *, md5(concat_ws(chr(31), {content})) as _content_hash from _rows"
-        ).fetchall()
+        con.execute(f"create or replace table _hashed as select *, {_content(contract)} as _content_hash from _rows").fetchall()
         con.execute("drop table _rows").fetchall()
         # Only rows that are not alone need counting, and they are few.
         con.execute(
@@ -228,6 +230,31 @@ def _keys(con: duckdb.DuckDBPyConnection, feed: Feed) -> str:
         con.execute("alter table _reject_rows add column _key varchar").fetchall()
         return "_key"
     return key_sql(contract)
+
+
+def _content(contract: Contract, without: Collection[str] = ()) -> str:
+    """SQL for the content of a row, as a feed reads it that does not map the columns ``without``."""
+    cells = ("chr(0)" if name in without else f"coalesce(cast({quoted(name)} as varchar), chr(0))" for name in contract.landed)
+    return f"md5(concat_ws(chr(31), {', '.join(cells)}))"
+
+
+def _keys_before(con: duckdb.DuckDBPyConnection, known: Landed, feed: Feed) -> dict[str, set[str]]:
+    """Tables with the keys that the good rows of ``_rows`` had while the feed mapped fewer columns → the files landed under such a mapping."""
+    files: dict[tuple[str, ...], set[str]] = {}
+    for drop in known.standing_of(feed.source, feed.entity):
+        mapped = drop.payload.get("columns")
+        if mapped and not drop.is_replaced and set(mapped) < set(feed.columns):
+            files.setdefault(tuple(mapped), set()).update(drop.file_ids)
+    found = {}
+    for number, (mapped, file_ids) in enumerate(files.items()):
+        content = _content(feed.contract, set(feed.columns) - set(mapped))
+        con.execute(
+            f"create or replace table _keys_{number} as select document_id || '|' || content || '|' || "
+            "row_number() over (partition by document_id, content order by place) as key "
+            f"from (select document_id, {content} as content, rowid as place from _rows where _mask = 0 and not _other)"
+        ).fetchall()
+        found[f"_keys_{number}"] = file_ids
+    return found
 
 
 def _mark_duplicates(con: duckdb.DuckDBPyConnection, scan: Scan, key: str) -> None:

@@ -31,18 +31,22 @@ def supersede(
     *,
     replaced: tuple[str, ...] = (),
     overtaken: str | None = None,
+    before: dict[str, set[str]] | None = None,
 ) -> dict[str, Any]:
     """Record the rows of ``older`` parts whose key stands in the good rows of ``_rows``: path, rows, by file, periods.
 
     Parts whose key range does not meet the new one are not read. ``gone``: files that list the rows superseded before, which
     are not again. ``replaced``: file ids of which every row is superseded. ``overtaken``: ``_rows`` with ``_line``, of which the rows
-    whose key stands in the table ``_overtaken`` are superseded as they land; None if there are none.
+    whose key stands in the table ``_overtaken`` are superseded as they land; None if there are none. ``before``: tables with the keys that
+    the good rows of ``_rows`` have in the files beside them.
     """
+    before = before or {}
     low, high = min((p["min_key"] for p in parts), default=""), max((p["max_key"] for p in parts), default="")
     met = [
         part
         for part in older
         if part.file_id in replaced
+        or (any(part.file_id in files for files in before.values()) and _share_documents(part, parts))
         or (parts and part.min_key is not None and part.max_key is not None and part.min_key <= high and part.max_key >= low)
     ]
     if not met and not overtaken:
@@ -50,6 +54,8 @@ def supersede(
     chosen = []
     if met:
         named = f" or o.file_id in ({', '.join(map(literal, replaced))})" if replaced else ""
+        for table, files in before.items():
+            named += f" or (o.file_id in ({', '.join(map(literal, sorted(files)))}) and o.key in (select key from {table}))"
         chosen.append(
             f"select o.* from {unlisted(listable(contract, met), gone)} as o "
             f"where (o.key in (select {key} from _rows where _mask = 0 and not _other){named})"
@@ -62,6 +68,10 @@ def supersede(
         )
     con.execute(f"create or replace table _superseded as {' union all '.join(chosen)}").fetchall()
     return record_superseded(con, deployment, contract, key, file_id)
+
+
+def _share_documents(older: Part, parts: list[dict[str, Any]]) -> bool:
+    return any(older.min_document <= part["max_document"] and older.max_document >= part["min_document"] for part in parts)
 
 
 def nothing_superseded() -> dict[str, Any]:

@@ -124,3 +124,23 @@ def test_the_months_landed_anew_twice_keep_every_landing_apart(shop: Any, bills_
     assert amounts(shop) == [("a", 100), ("b", 300)]
     ids = [entry.payload["file_id"] for entry in shop.ledger.entries("drop_landed")]
     assert len(set(ids)) == len(ids) == 6
+
+
+def test_without_keys_an_overlap_is_known_though_a_column_was_added_to_the_mapping(company: Any, bills_feed: dict[str, Any]) -> None:
+    """The rows that both files hold count once, as often as the one that holds them most often has them."""
+    del bills_feed["columns"]["bill_line_id"]
+    company.map(bills_feed)
+    same, other = ",d1,c1,2025-01,voice,1,CNY", ",d2,c1,2025-01,voice,2,CNY"
+    company.bills("bills_1.csv", same, same, same, other, ",d0,c1,2025-01,voice,3,CNY")
+    company.ingest()
+    bills_feed["columns"] |= {"product": "kind", "quantity": "1"}
+    company.map(bills_feed)
+    company.bills("bills_2.csv", same, same, other)
+    company.ingest()
+    found = sorted(company.in_force("bill_lines", "document_id, coalesce(product, '')"))
+    assert found == [("d0", ""), ("d1", ""), ("d1", "voice"), ("d1", "voice"), ("d2", "voice")]
+    assert [(a["landed"], a["superseded"]) for a in balance(company.ledger)] == [(2, 3), (3, 0)]
+    company.ingest(again=True)
+    assert sorted(company.in_force("bill_lines", "document_id, product")) == [
+        (document, "voice") for document in ("d0", "d1", "d1", "d1", "d2")
+    ]
