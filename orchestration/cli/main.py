@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import signal
 import sys
 from pathlib import Path
 from typing import Any, Literal
@@ -29,6 +30,8 @@ def run() -> None:
     """
     # A log that cannot be written (a full disk) must not print a traceback over the message that says so.
     logging.raiseExceptions = False
+    # A service manager stops a run so; it ends as one that is stopped by the keyboard does, with a word and its children with it.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     code = call(sys.argv[1:])
     logging.shutdown()
     sys.stdout.flush()
@@ -47,7 +50,8 @@ def call(arguments: list[str]) -> int:
         return _wrong_use(err, "--json" in arguments)
     except (click.Abort, KeyboardInterrupt):
         return end_with(
-            Failed("stopped by the keyboard", remedy="run the same command again: nothing was left half done"), "--json" in arguments
+            Failed("stopped by the keyboard or another signal", remedy="run the same command again: nothing was left half done"),
+            "--json" in arguments,
         )
 
 

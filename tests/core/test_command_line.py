@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import signal
 import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -41,6 +42,24 @@ def test_a_reader_that_has_read_enough_is_no_fault_of_the_disk(make_cli: Callabl
     finally:
         os.close(write_end)
     assert (done.returncode, done.stderr) == (1, "")
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_command_that_is_stopped_from_outside_says_so(make_cli: Callable[..., Cli], tmp_path: Path, number: signal.Signals) -> None:
+    with subprocess.Popen(
+        [str(TIERHOUSE), "sample", "--customers", "50000", "--months", "36", "--out", str(tmp_path / "drops")],
+        env=make_cli().environment(),
+        cwd=PROJECT_ROOT,
+        stderr=subprocess.PIPE,
+        text=True,
+        # A test run in the background of a shell ignores the keyboard's signal, and so would its children.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+    ) as child:
+        assert child.stderr is not None and child.stderr.readline()
+        child.send_signal(number)
+        said = child.stderr.read()
+    assert child.returncode == 1, said
+    assert "Failed: stopped by the keyboard or another signal" in said and "Traceback" not in said
 
 
 def test_a_folder_without_drops_is_not_called_landed(make_cli: Callable[..., Cli]) -> None:
