@@ -21,7 +21,8 @@ complaints as (
     cross join {{ source("ctl", "run") }} as run
 ),
 
--- A complaint as it stood on the last day of the period: one closed later was still open then.
+-- A complaint as it stood on the last day of the period: one closed later was still open then. Of one that is closed without a day nobody
+-- knows until when it was open.
 as_of as (
     select
         complaints.complaint_id,
@@ -32,9 +33,9 @@ as_of as (
         {{ month_index("complaints.opened_date") }} as opened_index,
         targets.period,
         targets.period_index,
-        complaints.closed_date is null or complaints.closed_date > targets.last_day as is_open,
+        coalesce(complaints.closed_date > targets.last_day, complaints.state <> 'closed') as is_open,
         case
-            when complaints.closed_date <= targets.last_day then 'closed'
+            when coalesce(complaints.closed_date <= targets.last_day, complaints.state = 'closed') then 'closed'
             when complaints.state = 'answered' then 'answered'
             else 'open'
         end as state
