@@ -25,6 +25,7 @@ from orchestration.policy.load import load_policy_files
 from orchestration.policy.model import Attribute, Condition, Dimension, Policies, Version
 from orchestration.policy.operands import all_attributes
 from orchestration.policy.reader import ColumnSchema, Row, load_schema
+from orchestration.release.descriptions import mart_descriptions
 
 DOCS = Path(__file__).resolve().parent
 # Parts of a source mapping: heading, model, what the part is.
@@ -351,12 +352,49 @@ def metrics_page() -> str:
     return page
 
 
+_FOLDERS = {
+    "grading": "Levels",
+    "movement": "Movement",
+    "customers": "Customers",
+    "contacts": "Contacts",
+    "workflow": "Workflow",
+    "audit": "Balance of money",
+    "reference": "Names",
+}
+
+
+def marts_page() -> str:
+    """Every mart of a release with its columns, by folder."""
+    marts = mart_descriptions()
+    first = {name: mart.text.split("\n\n") for name, mart in marts.items()}
+    rows = [
+        [f"[{name}](#{name})", title, paragraphs[0].removeprefix("Grain: "), next((p.removeprefix("Purpose: ") for p in paragraphs if p.startswith("Purpose: ")), "")]
+        for folder, title in _FOLDERS.items()
+        for name, paragraphs in first.items()
+        if marts[name].folder == folder
+    ]  # fmt: skip
+    parts = [
+        "# Marts",
+        _MADE,
+        "What a release holds: each mart is a Parquet file, `releases/<release>/<mart>.parquet`, and a table of `releases/<release>/tierhouse.duckdb`, with "
+        "the rows of its period alone. In the DuckDB file the texts below are comments of tables and columns (`duckdb_tables()`, `duckdb_columns()`). "
+        "Which release of a period readers see is in `catalogs/current.json` and in `tierhouse releases`. Amounts are in the deployment's currency.",
+        table(["mart", "about", "grain", "purpose"], rows),
+    ]
+    for name in (row[0].split("]")[0][1:] for row in rows):
+        mart = marts[name]
+        columns = [[f"`{column}`", mart.types[column], text] for column, text in mart.columns.items()]
+        parts += [f"## {name}", mart.text, table(["column", "type", "meaning"], columns)]
+    return "\n\n".join(parts) + "\n"
+
+
 PAGES: dict[str, Callable[[], str]] = {
     "reference/configuration.md": configuration_page,
     "reference/contracts.md": contracts_page,
     "reference/policies.md": policies_page,
     "reference/checks.md": checks_page,
     "reference/metrics-and-methods.md": metrics_page,
+    "reference/marts.md": marts_page,
 }
 
 

@@ -20,7 +20,11 @@ SEED = click.IntRange(0, MOST_SEED)
 @click.option("--months", type=MONTHS, default=18, show_default=True, help="How many monthly files each source sends.")
 @click.option("--seed", type=SEED, default=7, show_default=True, help="The same seed gives the same files, byte for byte.")
 @click.option("--out", type=click.Path(path_type=Path), required=True, help="Folder for the drops; empty, or an earlier sample.")
-@click.option("--entities", default=None, help="Only these entities, separated by commas (default: all).")
+@click.option(
+    "--entities",
+    default=None,
+    help="Only these entities, separated by commas (default: all). Months whose promised files are left out stay open; bills of the old billing system need lines.",
+)
 @click.option("--last-period", default=LAST_PERIOD, show_default=True, help="The last month.")
 @click.option(
     "--old-billing-share",

@@ -17,6 +17,7 @@ from orchestration.errors import Failed
 from orchestration.gate.candidate import Mart, both_hashes, marts_of, rows_of, select_period
 from orchestration.ingest.files import sha256_file, sync_folder
 from orchestration.memory import query_memory
+from orchestration.release.descriptions import mart_descriptions
 from orchestration.sqltext import literal, quoted
 
 WAREHOUSE = "warehouse"
@@ -65,7 +66,21 @@ def _write_mart(con: duckdb.DuckDBPyConnection, mart: Mart, folder: Path, period
         own.execute(f"copy ({query}) to {literal(str(file))} (format parquet, compression zstd)")
         rows, digest, quick = both_hashes(own, written, mart.columns)
         own.execute(f"create table bi.{quoted(mart.name)} as select * from {written}")
+        _describe(own, mart)
     return {"file": file.name, "rows": rows, "hash": digest, "fingerprint": quick}
+
+
+def _describe(con: duckdb.DuckDBPyConnection, mart: Mart) -> None:
+    """Comments on the table of the BI file and its columns: who has the file alone reads there what a column means."""
+    known = mart_descriptions().get(mart.name)
+    if known is None:
+        return
+    table = f"bi.{quoted(mart.name)}"
+    columns = {row[0] for row in rows_of(con, f"select column_name from (describe {table})")}
+    said = {f"column {table}.{quoted(name)}": text for name, text in known.columns.items() if name in columns}
+    comments = "".join(f"comment on {what} is {literal(text)};" for what, text in {f"table {table}": known.text, **said}.items())
+    # In one transaction: each has its own write to the disk otherwise.
+    con.execute(f"begin transaction;{comments}commit")
 
 
 def policies_of(con: duckdb.DuckDBPyConnection, folder: Path) -> dict[str, str]:

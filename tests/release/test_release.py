@@ -24,6 +24,7 @@ from orchestration.gate.suites import load_suites
 from orchestration.ingest.files import sha256_file
 from orchestration.ledger import Ledger
 from orchestration.release import current_catalog, list_releases, recover, release
+from orchestration.release.descriptions import mart_descriptions
 from orchestration.release.publish import ReleaseReport
 from tests.gate.fixture_warehouse import Plan, build_warehouse, make_place, record_build, silent
 
@@ -155,6 +156,19 @@ def test_released_files_are_read_only_and_the_bi_file_holds_the_same_marts(tmp_p
             assert con.execute(f"select count(*) from ({differing})").fetchall() == [(0,)]
         [(version,)] = con.execute("select tags from duckdb_databases() where database_name = 'tierhouse'").fetchall()
         assert version["storage_version"].startswith("v1.5")
+
+
+def test_the_bi_file_says_what_its_tables_and_columns_are(tmp_path: Path) -> None:
+    deployment, _, _ = released(tmp_path, ["2026-06"])
+    with duckdb.connect(str(deployment.releases / "2026-06.r1" / "tierhouse.duckdb"), read_only=True) as con:
+        columns = con.execute("select table_name, column_name, comment from duckdb_columns() where not internal").fetchall()
+        tables = dict(con.execute("select table_name, comment from duckdb_tables()").fetchall())
+    known = mart_descriptions()
+    assert set(tables) & set(known), "the world has marts of the project"
+    assert {name: text for name, text in tables.items() if name in known} == {name: known[name].text for name in tables if name in known}
+    said = [(table, column, text) for table, column, text in columns if table in known and column in known[table].columns]
+    assert said and said == [(table, column, known[table].columns[column]) for table, column, _ in said]
+    assert not [text for mart in known.values() for text in (mart.text, *mart.columns.values()) if "{{" in text or not text]
 
 
 @pytest.mark.slow
