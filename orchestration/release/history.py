@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
 
 from orchestration.deployment import Deployment
 from orchestration.errors import BadInput, Failed
 from orchestration.ledger.readers import releases_in_catalog
 from orchestration.ledger.store import Entry, Ledger
 from orchestration.locking import exclusive
-from orchestration.release.catalog import publish_catalog
+from orchestration.release.catalog import publish_catalog, read_pointer, recorded_catalog
 from orchestration.release.recovery import recover
+
+if TYPE_CHECKING:
+    from orchestration.channels import Delivery
 
 Say = Callable[[str], None]
 
@@ -30,15 +33,21 @@ def list_catalogs(ledger: Ledger) -> list[dict[str, Any]]:
 def rollback(deployment: Deployment, ledger: Ledger, to_catalog: int | None, reason: str, requested_by: str, *, say: Say) -> dict[str, Any]:
     """Let readers see an earlier catalog again (default: the one before the standing one) and tell the channels.
 
-    The way back is a new catalog with the earlier one's revisions; nothing is deleted. Raises BadInput for a catalog
-    that does not exist or stands already, or without a reason and a requester.
+    The way back is a new catalog with the earlier one's revisions; nothing is deleted. The same rollback asked again after it was
+    stopped, before readers or channels had it, is finished and goes no further back. Raises BadInput for a catalog that does not exist
+    or stands already, or without a reason and a requester.
     """
     from orchestration.channels import deliver
 
     if not reason.strip() or not requested_by.strip():
         raise BadInput("a rollback needs a reason and a requester", "rollback", "add --reason TEXT and --by NAME")
     with exclusive(deployment, "rollback"):
+        stopped = _unfinished(deployment, ledger)
         recover(deployment, ledger, say)
+        if stopped is not None and to_catalog in (None, stopped.payload["cause"]["to"]):
+            cause = stopped.payload["cause"]
+            say(f"catalog {stopped.payload['catalog']}: the rollback to catalog {cause['to']} was stopped, and is finished now")
+            return _result(stopped.payload, deliver(deployment, ledger, say=say))
         entries = {int(e.payload["catalog"]): e for e in ledger.entries("catalog")}
         if not entries:
             raise BadInput(
@@ -62,21 +71,35 @@ def rollback(deployment: Deployment, ledger: Ledger, to_catalog: int | None, rea
                     str(deployment.releases / name),
                     "restore it from a backup, or name a catalog without it",
                 )
-        catalog = publish_catalog(
-            deployment,
-            ledger,
-            periods,
-            {"kind": "rollback", "to": target, "from": standing, "reason": reason.strip(), "requested_by": requested_by.strip()},
-        )
+        cause = {"kind": "rollback", "to": target, "from": standing, "reason": reason.strip(), "requested_by": requested_by.strip()}
+        catalog = publish_catalog(deployment, ledger, periods, cause)
         say(f"catalog {catalog.catalog}: back to what catalog {target} showed")
-        deliveries = deliver(deployment, ledger, say=say)
+        return _result({**catalog.as_json(), "cause": cause}, deliver(deployment, ledger, say=say))
+
+
+def _unfinished(deployment: Deployment, ledger: Ledger) -> Entry | None:
+    """The rollback that made the standing catalog, if readers or channels have not got it."""
+    from orchestration.channels import pending
+
+    standing = ledger.last("catalog")
+    if standing is None or standing.payload["cause"]["kind"] != "rollback":
+        return None
+    try:
+        is_seen = read_pointer(deployment) == recorded_catalog(standing)
+    except Failed:
+        is_seen = False
+    return None if is_seen and not pending(deployment, ledger) else standing
+
+
+def _result(catalog: dict[str, Any], deliveries: Sequence[Delivery]) -> dict[str, Any]:
+    cause = catalog["cause"]
     return {
-        "catalog": target,
-        "new_catalog": catalog.catalog,
-        "from_catalog": standing,
-        "periods": catalog.periods,
-        "reason": reason.strip(),
-        "requested_by": requested_by.strip(),
+        "catalog": cause["to"],
+        "new_catalog": catalog["catalog"],
+        "from_catalog": cause["from"],
+        "periods": catalog["periods"],
+        "reason": cause["reason"],
+        "requested_by": cause["requested_by"],
         "deliveries": [delivery.as_json() for delivery in deliveries],
     }
 

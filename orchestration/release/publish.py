@@ -30,7 +30,7 @@ from orchestration.release.record import build_problem, gate_problem, held_befor
 from orchestration.release.recovery import recover
 
 Say = Callable[[str], None]
-Status = Literal["released", "released_again", "unchanged", "held"]
+Status = Literal["released", "released_again", "unchanged", "rolled_back", "held"]
 MANIFEST = "manifest.json"
 
 
@@ -38,7 +38,8 @@ MANIFEST = "manifest.json"
 class PeriodReport:
     """What became of one period. ``release``: the id that readers see; for a held period what they saw before, or null.
 
-    ``released_again``: an older revision that readers saw no more, as after a rollback, holds the same rows.
+    ``released_again``: an older revision that readers saw no more, as after a rollback, holds the same rows. ``rolled_back``: so it
+    does, but the run found nothing new, and that undoes no rollback.
     """
 
     period: str
@@ -84,6 +85,9 @@ def release(deployment: Deployment, ledger: Ledger, plan: Plan, *, say: Say) -> 
                     say(f"release {period}: HELD, {outcome.why}")
                     continue
                 done.add(period)
+                if outcome.status == "rolled_back":
+                    say(f"release {period}: rolled back, and nothing is new since; readers see {outcome.release or 'nothing of it'}")
+                    continue
                 assert outcome.release is not None
                 periods[period] = outcome.release
                 say(
@@ -101,12 +105,18 @@ def release(deployment: Deployment, ledger: Ledger, plan: Plan, *, say: Say) -> 
                     if outcome.status == "released_again" and outcome.release:
                         _confirm(ledger, plan, release_entry(ledger, outcome.release).payload)
         if held is not None:
-            raise Held(
-                f"release of {held.period} is held: {held.why}",
-                str(deployment.gates / held.period / plan.run_id),
-                "look at the failing keys there, correct the data or the policy, and run again; docs/held-release.md",
-                {"report": report.as_json()},
-            )
+            keys = deployment.gates / held.period / plan.run_id
+            if keys.is_dir():
+                where, remedy = (
+                    str(keys),
+                    "look at the failing keys there, correct the data or the policy, and run again; docs/held-release.md",
+                )
+            else:
+                where = "release"
+                remedy = (
+                    f"have all models built, checked and released in one run: `tierhouse run --periods {held.period}`, or the job months"
+                )
+            raise Held(f"release of {held.period} is held: {held.why}", where, remedy, {"report": report.as_json()})
         return report
 
 
@@ -147,10 +157,10 @@ def _write(deployment: Deployment, ledger: Ledger, plan: Plan, period: str, name
         # The newest first; an older one can only be equal after a rollback.
         for payload in reversed(release_entries(ledger, period)):
             if payload["content_hash"] == content_hash:
-                if payload["release"] != visible:
+                if payload["release"] != visible and not plan.nothing_new:
                     return PeriodReport(period, "released_again", payload["release"])
                 _confirm(ledger, plan, payload)
-                return PeriodReport(period, "unchanged", payload["release"])
+                return PeriodReport(period, "unchanged" if payload["release"] == visible else "rolled_back", visible)
         write_policies(con, scratch)
         policies = policies_of(con, scratch)
     finally:

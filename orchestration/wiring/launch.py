@@ -117,12 +117,12 @@ def is_nothing_new(deployment: Deployment, ledger: Ledger, periods: list[str], p
 
 
 def as_they_stand(deployment: Deployment, ledger: Ledger, periods: Sequence[str]) -> list[PeriodOutcome]:
-    """The periods of a run that has nothing to do. It does not undo a rollback: only something new does, or a person."""
+    """The periods that a run leaves as they are. One that finds nothing new does not undo a rollback: only something new does, or a person."""
     from orchestration.warehouse.plan import last_computed
 
     computed = last_computed(ledger)
     return [
-        PeriodOutcome(period, "unchanged" if computed[period]["release"] == release else "rolled_back", release)
+        PeriodOutcome(period, "rolled_back" if period in computed and computed[period]["release"] != release else "unchanged", release)
         for period, release in visible_releases(deployment, periods).items()
     ]
 
@@ -295,6 +295,7 @@ def outcome_of(run: Run, periods: list[str], head: int, before: Mapping[str, str
     released = {entry.payload["period"] for entry in run.ledger.entries("release", after=head)}
     visible = visible_releases(run.deployment, periods)
     again = {period for period in periods if period not in released and visible[period] != before[period]}
+    standing = {period.period: period.status for period in as_they_stand(run.deployment, run.ledger, periods)}
     gates = {gate.period: gate for gate in run.gates}
     first_held = next((gate.period for gate in run.gates if not gate.passed), None)
     if first_held is None and isinstance(run.error, Held):
@@ -302,7 +303,7 @@ def outcome_of(run: Run, periods: list[str], head: int, before: Mapping[str, str
     found = []
     for period, release in visible.items():
         is_held = first_held is not None and period >= first_held
-        status = "released" if period in released else "released_again" if period in again else "held" if is_held else "unchanged"
+        status = "released" if period in released else "released_again" if period in again else "held" if is_held else standing[period]
         found.append(PeriodOutcome(period, status, release, [dict(c) for c in gates[period].checks] if period in gates else []))
     quarantine: dict[str, int] = {}
     for file in (run.ingest or {}).get("files", []):

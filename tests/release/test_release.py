@@ -309,7 +309,9 @@ def test_refused_when_dbt_failed_or_never_ended(built: bool | None, tmp_path: Pa
         plan = Plan("run9", ["2026-06"])
     else:
         record_build(ledger, plan.run_id, built)
-    assert "dbt" in held(deployment, ledger, plan).what
+    error = held(deployment, ledger, plan)
+    assert "dbt" in error.what
+    assert ("tierhouse run --periods 2026-06" in error.remedy) is (built is None), "no keys lie there of a gate that was not asked"
     assert snapshot(deployment) == before
 
 

@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
+import signal
+import subprocess
+import sys
 from datetime import UTC, datetime, timedelta, tzinfo
 from pathlib import Path
 
@@ -23,6 +27,16 @@ from orchestration.wiring.resources import Run
 from tests.gate.fixture_warehouse import Plan, build_warehouse, contract, make_place, record_build, silent
 
 PERIOD = "2026-06"
+ROOT = Path(__file__).parents[2]
+KILLED = """
+import sys
+from pathlib import Path
+from tests.gate.fixture_warehouse import contract, make_place, silent
+from orchestration.channels import delivery
+from orchestration.release import rollback
+delivery.load_contracts = lambda _: [contract()]
+rollback(*make_place(Path(sys.argv[1])), None, "wrong bar", "an.operator", say=silent)
+"""
 
 
 class InTenYears(datetime):
@@ -48,14 +62,21 @@ def publish(deployment: Deployment, ledger: Ledger, run_id: str, rule: str, inpu
     return release(deployment, ledger, plan, say=silent)
 
 
-@pytest.fixture
-def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[Deployment, Ledger]:
-    """Three revisions of one period, in catalogs 1 to 3."""
-    monkeypatch.setattr("orchestration.channels.delivery.load_contracts", lambda _: [contract()])
-    deployment, ledger = make_place(tmp_path)
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Three revisions of one period, in catalogs 1 to 3. Copied by each test."""
+    folder = tmp_path_factory.mktemp("made")
+    deployment, ledger = make_place(folder)
     for number in ("1", "2", "3"):
         publish(deployment, ledger, f"run{number}", number)
-    return deployment, ledger
+    return folder
+
+
+@pytest.fixture
+def place(made: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[Deployment, Ledger]:
+    monkeypatch.setattr("orchestration.channels.delivery.load_contracts", lambda _: [contract()])
+    shutil.copytree(made, tmp_path, dirs_exist_ok=True)
+    return make_place(tmp_path)
 
 
 def test_rollback_goes_back_one_catalog_and_then_one_more(place: tuple[Deployment, Ledger]) -> None:
@@ -165,6 +186,34 @@ def test_what_is_published_again_is_called_so_and_settled(place: tuple[Deploymen
     assert [p.status for p in outcome_of(run, [PERIOD], head, before, "run5").periods] == ["unchanged"]
 
 
+@pytest.mark.parametrize("step", ["catalog.recorded", "catalog.pointer_moved", "channels.file_written", "channels.recorded"])
+@pytest.mark.parametrize("to_catalog", [None, 2])
+def test_a_rollback_that_is_killed_is_finished_by_the_same_command(
+    step: str, to_catalog: int | None, place: tuple[Deployment, Ledger], tmp_path: Path
+) -> None:
+    deployment, ledger = place
+    env = {**os.environ, "PYTHONPATH": str(ROOT), "TIERHOUSE_FAILPOINT": step}
+    done = subprocess.run([sys.executable, "-c", KILLED, str(tmp_path)], env=env, capture_output=True, check=False)
+    assert done.returncode == -signal.SIGKILL, done.stderr.decode()
+    seen = (
+        {"catalog": 3, "periods": {PERIOD: "2026-06.r3"}}
+        if step == "catalog.recorded"
+        else {"catalog": 4, "periods": {PERIOD: "2026-06.r2"}}
+    )
+    assert current_catalog(deployment) == seen
+    if step == "channels.recorded":
+        with pytest.raises(BadInput, match="catalog 2 stands already"):
+            rollback(deployment, ledger, 2, "wrong bar", "an.operator", say=silent)
+    else:
+        # A default that is asked again after it was stopped does not go back one more.
+        done_again = rollback(deployment, ledger, to_catalog, "wrong bar", "an.operator", say=silent)
+        assert (done_again["catalog"], done_again["new_catalog"], done_again["from_catalog"]) == (2, 4, 3)
+    assert current_catalog(deployment) == {"catalog": 4, "periods": {PERIOD: "2026-06.r2"}}
+    assert [entry.payload["catalog"] for entry in ledger.entries("delivery")] == [4]
+    assert (deployment.channels / "hotline" / "hotline_4.csv").is_file() and list(deployment.scratch.iterdir()) == []
+    ledger.verify()
+
+
 def test_a_run_that_finds_nothing_new_says_what_is_rolled_back(place: tuple[Deployment, Ledger]) -> None:
     deployment, ledger = place
     assert as_they_stand(deployment, ledger, [PERIOD]) == [PeriodOutcome(PERIOD, "unchanged", "2026-06.r3")]
@@ -186,6 +235,23 @@ def test_what_was_stopped_before_it_was_published_again_is_not_settled(
         publish(deployment, ledger, "run4", "2", "other drops")
     assert current_catalog(deployment) == {"catalog": 4, "periods": {PERIOD: "2026-06.r1"}}
     assert already_released(ledger, [PERIOD], "other drops", "policy", "0.1.0", [], ledger.head()[0]) != []
+
+
+def test_a_run_that_finds_nothing_new_undoes_no_rollback(place: tuple[Deployment, Ledger]) -> None:
+    """As when the month is materialized in the Dagster UI, or after a drop of which no row landed."""
+    deployment, ledger = place
+    rollback(deployment, ledger, 1, "a mistake", "an.operator", say=silent)
+    run, before, (head, _) = Run(deployment), visible_releases(deployment, [PERIOD]), ledger.head()
+    said: list[str] = []
+    plan = Plan("run4", [PERIOD], nothing_new=True)
+    record_build(ledger, plan.run_id)
+    run_gate(deployment, ledger, plan, PERIOD, say=silent, problems={})
+    report = release(deployment, ledger, plan, say=said.append)
+    assert (report.moved, [(p.status, p.release) for p in report.periods]) == (False, [("rolled_back", "2026-06.r1")])
+    assert said == ["release 2026-06: rolled back, and nothing is new since; readers see 2026-06.r1"]
+    assert current_catalog(deployment) == {"catalog": 4, "periods": {PERIOD: "2026-06.r1"}}
+    assert outcome_of(run, [PERIOD], head, before, "run4").periods == [PeriodOutcome(PERIOD, "rolled_back", "2026-06.r1")]
+    assert last_computed(ledger)[PERIOD]["run_id"] == "run4"
 
 
 @pytest.mark.parametrize(
