@@ -8,11 +8,15 @@ import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
+from pathlib import Path
 
 from filelock import FileLock, Timeout
 
 from orchestration.deployment import Deployment
 from orchestration.errors import Busy, Failed
+
+PATIENCE_SECONDS = 0.2
+"""Long enough for :func:`who_holds` of another process, which takes the lock to see whether it is free."""
 
 
 @contextmanager
@@ -31,16 +35,11 @@ def exclusive(deployment: Deployment, doing: str) -> Iterator[None]:
             "make it writable, or name another under `data:` in tierhouse.yaml",
         ) from err
     lock = FileLock(deployment.lock, is_singleton=True)
-    note = deployment.lock.with_suffix(".json")
+    note = _note(deployment)
     try:
-        lock.acquire(timeout=0)
+        lock.acquire(timeout=PATIENCE_SECONDS, poll_interval=PATIENCE_SECONDS / 10)
     except Timeout as err:
-        try:
-            holder = json.loads(note.read_text())
-            who = f"process {holder['pid']} on {holder['host']} ({holder['doing']}, since {holder['since']})"
-        except (OSError, ValueError, KeyError):
-            who = "another process"
-        raise Busy(f"{who} holds the lock", str(deployment.lock), "wait until it is done, or stop it") from err
+        raise Busy(f"{_holder(note)} holds the lock", str(deployment.lock), "wait until it is done, or stop it") from err
     except OSError as err:
         raise Failed(f"the lock cannot be taken: {err.strerror}", str(deployment.lock), "make the data folder writable") from err
     try:
@@ -58,3 +57,30 @@ def exclusive(deployment: Deployment, doing: str) -> Iterator[None]:
         yield
     finally:
         lock.release()
+
+
+def who_holds(deployment: Deployment) -> str | None:
+    """Who holds the deployment's lock in another process, for a message; None if it is free. Nothing is made."""
+    if not deployment.lock.exists():
+        return None
+    lock = FileLock(deployment.lock, is_singleton=True)
+    try:
+        with lock.acquire(timeout=0):
+            return None
+    except Timeout:
+        return _holder(_note(deployment))
+    except OSError:
+        # Whoever is to take it says what is wrong.
+        return None
+
+
+def _note(deployment: Deployment) -> Path:
+    return deployment.lock.with_suffix(".json")
+
+
+def _holder(note: Path) -> str:
+    try:
+        holder = json.loads(note.read_text())
+        return f"process {holder['pid']} on {holder['host']} ({holder['doing']}, since {holder['since']})"
+    except (OSError, ValueError, KeyError):
+        return "another process"

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 import dagster as dg
 
 from orchestration.deployment import Deployment
-from orchestration.errors import BadInput, Failed, TierhouseError
+from orchestration.errors import BadInput, Busy, Failed, TierhouseError
 from orchestration.ledger import Ledger
 from orchestration.locking import exclusive
 
@@ -27,6 +27,9 @@ if TYPE_CHECKING:
     from orchestration.warehouse import RunPlan
 
 RESOURCE_KEY = "tierhouse"
+
+BUSY_TAG = "tierhouse/busy"
+"""On a run that met another's lock and ended before its first step."""
 
 Say = Callable[[str], None]
 
@@ -117,7 +120,13 @@ def run_resource(deployment: Deployment, run: Run | None = None) -> dg.ResourceD
         if current is None:
             log = context.log
             current = Run(deployment, say=log.info if log is not None else _silent)
-        with exclusive(deployment, f"Dagster run {context.run_id}"):
+        with contextlib.ExitStack() as held:
+            try:
+                held.enter_context(exclusive(deployment, f"Dagster run {context.run.run_id}" if context.run else "Dagster"))
+            except Busy:
+                if context.instance and context.run:
+                    context.instance.add_run_tags(context.run.run_id, {BUSY_TAG: "true"})
+                raise
             recover(deployment, current.ledger, current.say)
             yield current
 

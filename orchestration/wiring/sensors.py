@@ -9,7 +9,9 @@ import dagster as dg
 
 from orchestration.deployment import Deployment
 from orchestration.ingest import load_mappings
+from orchestration.locking import who_holds
 from orchestration.wiring.jobs import INGEST_JOB
+from orchestration.wiring.resources import BUSY_TAG
 
 SETTLED_SECONDS = 30.0
 """A file changed less than this ago may still be being written; it is taken at a later tick."""
@@ -44,7 +46,10 @@ def changed(before: Mapping[str, list[int] | tuple[int, int]], now: Listing) -> 
 
 
 def drops_sensor(deployment: Deployment) -> dg.SensorDefinition:
-    """Requests an ingest when drops are new or changed. The cursor is the listing that was last requested."""
+    """Requests an ingest when drops are new or changed, and once more when the one it requested met another run's lock.
+
+    The cursor is the listing that was last requested and the key of its request.
+    """
 
     @dg.sensor(
         name="new_drops",
@@ -54,14 +59,30 @@ def drops_sensor(deployment: Deployment) -> dg.SensorDefinition:
     )
     def new_drops(context: dg.SensorEvaluationContext) -> dg.SensorResult | dg.SkipReason:
         listing = list_drops(deployment)
-        news = changed(json.loads(context.cursor or "{}"), listing)
-        if not news:
+        cursor = json.loads(context.cursor or "{}")
+        # A cursor of an older version is the listing alone.
+        requested, last_key = cursor.get("listing", {} if "key" in cursor else cursor), cursor.get("key")
+        refused = _ended_busy(context.instance, last_key)
+        news = changed(requested, listing)
+        if not news and not refused:
             return dg.SkipReason(f"no new drops under {deployment.drops}")
         # A time far in the future says nothing of when the file was written.
         if any(abs(time.time() - listing[name][1] / 1e9) < SETTLED_SECONDS for name in news):
             return dg.SkipReason(f"{len(news)} new drops, but the newest may still be being written")
-        cursor = json.dumps(listing, sort_keys=True)
-        key = hashlib.sha256(cursor.encode()).hexdigest()[:16]
-        return dg.SensorResult(run_requests=[dg.RunRequest(run_key=key, tags={"tierhouse/new_drops": str(len(news))})], cursor=cursor)
+        if holder := who_holds(deployment):
+            return dg.SkipReason(f"new drops wait: {holder} holds the lock")
+        text = json.dumps(listing, sort_keys=True)
+        # Dagster takes a key once: what was refused is asked for under another.
+        key = hashlib.sha256((text + (last_key if refused else "")).encode()).hexdigest()[:16]
+        request = dg.RunRequest(run_key=key, tags={"tierhouse/new_drops": str(len(news))})
+        return dg.SensorResult(run_requests=[request], cursor=json.dumps({"listing": listing, "key": key}, sort_keys=True))
 
     return new_drops
+
+
+def _ended_busy(instance: dg.DagsterInstance, run_key: str | None) -> bool:
+    """Whether the newest run of a request met another run's lock, so that it landed nothing."""
+    if run_key is None:
+        return False
+    runs = instance.get_runs(filters=dg.RunsFilter(tags={"dagster/run_key": run_key}), limit=1)
+    return bool(runs) and runs[0].is_failure and BUSY_TAG in runs[0].tags

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -16,6 +19,27 @@ from orchestration.sample import write_sample
 from orchestration.wiring.launch import RunOutcome, run_months
 
 NOT_YET = "not_yet"
+
+HOLDER = """
+import sys
+from pathlib import Path
+from orchestration.deployment import load_deployment
+from orchestration.locking import exclusive
+with exclusive(load_deployment(Path(sys.argv[1])), "another run"):
+    print("held", flush=True)
+    sys.stdin.read()
+"""
+
+
+@contextmanager
+def locked_by_another_process(place: Place) -> Iterator[int]:
+    command = [sys.executable, "-c", HOLDER, str(place.deployment.folder)]
+    with subprocess.Popen(command, cwd=PROJECT_ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as child:
+        assert child.stdout is not None
+        assert child.stdout.readline() == "held\n"
+        yield child.pid
+        assert child.stdin is not None
+        child.stdin.close()
 
 
 @dataclass

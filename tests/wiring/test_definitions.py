@@ -19,11 +19,11 @@ from orchestration.errors import BadInput, Failed, Held, TierhouseError
 from orchestration.warehouse import RunPlan, dbt_args
 from orchestration.wiring.build import build_defs
 from orchestration.wiring.dbt import manifest_is_stale
-from orchestration.wiring.resources import Run
+from orchestration.wiring.resources import BUSY_TAG, Run
 from orchestration.wiring.schedules import monthly_schedule
 from orchestration.wiring.sensors import SETTLED_SECONDS, changed
 from orchestration.wiring.translator import layer_of, source_key
-from tests.wiring.conftest import Place
+from tests.wiring.conftest import Place, locked_by_another_process
 
 SNAPSHOT = Path(__file__).parent / "definitions.json"
 
@@ -160,6 +160,39 @@ def test_new_drops_ask_for_an_ingest_once_and_not_while_they_are_written(make_pl
     assert third.run_requests[0].run_key != first.run_requests[0].run_key
     os.utime(late, (0, time.time() + 10**8))
     assert len(tick(first.cursor).run_requests) == 1, "a clock that is years ahead keeps nobody waiting until then"
+
+
+def test_an_ingest_that_met_another_runs_lock_is_asked_for_again(make_place: Callable[[], Place]) -> None:
+    place = make_place()
+    for path in place.deployment.drops.rglob("*"):
+        os.utime(path, (0, time.time() - SETTLED_SECONDS - 1))
+    repository = build_defs(place.deployment).get_repository_def()
+    sensor, job = repository.get_sensor_def("new_drops"), repository.get_job("ingest_drops")
+    with dg.DagsterInstance.local_temp(str(place.folder / "home")) as instance:
+
+        def tick(cursor: str | None) -> Any:
+            return sensor.evaluate_tick(dg.build_sensor_context(instance=instance, cursor=cursor))
+
+        def launched(request: dg.RunRequest) -> dg.DagsterRun:
+            tags = {**request.tags, "dagster/run_key": str(request.run_key)}
+            run_id = job.execute_in_process(instance=instance, tags=tags, raise_on_error=False).run_id
+            found = instance.get_run_by_id(run_id)
+            assert found is not None
+            return found
+
+        with locked_by_another_process(place) as pid:
+            waiting = tick(None)
+            assert not waiting.run_requests and f"process {pid}" in str(waiting.skip_message)
+        first = tick(waiting.cursor)
+        with locked_by_another_process(place):
+            assert launched(first.run_requests[0]).tags[BUSY_TAG] == "true"
+            assert not tick(first.cursor).run_requests, "it waits for the lock"
+        second = tick(first.cursor)
+        assert second.run_requests[0].run_key != first.run_requests[0].run_key
+        assert not tick(json.dumps({**json.loads(second.cursor), "key": "of a run that is not there yet"})).run_requests
+        run = instance.create_run_for_job(job_def=job, tags={"dagster/run_key": str(second.run_requests[0].run_key)})
+        instance.report_run_failed(run)
+        assert not tick(second.cursor).run_requests, "what failed otherwise waits for someone to mend it"
 
 
 def test_a_file_that_grew_or_was_touched_is_a_change() -> None:

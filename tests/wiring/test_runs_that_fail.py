@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import shutil
-import subprocess
-import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import dagster as dg
@@ -18,28 +15,7 @@ from orchestration.errors import BadInput, Busy, Failed
 from orchestration.release import current_catalog
 from orchestration.wiring import dbt as wiring_dbt
 from orchestration.wiring.build import build_defs
-from tests.wiring.conftest import Place
-
-HOLDER = """
-import sys
-from pathlib import Path
-from orchestration.deployment import load_deployment
-from orchestration.locking import exclusive
-with exclusive(load_deployment(Path(sys.argv[1])), "another run"):
-    print("held", flush=True)
-    sys.stdin.read()
-"""
-
-
-@contextmanager
-def locked_by_another_process(place: Place) -> Iterator[int]:
-    command = [sys.executable, "-c", HOLDER, str(place.deployment.folder)]
-    with subprocess.Popen(command, cwd=PROJECT_ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as child:
-        assert child.stdout is not None
-        assert child.stdout.readline() == "held\n"
-        yield child.pid
-        assert child.stdin is not None
-        child.stdin.close()
+from tests.wiring.conftest import Place, locked_by_another_process
 
 
 @pytest.fixture(scope="module")
