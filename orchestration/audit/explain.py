@@ -19,7 +19,7 @@ from orchestration.audit.population import Population
 from orchestration.audit.readings import Evidence, Reading
 from orchestration.audit.released import DECISIONS, deliveries, find_decision, find_program, find_release, read_steps
 from orchestration.audit.rules import TableVerdict, judge_rule, lowest_cap, matching, refused_by
-from orchestration.audit.sources import ColumnTrace, application_state, highest_nominated, readings, trace_columns
+from orchestration.audit.sources import ColumnTrace, Departure, application_state, departures, highest_nominated, readings, trace_columns
 from orchestration.audit.windows import Traced, Window, recorded_metrics, trace
 from orchestration.deployment import Deployment
 from orchestration.errors import Mismatch
@@ -53,6 +53,7 @@ class Explanation:
     deliveries: list[dict[str, Any]]
     unit: str
     next_review: Outlook | None = None
+    departures: list[Departure] = field(default_factory=list)
     steps: list[dict[str, Any]] = field(default_factory=list)
 
     @property
@@ -133,6 +134,7 @@ class Explanation:
             "attributes": [reading.as_json() for reading in self.readings],
             "windows": [w.as_json() for w in self.windows],
             "columns": [c.as_json() for c in self.columns],
+            "departures": [d.as_json() for d in self.departures],
             "bills": [_without_values(as_dict(b)) | {"counts_as_spend": self.counts(b)} for b in self.bills],
             "points": [as_dict(p) for p in self.points],
             "nominations": [{**as_dict(n), "standing": n.standing(self.period)} for n in self.nominations],
@@ -183,6 +185,7 @@ def explain(
         columns = trace_columns(landing, program, subject_id, period, read)
         nominations = landing.nominations(subject_id, program.program_id)
         applications = landing.applications(subject_id, program.program_id) if "application" in kinds else []
+        gone = departures(landing, program, subject_id, period) if decision["status_reason"] == "left" else []
     _same_values(traced, columns, read, nominations, applications, program, period, where)
     check_steps(
         decision,
@@ -209,6 +212,7 @@ def explain(
         applications=applications,
         deliveries=deliveries(deployment, ledger, found["release"], policies, program.program_id, subject_id),
         unit=deployment.config.currency,
+        departures=gone,
         next_review=outlook(decision, program, version) if version else None,
         steps=steps,
     )

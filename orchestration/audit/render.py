@@ -20,6 +20,7 @@ def render(explanation: Explanation, lang: Lang = "en") -> str:
         life.nominations(explanation, lang),
         life.applications(explanation, lang),
         *sources.windows(explanation, lang),
+        sources.departures(explanation, lang),
         sources.columns(explanation, lang),
         sources.bills(explanation, lang),
         sources.points(explanation, lang),

@@ -10,7 +10,7 @@ from typing import Any
 
 from orchestration.audit.landed import ApplicationStep, EntityRow, Landing, NominationRow, as_dict, last_day
 from orchestration.audit.readings import Evidence, Reading
-from orchestration.periods import period_index
+from orchestration.periods import first_day, period_index
 from orchestration.policy.attributes import history_column
 from orchestration.policy.model import Attribute, Program, Version, text_of
 from orchestration.policy.subjects import SUBJECT_TYPES
@@ -47,6 +47,34 @@ class ColumnTrace:
             "value": None if self.value is None else text_of(self.value),
             "row": None if self.row is None else as_dict(self.row),
         }
+
+
+@dataclass(frozen=True)
+class Departure:
+    """A landed row that says until when a subject was there: ``column`` of ``entity``, a last day before the period."""
+
+    entity: str
+    column: str
+    day: date
+    row: EntityRow
+
+    def as_json(self) -> dict[str, Any]:
+        """Shape of an item of ``departures``."""
+        return {"entity": self.entity, "column": self.column, "day": self.day.isoformat(), "row": as_dict(self.row)}
+
+
+def departures(landing: Landing, program: Program, subject_id: str, period: str) -> list[Departure]:
+    """The last days before the period that rows of the subject state, of a customer those of the numbers too; the newest last."""
+    subject = SUBJECT_TYPES[program.subject_type]
+    asked = [(subject.entity, subject.to_column), *([("lines", "end_date")] if subject.name == "customer" else [])]
+    found = [
+        Departure(entity, column, row.values[column], row)
+        for entity, column in asked
+        if column is not None
+        for row in landing.entity_rows(entity, subject.key, subject_id)
+        if row.values[column] is not None and row.values[column] < first_day(period)
+    ]
+    return sorted(found, key=lambda d: (d.day, d.entity, d.row.file, d.row.row))
 
 
 def readings(version: Version, evidence: Evidence) -> list[Reading]:

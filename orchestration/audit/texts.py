@@ -166,6 +166,8 @@ TEXTS: dict[str, dict[Lang, str]] = {
     "more": {"en": "… and {rows} more; --json lists all", "zh": "……另有 {rows} 行，--json 可列出全部"},
     "columns": {"en": "Values from one row each", "zh": "取自单行的数值"},
     "columns_head": {"en": "attribute\tvalue\tentity\tcolumn\tfile\trow", "zh": "属性\t数值\t数据\t列\t文件\t行"},
+    "departures": {"en": "Last days, as the sources say", "zh": "来源数据所载的最后日期"},
+    "departures_head": {"en": "day\tentity\tcolumn\tfile\trow", "zh": "日期\t数据\t列\t文件\t行"},
     "column_no_row": {"en": "(no row)", "zh": "(无此行)"},
     "bills": {
         "en": "Bill lines of the window ({rows}, of which {counted} count as spend: {total})",

@@ -11,10 +11,13 @@ from pathlib import Path
 import pytest
 
 from orchestration.audit import Explanation, explain, render
+from orchestration.audit.landed import Landing
+from orchestration.audit.sources import departures
 from orchestration.deployment import load_deployment
 from orchestration.errors import BadInput, Failed, Mismatch
 from orchestration.ingest import ingest
 from orchestration.ledger import Ledger
+from orchestration.policy import load_policy_files
 from tests.audit.small_release import PERIOD, RELEASE, SPEND, SmallRelease, decision, make
 
 
@@ -187,6 +190,17 @@ def test_a_leaver_is_explained_without_a_rule(small: SmallRelease) -> None:
     assert (found.matched, found.above, found.bills) == (None, [], [])
     assert "out of scope" in render(found, "en")
     assert "不在评级范围" in render(found, "zh")
+    # Nothing says that A has left; B gave the number up in February.
+    assert (found.departures, "Last days" in render(found, "en")) == ([], False)
+    policies = load_policy_files(small.deployment.releases / RELEASE / "policy")
+    with Landing(small.deployment, small.ledger, found.release["cutoff_seq"]) as landing:
+        of_b = departures(landing, policies.programs["six_star"], "B", PERIOD)
+        assert departures(landing, policies.programs["six_star"], "B", "2026-02") == []
+    assert [(d.entity, d.column, str(d.day), d.row.file, d.row.row) for d in of_b] == [
+        ("lines", "end_date", "2026-02-14", "lines_1.csv", 2)
+    ]
+    told = render(replace(found, departures=of_b), "en").split("Last days, as the sources say\n")[1].split("\n\n")[0]
+    assert told.splitlines()[1].split() == ["2026-02-14", "lines", "end_date", "lines_1.csv", "2"]
 
 
 def test_a_decision_that_its_bills_do_not_give_is_a_mismatch(small: SmallRelease) -> None:

@@ -85,6 +85,14 @@ def columns(e: Explanation, lang: Lang) -> list[str]:
     return [text(lang, "columns"), *words.table(text(lang, "columns_head").split("\t"), rows, right=(5,))]
 
 
+def departures(e: Explanation, lang: Lang) -> list[str]:
+    """Of a subject that has left: the landed rows that state its last days."""
+    if not e.departures:
+        return []
+    rows = [[d.day.isoformat(), d.entity, d.column, d.row.file, str(d.row.row)] for d in e.departures]
+    return [text(lang, "departures"), *words.table(text(lang, "departures_head").split("\t"), rows, right=(4,))]
+
+
 def bills(e: Explanation, lang: Lang) -> list[str]:
     """Bill lines of all windows, each once."""
     if not e.bills:
