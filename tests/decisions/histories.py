@@ -31,21 +31,24 @@ def last_day(index: int) -> date:
 
 @dataclass(frozen=True)
 class Version:
+    """``ranks``: of the levels that its rules give, from the lowest; empty: of all that the program's rules give."""
+
     name: str
     validity: int | None
     grace: int | None
     fall: str | None
+    ranks: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True)
 class Program:
-    """``versions``: the one of each month; ``ranks``: those of the levels that its rules give, from the lowest; ``others``: of levels that
-    only an override gives."""
+    """``versions``: the one of each month, None after the program has ended; ``ranks``: those of the levels that its rules give, from the
+    lowest; ``others``: of levels that only an override gives."""
 
     program_id: str
     is_event: bool
     ranks: tuple[int, ...]
-    versions: tuple[Version, ...]
+    versions: tuple[Version | None, ...]
     others: tuple[int, ...] = ()
 
 
@@ -93,7 +96,8 @@ class History:
 
 @st.composite
 def histories(draw: st.DrawFn, months: int = 6, subjects: int = 5) -> History:
-    """Two programs with gaps between their ranks, one of them at times of events; a second version half way."""
+    """Two programs with gaps between their ranks, one of them at times of events; a second version half way, of levels of its own, and at
+    times an end."""
     programs: list[Program] = []
     facts: dict[tuple[str, str], tuple[Fact | None, ...]] = {}
     versions = st.builds(
@@ -104,18 +108,19 @@ def histories(draw: st.DrawFn, months: int = 6, subjects: int = 5) -> History:
         fall=st.sampled_from([None, "to_qualified", "one_level"]),
     )
     for number in range(2):
-        ranks = tuple(sorted(draw(st.sets(st.integers(1, 9), min_size=3, max_size=4))))
-        one, two = replace(draw(versions), name="v1"), replace(draw(versions), name="v2")
-        turn = draw(st.integers(2, months + 2))
+        ranks = tuple(sorted(draw(st.sets(st.integers(1, 9), min_size=3, max_size=5))))
+        given = [tuple(sorted(draw(st.sets(st.sampled_from(ranks), min_size=2)))) for _ in range(2)]
+        one, two = (replace(draw(versions), name=f"v{n}", ranks=given[n - 1]) for n in (1, 2))
+        turn, end = draw(st.integers(2, months + 2)), draw(st.sampled_from([*range(3, months + 1), *[months] * 6]))
         others = tuple(sorted(draw(st.sets(st.integers(1, 9), max_size=3)) - set(ranks)))
-        is_event, of_months = bool(number) and draw(st.booleans()), tuple(one if m < turn else two for m in range(months))
+        is_event, of_months = (
+            bool(number) and draw(st.booleans()),
+            tuple(None if m >= end else one if m < turn else two for m in range(months)),
+        )
         program = Program(f"p{number}", is_event, ranks, of_months, others)
         programs.append(program)
-        decided = st.builds(Fact, st.just("decided"), st.sampled_from(ranks), st.sampled_from([None, None, None, *ranks]))
-        other = st.sampled_from([None, Fact("out_of_scope"), Fact("not_evaluated"), Fact("not_evaluated", cap=ranks[0])])
-        fact = st.one_of(decided, decided, decided, decided, other)
         for subject in range(subjects):
-            facts[program.program_id, f"s{subject}"] = tuple(draw(st.lists(fact, min_size=months, max_size=months)))
+            facts[program.program_id, f"s{subject}"] = tuple(draw(_facts(version, ranks)) for version in of_months)
     days = st.integers(-40, 31 * months).map(lambda n: first_day(FIRST_MONTH) + timedelta(days=n))
     requests = st.builds(
         lambda number, program, subject, kind, rank, requester, approver, approved, start, length: Request(
@@ -134,6 +139,14 @@ def histories(draw: st.DrawFn, months: int = 6, subjects: int = 5) -> History:
     )
     asked = draw(st.lists(requests, max_size=14, unique_by=lambda r: r.nomination_id))
     return History(tuple(programs), facts, tuple(asked), months)
+
+
+def _facts(version: Version | None, ranks: tuple[int, ...]) -> st.SearchStrategy[Fact | None]:
+    if version is None:
+        return st.sampled_from([None, Fact("not_evaluated"), Fact("not_evaluated")])
+    decided = st.builds(Fact, st.just("decided"), st.sampled_from(version.ranks), st.sampled_from([None, None, None, *ranks]))
+    other = st.sampled_from([None, Fact("out_of_scope"), Fact("not_evaluated"), Fact("not_evaluated", cap=ranks[0])])
+    return st.one_of(decided, decided, decided, decided, other)
 
 
 @dataclass
@@ -176,10 +189,12 @@ def _program(history: History, program: Program) -> Iterator[dict[str, Any]]:
                 if before is not None:
                     states_now[subject] = before
                     row |= {"held": before.held, "since": before.since, "until": before.until}
-                if previous is not None:
+                if previous is not None and program.versions[number] is not None:
                     shown_now[subject] = previous
             else:
-                state, review = _reviewed(program, program.versions[number], fact, before, index)
+                version = program.versions[number]
+                assert version is not None
+                state, review = _reviewed(program, version, fact, before, index)
                 level, steps, covers = _covered(history, program, subject, fact, state.held, index)
                 row |= {
                     "status": "decided",
@@ -190,7 +205,7 @@ def _program(history: History, program: Program) -> Iterator[dict[str, Any]]:
                     "level": level,
                 }
                 row |= covers | {"movement": _movement(level, previous, was_graded)}
-                why = _why(review, state, program.versions[number])
+                why = _why(review, state, version)
                 told = [] if why is None else [_step("review", fact.rank, state.held, why)]
                 row["steps"] = [_step("scope", None, None, "in scope"), _step("qualified", None, fact.rank, f"r{fact.rank}"), *told, *steps]
                 if not program.is_event:
@@ -217,7 +232,7 @@ def _reviewed(program: Program, version: Version, fact: Fact, before: State | No
     if index <= ends + (version.grace or 0):
         return before, "grace"
     if version.fall == "one_level":
-        return State(max(rank for rank in program.ranks if rank < before.held), index, until), "fell_one_level"
+        return State(max(rank for rank in version.ranks or program.ranks if rank < before.held), index, until), "fell_one_level"
     return State(fact.rank, index, until), "fell_to_qualified"
 
 

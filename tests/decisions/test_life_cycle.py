@@ -103,7 +103,8 @@ class Engine:
                 {"program_id": p.program_id, "version": v.name, "rule_id": f"r{rank}", "level_id": f"l{rank}"}
                 for p in programs
                 for v in dict.fromkeys(p.versions)
-                for rank in p.ranks
+                if v
+                for rank in v.ranks or p.ranks
             ),
         )
         self.fill(
@@ -112,6 +113,7 @@ class Engine:
                 {"program_id": p.program_id, "version": v.name, "validity_months": v.validity, "grace_months": v.grace, "fall": v.fall}
                 for p in programs
                 for v in dict.fromkeys(p.versions)
+                if v
             ),
         )
         self.fill(
@@ -134,9 +136,10 @@ class Engine:
             for number, (index, fact) in enumerate(zip(history.indexes, facts, strict=True)):
                 if fact is None:
                     continue
+                version = versions[program][number]
                 row = {
                     "program_id": program, "subject_type": "customer", "subject_id": subject, "period": period_of(index),
-                    "period_date": first_day(index), "policy_version": versions[program][number].name, "status": fact.status,
+                    "period_date": first_day(index), "policy_version": version and version.name, "status": fact.status,
                 }  # fmt: skip
                 if fact.status == "decided":
                     row |= {"matched_rule_id": f"r{fact.rank}", "qualified_level_id": f"l{fact.rank}", "qualified_rank": fact.rank}
@@ -266,6 +269,24 @@ def test_a_range_in_one_start_is_the_months_one_by_one(engine: Engine, history: 
     for index in history.indexes:
         engine.run(index)
     assert engine.rows() == rows
+
+
+@laws
+@given(history=histories(), data=st.data())
+def test_other_numbers_for_the_ranks_of_levels_move_nobody(engine: Engine, history: History, data: st.DataObject) -> None:
+    """From some month on, levels are ranked in tens: as where a level was put between others."""
+    engine.load(history)
+    engine.run(*history.indexes)
+    columns = "program_id, subject_id, period, level_id, held_level_id, previous_level_id, movement, review, valid_until_period, steps"
+    shown = f"select {columns} from intermediate.int_held_decisions order by all"
+    rows = engine.con.sql(shown).fetchall()
+    engine.load(history)
+    turn = data.draw(st.sampled_from(list(history.indexes)), label="ranked otherwise from")
+    engine.run(*(index for index in history.indexes if index < turn))
+    engine.con.execute("update policy.levels set rank = rank * 10")
+    engine.con.execute("update intermediate.int_program_decisions set qualified_rank = qualified_rank * 10, cap_rank = cap_rank * 10")
+    engine.run(*(index for index in history.indexes if index >= turn))
+    assert engine.con.sql(shown).fetchall() == rows
 
 
 BROKEN_RULES = {
