@@ -9,7 +9,7 @@ import difflib
 import os
 from datetime import date, datetime
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 import yaml
@@ -182,6 +182,21 @@ def _line_of(text: str, loc: tuple[int | str, ...]) -> int | None:
     return line
 
 
+def _model_at(model: type[BaseModel], loc: tuple[int | str, ...]) -> type[BaseModel]:
+    """The model whose keys stand at ``loc``, as the fields' types say it."""
+    for part in loc:
+        if isinstance(part, str) and part in model.model_fields:
+            inner = _models_in(model.model_fields[part].annotation)
+            model = inner[0] if inner else model
+    return model
+
+
+def _models_in(annotation: Any) -> list[type[BaseModel]]:
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return [annotation]
+    return [found for argument in get_args(annotation) for found in _models_in(argument)]
+
+
 def explain_validation(err: ValidationError, model: type[BaseModel], where: str, text: str = "") -> BadInput:
     """Turn pydantic's errors into one BadInput that names key, line and the key that was probably meant."""
     problems: list[str] = []
@@ -191,8 +206,9 @@ def explain_validation(err: ValidationError, model: type[BaseModel], where: str,
         line = _line_of(text, item["loc"])
         at = f" (line {line})" if line else ""
         if item["type"] == "extra_forbidden":
-            near = difflib.get_close_matches(key, list(model.model_fields), n=1)
-            hint = f"did you mean {near[0]!r}?" if near else f"known keys: {', '.join(model.model_fields)}"
+            known = list(_model_at(model, item["loc"][:-1]).model_fields)
+            near = difflib.get_close_matches(key, known, n=1)
+            hint = f"did you mean {near[0]!r}?" if near else f"known keys: {', '.join(known)}"
             problems.append(f"unknown key {path!r}{at}: {hint}")
         elif item["type"] == "missing":
             problems.append(f"key {path!r} is missing{at}")

@@ -280,7 +280,7 @@ def load_mappings(deployment: Deployment) -> list[SourceMapping]:
             content, text = read_yaml(path)
             config = MappingConfig.model_validate(content)
         except ValidationError as err:
-            problems.append(_explain(err, path, text))
+            problems.append(explain_validation(err, MappingConfig, str(path), text))
             continue
         except BadInput as err:
             problems.append(err)
@@ -308,16 +308,6 @@ def load_mappings(deployment: Deployment) -> list[SourceMapping]:
     if not mappings:
         raise BadInput("no source mapping here", str(deployment.sources), "add one YAML file per source; see examples/telecom/sources")
     return mappings
-
-
-def _explain(err: ValidationError, path: Path, text: str) -> BadInput:
-    """Name the keys of the level at which the problem is, not those of the whole file."""
-    loc = [part for part in err.errors()[0]["loc"][:-1] if isinstance(part, str)]
-    models: dict[str, type[BaseModel]] = {"feeds": FeedConfig, "unpivot": Unpivot, "expected": Expected, "control": Control}
-    model = models.get(loc[-1], MappingConfig) if loc else MappingConfig
-    if loc[-2:] == ["control", "columns"]:
-        model = ControlColumns
-    return explain_validation(err, model, str(path), text)
 
 
 def together(problems: list[BadInput]) -> BadInput:

@@ -24,12 +24,14 @@ def test_importing_the_gate_does_not_import_great_expectations() -> None:
 @pytest.mark.parametrize(
     ("old", "new", "message"),
     [
-        ("severity: invariant", "severety: invariant", "severety"),
+        ("severity: invariant", "severety: invariant", "unknown key 'checks.0.severety' (line 5): did you mean 'severity'?"),
         ("title: Own\n", "", "title"),
         ("suite: own", "suite: other", "other"),
         ("none_of: select 1 where false", "failing: select 1", "needs either none_of"),
         ("checks:\n", "checks: [\n", "expected"),
         ("severity: invariant", "severity: nice", "severity"),
+        ("title: Own\n", "title: Own\ntitle: Mine\n", "line 3, column 1: the key 'title' stands twice"),
+        ("of: candidate", "\tof: candidate", "indent with spaces"),
     ],
 )
 def test_a_mistake_in_a_suite_is_named(old: str, new: str, message: str, tmp_path: Path) -> None:

@@ -43,6 +43,10 @@ def test_an_unknown_entity_and_an_unknown_key_are_named_with_what_was_meant(comp
     assert "did you mean 'bill_lines'" in refused(company)
     company.map({**bills_feed, "delimeter": ";"})
     assert "did you mean 'delimiter'" in refused(company)
+    company.map({**bills_feed, "control": {"files": "control_*.csv", "columns": {"fil": "f", "rows": "r"}}})
+    assert "unknown key 'feeds.0.control.columns.fil'" in (text := refused(company)) and "did you mean 'file'" in text
+    company.map({**bills_feed, "unpivot": {"pattern": "x", "nam": "n", "name": "n", "value": "v"}}, {**bills_feed, "formt": "csv"})
+    assert "did you mean 'name'" in (text := refused(company)) and "did you mean 'format'" in text, "each of its own level"
 
 
 def test_a_value_that_yaml_reads_as_no_text_is_told_with_the_line_of_its_feed(
