@@ -281,7 +281,7 @@ TEXTS: dict[str, dict[Lang, str]] = {
     "movement_joined": {"en": "Joined in this period.", "zh": "本期新加入。"},
     "movement_rose": {"en": "Rose from {previous}.", "zh": "由{previous}上升。"},
     "movement_fell": {"en": "Fell from {previous}.", "zh": "由{previous}下降。"},
-    "movement_same": {"en": "Same level as in the period before.", "zh": "与上期级别相同。"},
+    "movement_same": {"en": "Same level as before.", "zh": "级别与此前相同。"},
     "movement_left": {"en": "Left; the level before was {previous}.", "zh": "已离开，此前为{previous}。"},
     "movement_none": {"en": "None recorded.", "zh": "无记录。"},
     "held_since": {"en": "Held since {since}.", "zh": "自 {since} 起保持。"},
