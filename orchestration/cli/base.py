@@ -96,7 +96,7 @@ class Context:
         try:
             if self.as_json:
                 whole = {**value, "error": self.told(error).as_json()} if error else value
-                click.echo(json.dumps(whole, ensure_ascii=False, indent=2, default=str))
+                click.echo(json_text(whole))
             else:
                 render()
         except BrokenPipeError:
@@ -109,10 +109,16 @@ class Context:
             raise error
 
 
+def json_text(value: Any) -> str:
+    """``value`` as JSON; in ASCII where standard output takes no Chinese."""
+    takes_all = (sys.stdout.encoding or "").lower().replace("-", "").startswith(("utf", "gb18030"))
+    return json.dumps(value, ensure_ascii=not takes_all, indent=2, default=str)
+
+
 def end_with(error: TierhouseError, as_json: bool) -> int:
     """Print ``error``, as JSON on standard output or for a person on standard error; its exit code."""
     if as_json:
-        click.echo(json.dumps(error.as_json(), ensure_ascii=False, indent=2, default=str))
+        click.echo(json_text(error.as_json()))
     else:
         click.echo(f"{type(error).__name__}: {error}", err=True)
     return error.exit_code
@@ -138,7 +144,7 @@ def _log_defect(context: Context) -> str:
         folder = loaded.data / "logs"
         folder.mkdir(parents=True, exist_ok=True)
         file = folder / f"defect-{datetime.now(UTC):%Y%m%dT%H%M%S}.txt"
-        file.write_text(traceback.format_exc())
+        file.write_text(traceback.format_exc(), encoding="utf-8")
     except OSError:
         traceback.print_exc()
         return "what stands above"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import logging
 import os
 import signal
@@ -30,6 +31,10 @@ def run() -> None:
     """
     # A log that cannot be written (a full disk) must not print a traceback over the message that says so.
     logging.raiseExceptions = False
+    # A terminal that cannot show a letter shows its number: names and explanations may be Chinese, wherever they are asked for.
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
     # A service manager stops a run so; it ends as one that is stopped by the keyboard does, with a word and its children with it.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     code = call(sys.argv[1:])

@@ -62,6 +62,20 @@ def test_a_command_that_is_stopped_from_outside_says_so(make_cli: Callable[..., 
     assert "Failed: stopped by the keyboard or another signal" in said and "Traceback" not in said
 
 
+def test_a_terminal_that_cannot_show_chinese_shows_numbers(make_cli: Callable[..., Cli], tmp_path: Path) -> None:
+    folder = str(tmp_path / "客户 é")
+
+    def said(encoding: str, *more: str) -> subprocess.CompletedProcess[bytes]:
+        environment = make_cli(encoding + "".join(more)).environment(PYTHONIOENCODING=encoding)
+        command = [str(TIERHOUSE), "status", "-d", folder, *more]
+        return subprocess.run(command, env=environment, cwd=PROJECT_ROOT, capture_output=True)
+
+    text = said("latin-1").stderr.decode("latin-1")
+    assert text.startswith("BadInput: ") and "\\u5ba2\\u6237 é" in text
+    for encoding in ("latin-1", "ascii", "utf-8", "gb18030"):
+        assert json.loads(said(encoding, "--json").stdout.decode(encoding))["where"] == folder, encoding
+
+
 def test_a_folder_without_drops_is_not_called_landed(make_cli: Callable[..., Cli]) -> None:
     cli = make_cli()
     cli.drops.mkdir()
