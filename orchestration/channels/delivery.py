@@ -23,7 +23,7 @@ from orchestration.errors import Failed
 from orchestration.failpoints import failpoint
 from orchestration.gate.candidate import rows_of
 from orchestration.ingest.files import for_the_owner_alone, place, sha256_file, storage_errors
-from orchestration.ingest.lost import require_vault
+from orchestration.ingest.irreplaceable import require_vault
 from orchestration.ledger.store import Ledger
 from orchestration.locking import exclusive
 from orchestration.memory import query_memory

@@ -44,6 +44,7 @@ class Landed:
         self._deployment, self._ledger = deployment, ledger
         self._seq = 0
         self._drops: list[tuple[int, dict[str, Any]]] = []
+        self._of_entity: dict[str, list[tuple[int, dict[str, Any]]]] = {}
         self._parts: dict[str, list[Part]] = {}
 
     def _follow(self) -> None:
@@ -59,6 +60,7 @@ class Landed:
         """A drop that has just been recorded."""
         self._seq = seq
         self._drops.append((seq, drop))
+        self._of_entity.setdefault(drop["entity"], []).append((seq, drop))
         self._parts.setdefault(drop["entity"], []).extend(_parts_of(self._deployment, seq, drop))
 
     @property
@@ -79,20 +81,16 @@ class Landed:
 
     def standing_of(self, source: str, entity: str) -> list[Standing]:
         """The drops of one feed, as they stand."""
-        return [drop for drop in self.standing() if (drop.payload["source"], drop.payload["entity"]) == (source, entity)]
+        return standing(self.entries(source, entity))
 
-    def counting_ids(self, source: str | None = None, entity: str | None = None) -> set[str]:
+    def counting_ids(self, entity: str, source: str | None = None) -> set[str]:
         """File ids of the drops whose rows may count: those that stand, but for the ones that another file has replaced."""
-        return {
-            file_id
-            for drop in self.standing()
-            if not drop.is_replaced and source in (None, drop.payload["source"]) and entity in (None, drop.payload["entity"])
-            for file_id in drop.file_ids
-        }
+        entries = self._of_entity.get(entity, []) if source is None else self.entries(source, entity)
+        return {file_id for drop in standing(entries) if not drop.is_replaced for file_id in drop.file_ids}
 
     def entries(self, source: str, entity: str) -> list[tuple[int, dict[str, Any]]]:
         """Sequence numbers and payloads of all entries about the drops of one feed."""
-        return [(seq, drop) for seq, drop in self._drops if (drop["source"], drop["entity"]) == (source, entity)]
+        return [(seq, drop) for seq, drop in self._of_entity.get(entity, []) if drop["source"] == source]
 
     def parts(self, entity: str, source: str | None = None) -> list[Part]:
         """Parts of an entity, of one source or all."""
@@ -100,12 +98,13 @@ class Landed:
 
     def superseded(self, entity: str) -> list[Path]:
         """Files that list superseded rows of an entity."""
-        return lists_of(self._deployment, self._drops, entity)
+        return lists_of(self._deployment, self._of_entity.get(entity, []), entity)
 
     def lists_of_drop(self, drop: Standing) -> tuple[list[Path], list[Path]]:
         """Files that list superseded rows of the drop's entity: those of the drop itself, and all others."""
         entity = drop.payload["entity"]
-        of_drop = lists_of(self._deployment, [item for item in self._drops if item[1]["file_id"] in drop.file_ids], entity)
+        entries = self.entries(drop.payload["source"], entity)
+        of_drop = lists_of(self._deployment, [item for item in entries if item[1]["file_id"] in drop.file_ids], entity)
         return of_drop, [path for path in self.superseded(entity) if path not in set(of_drop)]
 
 

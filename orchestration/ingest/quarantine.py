@@ -129,7 +129,7 @@ def corrected_since(con: duckdb.DuckDBPyConnection, deployment: Deployment, know
     [here] = [item for item in known.standing_of(drop["source"], drop["entity"]) if item.payload["file_id"] == drop["file_id"]]
     rejected = _rejected(deployment, drop)
     low, high = con.execute(f"select min(key), max(key) from {rejected}").fetchall()[0]
-    counting = known.counting_ids(drop["source"], drop["entity"])
+    counting = known.counting_ids(drop["entity"], drop["source"])
     later = [
         str(part.path)
         for part in known.parts(drop["entity"], drop["source"])

@@ -91,7 +91,7 @@ def _admit(con: duckdb.DuckDBPyConnection, deployment: Deployment, known: Landed
     without_key = bool(con.execute("select 1 from _rows where _content_hash is not null limit 1").fetchall())
     key = "_key" if without_key else key_sql(contract)
     parts_here = known.parts(entity, source)
-    counting = known.counting_ids(source, entity)
+    counting = known.counting_ids(entity, source)
     later = [str(part.path) for part in parts_here if part.position > drop.seq and part.file_id in counting]
     newer = f"select _key from read_parquet({paths_sql(later)}, hive_partitioning = false)" if later else "select null where false"
     con.execute(f"create or replace table _overtaken as select _key as key from _rows where _key in ({newer})").fetchall()

@@ -48,7 +48,7 @@ class References:
             self._con.execute(f"create table if not exists {table} (value varchar)").fetchall()
         unseen = [part for part in self._landed.parts(entity) if part.path not in seen]
         # What an older mapping read, and the drop's landing anew has replaced, exists no more, nor what another file has replaced.
-        counting = self._landed.counting_ids() if unseen else set()
+        counting = self._landed.counting_ids(entity) if unseen else set()
         seen.update(part.path for part in unseen)
         fresh = [part.path for part in unseen if part.file_id in counting]
         if fresh:

@@ -17,7 +17,7 @@ from orchestration.deployment import Deployment
 from orchestration.errors import BadInput
 from orchestration.failpoints import failpoint
 from orchestration.ingest.contracts import Contract
-from orchestration.ingest.landing import key_sql
+from orchestration.ingest.landing import Arrival, key_sql
 from orchestration.ingest.mapping import Feed
 from orchestration.ingest.parts import Landed, Standing, following
 from orchestration.ingest.supersession import listable, nothing_superseded, paths_sql, record_superseded, unlisted
@@ -75,11 +75,10 @@ def replaced_drops(known: Landed, feed: Feed, said: dict[str, str]) -> list[Stan
     return [drop for drop in known.standing_of(feed.source, feed.entity) if not drop.is_replaced and drop.payload["sha256"] in gone]
 
 
-def lands_replaced(known: Landed, feed: Feed, said: dict[str, str], name: str, sha256: str) -> bool:
-    """Whether a file that is to land is replaced by one that is there."""
-    here = deliveries_of(known, feed)
-    arriving = (Path(name).name, sha256)
-    return sha256 in replaced_bytes(said, here if arriving in here else [*here, arriving])
+def lands_replaced(known: Landed, feed: Feed, said: dict[str, str], arrival: Arrival) -> bool:
+    """Whether a file that is to land is replaced by one that is there. What lands anew is no further delivery."""
+    arriving = [] if arrival.replaces else [(Path(arrival.name).name, arrival.sha256)]
+    return arrival.sha256 in replaced_bytes(said, [*deliveries_of(known, feed), *arriving])
 
 
 def withdraw_replaced(
@@ -101,7 +100,7 @@ def withdraw_replaced(
 
 def _forget(con: duckdb.DuckDBPyConnection, deployment: Deployment, known: Landed, feed: Feed, drop: Standing) -> None:
     """Remove from the vault the subjects of ``drop`` that no other drop of the feed speaks of."""
-    counting = known.counting_ids(feed.source, feed.entity) - set(drop.file_ids)
+    counting = known.counting_ids(feed.entity, feed.source) - set(drop.file_ids)
     paths = [str(part.path) for part in known.parts(feed.entity, feed.source) if part.file_id in counting]
     subject = ", ".join(map(quoted, feed.contract.subject_key))
     others = f"select ({subject}) from read_parquet({paths_sql(paths)}, hive_partitioning = false)" if paths else "select null where false"
@@ -114,12 +113,13 @@ def _supersede(con: duckdb.DuckDBPyConnection, deployment: Deployment, known: La
     parts = known.parts(contract.entity, source)
     mine, others = known.lists_of_drop(drop)
     own = [part for part in parts if part.file_id in drop.file_ids]
-    older = [part for part in parts if part.file_id not in drop.file_ids]
     if not own:
         return nothing_superseded()
+    low, high = min(part.min_key or "" for part in own), max(part.max_key or "" for part in own)
+    older = [part for part in parts if part.file_id not in drop.file_ids and (part.min_key or "") <= high and (part.max_key or "") >= low]
     con.execute(f"create or replace table _superseded as from {unlisted(listable(contract, own), others)}").fetchall()
     if mine and older:
-        counting = known.counting_ids(source, contract.entity)
+        counting = known.counting_ids(contract.entity, source)
         places = {(part.file_id, part.position, part.seq) for part in older}
         values = ", ".join(f"({literal(name)}, {position}, {seq}, {name in counting})" for name, position, seq in places)
         listed = f"select file_id, key from read_parquet({paths_sql([str(path) for path in mine])})"

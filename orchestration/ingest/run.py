@@ -27,8 +27,8 @@ from orchestration.ingest.drops import Drop, columns_of, open_drop, survey, unpi
 from orchestration.ingest.expressions import nearest
 from orchestration.ingest.files import close_to_others, storage_errors
 from orchestration.ingest.finding import Found, in_landing_order, walk
+from orchestration.ingest.irreplaceable import record_key, require_vault, salt
 from orchestration.ingest.landing import Arrival, Changed, land
-from orchestration.ingest.lost import record_key, require_vault, salt
 from orchestration.ingest.mapping import Feed, SourceMapping, load_mappings, together
 from orchestration.ingest.parts import Landed
 from orchestration.ingest.reading import REPLACEMENT, Survey, Unreadable, head_of, survey_as_it_is
@@ -364,7 +364,7 @@ def _land(
         payload = None
         try:
             scan = _scan_of(con, deployment, drop, references.of(feed.contract, set(feed.columns)))
-            is_replaced = bool(item.said) and lands_replaced(known, feed, item.said, item.name, item.arrival.sha256)
+            is_replaced = bool(item.said) and lands_replaced(known, feed, item.said, item.arrival)
             payload = land(con, deployment, ledger, known, feed, drop, scan, replace(item.arrival, is_replaced=is_replaced))
         except Changed as err:
             report.refused.append({"source": feed.source, "entity": feed.entity, "file": item.name, "message": str(err)})
