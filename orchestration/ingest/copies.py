@@ -8,7 +8,7 @@ another month and its rows are of none (the dump of a register that has changed 
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections import Counter
 from typing import Any
 
 from orchestration.ingest.mapping import Feed
@@ -22,7 +22,11 @@ class Deliveries:
     def __init__(self, known: Landed) -> None:
         self._by_name = {(drop["source"], drop["entity"], drop["file"]): drop for drop in known.named}
         self._by_bytes: dict[tuple[str, str, str], list[dict[str, Any]]] = {}
+        # Entity and bytes → the source that delivered them first; feed and bytes → ids that were asked for.
+        self._first: dict[tuple[str, str], str] = {}
+        self._asked: Counter[tuple[str, str]] = Counter()
         for drop in known.drops:
+            self._first.setdefault((drop["entity"], drop["sha256"]), drop["source"])
             self._by_bytes.setdefault((drop["source"], drop["entity"], drop["sha256"]), []).append(drop)
         self._counting = {
             (drop.payload["source"], drop.payload["entity"], drop.payload["file_id"]) for drop in known.standing() if not drop.is_replaced
@@ -35,6 +39,18 @@ class Deliveries:
     def landed(self, feed: Feed, sha256: str) -> list[dict[str, Any]]:
         """Entries of the drops with these bytes, in landing order."""
         return self._by_bytes.get((feed.source, feed.entity, sha256), [])
+
+    def next_id(self, feed: Feed, sha256: str) -> tuple[str, bool]:
+        """Id of the next delivery of some bytes, and whether it was asked for one before, of a delivery that is still to land.
+
+        It begins with the bytes' hash. Lists of superseded rows know a file by it, so that of each source that reads the same file it is another.
+        """
+        waiting = self._asked[feed.id, sha256]
+        self._asked[feed.id, sha256] += 1
+        times = waiting + len({own_id(drop["file_id"]) for drop in self.landed(feed, sha256) if not drop.get("readmits")})
+        first = self._first.setdefault((feed.entity, sha256), feed.source)
+        number = f"-d{times + 1}" if times else ""
+        return f"{sha256[:16]}{number}{'' if first == feed.source else f'-{feed.source}'}", waiting > 0
 
     def original(self, feed: Feed, name: str, sha256: str) -> str | None:
         """Name of the landed drop of which a file is a copy: its bytes say nothing new under this name. None if they do."""
@@ -68,12 +84,6 @@ def copy_payload(feed: Feed, name: str, sha256: str, stat: dict[str, int], of: s
 def own_id(file_id: str) -> str:
     """Id of a delivery, of the id of one of its landings: one that lands anew has a number behind it."""
     return re.sub(r"-\d+$", "", file_id)
-
-
-def next_id(sha256: str, landed: Sequence[dict[str, Any]], waiting: int = 0) -> str:
-    """Id of the next delivery of bytes that were landed as ``landed`` before, with so many deliveries of them still to land before it."""
-    times = len({own_id(drop["file_id"]) for drop in landed if not drop.get("readmits")}) + waiting
-    return f"{sha256[:16]}-d{times + 1}" if times else sha256[:16]
 
 
 def delivered(ledger: Ledger) -> list[dict[str, Any]]:

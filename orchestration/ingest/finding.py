@@ -11,7 +11,7 @@ from pathlib import Path
 from orchestration.deployment import Deployment
 from orchestration.errors import Failed
 from orchestration.ingest.contracts import load_contracts
-from orchestration.ingest.copies import Deliveries, next_id
+from orchestration.ingest.copies import Deliveries
 from orchestration.ingest.mapping import Feed, SourceMapping
 from orchestration.ingest.parts import Landed, file_stat, is_known_by_stat
 from orchestration.ingest.reading import Unreadable, sha256_of
@@ -55,7 +55,6 @@ def walk(deployment: Deployment, known: Landed, feeds: Iterable[Feed]) -> Iterat
     # Hashing lets go of the interpreter: two files at a time.
     with ThreadPoolExecutor(_HASHED_AT_ONCE, thread_name_prefix="hash") as pool:
         for feed in feeds:
-            seen: dict[str, list[str]] = {}
             paths = sorted(deployment.drops.glob(feed.config.files), key=lambda path: str(path.relative_to(deployment.drops)))
             names = {path: str(path.relative_to(deployment.drops)) for path in paths}
             unread = {path for path, name in names.items() if _is_text(name) and not is_known_by_stat(path, deliveries.last(feed, name))}
@@ -74,14 +73,12 @@ def walk(deployment: Deployment, known: Landed, feeds: Iterable[Feed]) -> Iterat
                     yield Found(feed, path, name, False, problem=str(digest))
                     continue
                 sha256, stat = digest
-                before = deliveries.landed(feed, sha256)
                 if original := deliveries.original(feed, name, sha256):
-                    named = any(drop["file"] == name for drop in before)
+                    named = any(drop["file"] == name for drop in deliveries.landed(feed, sha256))
                     yield Found(feed, path, name, True, sha256, stat, copy_of=None if named else original)
                     continue
-                met = seen.setdefault(sha256, [])
-                met.append(next_id(sha256, before, len(met)))
-                yield Found(feed, path, name, False, sha256, stat, file_id=met[-1], repeats=len(met) > 1)
+                file_id, repeats = deliveries.next_id(feed, sha256)
+                yield Found(feed, path, name, False, sha256, stat, file_id=file_id, repeats=repeats)
 
 
 def _is_text(name: str) -> bool:

@@ -11,6 +11,11 @@ from orchestration.ingest import balance, new_drops
 from tests.ingest.conftest import in_a_process
 
 KILLED_AT = ["ingest.copy_recorded"]
+CONTROL = {
+    "files": "control_*.csv",
+    "columns": {"file": "file", "rows": "n", "amount": "total", "replaces": "instead"},
+    "amount_column": "net_amount",
+}
 NOTHING = "id,doc,cust,month,kind,amount,currency\n"
 
 
@@ -127,8 +132,7 @@ def test_bills_of_one_month_under_the_name_of_another_are_no_delivery_of_it(comp
 
 
 def test_a_copy_that_a_control_total_announces_is_there(company: Any, bills_feed: dict[str, Any]) -> None:
-    control = {"files": "control_*.csv", "columns": {"file": "file", "rows": "n", "amount": "total", "replaces": "instead"}}
-    company.map({**promised(bills_feed, "bills"), "control": {**control, "amount_column": "net_amount"}})
+    company.map({**promised(bills_feed, "bills"), "control": CONTROL})
     first = company.bills("bills_2025-01.csv", "a,d1,c1,2025-01,voice,1,CNY")
     company.drop("control_2025-01.csv", "file,n,total,instead\nbills_2025-01.csv,1,1,\n")
     assert company.ingest().held_periods == {}
@@ -136,3 +140,18 @@ def test_a_copy_that_a_control_total_announces_is_there(company: Any, bills_feed
     company.drop("control_2025-01_r1.csv", "file,n,total,instead\nbills_2025-01_r1.csv,1,1,bills_2025-01.csv\n")
     assert company.ingest().held_periods == {}
     assert [entry.payload["agrees"] for entry in company.ledger.entries("control_total")] == [True, True]
+
+
+def test_the_same_rows_once_more_in_a_month_are_no_second_file_and_need_no_total(company: Any, bills_feed: dict[str, Any]) -> None:
+    feed = {**promised(bills_feed, "bills"), "control": CONTROL}
+    feed["expected"]["files_per_period"] = 2
+    company.map(feed)
+    company.bills("bills_2025-01.csv", "a,d1,c1,2025-01,voice,1,CNY")
+    company.bills("bills_2025-01_resent.csv", "a,d1,c1,2025-01,voice,1,CNY")
+    company.drop("control_2025-01.csv", "file,n,total,instead\nbills_2025-01.csv,1,1,\n")
+    repeats = "bills_2025-01_resent.csv has the bytes of bills_2025-01.csv"
+    assert company.ingest().held_periods == {"2025-01": [f"shop__bill_lines: 1 of 2 promised files for 2025-01 are there; {repeats}"]}
+    for place in ("north", "south"):
+        company.bills(f"bills_2025-02_{place}.csv")
+    company.drop("control_2025-02.csv", "file,n,total,instead\nbills_2025-02_north.csv,0,0,\nbills_2025-02_south.csv,0,0,\n")
+    assert list(company.ingest().held_periods) == ["2025-01"], "two files without rows are two"

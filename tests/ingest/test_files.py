@@ -53,6 +53,18 @@ def test_the_same_key_in_another_source_is_another_row(company: Any, bills_feed:
     assert len(company.in_force("bill_lines")) == 2
 
 
+def test_two_sources_that_read_the_same_files_correct_each_their_own_rows(company: Any, bills_feed: dict[str, Any]) -> None:
+    company.map({**bills_feed, "where": "cust = 'c1'"}, source="north")
+    company.map({**bills_feed, "where": "cust = 'c2'"}, source="south")
+    company.map({**bills_feed, "files": "bills_1.csv"}, source="west")
+    for number, amount in ((1, 1), (2, 5), (3, 6)):
+        company.bills(f"bills_{number}.csv", f"a,d1,c1,2025-01,voice,{amount},CNY", f"b,d2,c2,2025-01,voice,{amount + 1},CNY")
+        company.ingest()
+    rows = company.in_force("bill_lines", "_source, _key, net_amount", "all")
+    assert rows == [("north", "a", 6), ("south", "b", 7), ("west", "a", 1), ("west", "b", 2)]
+    assert all(a["agrees"] for a in balance(company.ledger))
+
+
 def test_without_keys_identical_rows_of_a_file_stay_and_an_overlap_supersedes(company: Any, bills_feed: dict[str, Any]) -> None:
     company.map(keyless(bills_feed))
     same = ",d1,c1,2025-01,voice,1,CNY"
@@ -314,21 +326,6 @@ def test_bad_rows_whose_key_a_later_file_brings_hold_nothing(company: Any, bills
     assert "66.7 % of the rows are bad in bills_1.csv" in str(company.ingest().held_periods)
     company.bills("bills_3.csv", *(f"{key},d1,c1,2025-01,voice,2,CNY" for key in "cd"))
     assert company.ingest().held_periods == {}, "two of six are no more than half"
-
-
-def test_the_same_rows_once_more_in_a_month_are_no_second_file_and_need_no_total(company: Any, bills_feed: dict[str, Any]) -> None:
-    feed = promised(bills_feed)
-    feed["expected"]["files_per_period"] = 2
-    company.map(feed)
-    company.bills("bills_2025-01.csv", "a,d1,c1,2025-01,voice,1,CNY")
-    company.bills("bills_2025-01_resent.csv", "a,d1,c1,2025-01,voice,1,CNY")
-    company.drop("control_2025-01.csv", "file,n,total,instead\nbills_2025-01.csv,1,1,\n")
-    repeats = "bills_2025-01_resent.csv has the bytes of bills_2025-01.csv"
-    assert company.ingest().held_periods == {"2025-01": [f"shop__bill_lines: 1 of 2 promised files for 2025-01 are there; {repeats}"]}
-    for place in ("north", "south"):
-        company.bills(f"bills_2025-02_{place}.csv")
-    company.drop("control_2025-02.csv", "file,n,total,instead\nbills_2025-02_north.csv,0,0,\nbills_2025-02_south.csv,0,0,\n")
-    assert list(company.ingest().held_periods) == ["2025-01"], "two files without rows are two"
 
 
 def test_a_file_without_its_control_total_keeps_its_period_open(company: Any, bills_feed: dict[str, Any]) -> None:
