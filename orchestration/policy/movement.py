@@ -49,6 +49,8 @@ POLICY = _AT["policy"]
 # Steps after which the rules are asked; after the others the inputs are the same.
 _ASKED = range(_AT["nomination"] + 1)
 _WINDOWS = {"customer": "customer_windows", "group": "group_windows"}
+# How far back the month before's last spend is looked up in the bills known now.
+_IDLE_MONTHS = 12
 
 CAUSE_COLUMNS = {
     "program_id": "varchar", "subject_type": "varchar", "subject_id": "varchar", "period": "varchar", "movement_cause": "varchar",
@@ -71,8 +73,11 @@ def movement_causes(policies: Policies, periods: Collection[str] | None, missing
     if not graded:
         columns = ",\n".join(f"    cast(null as {kind}) as {name}" for name, kind in CAUSE_COLUMNS.items())
         return f"select\n{columns}\nwhere false"
-    metrics = {kind: _windowed(kind, [version for program, version in graded if program.subject_type == kind]) for kind in _WINDOWS}
-    windows = [_cte(_WINDOWS[kind], _window_relation(kind, some)) for kind, some in metrics.items() if some]
+    windows = []
+    for kind, name in _WINDOWS.items():
+        of_kind = [o for program, version in graded if program.subject_type == kind for o in operands(version.attributes)]
+        if any(_is_looked_up(kind, o) for o in of_kind):
+            windows.append(_cte(name, _window_relation(kind, _windowed(kind, of_kind), asks_idle=any(map(_is_idle, of_kind)))))
     parts = "\n\nunion all\n\n".join(_asked(program, version) for program, version in graded)
     names = {program.program_id: program for program, _ in graded}
     ctes = [
@@ -169,12 +174,19 @@ def _pairs(program_ids: Iterable[str]) -> str:
     )
 
 
-def _windowed(kind: str, versions: Iterable[Version]) -> list[Metric]:
+def _windowed(kind: str, found: Iterable[Operand]) -> list[Metric]:
     """Metrics of bills that can be taken over other months than this month's window."""
-    found = {
-        o.metric.metric_id: o.metric for version in versions for o in operands(version.attributes) if o.metric and _is_windowed(kind, o)
-    }
-    return list(found.values())
+    return list({o.metric.metric_id: o.metric for o in found if o.metric and _is_windowed(kind, o)}.values())
+
+
+def _is_idle(operand: Operand) -> bool:
+    """Whether the operand is the months since the last spend."""
+    return operand.metric is None and operand.group == BILLS and operand.attribute.column_name == "months_since_active"
+
+
+def _is_looked_up(kind: str, operand: Operand) -> bool:
+    """Whether the bills are asked again for the operand."""
+    return _is_windowed(kind, operand) or _is_idle(operand)
 
 
 def _is_windowed(kind: str, operand: Operand) -> bool:
@@ -187,9 +199,12 @@ def _is_windowed(kind: str, operand: Operand) -> bool:
     return kind in _WINDOWS
 
 
-def _window_relation(kind: str, metrics: list[Metric]) -> str:
+def _window_relation(kind: str, metrics: list[Metric], *, asks_idle: bool) -> str:
     """subject_id, before_index, period_index, and each metric over the window before (with the bills known now) and over both windows; of a
-    total what came after."""
+    total what came after.
+
+    ``asks_idle``: also idle_before, the months from the last spend to the month before; null if it is not found within _IDLE_MONTHS.
+    """
     of_months = [m for m in metrics if not m.is_service]
     service = [m for m in metrics if m.is_service]
     before, now = "t.before_index", "t.period_index"
@@ -202,14 +217,17 @@ def _window_relation(kind: str, metrics: list[Metric]) -> str:
         columns.append(sql.window_metric(metric, before, now, name=_extended(metric)))
     for metric in service:
         columns += [_served(metric, before, None, _corrected(metric)), _served(metric, before, now, _extended(metric))]
+    if asks_idle:
+        spent = "max(case when m.has_spend and m.period_index <= t.before_index then m.period_index end)"
+        columns.append(f"cast(t.before_index - {spent} as integer) as idle_before")
     lines = [
         "select",
         _list(columns),
         f"from (select distinct subject_id, before_index, period_index from pairs where subject_type = {sql.literal(kind)}) as t",
     ]
-    if of_months:
+    if of_months or asks_idle:
         months, key = _months(kind, of_months)
-        reach = max(m.span.reach for m in of_months)
+        reach = max([m.span.reach for m in of_months] + [_IDLE_MONTHS] * asks_idle)
         lines += [
             "left join (",
             indent(months, "    "),
@@ -224,7 +242,7 @@ def _months(kind: str, metrics: list[Metric]) -> tuple[str, str]:
     measures = list({m.measure.measure_id: None for m in metrics})
     if kind == "group":
         return member_months(sql.MONTHS_PLACEHOLDER, [*measures, "bill_line_count"]), "subject_id"
-    columns = ["c.customer_id", "c.period_index", "c.bill_line_count"]
+    columns = ["c.customer_id", "c.period_index", "c.bill_line_count", "c.spend_amount > 0 as has_spend"]
     columns += ["c.spend_amount > 0 as is_active" if name == "is_active" else f"c.{sql.identifier(name)}" for name in measures]
     return f"select {', '.join(columns)} from {sql.MONTHS_PLACEHOLDER} as c", "customer_id"
 
@@ -328,7 +346,7 @@ def _substituted(program: Program, version: Version, of_version: list[Operand]) 
     typed = ["e.subject_id", "e.period", "e.before_index", "e.period_index", "e.had_rules", "e.has_rules", "e.before_has"]
     if of_version:
         typed += [f"{sql.struct(was)} as was", f"{sql.struct(becomes)} as becomes"]
-    windowed = any(_is_windowed(program.subject_type, o) for o in of_version)
+    windowed = any(_is_looked_up(program.subject_type, o) for o in of_version)
     columns = [
         "p.subject_id",
         "p.period",
@@ -388,10 +406,11 @@ def _at_step(program: Program, operand: Operand, number: int) -> str:
             ]
         else:
             lines[0] = f"when k.step >= {_AT['new_spend']} then p.becomes.{name}"
-            if operand.attribute.column_name == "months_since_active":
-                # The month before by the bills known now. Of who has spent since, the months before that are not looked up: as it was.
+            if _is_idle(operand):
+                # The month before by the bills known now. Spend of longer ago than is looked up is told by this month, unless it has come since.
                 since = "p.period_index - p.before_index"
-                lines.append(f"when k.step >= {_AT['bill_corrections']} and p.becomes.{name} >= {since} then p.becomes.{name} - ({since})")
+                by_now = f"case when p.becomes.{name} >= {since} then p.becomes.{name} - ({since}) when p.becomes.{name} is not null then p.was.{name} end"
+                lines.append(f"when k.step >= {_AT['bill_corrections']} then coalesce(w.idle_before, {by_now})")
     elif operand.group == NOMINATION:
         # New rules may ask for what nobody had to know before.
         lines.append(f"when k.step >= {POLICY} and not p.before_has[{number}] then p.becomes.{name}")

@@ -179,16 +179,21 @@ def test_a_total_changes_by_corrections_and_by_new_spend(make_world):
 
 def test_activity_changes_by_bills(make_world):
     world = make_world(further=True)
-    world.customers = {name: steady("50") for name in ("silent", "corrected", "back")}
-    world.customers["corrected"].bills |= {FIRST + 3: Decimal(0), MAY: Decimal(0), JUNE: Decimal(0)}
+    world.customers = {name: steady("50") for name in ("silent", "corrected", "both", "back", "undone")}
+    for name in ("corrected", "both"):
+        world.customers[name].bills |= {FIRST + 3: Decimal(0), MAY: Decimal(0), JUNE: Decimal(0)}
     world.customers["back"].bills = {}
+    world.customers["undone"].bills = {JUNE: Decimal(50)}
     world.run(JUNE)
     world.customers["corrected"].bills[JUNE] = Decimal(50)
+    # A late bill of June counts before July's own.
+    world.customers["both"].bills |= {JUNE: Decimal(50), JULY: Decimal(50)}
     world.customers["back"].bills[JULY] = Decimal(50)
+    world.customers["undone"].bills[JUNE] = Decimal(0)
     found = world.run(JULY)
     assert found == world.reckon(JULY)
     assert {name: cause for (program, name), (cause, _) in found.items() if program == "activity"} == {
-        "silent": "new_spend", "corrected": "bill_corrections", "back": "new_spend",
+        "silent": "new_spend", "corrected": "bill_corrections", "both": "bill_corrections", "back": "new_spend", "undone": "bill_corrections",
     }  # fmt: skip
 
 

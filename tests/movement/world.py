@@ -382,8 +382,7 @@ class World:
             elif step == "bill_corrections":
                 spent(month - 6, month - 1)
                 i["total"] = c.total(month - 1)
-                # Of who spends now it is not looked up what the month before would be.
-                i["idle"] = becomes.inputs["idle"] - 1 if becomes.inputs["idle"] else was.inputs["idle"]
+                i["idle"] = c.idle(month - 1)
             elif step == "new_spend":
                 spent(month - 6, month)
                 i |= {"total": c.total(month), "idle": c.idle(month)}
