@@ -25,6 +25,7 @@ FAILPOINTS = (
     "ingest.notes_moved",
     "ingest.totals_recorded",
     "warehouse.inputs_prepared",
+    "warehouse.started",
     "warehouse.built",
     "warehouse.applied",
     "gate.results_written",

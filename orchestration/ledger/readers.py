@@ -1,4 +1,4 @@
-"""What readers see, as the ledger records it: the releases that the newest catalog names, and the periods that are kept from them."""
+"""What the ledger records, as more than one package asks it: the releases that readers see, the periods that are kept from them, a build that was none."""
 
 from __future__ import annotations
 
@@ -25,3 +25,9 @@ def held_periods(ledger: Ledger) -> list[str]:
     for entry in ledger.entries("gate", "release"):
         newest[entry.payload["period"]] = entry
     return sorted(period for period, entry in newest.items() if entry.kind == "gate" and not entry.payload["passed"])
+
+
+def is_of_some_models(ledger: Ledger, run_id: str) -> bool:
+    """Whether dbt was asked last for some of the models alone in a run: that makes no candidate."""
+    started = [entry for entry in ledger.entries("build_started") if entry.payload["run_id"] == run_id]
+    return bool(started) and started[-1].payload["models"] is not None

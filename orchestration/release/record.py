@@ -7,7 +7,7 @@ from typing import Any
 
 from orchestration.deployment import Deployment
 from orchestration.errors import BadInput
-from orchestration.ledger.readers import held_periods, payloads_in_catalog, releases_in_catalog
+from orchestration.ledger.readers import held_periods, is_of_some_models, payloads_in_catalog, releases_in_catalog
 from orchestration.ledger.store import Entry, Ledger
 
 
@@ -46,6 +46,8 @@ def build_problem(ledger: Ledger, run_id: str) -> str | None:
     found = [e.payload for e in ledger.entries("build") if e.payload.get("run_id") == run_id]
     if not found:
         return "dbt has not ended in this run"
+    if is_of_some_models(ledger, run_id):
+        return "only some of the models were built in this run"
     if not found[-1].get("ok"):
         return f"dbt failed in this run: {found[-1].get('message') or 'see its log'}"
     return None

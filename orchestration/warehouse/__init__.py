@@ -5,7 +5,7 @@ Not here: what a customer-month or a decision is (``models/``), rules (``policy`
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 from orchestration.deployment import Deployment
@@ -19,7 +19,19 @@ from orchestration.warehouse.plan import RunPlan, code_version
 if TYPE_CHECKING:
     from orchestration.policy import Policies
 
-__all__ = ["RunPlan", "applied", "build", "code_version", "dbt_args", "dbt_env", "finish", "plan_run", "prepare"]
+__all__ = [
+    "RunPlan",
+    "applied",
+    "begin",
+    "build",
+    "code_version",
+    "dbt_args",
+    "dbt_env",
+    "finish",
+    "is_prepared_for",
+    "plan_run",
+    "prepare",
+]
 
 
 def plan_run(deployment: Deployment, ledger: Ledger, periods: list[str], policies: Policies, *, run_id: str | None = None) -> RunPlan:
@@ -54,12 +66,22 @@ def prepare(
 
 def build(deployment: Deployment, ledger: Ledger, plan: RunPlan, say: Callable[[str], None]) -> None:
     """Run dbt for ``plan`` and note what the warehouse then holds. Failed if a model or a test of dbt fails."""
+    begin(ledger, plan)
     try:
         call_dbt(deployment, dbt_args(plan), say)
     except Failed as err:
         finish(deployment, ledger, plan, ok=False, message=err.what, say=say)
         raise
     finish(deployment, ledger, plan, ok=True, say=say)
+
+
+def begin(ledger: Ledger, plan: RunPlan, models: Sequence[str] | None = None) -> None:
+    """Record that dbt is about to write the plan's periods: of a process that is killed nothing else tells that it has.
+
+    ``models``: names of those that it is asked for, where that is not all of them.
+    """
+    ledger.append("build_started", {"run_id": plan.run_id, "periods": plan.periods, "models": None if models is None else sorted(models)})
+    failpoint("warehouse.started")
 
 
 def finish(deployment: Deployment, ledger: Ledger, plan: RunPlan, *, ok: bool, message: str = "", say: Callable[[str], None]) -> None:
@@ -77,6 +99,11 @@ def finish(deployment: Deployment, ledger: Ledger, plan: RunPlan, *, ok: bool, m
 def applied(deployment: Deployment, plan: RunPlan) -> None:
     """Say in the warehouse that it holds the months that ``plan`` read."""
     inputs.record_applied(deployment, plan)
+
+
+def is_prepared_for(deployment: Deployment, plan: RunPlan) -> bool:
+    """Whether what dbt reads is what :func:`prepare` wrote for ``plan``: another run may have come between."""
+    return inputs.prepared_run(deployment.warehouse) == plan.run_id
 
 
 def _planned(

@@ -28,6 +28,7 @@ from orchestration.policy.subjects import SUBJECT_TYPES
 from orchestration.policy.used import months_of_charge_types, months_reached, used_metrics
 from orchestration.sqltext import literal
 from orchestration.warehouse.plan import (
+    CARRIED,
     USUAL_REACH_MONTHS,
     Carried,
     Held,
@@ -307,11 +308,21 @@ def read_held(path: Path) -> Held:
         )
 
 
+def prepared_run(path: Path) -> str | None:
+    """The run that the inputs in the warehouse at ``path`` were written for; None if there are none."""
+    if not path.exists():
+        return None
+    with warehouse(path, read_only=True) as con:
+        if not con.execute("select 1 from duckdb_tables() where schema_name = 'ctl' and table_name = 'run'").fetchall():
+            return None
+        return str(con.execute("select run_id from ctl.run").fetchall()[0][0])
+
+
 def carried_levels(path: Path, before: str, programs: Collection[str]) -> dict[str, Carried]:
     """For each program with decisions in ``before`` or an earlier month: the newest such month in the warehouse at ``path``."""
     if not path.exists() or not programs:
         return {}
-    decisions = "intermediate.int_held_decisions"
+    decisions = f"intermediate.{CARRIED}"
     levels = "bool_or(level_id is not null or held_level_id is not null)"
     with warehouse(path, read_only=True) as con:
         if not con.execute("select 1 from duckdb_tables() where schema_name || '.' || table_name = ?", [decisions]).fetchall():
@@ -332,7 +343,7 @@ def lost_periods(path: Path, released: Collection[str]) -> list[str]:
     if not released or not path.exists():
         return sorted(released)
     with warehouse(path, read_only=True) as con:
-        decisions = "intermediate.int_held_decisions"
+        decisions = f"intermediate.{CARRIED}"
         if not con.execute("select 1 from duckdb_tables() where schema_name || '.' || table_name = ?", [decisions]).fetchall():
             return sorted(released)
         query = f"select 1 from {decisions} where period_index = ? limit 1"

@@ -24,6 +24,9 @@ from orchestration.periods import add_months, period_index, periods_between
 # Last calendar year reaches at most from December to the January of the year before. Longer windows: `reach_months` of the policies.
 USUAL_REACH_MONTHS = 24
 
+# The model of which a month reads what the month before holds.
+CARRIED = "int_held_decisions"
+
 # The compiled text that int_customer_windows is made of.
 WINDOW_FRAGMENTS = (
     "points_measures",
@@ -212,34 +215,48 @@ def check_readers_see_what_is_read(periods: list[str], computed: Mapping[str, st
 
 
 def check_no_run_was_broken_off(periods: list[str], ledger: Ledger) -> None:
-    """BadInput if the last run over the month before the periods ended before its release: they would go on from rows that nobody released.
+    """BadInput if dbt wrote decisions of the month before the periods and nobody released them: the periods would go on from those.
 
-    A hold is no such end: the gate stops what comes after it. Nor is there one before anything was released.
+    As after a run that was killed or failed between its computation and its release, after that model was built alone, or where a month
+    before was held and released alone since. Nothing is refused before anything was released, nor while a month before is held: the
+    gate stops what comes after it.
     """
     start = periods[0]
-    entries = ledger.entries("build", "gate", "release", "confirmation")
-    if not any(entry.kind == "release" for entry in entries):
+    entries = ledger.entries("build_started", "build", "release", "confirmation")
+    if not any(entry.kind == "release" for entry in entries) or any(period < start for period in held_periods(ledger)):
         return
     while _is_broken_off(entries, before := add_months(start, -1)):
         start = before
     if start == periods[0]:
         return
+    newest = add_months(periods[0], -1)
     raise BadInput(
-        f"{periods[0]} would go on from rows that were never released: the last run of {add_months(periods[0], -1)} ended before its release",
+        f"{periods[0]} would go on from rows that were never released: the last computation of {newest} ended before its release",
         "--periods",
         f"run `tierhouse run --periods {start}..{periods[-1]}`",
     )
 
 
 def _is_broken_off(entries: Sequence[Entry], period: str) -> bool:
-    """Whether the newest run that had dbt compute the period neither released nor confirmed it, and was not held."""
-    runs = [entry.payload["run_id"] for entry in entries if entry.kind == "build" and period in entry.payload["periods"]]
-    if not runs:
+    """Whether the newest run that had dbt decide the period neither released nor confirmed it since."""
+    started = {entry.payload["run_id"] for entry in entries if entry.kind == "build_started"}
+    begun = [
+        entry
+        for entry in entries
+        # Of runs of an older version only the end is recorded.
+        if (entry.kind == "build_started" or (entry.kind == "build" and entry.payload["run_id"] not in started))
+        and period in entry.payload["periods"]
+        and CARRIED in (entry.payload.get("models") or [CARRIED])
+    ]
+    if not begun:
         return False
-    of_run = [entry for entry in entries if entry.payload.get("run_id") == runs[-1]]
-    settled = any(entry.kind in {"release", "confirmation"} and entry.payload["period"] == period for entry in of_run)
-    held = any(entry.kind == "gate" and entry.payload["period"] <= period and not entry.payload["passed"] for entry in of_run)
-    return not settled and not held
+    run_id = begun[-1].payload["run_id"]
+    return not any(
+        entry.kind in {"release", "confirmation"}
+        and (entry.payload["run_id"], entry.payload["period"]) == (run_id, period)
+        and entry.seq > begun[-1].seq
+        for entry in entries
+    )
 
 
 def stale_periods(wanted: dict[str, str], held: dict[str, str]) -> list[str]:

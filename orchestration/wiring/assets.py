@@ -19,7 +19,8 @@ from orchestration.errors import Failed, Held
 from orchestration.ingest import SourceMapping, ingest, load_contracts
 from orchestration.policy import require_sound
 from orchestration.release import policy_folders, release, released_policies, require_whole
-from orchestration.warehouse import dbt_args, finish, prepare
+from orchestration.warehouse import begin, dbt_args, finish, prepare
+from orchestration.wiring.checks import SOME_MODELS
 from orchestration.wiring.dbt import RESULTS, environment, profile_environment, target_path, what_failed
 from orchestration.wiring.metadata import feed_metadata, level_counts, level_metadata, markdown_table, row_counts
 from orchestration.wiring.partitions import BACKFILL_POLICY, monthly_partitions
@@ -168,17 +169,21 @@ def model_assets(deployment: Deployment, project: DbtProject, manifest: Mapping[
             plan = run.require_plan(list(context.partition_keys))
             # The gate's library takes seconds to import; this process only waits for dbt meanwhile.
             threading.Thread(target=importlib.import_module, args=("great_expectations",), daemon=True).start()
+            # Someone who chose models in the UI gets them, and no build: the months would count as read, though the models that read them
+            # were left out, and no later run would look at their rows.
+            chosen = sorted(key.path[-1] for key in context.selected_asset_keys) if context.is_subset else None
             target = target_path(deployment)
             (target / RESULTS).unlink(missing_ok=True)
+            begin(run.ledger, plan, chosen)
             with environment(profile_environment(deployment)):
                 invocation = dbt.cli(dbt_args(plan), context=context, target_path=target, raise_on_error=False)
             events = list(_follow(invocation.stream(), run))
             ok = invocation.is_successful()
             problem = "" if ok else what_failed(invocation)
-            # Someone who chose models in the UI gets them, and no build: the months would count as read, though the models that read them
-            # were left out, and no later run would look at their rows.
-            left_out = "only some of the models were chosen" if context.is_subset else ""
+            left_out = "" if chosen is None else SOME_MODELS
             finish(run.deployment, run.ledger, plan, ok=ok and not left_out, message=problem or left_out, say=run.say)
+            if ok and left_out:
+                run.say(f"{SOME_MODELS}: this is no build of {', '.join(plan.periods)}, and nothing of it is checked or released")
         yield from _with_counts(events, run, plan.periods) if ok else events
         if not ok:
             with run.stage("dbt"):
@@ -208,24 +213,25 @@ def release_asset(deployment: Deployment, marts: Sequence[dg.AssetKey]) -> dg.As
         plan = run.require_plan(list(context.partition_keys))
         try:
             with run.stage("release"):
-                release(run.deployment, run.ledger, plan, say=run.say)
+                report = release(run.deployment, run.ledger, plan, say=run.say).as_json()
         except dg.Failure:
-            # Held at a later month: the months before it are released, and Dagster is told of those alone.
-            for entry in run.ledger.entries("release", after=before):
-                context.log_event(dg.AssetMaterialization(RELEASE_KEY, partition=entry.payload["period"]))
+            # Held or failed at a later month: the months before it are released, and Dagster is told of those alone.
+            for period in _released(run, before):
+                context.log_event(dg.AssetMaterialization(RELEASE_KEY, partition=period))
             _deliver_what_is_released(context, run)
             raise
-        made = [entry.payload for entry in run.ledger.entries("release", after=before)]
-        return dg.MaterializeResult(
-            metadata={
-                "releases": dg.MetadataValue.md(
-                    markdown_table(["period", "release"], [(p["period"], p["release"]) for p in made]) if made else "Nothing new."
-                ),
-                **_levels(run, plan.periods),
-            }
-        )
+        rows = [(row["period"], row["status"].replace("_", " "), row["release"] or "nothing") for row in report["periods"]]
+        table = markdown_table(["period", "status", "readers see"], rows)
+        return dg.MaterializeResult(metadata={"releases": dg.MetadataValue.md(table), **_levels(run, plan.periods)})
 
     return publish
+
+
+def _released(run: Run, head: int) -> list[str]:
+    """The months that a release published after entry ``head``, or left as they stand, before the one that stopped it."""
+    report = run.error.details.get("report", {}) if run.error else {}
+    standing = {row["period"] for row in report.get("periods", []) if row["status"] != "held"}
+    return sorted(standing | {entry.payload["period"] for entry in run.ledger.entries("release", after=head)})
 
 
 def _deliver_what_is_released(context: dg.AssetExecutionContext, run: Run) -> None:

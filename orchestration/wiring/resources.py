@@ -31,6 +31,8 @@ RESOURCE_KEY = "tierhouse"
 BUSY_TAG = "tierhouse/busy"
 """On a run that met another's lock and ended before its first step."""
 
+_IN_ONE_RUN = "choose them (the step `prepare`) in the same run, or launch the job months for the partition: it takes every step"
+
 Say = Callable[[str], None]
 
 
@@ -78,14 +80,22 @@ class Run:
         new.replace(self._plan_file)
 
     def require_plan(self, periods: list[str] | None = None) -> RunPlan:
-        """The plan of this run, else the last one kept; BadInput if that is not for ``periods``."""
+        """The plan of this run, else the last one kept; BadInput if that is for other periods than ``periods``, or of other code."""
         if self.plan is None and self._plan_file.exists():
-            from orchestration.warehouse import RunPlan
+            from orchestration.warehouse import RunPlan, code_version, is_prepared_for
 
-            self.plan = RunPlan.from_json(json.loads(self._plan_file.read_text(encoding="utf-8")))
+            kept = RunPlan.from_json(json.loads(self._plan_file.read_text(encoding="utf-8")))
+            if kept.code_version != code_version():
+                # The rows would be released under the version that did not make them.
+                raise BadInput(
+                    "models, macros or policies' compiler have changed since the warehouse was prepared",
+                    "assets landing/* and plan",
+                    _IN_ONE_RUN,
+                )
+            self.plan = kept if is_prepared_for(self.deployment, kept) else None
         if self.plan is None or (periods is not None and list(self.plan.periods) != periods):
-            asked = f"{periods[0]}..{periods[-1]}" if periods else "these months"
-            raise BadInput(f"the warehouse is not prepared for {asked}", "assets landing/*", "materialize them in the same run")
+            asked = periods[0] if periods and len(periods) == 1 else f"{periods[0]}..{periods[-1]}" if periods else "these months"
+            raise BadInput(f"the warehouse is not prepared for {asked}", "assets landing/* and plan", _IN_ONE_RUN)
         return self.plan
 
     @contextlib.contextmanager

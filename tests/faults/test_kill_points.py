@@ -91,7 +91,7 @@ CHAINS = {
         "ingest.file_recorded",
         "ingest.totals_recorded",
     ],
-    "warehouse": ["warehouse.inputs_prepared", "warehouse.built", "warehouse.applied"],
+    "warehouse": ["warehouse.inputs_prepared", "warehouse.started", "warehouse.built", "warehouse.applied"],
     "gate": ["gate.results_written", "gate.recorded"],
     # What comes after a recorded release or catalog is done by the next run's recovery: the pointer is killed at there, once.
     "release": ["release.files_written", "release.manifest_written", "release.moved", "release.recorded", "catalog.pointer_moved"],
@@ -122,3 +122,33 @@ def test_kills_leave_the_old_catalog_and_the_next_run_completes(
     assert list((cli.data / "scratch").glob("*")) == []
     periods = cli.json("releases")["catalog"]["periods"]
     assert periods == {"2026-05": "2026-05.r1", "2026-06": "2026-06.r1"}
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1800)
+def test_a_month_after_a_range_that_was_killed_between_two_months_is_refused_with_the_range_to_run(
+    may: Cli, make_cli: Callable[..., Cli]
+) -> None:
+    """The first month is recorded, and published by the next command; the second was decided, and nobody released it."""
+    undisturbed, cli = make_cli("undisturbed", copy_of=may.folder), make_cli("victim", copy_of=may.folder)
+    for place in (undisturbed, cli):
+        june_arrives(place)
+    undisturbed("run", "--periods", "2026-03..2026-06")
+
+    killed = cli("run", "--periods", "2026-03..2026-05", expect=None, TIERHOUSE_FAILPOINT="release.recorded:2")
+    assert killed.returncode == -9, killed.stderr[-3000:]
+    refused = cli.json("run", "--periods", "2026-06", expect=2)
+    assert "2026-06 would go on from rows that were never released" in refused["what"]
+    assert refused["remedy"].endswith("run --periods 2026-05..2026-06`")
+    assert sorted(cli.json("releases")["catalog"]["periods"]) == ["2026-03", "2026-04", "2026-05"]
+    cli("run", "--periods", "2026-05..2026-06")
+    assert decisions(cli) == decisions(undisturbed)
+
+    # Of a process that dies while dbt writes nothing tells but the entry that was made before.
+    points = (cli.drops / "rewards" / "points_2026-06.csv").read_text(encoding="utf-8")
+    (cli.drops / "rewards" / "points_2026-07.csv").write_text(points.replace("2026-06", "2026-07"), encoding="utf-8")
+    killed = cli("run", "--periods", "2026-05", expect=None, TIERHOUSE_FAILPOINT="warehouse.started")
+    assert killed.returncode == -9, killed.stderr[-3000:]
+    assert cli.json("run", "--periods", "2026-06", expect=2)["remedy"].endswith("run --periods 2026-05..2026-06`")
+    cli("run", "--periods", "2026-05..2026-06")
+    assert decisions(cli) == decisions(undisturbed)

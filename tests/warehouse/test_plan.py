@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import duckdb
@@ -13,7 +14,7 @@ from orchestration.ledger.store import Ledger
 from orchestration.periods import period_from_index, period_index
 from orchestration.policy import load_policies
 from orchestration.policy.used import months_of_charge_types
-from orchestration.warehouse import RunPlan, dbt_args
+from orchestration.warehouse import RunPlan, begin, dbt_args
 from orchestration.warehouse.dbt import failure_of
 from orchestration.warehouse.inputs import carried_levels, lost_periods
 from orchestration.warehouse.plan import (
@@ -164,11 +165,35 @@ def test_a_month_does_not_go_on_from_a_run_that_ended_before_its_release(tmp_pat
         check_no_run_was_broken_off(["2025-04"], ledger)
     assert caught.value.remedy == "run `tierhouse run --periods 2025-02..2025-04`"
     ledger.append("gate", {"run_id": "r1", "period": "2025-02", "passed": False})
+    ledger.append("gate", {"run_id": "r1", "period": "2025-03", "passed": True})
     check_no_run_was_broken_off(["2025-04"], ledger)  # held: the gate stops what comes after it
-    built("r2", "2025-02", "2025-03")
+    built("r2", "2025-02")
+    ledger.append("release", {"run_id": "r2", "period": "2025-02", "release": "2025-02.r1"})
+    check_no_run_was_broken_off(["2025-03"], ledger)
+    with pytest.raises(BadInput) as caught:
+        check_no_run_was_broken_off(["2025-04"], ledger)  # March went on from what was held
+    assert caught.value.remedy == "run `tierhouse run --periods 2025-03..2025-04`"
+    built("r3", "2025-02", "2025-03")
     for period in ("2025-02", "2025-03"):
-        ledger.append("release", {"run_id": "r2", "period": period, "release": f"{period}.r1"})
+        ledger.append("release", {"run_id": "r3", "period": period, "release": f"{period}.r1"})
     check_no_run_was_broken_off(["2025-04"], ledger)
+
+
+def test_a_month_does_not_go_on_from_a_run_that_was_killed_while_dbt_wrote(tmp_path: Path) -> None:
+    ledger = Ledger(tmp_path / "ledger.sqlite")
+    released = {"period": "2025-01", "release": "2025-01.r1"}
+    begin(ledger, replace(plan_of("2025-01"), run_id="r1"))
+    ledger.append("build", {"run_id": "r1", "ok": True, "periods": ["2025-01"], "input_periods": [], "message": ""})
+    ledger.append("release", {"run_id": "r1", **released})
+    check_no_run_was_broken_off(["2025-02"], ledger)
+    begin(ledger, replace(plan_of("2025-01"), run_id="r1"), ["dim_levels", "int_customer_months"])
+    check_no_run_was_broken_off(["2025-02"], ledger)  # no month reads what another month has of these
+    for run_id, models in (("r1", None), ("r2", None), ("r3", ["int_held_decisions"])):
+        begin(ledger, replace(plan_of("2025-01"), run_id=run_id), models)
+        with pytest.raises(BadInput, match="the last computation of 2025-01 ended before its release"):
+            check_no_run_was_broken_off(["2025-02"], ledger)
+        ledger.append("confirmation", {"run_id": run_id, **released})
+        check_no_run_was_broken_off(["2025-02"], ledger)
 
 
 def test_released_programs_are_those_that_readers_see(tmp_path: Path) -> None:

@@ -23,6 +23,7 @@ from orchestration.wiring.resources import BUSY_TAG, Run
 from orchestration.wiring.schedules import monthly_schedule
 from orchestration.wiring.sensors import SETTLED_SECONDS, changed
 from orchestration.wiring.translator import layer_of, source_key
+from tests.warehouse.place import Place as PreparedPlace
 from tests.wiring.conftest import Place, locked_by_another_process
 
 SNAPSHOT = Path(__file__).parent / "definitions.json"
@@ -105,6 +106,25 @@ def test_only_a_failing_environment_is_worth_another_try(error: TierhouseError, 
     with pytest.raises(dg.Failure) as caught, run.stage("ingest"):
         raise error
     assert (caught.value.allow_retries, run.error) == (again, error)
+
+
+def test_a_kept_plan_is_followed_only_while_code_and_warehouse_are_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As when a failed run is re-executed from its models, its gate or its release, in another process."""
+    place = PreparedPlace(tmp_path)
+    place.land("bill_lines", [place.bill("a", "C1", "2025-01", "1")])
+    plan = place.prepare("2025-01")
+    Run(place.deployment).keep_plan(plan)
+    assert Run(place.deployment).require_plan(["2025-01"]) == plan
+    with pytest.raises(BadInput, match=r"not prepared for 2025-01\.\.2025-02") as caught:
+        Run(place.deployment).require_plan(["2025-01", "2025-02"])
+    assert "the step `prepare`" in caught.value.remedy and "job months" in caught.value.remedy
+    with monkeypatch.context() as patched:
+        patched.setattr("orchestration.warehouse.code_version", lambda: "0.1.0+corrected")
+        with pytest.raises(BadInput, match="have changed since the warehouse was prepared"):
+            Run(place.deployment).require_plan(["2025-01"])
+    place.prepare("2025-01")
+    with pytest.raises(BadInput, match="not prepared for 2025-01"):
+        Run(place.deployment).require_plan(["2025-01"])
 
 
 def test_the_release_waits_for_every_mart(defs: dg.Definitions) -> None:

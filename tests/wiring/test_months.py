@@ -1,4 +1,7 @@
-"""Whole runs through Dagster: a range as one run, a hold in its middle, a hold at its start, the release, nothing new."""
+"""Whole runs through Dagster: a range as one run, a hold in its middle, a hold at its start, the release, nothing new, a rollback.
+
+At the end what a person does in the UI: one month that is rolled back, and some of the models alone.
+"""
 
 from __future__ import annotations
 
@@ -11,8 +14,11 @@ import dagster as dg
 import pytest
 
 from orchestration.errors import Held
-from orchestration.release import current_catalog
-from orchestration.wiring.launch import RunOutcome
+from orchestration.release import current_catalog, rollback
+from orchestration.warehouse.plan import CARRIED
+from orchestration.wiring.build import build_defs
+from orchestration.wiring.launch import RunOutcome, outcome_of, visible_releases
+from orchestration.wiring.resources import Run
 from orchestration.wiring.translator import DECISIONS_KEY
 from tests.wiring.conftest import NOT_YET, Place
 
@@ -32,6 +38,7 @@ class Seen:
     channel_files: list[Path]
     checks: dict[str, tuple[bool, dg.AssetCheckSeverity]]
     files: dict[str, tuple[int, int]]
+    said: str
 
 
 @dataclass
@@ -44,6 +51,10 @@ class Story:
     held_at_the_start: Seen
     released: Seen
     again: Seen
+    rolled_back_in_the_ui: Seen
+    some_models_in_the_ui: Seen
+    carried_model_in_the_ui: Seen
+    released_again: Seen
 
 
 @pytest.fixture(scope="module")
@@ -53,7 +64,21 @@ def story(make_place: Callable[[], Place]) -> Iterator[Story]:
 
         def seen(*periods: str) -> Seen:
             outcome = place.run(*periods, instance=instance)
-            run = instance.get_run_by_id(outcome.run_id) if outcome.run_id else None
+            return after(outcome, instance.get_run_by_id(outcome.run_id) if outcome.run_id else None)
+
+        def in_the_ui(period: str, *chosen: dg.AssetKey) -> Seen:
+            definitions = build_defs(place.deployment)
+            if chosen:
+                job, selection = definitions.get_implicit_global_asset_job_def(), list(chosen)
+            else:
+                job, selection = definitions.resolve_job_def("months"), None
+            head, _ = place.ledger.head()
+            before = visible_releases(place.deployment, [period])
+            result = job.execute_in_process(instance=instance, asset_selection=selection, partition_key=period)
+            outcome = outcome_of(Run(place.deployment), [period], head, before, result.run_id)
+            return after(outcome, instance.get_run_by_id(result.run_id))
+
+        def after(outcome: RunOutcome, run: dg.DagsterRun | None) -> Seen:
             logs = instance.all_logs(run.run_id) if run else []
             steps, checks = {}, {}
             for entry in logs:
@@ -80,6 +105,7 @@ def story(make_place: Callable[[], Place]) -> Iterator[Story]:
                     for p in sorted(data.rglob("*"))
                     if p.is_file() and not p.name.startswith("run.")
                 },
+                said=place.said[-1],
             )
 
         place.hold("2026-06")
@@ -88,7 +114,16 @@ def story(make_place: Callable[[], Place]) -> Iterator[Story]:
         place.let_go()
         released = seen("2026-05", "2026-06")
         again = seen("2026-05", "2026-06")
-        yield Story(place, instance, held_in_the_middle, held_at_the_start, released, again)
+        rollback(place.deployment, place.ledger, None, "a mistake", "an.operator", say=place.said.append)
+        told = [
+            in_the_ui("2026-06"),
+            in_the_ui("2026-06", DECISIONS_KEY, dg.AssetKey(["marts", "dim_levels"])),
+            in_the_ui("2026-06", dg.AssetKey(["intermediate", CARRIED])),
+        ]
+        drops = place.deployment.drops / "rewards"
+        text = (drops / "points_2026-06.csv").read_text(encoding="utf-8")
+        (drops / "points_2026-07.csv").write_text(text.replace("2026-06", "2026-07").replace("202606", "202607"), encoding="utf-8")
+        yield Story(place, instance, held_in_the_middle, held_at_the_start, released, again, *told, seen("2026-05", "2026-06"))
 
 
 def test_a_range_is_one_run_and_one_dbt_invocation(story: Story) -> None:
@@ -163,7 +198,43 @@ def test_a_run_with_nothing_new_says_so_and_writes_nothing(story: Story) -> None
     assert {p.status for p in story.again.outcome.periods} == {"unchanged"}
     assert {p.period: p.release for p in story.again.outcome.periods} == story.released.catalog
     assert story.again.files == story.released.files
-    assert "nothing new" in story.place.said[-1]
+    assert "nothing new" in story.again.said
+
+
+def of_release(story: Story, seen: Seen) -> str:
+    """What the release asset says of the months of a run."""
+    assert seen.run is not None
+    logs = story.instance.all_logs(seen.run.run_id, of_type=dg.DagsterEventType.ASSET_MATERIALIZATION)
+    made = [entry.dagster_event.step_materialization_data.materialization for entry in logs if entry.dagster_event]
+    return str(next(m for m in made if m.asset_key == RELEASE_KEY).metadata["releases"].value)
+
+
+def test_a_month_that_was_rolled_back_stays_so_in_the_ui_where_nothing_is_new(story: Story) -> None:
+    seen = story.rolled_back_in_the_ui
+    assert seen.run is not None and seen.run.status == dg.DagsterRunStatus.SUCCESS
+    assert seen.catalog == {"2026-05": "2026-05.r1"}, "as with `tierhouse run`, which does not even start"
+    assert [(p.period, p.status, p.release) for p in seen.outcome.periods] == [("2026-06", "rolled_back", None)]
+    assert "| 2026-06 | rolled back | nothing |" in of_release(story, seen)
+
+
+def test_what_is_released_again_stands_on_the_release(story: Story) -> None:
+    seen = story.released_again
+    assert {p.period: p.status for p in seen.outcome.periods} == {"2026-05": "unchanged", "2026-06": "released_again"}
+    assert "| 2026-06 | released again | 2026-06.r1 |" in of_release(story, seen)
+    assert "| 2026-05 | unchanged | 2026-05.r1 |" in of_release(story, seen)
+
+
+def test_looking_at_some_models_in_the_ui_holds_nothing(story: Story) -> None:
+    seen = story.some_models_in_the_ui
+    assert seen.run is not None and seen.run.status == dg.DagsterRunStatus.SUCCESS
+    assert set(seen.checks.values()) == {(False, dg.AssetCheckSeverity.WARN)}
+    started = {entry.payload["run_id"]: entry.payload["models"] for entry in story.place.ledger.entries("build_started")}
+    assert ["dim_levels", "fct_decisions"] in started.values()
+    after = story.place.ledger.entries(after=story.place.ledger.entries("catalog")[2].seq)
+    kinds = [entry.kind for entry in after if entry.kind in ("build_started", "gate", "confirmation", "release")]
+    whole = ["build_started", "gate", "confirmation"]
+    assert kinds == [*whole, "build_started", "build_started", "build_started", "gate", "gate", "confirmation", "confirmation"]
+    assert {p.status for p in story.carried_model_in_the_ui.outcome.periods} == {"rolled_back"}
 
 
 def test_assets_carry_row_counts_reasons_and_the_level_chart(story: Story) -> None:
@@ -181,7 +252,7 @@ def test_assets_carry_row_counts_reasons_and_the_level_chart(story: Story) -> No
         if made is not None and made.asset_key.path[0] == "raw":
             rows += int(str(made.metadata["rows_in"].value))
             assert "张" not in str(made.metadata)
-    landed = story.place.ledger.entries("drop_landed")
+    landed = story.place.ledger.entries("drop_landed", upto=story.place.ledger.entries("catalog")[0].seq)
     assert rows == sum(entry.payload["rows_in"] for entry in landed)
     assert story.held_in_the_middle.outcome.quarantine
 
