@@ -10,7 +10,7 @@ from typing import Any
 
 from orchestration.deployment import Deployment
 from orchestration.gate.candidate import Connection
-from orchestration.ingest import balance
+from orchestration.ingest import balance, landed_money
 from orchestration.ledger.store import Ledger
 
 # A problem under this key concerns every period (orchestration.ingest.closing).
@@ -22,7 +22,8 @@ BAD_SHARE = "of the rows are bad"
 def make_drop_tables(
     con: Connection, deployment: Deployment, ledger: Ledger, period: str, problems: Mapping[str, list[Any]], upto_seq: int
 ) -> None:
-    """Make ``drops.problems`` (period, problem, is_bad_share) and ``drops.balance``; ``problems``: ingest.open_periods."""
+    """Make ``drops.problems`` (period, problem, is_bad_share), ``drops.balance`` and ``drops.landed_money`` (rows and amount of the period's bill
+    lines in force; no row where the ledger does not say); ``problems``: ingest.open_periods."""
     con.execute("create schema drops")
     con.execute("create table drops.problems (period varchar, problem varchar, is_bad_share boolean)")
     for key in (EVERY_PERIOD, period):
@@ -37,3 +38,7 @@ def make_drop_tables(
     wrong = [row for row in balance(ledger, upto_seq) if not row["agrees"]]
     for row in wrong:
         con.execute("insert into drops.balance values (?, ?, ?, ?, ?, ?, ?, ?)", [row[name] for name in columns])
+    con.execute("create table drops.landed_money (landed_line_count bigint, landed_amount decimal(38, 4))")
+    money = landed_money(ledger, "bill_lines", period, upto_seq)
+    if money:
+        con.execute("insert into drops.landed_money values (?, ?)", list(money))

@@ -1,6 +1,6 @@
 """From drops to landing: contracts, mappings, one scan a drop, quarantine, vault, supersession, control totals, balance."""
 
-from orchestration.ingest.balance import balance
+from orchestration.ingest.balance import balance, landed_money
 from orchestration.ingest.closing import ANY_PERIOD, open_periods
 from orchestration.ingest.contracts import Contract, load_contracts
 from orchestration.ingest.mapping import Feed, SourceMapping, load_mappings
@@ -19,6 +19,7 @@ __all__ = [
     "SourceMapping",
     "balance",
     "ingest",
+    "landed_money",
     "landed_parts",
     "load_contracts",
     "load_mappings",

@@ -58,3 +58,17 @@ def balance(ledger: Ledger, upto_seq: int | None = None) -> list[dict[str, Any]]
             }
         )
     return found
+
+
+def landed_money(ledger: Ledger, entity: str, period: str, upto_seq: int | None = None) -> tuple[int, Decimal] | None:
+    """Rows in force of an entity kept by period, and their amount, as the ledger recorded them when they landed and when newer rows replaced
+    them. None where it does not say: nothing of the entity has landed, or an entry about the period is older than its amounts."""
+    drops = [(seq, drop) for seq, drop in landed(ledger, upto_seq) if drop["entity"] == entity]
+    landings = [part for _, drop in drops for part in drop["parts"] if part["period"] == period]
+    lists = [drop["supersedes"] for drop in with_lists(drops)]
+    gone = [superseded["by_period"][period] if "by_period" in superseded else {} for superseded in lists if period in superseded["periods"]]
+    if not drops or any("amount" not in part for part in [*landings, *gone]):
+        return None
+    rows = sum(part["rows"] for part in landings) - sum(part["rows"] for part in gone)
+    amount = sum(Decimal(part["amount"]) for part in landings) - sum(Decimal(part["amount"]) for part in gone)
+    return rows, Decimal(amount)

@@ -303,8 +303,9 @@ def write_parts(
     document = "min(document_id), max(document_id)" if is_bill else "null, null"
     open_note = "is_credit_note and refers_to_period is null"
     referred = ", ".join(f"{of}(refers_to_document_id) filter ({open_note})" for of in ("min", "max")) if is_bill else "null, null"
+    amount = f"cast(sum({quoted(contract.amount_column)}) as decimal(38,4))" if contract.amount_column else "null"
     groups = con.execute(
-        f"select {'_period' if contract.by_period else 'null'} as p, count(*), min({key}), max({key}), {document}, {referred} "
+        f"select {'_period' if contract.by_period else 'null'} as p, count(*), {amount}, min({key}), max({key}), {document}, {referred} "
         "from _rows where _mask = 0 and not _other group by 1 order by 1"
     ).fetchall()
     columns = ["_period as bill_period" if is_bill and name == "bill_period" else quoted(name) for name in contract.landed]
@@ -317,7 +318,7 @@ def write_parts(
         f"{'_content_hash' if key == '_key' else 'cast(null as varchar)'} as _content_hash",
     ]
     parts = []
-    for period, number, low, high, low_document, high_document, low_referred, high_referred in groups:
+    for period, number, money, low, high, low_document, high_document, low_referred, high_referred in groups:
         only = f" and _period = {literal(period)}" if period is not None and len(groups) > 1 else ""
         made = deployment.scratch / f"part_{period or 'all'}.parquet"
         # A note that has the period of its bill gets its own one back when there is no such bill any more.
@@ -333,6 +334,7 @@ def write_parts(
                 "path": str(target.relative_to(deployment.data)),
                 "period": period,
                 "rows": number,
+                **({"amount": str(money or 0)} if contract.amount_column else {}),
                 "sha256": digest,
                 "min_key": low,
                 "max_key": high,

@@ -33,7 +33,7 @@ def supersede(
     overtaken: str | None = None,
     before: dict[str, set[str]] | None = None,
 ) -> dict[str, Any]:
-    """Record the rows of ``older`` parts whose key stands in the good rows of ``_rows``: path, rows, by file, periods.
+    """Record the rows of ``older`` parts whose key stands in the good rows of ``_rows``: path, rows, by file, by period, periods.
 
     Parts whose key range does not meet the new one are not read. ``gone``: files that list the rows superseded before, which
     are not again. ``replaced``: file ids of which every row is superseded. ``overtaken``: ``_rows`` with ``_line``, of which the rows
@@ -83,6 +83,7 @@ def nothing_superseded() -> dict[str, Any]:
         "amount_by_file": {},
         "unattributed_by_file": {},
         "identical_by_file": {},
+        "by_period": {},
         "periods": [],
     }
 
@@ -116,7 +117,12 @@ def record_superseded(con: duckdb.DuckDBPyConnection, deployment: Deployment, co
     by_file = {row[0]: row[1] for row in groups}
     if not by_file:
         return nothing_superseded()
-    periods = [row[0] for row in con.execute("select distinct period from _superseded where period is not null order by 1").fetchall()]
+    by_period = {
+        row[0]: {"rows": row[1], "amount": None if row[2] is None else str(row[2])}
+        for row in con.execute(
+            "select period, count(*), sum(amount)::decimal(38,4) from _superseded where period is not null group by 1 order by 1"
+        ).fetchall()
+    }
     made = deployment.scratch / "superseded.parquet"
     con.execute(
         f"copy (select file_id, row, key, period from _superseded order by 1, 2, 3) to {literal(str(made))} (format parquet, compression zstd)"
@@ -130,7 +136,8 @@ def record_superseded(con: duckdb.DuckDBPyConnection, deployment: Deployment, co
         "amount_by_file": {row[0]: None if row[2] is None else str(row[2]) for row in groups},
         "unattributed_by_file": {row[0]: row[3] for row in groups},
         "identical_by_file": {row[0]: row[4] for row in groups},
-        "periods": periods,
+        "by_period": by_period,
+        "periods": list(by_period),
     }
 
 

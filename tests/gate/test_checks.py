@@ -400,6 +400,34 @@ def test_nominations_for_what_the_policies_do_not_have_are_listed_by_their_id(tm
     assert set(listed[0]) == {"nomination_id", "program_id", "level_id", "problem"}
 
 
+@pytest.mark.parametrize(
+    ("recorded", "found"),
+    [
+        ({}, set()),
+        ({"rows": 61}, {"money__is_conserved"}),
+        ({"amount": "1780.0001"}, {"money__is_conserved"}),
+        ({"superseded": {"2026-06": {"rows": 1, "amount": "20"}}}, {"money__is_conserved"}),
+        ({"superseded": {"2026-05": {"rows": 1, "amount": "20"}}}, set()),
+        ({"cutoff": 0}, set()),
+    ],
+)
+def test_the_money_of_the_warehouse_is_what_the_ledger_recorded(recorded: dict[str, Any], found: set[str], tmp_path: Path) -> None:
+    """Sixty bills of 0 to 60, together 1780; what landed after the cut-off is no matter."""
+    deployment, ledger = make_place(tmp_path)
+    build_warehouse(deployment, PERIODS)
+    record_build(ledger, "run1")
+    part = {"path": "p", "period": "2026-06", "rows": recorded.get("rows", 60), "amount": recorded.get("amount", "1780.0000")}
+    gone = recorded.get("superseded", {})
+    supersedes = {"path": None, "rows": len(gone), "by_file": {}, "by_period": gone, "periods": list(gone)}
+    counts = {"rows_in": 60, "landed": 60, "quarantined": 0, "not_for_entity": 0, "unattributed": 0, "identical": 0, "reasons": {}}
+    counts |= {"amount_in": "1", "amount_landed": "1", "amount_quarantined": "0", "amount_unattributed": "0"}
+    drop = {"source": "s", "entity": "bill_lines", "file": "f", "file_id": "f", "parts": [part], "supersedes": supersedes, **counts}
+    seq = ledger.append("drop_landed", {**drop, "rows_in": part["rows"]}).seq
+    plan = Plan("run1", PERIODS, cutoff_seq=recorded.get("cutoff", seq))
+    result = run_gate(deployment, ledger, plan, "2026-06", say=silent, problems={})
+    assert set(failed(result)) == found
+
+
 def test_movement_is_not_budgeted_for_the_first_period(tmp_path: Path) -> None:
     deployment, ledger = make_place(tmp_path)
     build_warehouse(deployment, ["2026-06"])

@@ -15,7 +15,7 @@ import pytest
 import yaml
 
 from orchestration.deployment import Deployment, load_deployment
-from orchestration.ingest import IngestReport, ingest, landed_parts, standing_drops, superseded_files
+from orchestration.ingest import IngestReport, ingest, landed_money, landed_parts, standing_drops, superseded_files
 from orchestration.ledger.store import Ledger
 
 BILLS: dict[str, Any] = {
@@ -90,8 +90,13 @@ class Company:
         return Ledger(self.deployment.ledger)
 
     def ingest(self, *, again: bool = False) -> IngestReport:
-        """Ingest all that is there."""
-        return ingest(self.deployment, self.ledger, again=again, say=lambda text: None)
+        """Ingest all that is there. The money that the ledger records is that of the rows in force, whatever has happened to them."""
+        report = ingest(self.deployment, self.ledger, again=again, say=lambda text: None)
+        in_force = self.in_force("bill_lines", "bill_period, net_amount")
+        for period in {str(part.period) for part in landed_parts(self.deployment, self.ledger, "bill_lines")}:
+            amounts = [amount for month, amount in in_force if month == period]
+            assert landed_money(self.ledger, "bill_lines", period) == (len(amounts), sum(amounts))
+        return report
 
     def standing(self) -> list[dict[str, Any]]:
         """Every drop as it stands."""

@@ -92,11 +92,11 @@ def test_a_release_holds_its_period_and_says_where_it_came_from(tmp_path: Path) 
     build_warehouse(deployment, PERIODS)
     landed = {
         "source": "billing",
-        "entity": "bill_lines",
+        "entity": "customers",
         "file": "a.csv",
         "file_id": "f1",
         "sha256": "s",
-        "parts": [{"path": "landing/x", "rows": 3}],
+        "parts": [{"path": "landing/x", "period": None, "rows": 3}],
     }
     totals = {
         "rows_in": 3,

@@ -7,12 +7,14 @@ from collections import Counter
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import duckdb
 import pytest
 
 from orchestration.deployment import Deployment, load_deployment
-from orchestration.ingest import IngestReport, balance, ingest, open_periods
+from orchestration.ingest import IngestReport, balance, ingest, landed_money, open_periods
 from orchestration.ledger import Ledger
 from orchestration.sample import write_sample
+from orchestration.warehouse.inputs import landed_at
 
 
 class Sent(NamedTuple):
@@ -81,6 +83,18 @@ def test_every_row_of_every_file_is_accounted_for(sent: Sent) -> None:
     cut = next(file for file in files if file["file"] == truth["events"]["control_total"]["file"])
     assert all(file["agrees"] for file in files)
     assert (cut["landed"], cut["superseded"]) == (0, cut["rows_in"] - cut["quarantined"])
+
+
+def test_the_money_of_each_month_is_recorded_as_it_landed(sent: Sent) -> None:
+    """With credit notes, a month that was corrected, and a file that was sent again."""
+    ledger = Ledger(sent.deployment.ledger)
+    landed = landed_at(sent.deployment, ledger, ledger.head()[0])
+    rows = duckdb.sql(f"select bill_period, count(*), sum(net_amount) from ({landed.select('bill_lines')}) group by all").fetchall()
+    assert len(rows) >= 6
+    assert {period: landed_money(ledger, "bill_lines", period) for period, _, _ in rows} == {
+        period: (n, money) for period, n, money in rows
+    }
+    assert landed_money(ledger, "bill_lines", "1999-01") == (0, 0)
 
 
 def test_the_control_total_keeps_its_period_open_until_the_file_is_sent_again(sent: Sent) -> None:
