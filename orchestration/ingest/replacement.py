@@ -113,16 +113,24 @@ def _supersede(con: duckdb.DuckDBPyConnection, deployment: Deployment, known: La
     parts = known.parts(contract.entity, source)
     mine, others = known.lists_of_drop(drop)
     own = [part for part in parts if part.file_id in drop.file_ids]
-    if not own:
+    if not own and not mine:
         return nothing_superseded()
-    low, high = min(part.min_key or "" for part in own), max(part.max_key or "" for part in own)
-    older = [part for part in parts if part.file_id not in drop.file_ids and (part.min_key or "") <= high and (part.max_key or "") >= low]
-    con.execute(f"create or replace table _superseded as from {unlisted(listable(contract, own), others)}").fetchall()
+    listed = f"select file_id, key from read_parquet({paths_sql([str(path) for path in mine])})"
+    # A drop that had landed anew lists all that it landed before, whatever the keys.
+    low, high, files = (
+        con.execute(f"select min(key), max(key), list(distinct file_id) from ({listed})").fetchall()[0] if mine else ("", "", [])
+    )
+    older = [
+        part
+        for part in parts
+        if part.file_id not in drop.file_ids and (part.file_id in files or ((part.min_key or "") <= high and (part.max_key or "") >= low))
+    ]
+    first = unlisted(listable(contract, own), others) if own else f"({listable(contract, older)}) limit 0"
+    con.execute(f"create or replace table _superseded as from {first}").fetchall()
     if mine and older:
         counting = known.counting_ids(contract.entity, source)
         places = {(part.file_id, part.position, part.seq) for part in older}
         values = ", ".join(f"({literal(name)}, {position}, {seq}, {name in counting})" for name, position, seq in places)
-        listed = f"select file_id, key from read_parquet({paths_sql([str(path) for path in mine])})"
         con.execute(
             f"create or replace table _same_keys as select r.*, p.position, p.seq, p.counts from ({listable(contract, older)}) as r "
             f"inner join (values {values}) as p(file_id, position, seq, counts) using (file_id) where r.key in (select key from ({listed}))"
@@ -132,6 +140,6 @@ def _supersede(con: duckdb.DuckDBPyConnection, deployment: Deployment, known: La
             "where not s.counts or exists ("
             "select 1 from _same_keys as n where n.counts and n.key = s.key and (n.position, n.seq) > (s.position, s.seq))"
         ).fetchall()
-    content = f"select 1 from read_parquet({paths_sql([str(part.path) for part in own])}) where _content_hash is not null limit 1"
+    content = f"select 1 from read_parquet({paths_sql([str(part.path) for part in own or older])}) where _content_hash is not null limit 1"
     key = "_key" if con.execute(content).fetchall() else key_sql(contract)
     return record_superseded(con, deployment, contract, key, drop.next_file_id)

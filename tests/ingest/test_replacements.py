@@ -222,3 +222,21 @@ def test_killed_before_the_replaced_file_is_taken_back_the_next_ingest_does_it(s
     shop.ingest()
     assert in_force(shop) == [("d1", "2025-01", 10)]
     assert accounts(shop) == {"bills_1.csv": (3, 0, 1, 2), "bills_1_r1.csv": (1, 1, 0, 0)}
+
+
+@pytest.mark.parametrize(
+    "change", [{"quantity": "1"}, {"net_amount": "'x'"}], ids=["its rows have other keys", "it has no good row any more"]
+)
+def test_a_file_that_had_landed_anew_is_replaced_with_all_that_it_landed_before(
+    shop: Any, bills_feed: dict[str, Any], change: dict[str, str]
+) -> None:
+    shop.bills("bills_1.csv", WRONG[0])
+    shop.ingest()
+    shop.map({**bills_feed, "columns": bills_feed["columns"] | change, "control": CONTROL})
+    shop.ingest(again=True)
+    shop.map({**bills_feed, "control": CONTROL})
+    shop.bills("bills_1_r1.csv", *RIGHT)
+    replaces(shop, "bills_1_r1.csv", 1, "10", "bills_1.csv")
+    shop.ingest()
+    assert in_force(shop) == [("d1", "2025-01", 10)]
+    assert [line["landed"] for line in balance(shop.ledger)] == [0, 1]
