@@ -6,7 +6,7 @@ Reads no landing and no warehouse rows; decides nothing itself.
 from orchestration.policy.check import check_policies, require_sound
 from orchestration.policy.finding import Finding
 from orchestration.policy.fragments import compile_policies
-from orchestration.policy.load import load_policies, load_policy_files, write_policy_files
+from orchestration.policy.load import load_policies, load_policy_files
 from orchestration.policy.model import Policies, Program
 from orchestration.policy.store import store_policies
 
@@ -20,5 +20,4 @@ __all__ = [
     "load_policy_files",
     "require_sound",
     "store_policies",
-    "write_policy_files",
 ]

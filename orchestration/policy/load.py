@@ -66,13 +66,6 @@ def load_policy_files(folder: Path) -> Policies:
     return build_policies({name: read_seed(name, folder / f"{name}.csv") for name in load_schema()})
 
 
-def write_policy_files(policies: Policies, folder: Path) -> None:
-    """The seeds as used, byte for byte, so that :func:`load_policy_files` gives the same policies."""
-    folder.mkdir(parents=True, exist_ok=True)
-    for seed in policies.seeds.values():
-        (folder / f"{seed.name}.csv").write_bytes(seed.content)
-
-
 def build_policies(seeds: Mapping[str, Seed]) -> Policies:
     """Policies from all seeds, checked against each other."""
     check_references(seeds)

@@ -10,9 +10,9 @@ import pytest
 
 from orchestration.deployment import PROJECT_ROOT, load_deployment
 from orchestration.errors import BadInput
-from orchestration.policy import check_policies, load_policies, require_sound, write_policy_files
+from orchestration.policy import check_policies, load_policies, require_sound
 from orchestration.policy.past import changed_past
-from tests.policy.conftest import SeedFolder
+from tests.policy.conftest import SeedFolder, write_policy_files
 
 MONTHS = ["2026-01", "2026-02", "2026-03"]
 

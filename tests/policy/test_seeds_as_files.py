@@ -14,9 +14,10 @@ from hypothesis import strategies as st
 
 from orchestration.deployment import PROJECT_ROOT, load_deployment
 from orchestration.errors import BadInput
-from orchestration.policy import cells, check_policies, compile_policies, load_policies, load_policy_files, write_policy_files
+from orchestration.policy import cells, check_policies, compile_policies, load_policies, load_policy_files
 from orchestration.policy.cells import CellProblem
 from orchestration.policy.reader import load_schema
+from tests.policy.conftest import write_policy_files
 from tests.support import draws
 
 
