@@ -14,6 +14,8 @@ from typing import Any
 
 from filelock import FileLock
 
+from orchestration.policy import Policies
+
 PROJECT_ROOT = Path(__file__).resolve().parent.parent
 TIERHOUSE = Path(sys.executable).parent / "tierhouse"
 
@@ -22,6 +24,13 @@ def draws(quick: int, many: int) -> int:
     """Examples that a property test draws: ``many`` where TEST_DRAWS=many, as `make test-slow` sets it, else ``quick``."""
     asked = os.environ.get("TEST_DRAWS", "quick")
     return {"quick": quick, "many": many}[asked]
+
+
+def write_policy_files(policies: Policies, folder: Path) -> None:
+    """The seeds as used, as a release keeps them."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for seed in policies.seeds.values():
+        (folder / f"{seed.name}.csv").write_bytes(seed.content)
 
 
 @dataclass

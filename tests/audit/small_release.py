@@ -15,7 +15,8 @@ import duckdb
 from orchestration.deployment import Deployment, load_deployment
 from orchestration.ingest import ingest
 from orchestration.ledger import Ledger
-from orchestration.policy import load_policies, write_policy_files
+from orchestration.policy import load_policies
+from tests.support import write_policy_files
 
 PERIOD = "2026-06"
 RELEASE = "2026-06.r1"

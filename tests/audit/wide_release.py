@@ -24,9 +24,10 @@ from orchestration.ingest.contracts import load_contracts
 from orchestration.ingest.parts import landed_parts, superseded_files
 from orchestration.ledger import Ledger
 from orchestration.periods import period_index, periods_between
-from orchestration.policy import Policies, compile_policies, load_policies, write_policy_files
+from orchestration.policy import Policies, compile_policies, load_policies
 from orchestration.policy.attributes import contract_columns
 from orchestration.policy.sql import PLACEHOLDERS
+from tests.support import write_policy_files
 
 PERIOD = "2026-06"
 RELEASE = "2026-06.r1"

@@ -68,13 +68,6 @@ OWN_RULES = [
 Rules = Sequence[tuple[str, str, Sequence[tuple[str, str, str]]]]
 
 
-def write_policy_files(policies: Policies, folder: Path) -> None:
-    """The seeds as used, as a release keeps them."""
-    folder.mkdir(parents=True, exist_ok=True)
-    for seed in policies.seeds.values():
-        (folder / f"{seed.name}.csv").write_bytes(seed.content)
-
-
 class SeedFolder:
     """A complete folder of seeds with the six-star program alone, which a test may spoil."""
 

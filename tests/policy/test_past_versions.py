@@ -12,7 +12,8 @@ from orchestration.deployment import PROJECT_ROOT, load_deployment
 from orchestration.errors import BadInput
 from orchestration.policy import check_policies, load_policies, require_sound
 from orchestration.policy.past import changed_past
-from tests.policy.conftest import SeedFolder, write_policy_files
+from tests.policy.conftest import SeedFolder
+from tests.support import write_policy_files
 
 MONTHS = ["2026-01", "2026-02", "2026-03"]
 

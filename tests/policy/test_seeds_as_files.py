@@ -17,8 +17,7 @@ from orchestration.errors import BadInput
 from orchestration.policy import cells, check_policies, compile_policies, load_policies, load_policy_files
 from orchestration.policy.cells import CellProblem
 from orchestration.policy.reader import load_schema
-from tests.policy.conftest import write_policy_files
-from tests.support import draws
+from tests.support import draws, write_policy_files
 
 
 def refused(seeds, *parts: str) -> BadInput:
