@@ -24,7 +24,7 @@ def compile_policies(
 ) -> dict[str, str]:
     """Fragment name → SQL.
 
-    ``periods``: leave out versions that hold for none of them. ``missing_entities``: entities that no source of the deployment
+    ``periods``: leave out versions that decide none of them nor any month before. ``missing_entities``: entities that no source of the deployment
     delivers; a program that needs one is `not_evaluated` and says which. ``metrics``: those to compute (default: those used).
 
     BadInput if two versions of an enabled program hold for one period.

@@ -11,7 +11,6 @@ from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import replace
 from textwrap import indent
 
-from orchestration.periods import add_months
 from orchestration.policy import inputs, sql
 from orchestration.policy.compile import evaluation_order, matched
 from orchestration.policy.model import Attribute, Dimension, Metric, Policies, Program, Version
@@ -62,13 +61,14 @@ CAUSE_COLUMNS = {
 
 def movement_causes(policies: Policies, periods: Collection[str] | None, missing: frozenset[str]) -> str:
     """One row per subject and target period whose shown level differs from the month before: the columns of CAUSE_COLUMNS."""
-    wanted = None if periods is None else {*periods, *(add_months(period, -1) for period in periods)}
+    # Whoever was not evaluated for a while is compared with a month of long ago, and that with a version of before.
+    last = None if periods is None else max(periods, default="")
     graded = [
         (program, _rules_only(version.without(missing)))
         for program in policies.enabled()
         if program.row["clock"] != "event"
         for version in program.versions
-        if (wanted is None or any(version.covers(period) for period in wanted)) and not inputs.lacking(version, missing)
+        if (last is None or version.valid_from <= last) and not inputs.lacking(version, missing)
     ]
     if not graded:
         columns = ",\n".join(f"    cast(null as {kind}) as {name}" for name, kind in CAUSE_COLUMNS.items())

@@ -151,14 +151,24 @@ def test_after_a_month_that_was_not_evaluated_the_start_is_the_month_that_was(ma
     world.run(JUNE)
     world.customers["A"].at_least = None
     world.run(JULY)
-    world.con.execute(
-        """update held set status = 'not_evaluated', level_id = null, level_rank = null, qualified_level_rank = null, cap_level_rank = null,
-            at_least_level_rank = null, set_level_rank = null, evidence = '{}', rank_value = null where period = '2026-07'"""
-    )
-    # The level of June is the previous one of August.
-    world.released[JULY] = world.released[JUNE]
+    world.lose_july()
     change(world.customers["A"])
     assert world.run(AUGUST)[program, "A"][0] == cause
+
+
+def test_a_gap_over_a_new_version_has_one_cause_in_a_range_and_in_a_month_of_its_own(make_world):
+    world = make_world((USUAL, LONG_AGO), (replace(USUAL, version="v2"), JULY))
+    world.customers["A"] = steady("50")
+    world.run(JUNE)
+    world.run(JULY)
+    world.lose_july()
+    bill(JULY, "700")(world.customers["A"])
+    assert world.run(AUGUST)["six_star", "A"][0] == "new_spend"
+    rows = []
+    for periods in (["2026-08"], ["2026-06", "2026-07", "2026-08"]):
+        world.compiled = compile_policies(world.policies, periods)
+        rows.append(world.sql("movement_causes", "*"))
+    assert rows[0] == rows[1] != []
 
 
 def test_a_total_changes_by_corrections_and_by_new_spend(make_world):

@@ -288,6 +288,14 @@ class World:
         assert len(found) == len(rows)
         return found
 
+    def lose_july(self) -> None:
+        """Nobody was evaluated in July: the level of June is the previous one of August."""
+        self.con.execute(
+            """update held set status = 'not_evaluated', level_id = null, level_rank = null, qualified_level_rank = null, cap_level_rank = null,
+                at_least_level_rank = null, set_level_rank = null, evidence = '{}', rank_value = null where period = '2026-07'"""
+        )
+        self.released[FIRST + 6] = self.released[FIRST + 5]
+
     def sql(self, fragment: str, columns: str) -> list[tuple[Any, ...]]:
         text = self.compiled[fragment]
         for name, table in {"METRICS": "metrics", "MONTHS": "months", "NOMINATIONS": "nominations", "DECISIONS": "held"}.items():
