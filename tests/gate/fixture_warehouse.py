@@ -131,7 +131,8 @@ def build_warehouse(
     con.execute(
         """create table policy.policy_versions as
         select 'six_star' as program_id, 'v1' as version, '2020-01' as valid_from_period, cast(null as varchar) as valid_to_period,
-            'owner' as author, 'approver' as approver, cast(null as bigint) as validity_months"""
+            'owner' as author, 'approver' as approver, cast(null as bigint) as validity_months,
+            cast(null as bigint) as grace_months, cast(null as varchar) as fall"""
     )
     con.execute(
         """create table policy.programs as
@@ -152,6 +153,9 @@ def build_warehouse(
     con.execute(
         """create table ctl.charge_periods as
         select period, strftime(cast(period || '-01' as date) - to_months(cast(back as integer)), '%Y-%m') as charge_period from p, range(6) r(back)"""
+    )
+    con.execute(
+        "create table policy.caps (program_id varchar, version varchar, cap_id varchar, level_id varchar, attribute varchar, operator varchar, value varchar)"
     )
     con.execute("create table policy.channels as select 'hotline' as channel_id, 'six_star' as program_id")
     con.execute("create table policy.tags as select unnest(['complaint_open', 'rent_ends']) as tag_id")

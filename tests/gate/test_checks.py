@@ -157,7 +157,7 @@ WAREHOUSE_FAULTS: dict[str, tuple[list[str], int | None]] = {
     "movement__outside_budget_is_small": (
         [
             f"update marts.fct_decisions set policy_version = 'v2', {MARCH_OF_LEVELS}, {HAS_RISEN} where period = '2026-06'",
-            "insert into policy.policy_versions values ('six_star', 'v2', '2026-06', null, 'owner', 'approver', null)",
+            "insert into policy.policy_versions values ('six_star', 'v2', '2026-06', null, 'owner', 'approver', null, null, null)",
             movements_by("'policy'", "2026-06"),
         ],
         1,
@@ -464,7 +464,7 @@ def test_with_a_new_policy_what_else_moved_is_held_to_the_budget(tmp_path: Path)
     """Forty of sixty moved by their spend in the month of the new version, and twenty by it."""
     faults = [
         f"update marts.fct_decisions set policy_version = 'v2', {MARCH_OF_LEVELS}, {HAS_RISEN} where period = '2026-06'",
-        "insert into policy.policy_versions values ('six_star', 'v2', '2026-06', null, 'owner', 'approver', null)",
+        "insert into policy.policy_versions values ('six_star', 'v2', '2026-06', null, 'owner', 'approver', null, null, null)",
         movements_by("case when cast(substr(subject_id, 2) as integer) <= 20 then 'policy' else 'new_spend' end", "2026-06"),
     ]
     result, deployment, _ = gate_of(tmp_path, faults)
@@ -472,6 +472,42 @@ def test_with_a_new_policy_what_else_moved_is_held_to_the_budget(tmp_path: Path)
     found = failed(result)
     assert set(found) == {"movement__is_within_budget"}
     assert {row["subject_id"] for row in keys(deployment, found["movement__is_within_budget"])} == {f"c{n}" for n in range(21, 61)}
+
+
+CAPPED = "insert into policy.caps values ('six_star', '{}', 'bad_credit', 'star_3', 'credit_class', '=', 'bad')"
+V2 = "insert into policy.policy_versions values ('six_star', '{}', '2026-06', null, 'owner', 'approver', {}, {}, null)"
+
+
+@pytest.mark.parametrize(
+    ("what", "cause", "terms", "by_policy"),
+    [
+        ("a new cap", "cap", [V2.format("v2", "null", "null"), CAPPED.format("v2")], 60),
+        ("a cap fewer", "cap", [V2.format("v2", "null", "null"), CAPPED.format("v1")], 60),
+        ("the same caps", "cap", [V2.format("v2", "null", "null"), CAPPED.format("v1"), CAPPED.format("v2")], 0),
+        ("another validity beside the same caps", "cap", [V2.format("v2", "3", "null"), CAPPED.format("v1"), CAPPED.format("v2")], 0),
+        ("another validity", "validity", [V2.format("v2", "3", "null")], 60),
+        ("a grace", "validity", [V2.format("v2", "null", "1")], 60),
+        ("the same terms, written out", "validity", [V2.format("v2", "0", "0"), CAPPED.format("v2")], 0),
+        ("another reason", "new_spend", [V2.format("v2", "3", "1"), CAPPED.format("v2")], 0),
+    ],
+)
+def test_what_caps_and_terms_of_a_new_version_moved_is_counted_apart(
+    what: str, cause: str, terms: list[str], by_policy: int, tmp_path: Path
+) -> None:
+    becomes = f"update marts.fct_decisions set policy_version = 'v2', {MARCH_OF_LEVELS}, {HAS_RISEN} where period = '2026-06'"
+    result, _, _ = gate_of(tmp_path, [becomes, *terms, movements_by(f"'{cause}'", "2026-06")])
+    assert ("movement__is_within_budget" in failed(result)) == (by_policy == 0), what
+    observed = next(c["observed"] for c in result.checks if c["check"] == "movement__is_within_budget")
+    assert (f"{by_policy} of these by the policy and not in the share" in observed) == (by_policy > 0)
+
+
+def test_a_cap_of_the_version_that_was_is_held_to_the_budget(tmp_path: Path) -> None:
+    faults = [
+        f"update marts.fct_decisions set {MARCH_OF_LEVELS}, {HAS_RISEN} where period = '2026-06'",
+        CAPPED.format("v1"),
+        movements_by("'cap'", "2026-06"),
+    ]
+    assert "movement__is_within_budget" in failed(gate_of(tmp_path, faults)[0])
 
 
 @pytest.mark.parametrize(
@@ -483,7 +519,7 @@ def test_with_a_new_policy_levels_drift_by_what_it_did_not_move(cause: str, foun
     faults = [
         f"update marts.fct_decisions set {levels_become('6')}, {HAS_RISEN} where period = '2026-06' and level_rank in (3, 4, 5)",
         "update marts.fct_decisions set policy_version = 'v2' where period = '2026-06'",
-        "insert into policy.policy_versions values ('six_star', 'v2', '2026-06', null, 'owner', 'approver', null)",
+        "insert into policy.policy_versions values ('six_star', 'v2', '2026-06', null, 'owner', 'approver', null, null, null)",
         movements_by(f"'{cause}'", "2026-06"),
     ]
     assert set(failed(gate_of(tmp_path, faults)[0])) == found
