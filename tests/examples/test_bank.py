@@ -78,7 +78,7 @@ class Drops:
         return {c["CUST_NO"] for c in self.customers if c["OPENED"][:7] <= period and (not c["CLOSED"] or c["CLOSED"][:7] >= period)}
 
     def levels(self, period: str) -> dict[str, str]:
-        """Level of every customer whose newest application moved in the period, or the approved one that counts in its place."""
+        """Level of every customer whose newest application, or the approved one in its place, moved in the period, or of whom any was decided."""
         found = {}
         for customer in self.in_scope(period):
             known: dict[str, list[dict[str, Any]]] = {}
@@ -91,7 +91,9 @@ class Drops:
             outcomes = {a: next((step["outcome"] for step in known[a] if step["step"] == "decision"), None) for a in begun}
             decided = [a for a in begun if outcomes[a] in ("approved", "refused")]
             counts = decided[-1] if decided and outcomes[decided[-1]] == "approved" else begun[-1]
-            if not any(step["on"][:7] == period for a in (counts, begun[-1]) for step in known[a]):
+            moved = [step for a in (counts, begun[-1]) for step in known[a]]
+            moved += [step for a in begun for step in known[a] if step["step"] == "decision" and step["outcome"]]
+            if not any(step["on"][:7] == period for step in moved):
                 continue
             outcome = outcomes[counts]
             met = self.meets_criteria(customer, LAST_DAY[period])

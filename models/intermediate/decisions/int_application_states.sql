@@ -16,6 +16,12 @@ known as (
         min(applications.step_date) as begun_date,
         max(applications.step_date) as last_step_date,
         max(case when applications.step_date >= targets.first_day then 1 else 0 end) as has_moved,
+        max(
+            case
+                when applications.step = 'decision' and applications.outcome is not null and applications.step_date >= targets.first_day then 1
+                else 0
+            end
+        ) = 1 as is_decided_now,
         max(case when applications.step = 'decision' then applications.outcome end) as outcome,
         max(case when applications.step in ('review', 'decision') then 1 else 0 end) = 1 as is_reviewed
     from applications
@@ -36,5 +42,5 @@ select
     max(last_step_date) as event_date,
     max(has_moved) = 1 as is_event
 from counted
-where is_counted or is_newest
+where is_counted or is_newest or is_decided_now
 group by program_id, subject_id, period
