@@ -101,7 +101,7 @@ paced as (
             when (served.service_mask >> greatest(sums.window_months - {{ months + 1 }}, 0)) & 1 = 1 then {{ months }}
             {%- endfor %}
             else least({{ var("likely_to_rise_months") }}, sums.window_months - 1)
-        end as idle_months
+        end as months_until_full
     from candidates
     left join sums on candidates.can_rise and candidates.missing_attribute = sums.attribute_id
     left join paces
@@ -117,14 +117,14 @@ paced as (
 
 -- What a month at the present pace brings nearer: of a full window less what leaves it, of an average that is still filling less what
 -- a further month asks for. From a sum nothing leaves as long as the oldest months of its window are from before the subject's time
--- (idle_months; no more of them than are looked ahead).
+-- (months_until_full; no more of them than are looked ahead).
 gaining as (
     select
         *,
         case
             when window_kind in ('total', 'ytd') then pace_units
             when divided_months < window_months then pace_units - (window_units + missing_units) // divided_months
-            when window_months is not null then pace_units - window_units // (window_months - idle_months)
+            when window_months is not null then pace_units - window_units // (window_months - months_until_full)
         end as gain_units
     from paced
 ),
@@ -133,8 +133,8 @@ reckoned as (
     select
         *,
         case
-            when pace_units > 0 and missing_units <= idle_months * pace_units then (missing_units + pace_units - 1) // pace_units
-            when gain_units > 0 then idle_months + (missing_units - idle_months * pace_units + gain_units - 1) // gain_units
+            when pace_units > 0 and missing_units <= months_until_full * pace_units then (missing_units + pace_units - 1) // pace_units
+            when gain_units > 0 then months_until_full + (missing_units - months_until_full * pace_units + gain_units - 1) // gain_units
         end as months_needed,
         {{ period_index("valid_until_period") }} + 1 - period_index as months_to_review
     from gaining
