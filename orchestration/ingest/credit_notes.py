@@ -17,7 +17,7 @@ from orchestration.deployment import Deployment
 from orchestration.failpoints import failpoint
 from orchestration.ingest.contracts import Contract, load_contracts
 from orchestration.ingest.landing import count, identical, key_sql, write_parts
-from orchestration.ingest.parts import Landed, Part, Standing, following, origin_of
+from orchestration.ingest.parts import Landed, Part, Standing, following, with_undone
 from orchestration.ingest.supersession import bill_periods, not_superseded, paths_sql, supersede
 from orchestration.ledger.store import Ledger
 from orchestration.sqltext import literal, quoted
@@ -48,12 +48,9 @@ def unsettled(ledger: Ledger, known: Landed) -> dict[str, list[Part]]:
 def _touched(entries: list[tuple[int, dict[str, Any]]]) -> dict[str, int]:
     """File id → the last entry that superseded rows of it, or put some in force again."""
     touched: dict[str, int] = {}
-    about: dict[tuple[str, str, str], set[str]] = {}
-    for seq, drop in entries:
-        files = about.setdefault(origin_of(drop), set())
-        undone = files if drop.get("is_replaced") else set()
-        touched.update(dict.fromkeys([*drop["supersedes"]["by_file"], *undone], seq))
-        files.update(drop["supersedes"]["by_file"])
+    for seq, drop, undone in with_undone(entries):
+        for entry in (drop, *undone):
+            touched.update(dict.fromkeys(entry["supersedes"]["by_file"], seq))
     return touched
 
 

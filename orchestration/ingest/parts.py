@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from decimal import Decimal
 from pathlib import Path
@@ -100,12 +100,9 @@ class Landed:
         """Files that list superseded rows of an entity."""
         return lists_of(self._deployment, self._of_entity.get(entity, []), entity)
 
-    def lists_of_drop(self, drop: Standing) -> tuple[list[Path], list[Path]]:
-        """Files that list superseded rows of the drop's entity: those of the drop itself, and all others."""
-        entity = drop.payload["entity"]
-        entries = self.entries(drop.payload["source"], entity)
-        of_drop = lists_of(self._deployment, [item for item in entries if item[1]["file_id"] in drop.file_ids], entity)
-        return of_drop, [path for path in self.superseded(entity) if path not in set(of_drop)]
+    def with_lists(self, source: str, entity: str) -> list[dict[str, Any]]:
+        """:func:`with_lists` of one feed's entries, those that list rows."""
+        return [drop for drop in with_lists(self.entries(source, entity)) if drop["supersedes"]["path"]]
 
 
 @dataclass(frozen=True)
@@ -145,7 +142,9 @@ def standing(drops: Iterable[tuple[int, dict[str, Any]]]) -> list[Standing]:
         if origin := drop.get("readmits"):
             before = found[(*feed, origin)]
             ids = (*before.file_ids, drop["file_id"])
-            found[(*feed, origin)] = Standing(before.seq, seq, ids, _moved(before.payload, drop), drop.get("is_replaced", False))
+            found[(*feed, origin)] = Standing(
+                before.seq, seq, ids, _moved(before.payload, drop), before.is_replaced or drop.get("is_replaced", False)
+            )
         else:
             found[(*feed, drop["file_id"])] = Standing(seq, seq, (drop["file_id"],), drop, drop.get("is_replaced", False))
     return list(found.values())
@@ -172,18 +171,28 @@ def origin_of(drop: dict[str, Any]) -> tuple[str, str, str]:
     return drop["source"], drop["entity"], drop.get("readmits") or drop["file_id"]
 
 
-def with_lists(drops: Iterable[tuple[int, dict[str, Any]]]) -> list[dict[str, Any]]:
-    """The entries whose lists of superseded rows count: of a drop that another file has replaced the one alone that says so.
+def with_undone(drops: Iterable[tuple[int, dict[str, Any]]]) -> Iterator[tuple[int, dict[str, Any], list[dict[str, Any]]]]:
+    """Each entry, with its sequence number and the entries before it whose lists of superseded rows count no more from then on.
 
-    What such a drop had superseded before is in force again, but for the rows that the last list names.
+    What takes a replaced drop back undoes all lists of that drop, and those of others that it ``undoes``; its own names again what is still
+    superseded.
     """
-    found: dict[tuple[str, str, str], list[dict[str, Any]]] = {}
-    for _, drop in drops:
-        of_drop = found.setdefault(origin_of(drop), [])
+    counting: dict[tuple[str, str, str], dict[str, Any]] = {}
+    for seq, drop in drops:
+        source, entity = drop["source"], drop["entity"]
+        gone = []
         if drop.get("is_replaced"):
-            of_drop.clear()
-        of_drop.append(drop)
-    return [drop for of_drop in found.values() for drop in of_drop]
+            others = {(source, entity, file_id) for file_id in drop.get("undoes", ())}
+            gone = [name for name, entry in counting.items() if name in others or origin_of(entry) == origin_of(drop)]
+        yield seq, drop, [counting.pop(name) for name in gone]
+        counting[source, entity, drop["file_id"]] = drop
+
+
+def with_lists(drops: Iterable[tuple[int, dict[str, Any]]]) -> list[dict[str, Any]]:
+    """The entries whose lists of superseded rows count: all that no later one undoes, see :func:`with_undone`."""
+    entries = list(with_undone(drops))
+    gone = {id(entry) for _, _, undone in entries for entry in undone}
+    return [drop for _, drop, _ in entries if id(drop) not in gone]
 
 
 def lists_of(deployment: Deployment, drops: Iterable[tuple[int, dict[str, Any]]], entity: str) -> list[Path]:

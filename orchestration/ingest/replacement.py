@@ -19,10 +19,11 @@ from orchestration.failpoints import failpoint
 from orchestration.ingest.contracts import Contract
 from orchestration.ingest.landing import Arrival, key_sql
 from orchestration.ingest.mapping import Feed
-from orchestration.ingest.parts import Landed, Standing, following
+from orchestration.ingest.parts import Landed, Part, Standing, following
 from orchestration.ingest.supersession import listable, nothing_superseded, paths_sql, record_superseded, unlisted
 from orchestration.ingest.totals import ControlTotal
 from orchestration.ingest.vault import forget_replaced
+from orchestration.ingest.withdrawal import taken_back
 from orchestration.ledger.store import Ledger
 from orchestration.sqltext import literal, quoted
 
@@ -87,11 +88,12 @@ def withdraw_replaced(
     """Take every drop back that :func:`replaced_drops` finds; the payloads of the entries recorded."""
     found = []
     for drop in replaced_drops(known, feed, said):
-        supersedes = _supersede(con, deployment, known, feed.contract, drop)
+        undone = _undone(con, deployment, known, drop)
+        supersedes = _supersede(con, deployment, known, feed.contract, drop, undone)
         if feed.contract.personal:
             _forget(con, deployment, known, feed, drop)
         failpoint("ingest.replaced_written")
-        payload = following(drop, is_replaced=True, supersedes=supersedes)
+        payload = following(drop, is_replaced=True, undoes=[entry["file_id"] for entry in undone], supersedes=supersedes)
         known.add(ledger.append("drop_landed", payload).seq, payload)
         failpoint("ingest.replaced_recorded")
         found.append(payload)
@@ -107,15 +109,54 @@ def _forget(con: duckdb.DuckDBPyConnection, deployment: Deployment, known: Lande
     forget_replaced(con, deployment.vault, feed.contract, feed.source, drop.file_ids, others)
 
 
-def _supersede(con: duckdb.DuckDBPyConnection, deployment: Deployment, known: Landed, contract: Contract, drop: Standing) -> dict[str, Any]:
-    """List every row of ``drop`` that no other drop supersedes, and the rows that it has superseded and a newer one, too."""
+def _undone(con: duckdb.DuckDBPyConnection, deployment: Deployment, known: Landed, drop: Standing) -> list[dict[str, Any]]:
+    """The entries whose lists of superseded rows do not hold as they are without ``drop``: its own, and those that may name a row because
+    ``drop`` has a newer one of its key. Those are of files that were taken back while it counted, or admitted rows that it had overtaken."""
+    source, entity = drop.payload["source"], drop.payload["entity"]
+    files = {item.payload["file_id"]: item.file_ids for item in known.standing_of(source, entity)}
+    own = [str(part.path) for part in known.parts(entity, source) if part.file_id in drop.file_ids]
+    found = []
+    for entry in known.with_lists(source, entity):
+        origin = entry.get("readmits") or entry["file_id"]
+        is_own = entry["file_id"] in drop.file_ids
+        named = set(entry["supersedes"]["by_file"])
+        suspects = (
+            named.difference(files.get(origin, ()))
+            if entry.get("is_replaced")
+            else named & {entry["file_id"]}
+            if entry.get("readmits")
+            else set()
+        )
+        if is_own or (own and suspects and _names_keys_of(con, deployment, entry, suspects, own)):
+            found.append(entry)
+    return found
+
+
+def _names_keys_of(con: duckdb.DuckDBPyConnection, deployment: Deployment, entry: dict[str, Any], files: set[str], own: list[str]) -> bool:
+    """Whether an entry lists a row of ``files`` whose key stands in the parts ``own``."""
+    listed = f"read_parquet({paths_sql(_lists(deployment, [entry]))}, hive_partitioning = false)"
+    keys = f"select _key from read_parquet({paths_sql(own)}, hive_partitioning = false)"
+    names = ", ".join(map(literal, sorted(files)))
+    return bool(con.execute(f"select 1 from {listed} where file_id in ({names}) and key in ({keys}) limit 1").fetchall())
+
+
+def _lists(deployment: Deployment, entries: Iterable[dict[str, Any]]) -> list[str]:
+    return [str(deployment.data / entry["supersedes"]["path"]) for entry in entries]
+
+
+def _supersede(
+    con: duckdb.DuckDBPyConnection, deployment: Deployment, known: Landed, contract: Contract, drop: Standing, undone: list[dict[str, Any]]
+) -> dict[str, Any]:
+    """List every row of ``drop`` that no other drop supersedes, and the rows of the lists ``undone`` that are superseded without it, too:
+    a newer one of their key counts, they are taken back themselves, or none of their drop counts."""
     source = drop.payload["source"]
     parts = known.parts(contract.entity, source)
-    mine, others = known.lists_of_drop(drop)
+    mine = _lists(deployment, undone)
+    others = [path for path in known.superseded(contract.entity) if str(path) not in set(mine)]
     own = [part for part in parts if part.file_id in drop.file_ids]
     if not own and not mine:
         return nothing_superseded()
-    listed = f"select file_id, key from read_parquet({paths_sql([str(path) for path in mine])})"
+    listed = f"select file_id, key from read_parquet({paths_sql(mine)})"
     # A drop that had landed anew lists all that it landed before, whatever the keys.
     low, high, files = (
         con.execute(f"select min(key), max(key), list(distinct file_id) from ({listed})").fetchall()[0] if mine else ("", "", [])
@@ -137,9 +178,15 @@ def _supersede(con: duckdb.DuckDBPyConnection, deployment: Deployment, known: La
         ).fetchall()
         con.execute(
             f"insert into _superseded select s.* exclude (position, seq, counts) from _same_keys as s semi join ({listed}) using (file_id, key) "
-            "where not s.counts or exists ("
+            f"where not s.counts or (s.file_id, s.key) in ({_taken_back(contract, older)}) or exists ("
             "select 1 from _same_keys as n where n.counts and n.key = s.key and (n.position, n.seq) > (s.position, s.seq))"
         ).fetchall()
     content = f"select 1 from read_parquet({paths_sql([str(part.path) for part in own or older])}) where _content_hash is not null limit 1"
     key = "_key" if con.execute(content).fetchall() else key_sql(contract)
     return record_superseded(con, deployment, contract, key, drop.next_file_id)
+
+
+def _taken_back(contract: Contract, older: list[Part]) -> str:
+    """Query of file and key of the rows that end before they start."""
+    paths = paths_sql([str(part.path) for part in older])
+    return f"select (_file_id, _key) from read_parquet({paths}, hive_partitioning = false) where {taken_back(contract)}"

@@ -44,8 +44,11 @@ def accept_withdrawals(
 
 def overtake_withdrawn(con: duckdb.DuckDBPyConnection, contract: Contract, key: str) -> bool:
     """Add the keys of good rows of ``_rows`` that are taken back to the table ``_overtaken``; whether it holds any key."""
-    for name, column in contract.columns.items():
-        if column.not_before is not None:
-            ended = is_before(name, column.not_before)
-            con.execute(f"insert into _overtaken select {key} from _rows where _mask = 0 and not _other and {ended}").fetchall()
+    con.execute(f"insert into _overtaken select {key} from _rows where _mask = 0 and not _other and {taken_back(contract)}").fetchall()
     return bool(con.execute("select 1 from _overtaken limit 1").fetchall())
+
+
+def taken_back(contract: Contract) -> str:
+    """Condition that a row of an entity ends before it starts."""
+    ended = [is_before(name, column.not_before) for name, column in contract.columns.items() if column.not_before is not None]
+    return f"({' or '.join(ended)})" if ended else "false"

@@ -52,7 +52,7 @@ class LateInput:
 class _Drop:
     """An entry about a drop that was recorded after some period was computed; ``upto`` is the newest such period.
 
-    ``undone``: where another file has replaced the drop, its entries until then, whose lists of superseded rows count no more.
+    ``undone``: where another file has replaced the drop, the entries whose lists of superseded rows count no more since.
     """
 
     seq: int
@@ -67,14 +67,10 @@ def late_inputs(deployment: Deployment, ledger: Ledger) -> list[LateInput]:
     computed = last_computed(ledger)
     cutoffs = {period: int(computed[period]["cutoff_seq"]) for period in visible}
     late: dict[str, list[_Drop]] = {}
-    about: dict[tuple[str, str, str], list[dict[str, Any]]] = {}
-    for seq, payload in parts.landed(ledger):
-        before = about.setdefault(parts.origin_of(payload), [])
+    for seq, payload, undone in parts.with_undone(parts.landed(ledger)):
         upto = max((period for period, cutoff in cutoffs.items() if cutoff < seq), default=None)
         if upto is not None:
-            undone = tuple(drop for drop in before if drop["supersedes"]["path"]) if payload.get("is_replaced") else ()
-            late.setdefault(payload["entity"], []).append(_Drop(seq, upto, payload, undone))
-        before.append(payload)
+            late.setdefault(payload["entity"], []).append(_Drop(seq, upto, payload, tuple(undone)))
     rows: dict[str, Counter[str]] = {period: Counter() for period in cutoffs}
     earlier: dict[str, Counter[str]] = {period: Counter() for period in cutoffs}
     for entity, drops in sorted(late.items()):
@@ -112,7 +108,7 @@ def _changes(deployment: Deployment, contract: Contract, drops: list[_Drop], lan
     came = [part for part in landed if part.file_id in by_file and (part.period is None or part.period <= by_file[part.file_id].upto)]
     gone = _parts_in([drop.payload for drop in drops], landed)
     back = _parts_in([payload for drop in drops for payload in drop.undone], landed)
-    if not came and not gone:
+    if not came and not gone and not back:
         return []
     since = ", ".join(f"({literal(drop.payload['file_id'])}, {drop.seq}, {literal(drop.upto)})" for drop in drops)
     lists = _listed(deployment, [(drop, drop.payload) for drop in drops])

@@ -133,6 +133,22 @@ def test_a_replaced_file_is_late_where_its_rows_stood_and_where_they_give_way(sh
     assert shop.late() == {"2025-02": ({"bill_lines": 1}, {}), "2025-03": ({"bill_lines": 1}, {"bill_lines": 1})}
 
 
+@pytest.mark.parametrize("own", ["", "y,d8,c1,2025-03,voice,7,CNY"], ids=["no row of its own", "a row of its own"])
+def test_a_row_that_stands_again_after_a_correction_of_a_correction_is_late(shop: Shop, bills_feed: dict[str, Any], own: str) -> None:
+    control = {"files": "control_*.csv", "columns": {"file": "file", "rows": "n", "replaces": "instead"}}
+    shop.company.map({**bills_feed, "control": control}, LINES, RECEPTIONS, COMPLAINTS)
+    for number, (rows, other) in enumerate(
+        ((["b,d2,c1,2025-02,voice,7,CNY"], ""), (["b,d2,c1,2025-02,voice,8,CNY"], "bills_x0.csv"), ([own] * bool(own), "bills_x1.csv"))
+    ):
+        shop.company.bills(f"bills_x{number}.csv", *rows)
+        shop.company.drop(f"control_{number}.csv", f"file,n,instead\nbills_x{number}.csv,{len(rows)},{other}\n")
+        shop.company.ingest()
+        late = shop.late()
+        shop.release("2025-02", "2025-03")
+    assert late == {"2025-02": ({"bill_lines": 1}, {}), "2025-03": ({"bill_lines": 1} if own else {}, {"bill_lines": 1})}
+    assert shop.late() == {}
+
+
 def test_a_number_that_is_given_up_counts_from_that_day_and_a_corrected_plan_from_its_own(shop: Shop) -> None:
     shop.land(lines=("l1,c1,138,2025-01-01,2025-04-05,basic",))
     assert shop.late() == {}, "it was held all the time until April"

@@ -116,6 +116,37 @@ def test_order_of_arrival_does_not_matter(keyed: Any, bills_feed: dict[str, Any]
     assert new_drops(keyed.deployment, keyed.ledger) == []
 
 
+def chain(number: int, *others: str) -> dict[str, tuple[str, str, str]]:
+    """File → its amount of row ``a``, which the first ``number`` of them have, its amount of a row of its own, and the file that it replaces."""
+    return {f"bills_{n}.csv": (str(n + 1) if n < number else "", str(10 * (n + 1)), other) for n, other in enumerate(others)}
+
+
+CHAINS = {
+    "a correction of a correction": (chain(3, "", "", "bills_1.csv", "bills_2.csv"), 1),
+    "three corrections": (chain(4, "", "", "bills_1.csv", "bills_2.csv", "bills_3.csv"), 1),
+    "two files by themselves": (chain(3, "", "", "", "bills_1.csv", "bills_2.csv"), 1),
+    "the newer one first": (chain(3, "", "", "", "bills_2.csv", "bills_1.csv"), 1),
+    "a file between stands": (chain(4, "", "", "bills_1.csv", "", "bills_2.csv"), 4),
+}
+
+
+@pytest.mark.parametrize("step", [1, 9], ids=["each by itself", "all at once"])
+@pytest.mark.parametrize("name", CHAINS)
+def test_a_row_stands_again_when_all_that_took_its_place_is_taken_back(keyed: Any, name: str, step: int) -> None:
+    files, stands = CHAINS[name]
+    for number, (file, (amount, own, other)) in enumerate(files.items()):
+        rows = [f"a,a,c1,2025-01,voice,{amount},CNY"] * bool(amount) + [f"{number},{number},c1,2025-01,voice,{own},CNY"]
+        keyed.bills(file, *rows)
+        replaces(keyed, file, len(rows), str(int(amount or 0) + int(own)), other)
+        if number % step == step - 1 or number == len(files) - 1:
+            assert keyed.ingest().held_periods == {}
+    gone = {other for _, _, other in files.values()}
+    left = [(str(number), "2025-01", int(own)) for number, (file, (_, own, _)) in enumerate(files.items()) if file not in gone]
+    assert in_force(keyed) == [*left, ("a", "2025-01", stands)]
+    assert {file for file, (_, landed_rows, _, _) in accounts(keyed).items() if not landed_rows} == gone - {""}
+    assert new_drops(keyed.deployment, keyed.ledger) == []
+
+
 def test_what_waits_in_a_replaced_file_is_never_admitted(company: Any, bills_feed: dict[str, Any], customers_feed: dict[str, Any]) -> None:
     company.config |= {"customers_from": "customers", "max_bad_share": 1}
     company.map({**bills_feed, "control": CONTROL}, customers_feed)
@@ -145,6 +176,48 @@ def test_a_row_that_waits_is_admitted_though_a_replaced_file_had_its_key(
     company.drop("customers_2.csv", "id,since,name,brand\nc2,2025-01-01,Bob,\n")
     company.ingest()
     assert in_force(company) == [("d1", "2025-01", 1), ("d2", "2025-01", 3)]
+
+
+def test_a_row_that_was_admitted_and_overtaken_stands_when_what_overtook_it_is_replaced(
+    company: Any, bills_feed: dict[str, Any], customers_feed: dict[str, Any]
+) -> None:
+    company.config |= {"customers_from": "customers", "max_bad_share": 1}
+    company.map({**bills_feed, "control": CONTROL}, customers_feed)
+    company.drop("customers_1.csv", "id,since,name,brand\nc1,2025-01-01,Ann,\n")
+    company.bills("bills_0.csv", "a,d1,c1,2025-01,voice,9,CNY")
+    company.ingest()
+    company.bills("bills_1.csv", "a,d1,c2,2025-01,voice,1,CNY", "b,d2,c2,2025-01,voice,1,CNY")
+    company.bills("bills_2.csv", "a,d1,c1,2025-01,voice,2,CNY")
+    company.bills("bills_3.csv", "b,d2,c1,2025-01,voice,4,CNY")
+    company.ingest()
+    company.drop("customers_2.csv", "id,since,name,brand\nc2,2025-01-01,Bob,\n")
+    company.ingest()
+    assert in_force(company) == [("d1", "2025-01", 2), ("d2", "2025-01", 4)]
+    company.bills("bills_4.csv", "c,d3,c1,2025-01,voice,3,CNY")
+    replaces(company, "bills_4.csv", 1, "3", "bills_2.csv")
+    company.ingest()
+    assert in_force(company) == [("d1", "2025-01", 1), ("d2", "2025-01", 4), ("d3", "2025-01", 3)]
+    accounts(company)
+
+
+def test_an_admitted_row_that_takes_its_key_back_never_stands(
+    company: Any, bills_feed: dict[str, Any], customers_feed: dict[str, Any]
+) -> None:
+    company.config |= {"customers_from": "customers", "max_bad_share": 1}
+    control = {"files": "control_*.csv", "columns": {"file": "file", "rows": "n", "replaces": "instead"}}
+    columns = {"line_id": "id", "customer_id": "cust", "start_date": "since", "end_date": "until"}
+    lines = {"entity": "lines", "files": "lines_*.csv", "format": "csv", "columns": columns, "control": control}
+    company.map(bills_feed, customers_feed, lines)
+    company.drop("customers_1.csv", "id,since,name,brand\nc1,2025-01-01,Ann,\n")
+    for number, row in enumerate(("l1,c1,2025-01-01,", "l1,c2,2025-01-01,2024-12-31", "l1,c1,2025-01-01,2025-05-05")):
+        company.drop(f"lines_{number}.csv", f"id,cust,since,until\n{row}\n")
+        company.ingest()
+    company.drop("customers_2.csv", "id,since,name,brand\nc2,2025-01-01,Bob,\n")
+    company.ingest()
+    company.drop("lines_3.csv", "id,cust,since,until\nl3,c1,2025-01-01,\n")
+    company.drop("control_1.csv", "file,n,instead\nlines_3.csv,1,lines_2.csv\n")
+    company.ingest()
+    assert company.in_force("lines", "line_id") == [("l3",)]
 
 
 def test_a_customer_of_a_replaced_file_alone_is_unknown(company: Any, bills_feed: dict[str, Any], customers_feed: dict[str, Any]) -> None:
