@@ -31,21 +31,25 @@ from orchestration.sqltext import literal, quoted
 def replacements(recorded: dict[str, dict[str, Any]], totals: Sequence[ControlTotal]) -> dict[str, str]:
     """Base name of a file → that of the one that it replaces, as the recorded totals of a feed say and those that lie there now.
 
-    BadInput where files replace each other: nothing of them would count.
+    BadInput where files replace each other and a total that lies there has part in it: nothing of them would count. Where recorded totals
+    alone say so, the newest of them counts.
     """
     said = {file: total["replaces"] for file, total in recorded.items()} | {total.file: total.replaces for total in totals}
     found = {file: Path(other).name for file, other in said.items() if other}
     stated_in = {total.file: total.stated_in for total in totals}
-    for file in found:
+    # ``recorded`` has the newest last.
+    for file in list(found):
         chain = [file]
         while (after := found.get(chain[-1])) and after not in chain:
             chain.append(after)
         if after == file and len(chain) > 1:
-            raise BadInput(
-                f"the control totals say that files replace each other: {', '.join(sorted(chain))}",
-                next((stated_in[name] for name in chain if name in stated_in), ""),
-                "have the source send the right one under a new name, or take the wrong control file out of the drops folder",
-            )
+            if place := next((stated_in[name] for name in chain if name in stated_in), ""):
+                raise BadInput(
+                    f"the control totals say that files replace each other: {', '.join(sorted(chain))}",
+                    place,
+                    "have the source send the right one under a new name, or take the wrong control file out of the drops folder",
+                )
+            del found[file]
     return found
 
 

@@ -96,7 +96,12 @@ def ingest(
             new = _find(con, deployment, ledger, known, feeds, report)
             totals = {feed.id: read_totals(con, deployment, feed) for mapping in mappings for feed in mapping.feeds if feed.config.control}
             recorded = recorded_totals(ledger)
-            said = {feed.id: replacements(recorded.get((feed.source, feed.entity), {}), totals.get(feed.id, [])) for feed in feeds}
+            # Of all feeds: the totals of those that land nothing now are recorded, too.
+            said = {
+                feed.id: replacements(recorded.get((feed.source, feed.entity), {}), totals.get(feed.id, []))
+                for mapping in mappings
+                for feed in mapping.feeds
+            }
             anew = _anew(con, deployment, to_land_anew(deployment, ledger, known, feeds, again=again))
             due = [replace(item, said=said[feed.id]) for feed in feeds for item in [*anew, *new] if item.feed.id == feed.id]
             _check_mappings(con, deployment, known, due)

@@ -91,10 +91,12 @@ def _read(con: duckdb.DuckDBPyConnection, scratch: Path, feed: Feed, path: Path,
 
 
 def recorded_totals(ledger: Ledger) -> dict[tuple[str, str], dict[str, dict[str, Any]]]:
-    """Source and entity → base name of a drop → its control total as last recorded: control files may be archived like drops."""
+    """Source and entity → base name of a drop → its control total as last recorded, the newest last: control files may be archived like drops."""
     found: dict[tuple[str, str], dict[str, dict[str, Any]]] = {}
     for entry in ledger.entries("control_total"):
-        found.setdefault((entry.payload["source"], entry.payload["entity"]), {})[entry.payload["file"]] = entry.payload
+        of_feed = found.setdefault((entry.payload["source"], entry.payload["entity"]), {})
+        of_feed.pop(entry.payload["file"], None)
+        of_feed[entry.payload["file"]] = entry.payload
     return found
 
 

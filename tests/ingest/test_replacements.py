@@ -11,9 +11,11 @@ import duckdb
 import pytest
 
 from orchestration.errors import BadInput
-from orchestration.ingest import balance, new_drops
+from orchestration.ingest import balance, ingest, new_drops
 from orchestration.ingest.contracts import load_contracts
 from orchestration.ingest.parts import landed
+from orchestration.ingest.replacement import replacements
+from orchestration.ingest.totals import recorded_totals
 from orchestration.warehouse.inputs import Landed, relation
 from tests.ingest.conftest import in_a_process
 
@@ -279,6 +281,27 @@ def test_files_that_replace_each_other_are_an_error_of_the_control_files(shop: A
     with pytest.raises(BadInput, match=r"replace each other: bills_1\.csv, bills_2\.csv"):
         shop.ingest()
     assert shop.kinds() == []
+
+
+def test_files_of_a_source_that_lands_nothing_now_that_replace_each_other_are_not_recorded(shop: Any, bills_feed: dict[str, Any]) -> None:
+    shop.map({**bills_feed, "files": "other_*.csv"}, source="web")
+    shop.bills("bills_1.csv", *RIGHT)
+    replaces(shop, "bills_1.csv", 1, "10", "bills_2.csv")
+    replaces(shop, "bills_2.csv", 1, "10", "bills_1.csv")
+    with pytest.raises(BadInput, match=r"replace each other: bills_1\.csv, bills_2\.csv"):
+        ingest(shop.deployment, shop.ledger, sources=["web"], say=print)
+    (shop.drops / "control_bills_1.csv").unlink()
+    shop.ingest()
+    assert in_force(shop) == [("d1", "2025-01", 10)]
+
+
+def test_of_recorded_totals_that_replace_each_other_the_newest_counts(shop: Any) -> None:
+    said = {f"bills_{number}.csv": {"replaces": f"bills_{other}.csv"} for number, other in ((1, 3), (2, 1), (3, 2), (4, 1))}
+    assert replacements(said, []) == {"bills_2.csv": "bills_1.csv", "bills_3.csv": "bills_2.csv", "bills_4.csv": "bills_1.csv"}
+    shop.ledger.append("control_total", {"source": "s", "entity": "e", "file": "a", "replaces": "b"})
+    shop.ledger.append("control_total", {"source": "s", "entity": "e", "file": "b", "replaces": "a"})
+    shop.ledger.append("control_total", {"source": "s", "entity": "e", "file": "a", "replaces": "b", "rows_found": 1})
+    assert replacements(recorded_totals(shop.ledger)["s", "e"], []) == {"a": "b"}
 
 
 KILLED_AT = ("ingest.replaced_written", "ingest.replaced_recorded")
