@@ -23,6 +23,7 @@ from rich.console import Console
 
 from orchestration.deployment import PROJECT_ROOT, Deployment, load_deployment
 from orchestration.errors import EXIT_FAILED, Failed, TierhouseError
+from orchestration.interruption import is_interruption
 from orchestration.ledger import Ledger
 
 _OS_REMEDIES = {
@@ -167,7 +168,10 @@ def command(group: click.Group, name: str, **kwargs: Any) -> Callable[[Callable[
                 sys.exit(end_with(Failed(str(err.strerror or err), str(err.filename or ""), remedy), as_json))
             except (KeyboardInterrupt, click.ClickException, click.exceptions.Exit):
                 raise
-            except Exception as err:  # noqa: BLE001 - the last resort: a defect of ours must not look like bad input
+            except Exception as err:
+                # The last resort: a defect of ours must not look like bad input.
+                if is_interruption(err):
+                    raise KeyboardInterrupt from err
                 if changed := _changed_ledger(context):
                     sys.exit(end_with(context.told(changed), as_json))
                 what = f"a defect of Tierhouse: {type(err).__name__}: {err}"

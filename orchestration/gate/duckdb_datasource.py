@@ -18,6 +18,8 @@ from typing import Any, Literal
 from great_expectations.datasource.fluent.sql_datasource import SQLDatasource
 from great_expectations.execution_engine import SqlAlchemyExecutionEngine
 
+from orchestration.interruption import as_keyboard_interrupt
+
 
 class DuckDBExecutionEngine(SqlAlchemyExecutionEngine):  # type: ignore[misc]
     """Keeps its one connection open for as long as it lives."""
@@ -28,7 +30,9 @@ class DuckDBExecutionEngine(SqlAlchemyExecutionEngine):  # type: ignore[misc]
     def get_connection(self) -> Iterator[Any]:
         if self._kept is None:
             self._kept = self.engine.connect()
-        yield self._kept
+        # GX takes any Exception for a metric that has failed, and tries again or reports it as that.
+        with as_keyboard_interrupt():
+            yield self._kept
 
     def end_transaction(self) -> None:
         """Let what other connections have made since be seen."""

@@ -1,7 +1,7 @@
 """The gate of one period: make the candidate's views, let every suite look at them, write what failed, record the verdict.
 
 The verdict is recorded whatever happens: a gate that crashes records that it did, so that no earlier verdict speaks for
-the candidate. Only the release reads the record; nothing here publishes.
+the candidate. One that is stopped by a signal alone records nothing. Only the release reads the record; nothing here publishes.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from orchestration.gate.result import GateResult
 from orchestration.gate.suites import Check, Expectation, Suite, load_suites
 from orchestration.gate.validation import Session, Verdict, session
 from orchestration.ingest.files import place, storage_errors
+from orchestration.interruption import is_interruption
 from orchestration.ledger.store import Ledger
 from orchestration.memory import query_memory
 from orchestration.people import same_person_sql
@@ -52,7 +53,8 @@ def run_gate(
     """Check the candidate of ``period`` and record the verdict in the ledger.
 
     ``problems`` defaults to what the ingest says keeps periods open. Raises Failed when the gate itself cannot be
-    carried out (recorded as a verdict that nothing passes), BadInput for a suite that cannot be read.
+    carried out (recorded as a verdict that nothing passes), BadInput for a suite that cannot be read, KeyboardInterrupt
+    when a signal stops a query of it (nothing is recorded).
     """
     folder = deployment.gates / period / plan.run_id
     relative = folder.relative_to(deployment.data)
@@ -83,6 +85,9 @@ def run_gate(
             write_results(deployment, result)
         failpoint("gate.results_written")
     except Exception as err:
+        if is_interruption(err):
+            # Told to stop, it found nothing: a verdict would hold the period and all after it.
+            raise KeyboardInterrupt from err
         ledger.append(
             "gate",
             {

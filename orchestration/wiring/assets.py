@@ -184,7 +184,9 @@ def model_assets(deployment: Deployment, project: DbtProject, manifest: Mapping[
             finish(run.deployment, run.ledger, plan, ok=ok and not left_out, message=problem or left_out, say=run.say)
             if ok and left_out:
                 run.say(f"{SOME_MODELS}: this is no build of {', '.join(plan.periods)}, and nothing of it is checked or released")
-        yield from _with_counts(events, run, plan.periods) if ok else events
+            if ok:
+                events = _with_counts(events, run, plan.periods)
+        yield from events
         if not ok:
             with run.stage("dbt"):
                 remedy = "nothing was released; correct the model, the data or the test named, then run the same command again"
@@ -314,20 +316,22 @@ def _follow(stream: Iterator[Any], run: Run) -> Iterator[Any]:
         yield event
 
 
-def _with_counts(events: Sequence[Any], run: Run, periods: Sequence[str]) -> Iterator[Any]:
+def _with_counts(events: Sequence[Any], run: Run, periods: Sequence[str]) -> list[Any]:
     """dbt's events with row counts and the level chart, read once dbt has let go of the warehouse."""
     names = {event.output_name: event.output_name.partition("__")[::2] for event in events if isinstance(event, dg.Output)}
     counts = row_counts(run.deployment.warehouse, names.values())
+    told: list[Any] = []
     for event in events:
         if not isinstance(event, dg.Output):
-            yield event
+            told.append(event)
             continue
         extra: dict[str, Any] = {}
         if names[event.output_name] in counts:
             extra["dagster/row_count"] = counts[names[event.output_name]]
         if names[event.output_name] == tuple(DECISIONS_KEY.path):
             extra.update(_levels(run, periods))
-        yield dg.Output(event.value, event.output_name, metadata={**event.metadata, **extra}, data_version=event.data_version)
+        told.append(dg.Output(event.value, event.output_name, metadata={**event.metadata, **extra}, data_version=event.data_version))
+    return told
 
 
 def _levels(run: Run, periods: Sequence[str]) -> dict[str, Any]:

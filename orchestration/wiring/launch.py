@@ -271,11 +271,13 @@ def _execute(run: Run, periods: list[str], mappings: list[SourceMapping], instan
 
 
 def _was_interrupted(event: dg.DagsterEvent | None) -> bool:
-    """Whether a failure is Dagster's word for Ctrl-C, which is no failure of the step that it met."""
+    """Whether a failure is Ctrl-C, in a stage or between two, which is no failure of the step that it met."""
     from dagster import DagsterExecutionInterruptedError
 
+    from orchestration.wiring.resources import RunStopped
+
     error: Any = getattr(event.event_specific_data, "error", None) if event is not None else None
-    return error is not None and error.cls_name == DagsterExecutionInterruptedError.__name__
+    return error is not None and error.cls_name in {DagsterExecutionInterruptedError.__name__, RunStopped.__name__}
 
 
 def _first_line(event: dg.DagsterEvent | None) -> str:

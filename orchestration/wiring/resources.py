@@ -18,6 +18,7 @@ import dagster as dg
 
 from orchestration.deployment import Deployment
 from orchestration.errors import BadInput, Busy, Failed, TierhouseError
+from orchestration.interruption import is_interruption
 from orchestration.ledger import Ledger
 from orchestration.locking import exclusive
 
@@ -34,6 +35,10 @@ BUSY_TAG = "tierhouse/busy"
 _IN_ONE_RUN = "choose them (the step `prepare`) in the same run, or launch the job months for the partition: it takes every step"
 
 Say = Callable[[str], None]
+
+
+class RunStopped(dg.DagsterError, KeyboardInterrupt):
+    """A signal stopped a step. Dagster ends the run at once, and does not try the step again, as it would after its own word for that."""
 
 
 def _silent(line: str) -> None:
@@ -100,12 +105,21 @@ class Run:
 
     @contextlib.contextmanager
     def stage(self, name: str) -> Iterator[None]:
-        """Measure a step and turn its expected errors into Dagster failures; only a failing environment is worth a retry."""
+        """Measure a step and turn its expected errors into Dagster failures; only a failing environment is worth a retry.
+
+        Raises :class:`RunStopped` where Ctrl-C or SIGTERM stopped it.
+        """
         started = time.monotonic()
         self.error = None
         try:
             yield
-        except TierhouseError as err:
+        except (KeyboardInterrupt, dg.DagsterExecutionInterruptedError) as stop:
+            raise RunStopped(f"{name}: stopped by a signal") from stop
+        except Exception as err:
+            if is_interruption(err):
+                raise RunStopped(f"{name}: stopped by a signal") from err
+            if not isinstance(err, TierhouseError):
+                raise
             self.error = err
             raise dg.Failure(
                 description=str(err),

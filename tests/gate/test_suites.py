@@ -2,18 +2,26 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import subprocess
 import sys
+import threading
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from orchestration.errors import BadInput, Failed
 from orchestration.gate import run_gate
-from orchestration.gate.suites import load_suite
+from orchestration.gate.run import run_suite
+from orchestration.gate.suites import Suite, load_suite
+from orchestration.gate.validation import Session
 from tests.gate.fixture_warehouse import Plan, build_warehouse, make_place, record_build, silent
 
 GOOD = "suite: own\ntitle: Own\nof: candidate\nchecks:\n  - {check: own__holds, severity: invariant, expected: x, none_of: select 1 where false}\n"
+LONG = "select count(*) from range(3000000000) as t(i) where hash(i) = 1"
 
 
 def test_importing_the_gate_does_not_import_great_expectations() -> None:
@@ -57,6 +65,45 @@ def test_a_check_that_cannot_be_evaluated_is_a_gate_that_crashed(tmp_path: Path)
     assert entry is not None
     assert entry.payload["passed"] is False
     assert "nowhere" in entry.payload["crashed"]
+
+
+@pytest.fixture
+def stopped_soon() -> Iterator[Callable[[], None]]:
+    """Ctrl-C in half a second; a run of the tests in the background ignores it otherwise."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield lambda: threading.Timer(0.5, os.kill, (os.getpid(), signal.SIGINT)).start()
+    signal.signal(signal.SIGINT, before)
+
+
+def test_a_gate_that_is_stopped_in_a_query_gives_no_verdict(
+    tmp_path: Path, stopped_soon: Callable[[], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    deployment, ledger = make_place(tmp_path)
+    build_warehouse(deployment, ["2026-06"])
+    record_build(ledger, "run1")
+    (deployment.folder / "expectations").mkdir()
+    (deployment.folder / "expectations" / "own.yaml").write_text(GOOD.replace("select 1 where false", LONG))
+
+    def stopped(gx: Session, suite: Suite, *more: Any) -> list[dict[str, Any]]:
+        if suite.suite == "own":
+            stopped_soon()
+        return run_suite(gx, suite, *more)
+
+    monkeypatch.setattr("orchestration.gate.run.run_suite", stopped)
+    with pytest.raises(KeyboardInterrupt):
+        run_gate(deployment, ledger, Plan("run1", ["2026-06"]), "2026-06", say=silent, problems={})
+    assert ledger.last("gate") is None
+
+
+def test_a_query_of_great_expectations_that_is_stopped_is_no_failed_metric(stopped_soon: Callable[[], None]) -> None:
+    """An Exception it would take for one, and try again or report."""
+    from orchestration.gate.duckdb_datasource import DuckDBExecutionEngine
+
+    engine = DuckDBExecutionEngine(connection_string="duckdb:///:memory:")
+    with pytest.raises(KeyboardInterrupt), engine.get_connection() as con:
+        stopped_soon()
+        con.exec_driver_sql(LONG).fetchall()
+    engine.release()
 
 
 def test_the_gate_writes_only_below_the_data_folder(tmp_path: Path) -> None:

@@ -1,29 +1,47 @@
-"""Ctrl-C in the middle of a run."""
+"""Ctrl-C or SIGTERM in the middle of a run, also in the middle of a query, which keeps it to itself."""
 
 from __future__ import annotations
 
 import os
 import signal
+import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Never
 
 import dagster as dg
+import duckdb
 import pytest
 
 from orchestration.sample import write_sample
 from orchestration.wiring import assets
 from tests.wiring.conftest import Place
 
+LONG = "select count(*) from range(3000000000) as t(i) where hash(i) = 1"
 
-def test_a_run_stopped_by_the_keyboard_is_no_failure_of_a_step(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def stopped(*_: Any, **__: Any) -> Never:
-        os.kill(os.getpid(), signal.SIGINT)
-        time.sleep(5)
-        raise AssertionError("nobody listened to the signal")
 
-    place = Place(tmp_path)
+def stopped_in_python(*_: Any, **__: Any) -> Never:
+    os.kill(os.getpid(), signal.SIGINT)
+    time.sleep(5)
+    raise AssertionError("nobody listened to the signal")
+
+
+def stopped_in_a_query(*_: Any, **__: Any) -> Never:
+    threading.Timer(0.5, os.kill, (os.getpid(), signal.SIGTERM)).start()
+    duckdb.connect().execute(LONG).fetchall()
+    raise AssertionError("nobody listened to the signal")
+
+
+# A step that is tried again when the disk fails, and one that is not.
+@pytest.mark.parametrize("step", ["ingest", "prepare"])
+@pytest.mark.parametrize("stopped", [stopped_in_python, stopped_in_a_query])
+def test_a_run_that_is_stopped_is_no_failure_of_a_step(
+    step: str, stopped: Callable[..., Never], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    place, asked = Place(tmp_path), []
     write_sample(place.folder / "drops", customers=5, months=1, seed=3, say=place.said.append)
-    monkeypatch.setattr(assets, "prepare", stopped)
+    monkeypatch.setattr(assets, step, lambda *args, **more: asked.append(step) or stopped(*args, **more))
     with dg.DagsterInstance.local_temp(str(place.folder / "home")) as instance, pytest.raises(KeyboardInterrupt):
         place.run("2026-06", instance=instance)
+    assert asked == [step], "and it was not tried again"
