@@ -34,7 +34,7 @@ def rollback(deployment: Deployment, ledger: Ledger, to_catalog: int | None, rea
     """Let readers see an earlier catalog again (default: the one before the standing one) and tell the channels.
 
     The way back is a new catalog with the earlier one's revisions; nothing is deleted. The same rollback asked again after it was
-    stopped, before readers or channels had it, is finished and goes no further back. Raises BadInput for a catalog that does not exist
+    stopped, before readers or channels had it, is finished and goes no further back; with another reason or requester it is another one. Raises BadInput for a catalog that does not exist
     or stands already, or without a reason and a requester.
     """
     from orchestration.channels import deliver
@@ -44,7 +44,8 @@ def rollback(deployment: Deployment, ledger: Ledger, to_catalog: int | None, rea
     with exclusive(deployment, "rollback"):
         stopped = _unfinished(deployment, ledger)
         recover(deployment, ledger, say)
-        if stopped is not None and to_catalog in (None, stopped.payload["cause"]["to"]):
+        # What a run that was stopped has recorded is published by now, and the rollback stands no more.
+        if stopped is not None and stopped == ledger.last("catalog") and _is_asked_again(stopped, to_catalog, reason, requested_by):
             cause = stopped.payload["cause"]
             say(f"catalog {stopped.payload['catalog']}: the rollback to catalog {cause['to']} was stopped, and is finished now")
             return _result(stopped.payload, deliver(deployment, ledger, say=say))
@@ -89,6 +90,12 @@ def _unfinished(deployment: Deployment, ledger: Ledger) -> Entry | None:
     except Failed:
         is_seen = False
     return None if is_seen and not pending(deployment, ledger) else standing
+
+
+def _is_asked_again(stopped: Entry, to_catalog: int | None, reason: str, requested_by: str) -> bool:
+    """Whether the command is the one that made the rollback, and no second one: as while a channel cannot be written."""
+    cause = stopped.payload["cause"]
+    return to_catalog in (None, cause["to"]) and (reason.strip(), requested_by.strip()) == (cause["reason"], cause["requested_by"])
 
 
 def _result(catalog: dict[str, Any], deliveries: Sequence[Delivery]) -> dict[str, Any]:

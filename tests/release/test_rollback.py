@@ -214,6 +214,39 @@ def test_a_rollback_that_is_killed_is_finished_by_the_same_command(
     ledger.verify()
 
 
+def test_another_rollback_is_not_taken_for_one_that_no_channel_has_got(
+    place: tuple[Deployment, Ledger], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    deployment, ledger = place
+    rollback(deployment, ledger, None, "wrong bar", "an.operator", say=silent)
+    monkeypatch.setattr("orchestration.channels.pending", lambda *_: ["hotline"])
+    again = rollback(deployment, ledger, None, "wrong bar", "an.operator", say=silent)
+    assert (again["catalog"], again["new_catalog"]) == (2, 4)
+    other = rollback(deployment, ledger, None, "still wrong", "another.operator", say=silent)
+    assert (other["catalog"], other["new_catalog"], other["from_catalog"]) == (1, 5, 4)
+    assert (other["reason"], other["requested_by"]) == ("still wrong", "another.operator")
+    assert current_catalog(deployment) == {"catalog": 5, "periods": {PERIOD: "2026-06.r1"}}
+
+
+def test_a_rollback_after_a_run_that_was_stopped_takes_back_what_that_run_has_recorded(
+    place: tuple[Deployment, Ledger], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    deployment, ledger = place
+    rollback(deployment, ledger, None, "wrong bar", "an.operator", say=silent)
+
+    def stopped(name: str) -> None:
+        if name == "release.recorded":
+            raise KeyboardInterrupt
+
+    with monkeypatch.context() as while_it_runs, pytest.raises(KeyboardInterrupt):
+        while_it_runs.setattr("orchestration.release.publish.failpoint", stopped)
+        publish(deployment, ledger, "run4", "4")
+    monkeypatch.setattr("orchestration.channels.pending", lambda *_: ["hotline"])
+    done = rollback(deployment, ledger, None, "wrong bar", "an.operator", say=silent)
+    assert (done["catalog"], done["new_catalog"], done["from_catalog"]) == (4, 6, 5), "the release of the run is catalog 5"
+    assert current_catalog(deployment) == {"catalog": 6, "periods": {PERIOD: "2026-06.r2"}}
+
+
 def test_a_run_that_finds_nothing_new_says_what_is_rolled_back(place: tuple[Deployment, Ledger]) -> None:
     deployment, ledger = place
     assert as_they_stand(deployment, ledger, [PERIOD]) == [PeriodOutcome(PERIOD, "unchanged", "2026-06.r3")]
