@@ -8,6 +8,7 @@ never admitted. Of a file that replaces itself, the newest delivery under its na
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from itertools import combinations
 from pathlib import Path
 from typing import Any
 
@@ -51,6 +52,32 @@ def replacements(recorded: dict[str, dict[str, Any]], totals: Sequence[ControlTo
                 )
             del found[file]
     return found
+
+
+def check_folders(
+    known: Landed, feed: Feed, said: dict[str, str], totals: Sequence[ControlTotal], coming: Iterable[tuple[str, str]]
+) -> None:
+    """BadInput where a total means files by a name that different files of the feed have, each in its own folder: it cannot tell which.
+
+    ``coming``: name and SHA-256 of the files that are to land. Only they and totals that lie there can be put right. A name that states its
+    period stands for one file, whatever its folder.
+    """
+    meant = {name for pair in said.items() for name in pair if feed.period_of(name) is None}
+    there = {name for total in totals if total.replaces for name in (total.file, Path(total.replaces).name)}
+    there.update(Path(name).name for name, _ in coming)
+    delivered = [(drop["file"], drop["sha256"]) for drop in known.named if (drop["source"], drop["entity"]) == (feed.source, feed.entity)]
+    bytes_of: dict[str, dict[str, set[str]]] = {}
+    for name, sha256 in [*delivered, *coming]:
+        if (base := Path(name).name) in meant & there:
+            bytes_of.setdefault(base, {}).setdefault(name, set()).add(sha256)
+    for base, files in bytes_of.items():
+        # A file that was moved is the file that it was.
+        if other := next(((one, two) for one, two in combinations(sorted(files), 2) if files[one].isdisjoint(files[two])), None):
+            raise BadInput(
+                f"a control total says of {base} that it replaces a file or is replaced, and {other[0]} and {other[1]} are different files of that name",
+                next((total.stated_in for total in totals if base in (total.file, Path(total.replaces or "").name)), other[1]),
+                "have the source name its files so that no two have the same name, or take `replaces` out of the control file",
+            )
 
 
 def replaced_names(said: dict[str, str], there: Iterable[str]) -> set[str]:

@@ -35,7 +35,7 @@ from orchestration.ingest.reading import REPLACEMENT, Survey, Unreadable, head_o
 from orchestration.ingest.readmission import readmit
 from orchestration.ingest.references import References
 from orchestration.ingest.relanding import ask_again, to_land_anew, under_older_mapping
-from orchestration.ingest.replacement import lands_replaced, replacements, withdraw_replaced
+from orchestration.ingest.replacement import check_folders, lands_replaced, replacements, withdraw_replaced
 from orchestration.ingest.report import FileReport, IngestReport
 from orchestration.ingest.totals import ControlTotal, read_totals, record_totals, recorded_totals
 from orchestration.ledger.store import Ledger
@@ -102,6 +102,9 @@ def ingest(
                 for mapping in mappings
                 for feed in mapping.feeds
             }
+            for feed in feeds:
+                coming = [(item.name, item.arrival.sha256) for item in new if item.feed.id == feed.id]
+                check_folders(known, feed, said[feed.id], totals.get(feed.id, []), coming)
             anew = _anew(con, deployment, to_land_anew(deployment, ledger, known, feeds, again=again))
             due = [replace(item, said=said[feed.id]) for feed in feeds for item in [*anew, *new] if item.feed.id == feed.id]
             _check_mappings(con, deployment, known, due)

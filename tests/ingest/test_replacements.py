@@ -283,6 +283,43 @@ def test_files_that_replace_each_other_are_an_error_of_the_control_files(shop: A
     assert shop.kinds() == []
 
 
+@pytest.mark.parametrize("stated", ["when the second one lands", "after both have landed"])
+def test_a_name_that_files_of_two_folders_have_replaces_nothing(company: Any, bills_feed: dict[str, Any], stated: str) -> None:
+    company.map({**bills_feed, "files": "*/bills.csv", "control": {**CONTROL, "files": "*/control.csv"}})
+    is_late = stated == "after both have landed"
+    rows = {"2025-01": "a,d1,c1,2025-01,voice,1,CNY", "2025-02": "b,d2,c1,2025-02,voice,2,CNY"}
+    company.bills("2025-01/bills.csv", rows["2025-01"])
+    company.drop("2025-01/control.csv", f"file,n,total,instead\nbills.csv,1,1,{'' if is_late else 'bills.csv'}\n")
+    company.ingest()
+    company.bills("2025-02/bills.csv", rows["2025-02"])
+    if is_late:
+        company.ingest()
+    control = company.drop("2025-02/control.csv", "file,n,total,instead\nbills.csv,1,2,bills.csv\n")
+    head, before = company.ledger.head(), in_force(company)
+    with pytest.raises(BadInput, match=r"2025-01/bills\.csv and 2025-02/bills\.csv are different files") as error:
+        company.ingest()
+    assert "control.csv" in str(error.value)
+    assert (company.ledger.head(), in_force(company)) == (head, before)
+    control.unlink()
+    if not is_late:
+        (company.drops / "2025-02/bills.csv").rename(company.drops / "2025-02/bills_2.csv")
+        company.map({**bills_feed, "files": "*/bills*.csv", "control": {**CONTROL, "files": "*/control.csv"}})
+    company.ingest()
+    assert in_force(company) == [("d1", "2025-01", 1), ("d2", "2025-02", 2)]
+
+
+def test_a_file_that_was_moved_to_another_folder_is_one_file(company: Any, bills_feed: dict[str, Any]) -> None:
+    company.map({**bills_feed, "files": "*/bills_*.csv", "control": CONTROL})
+    wrong = company.bills("new/bills_1.csv", "a,d1,c1,2025-01,voice,1,CNY")
+    company.ingest()
+    (company.drops / "done").mkdir()
+    wrong.rename(company.drops / "done/bills_1.csv")
+    company.bills("new/bills_2.csv", "b,d1,c1,2025-01,voice,2,CNY")
+    replaces(company, "bills_2.csv", 1, "2", "bills_1.csv")
+    company.ingest()
+    assert in_force(company) == [("d1", "2025-01", 2)]
+
+
 def test_files_of_a_source_that_lands_nothing_now_that_replace_each_other_are_not_recorded(shop: Any, bills_feed: dict[str, Any]) -> None:
     shop.map({**bills_feed, "files": "other_*.csv"}, source="web")
     shop.bills("bills_1.csv", *RIGHT)
