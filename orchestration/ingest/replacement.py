@@ -21,7 +21,7 @@ from orchestration.ingest.contracts import Contract
 from orchestration.ingest.landing import Arrival, key_sql
 from orchestration.ingest.mapping import Feed
 from orchestration.ingest.parts import Landed, Part, Standing, following
-from orchestration.ingest.supersession import listable, nothing_superseded, paths_sql, record_superseded, unlisted
+from orchestration.ingest.supersession import listable, not_superseded, nothing_superseded, paths_sql, record_superseded, unlisted
 from orchestration.ingest.totals import ControlTotal
 from orchestration.ingest.vault import forget_replaced
 from orchestration.ingest.withdrawal import taken_back
@@ -122,7 +122,9 @@ def withdraw_replaced(
         undone = _undone(con, deployment, known, drop)
         supersedes = _supersede(con, deployment, known, feed.contract, drop, undone)
         if feed.contract.personal:
-            _forget(con, deployment, known, feed, drop)
+            gone = _without(known.superseded(feed.entity), _lists(deployment, undone))
+            gone += [deployment.data / supersedes["path"]] if supersedes["path"] else []
+            _forget(con, deployment, known, feed, drop, gone)
         failpoint("ingest.replaced_written")
         payload = following(drop, is_replaced=True, undoes=[entry["file_id"] for entry in undone], supersedes=supersedes)
         known.add(ledger.append("drop_landed", payload).seq, payload)
@@ -131,12 +133,16 @@ def withdraw_replaced(
     return found
 
 
-def _forget(con: duckdb.DuckDBPyConnection, deployment: Deployment, known: Landed, feed: Feed, drop: Standing) -> None:
-    """Remove from the vault the subjects of ``drop`` that no other drop of the feed speaks of."""
+def _forget(con: duckdb.DuckDBPyConnection, deployment: Deployment, known: Landed, feed: Feed, drop: Standing, gone: list[Path]) -> None:
+    """Remove from the vault the subjects of ``drop`` of which no other drop of the feed has a row in force. ``gone``: the lists of superseded
+    rows that count without ``drop``."""
     counting = known.counting_ids(feed.entity, feed.source) - set(drop.file_ids)
     paths = [str(part.path) for part in known.parts(feed.entity, feed.source) if part.file_id in counting]
-    subject = ", ".join(map(quoted, feed.contract.subject_key))
-    others = f"select ({subject}) from read_parquet({paths_sql(paths)}, hive_partitioning = false)" if paths else "select null where false"
+    subject = [quoted(name) for name in feed.contract.subject_key]
+    others = f"select ({', '.join('null' for _ in subject)}) where false"
+    if paths:
+        rows = f"read_parquet({paths_sql(paths)}, hive_partitioning = false)"
+        others = f"select ({', '.join(subject)}) from {rows} as o where {not_superseded(gone)}"
     forget_replaced(con, deployment.vault, feed.contract, feed.source, drop.file_ids, others)
 
 
@@ -175,6 +181,10 @@ def _lists(deployment: Deployment, entries: Iterable[dict[str, Any]]) -> list[st
     return [str(deployment.data / entry["supersedes"]["path"]) for entry in entries]
 
 
+def _without(paths: list[Path], some: list[str]) -> list[Path]:
+    return [path for path in paths if str(path) not in some]
+
+
 def _supersede(
     con: duckdb.DuckDBPyConnection, deployment: Deployment, known: Landed, contract: Contract, drop: Standing, undone: list[dict[str, Any]]
 ) -> dict[str, Any]:
@@ -183,7 +193,7 @@ def _supersede(
     source = drop.payload["source"]
     parts = known.parts(contract.entity, source)
     mine = _lists(deployment, undone)
-    others = [path for path in known.superseded(contract.entity) if str(path) not in set(mine)]
+    others = _without(known.superseded(contract.entity), mine)
     own = [part for part in parts if part.file_id in drop.file_ids]
     if not own and not mine:
         return nothing_superseded()

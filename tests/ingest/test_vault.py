@@ -61,6 +61,25 @@ def test_whom_a_replaced_file_alone_names_is_forgotten(shop: Any, customers_feed
     assert shop.vault("customers", "customer_id, name") == [("c1", "Ann B")]
 
 
+def test_a_number_that_only_a_row_that_is_taken_back_says_beside_a_replaced_file_is_forgotten(
+    company: Any, bills_feed: dict[str, Any]
+) -> None:
+    columns = {"line_id": "id", "customer_id": "cust", "number": "number", "start_date": "since", "end_date": "until"}
+    control = {"files": "control_*.csv", "columns": {"file": "file", "rows": "n", "replaces": "instead"}}
+    company.map(bills_feed, {"entity": "lines", "files": "lines_*.csv", "format": "csv", "columns": columns, "control": control})
+    head = "id,cust,number,since,until\n"
+    company.drop("lines_1.csv", f"{head}l1,c1,138,2025-01-01,\nl2,c1,139,2025-01-01,\n")
+    company.ingest()
+    company.drop("lines_2.csv", f"{head}l1,c1,138,2025-01-01,2024-12-31\n")
+    company.drop("lines_3.csv", f"{head}l2,c1,139,2025-01-01,2025-05-05\n")
+    company.ingest()
+    company.drop("lines_4.csv", f"{head}l3,c1,137,2025-01-01,\n")
+    company.drop("control_1.csv", "file,n,instead\nlines_4.csv,1,lines_1.csv\n")
+    company.ingest()
+    assert sorted(company.in_force("lines", "line_id")) == [("l2",), ("l3",)]
+    assert [row[0] for row in company.vault("lines", "line_id")] == ["l2", "l3"]
+
+
 def test_a_vault_with_one_row_per_subject_is_taken_over(shop: Any) -> None:
     shop.deployment.data.mkdir()
     with duckdb.connect(str(shop.deployment.vault)) as con:
