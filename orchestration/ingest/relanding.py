@@ -19,6 +19,7 @@ from orchestration.ingest.landing import Arrival
 from orchestration.ingest.mapping import Feed
 from orchestration.ingest.parts import Landed, Standing, asked_again, file_stat, is_known_by_stat
 from orchestration.ingest.reading import sha256_of
+from orchestration.ingest.replacement import replaced_drops
 from orchestration.ledger.store import Ledger
 
 
@@ -44,13 +45,20 @@ def unfinished(ledger: Ledger, known: Landed, feeds: list[Feed]) -> list[tuple[F
     return [(feed, drop) for feed in feeds for drop in _landable(known, feed) if drop.seq < asked.get((feed.source, feed.entity), 0)]
 
 
-def to_land_anew(deployment: Deployment, ledger: Ledger, known: Landed, feeds: list[Feed], *, again: bool) -> list[tuple[Found, Arrival]]:
+def to_land_anew(
+    deployment: Deployment, ledger: Ledger, known: Landed, feeds: list[Feed], said: dict[str, dict[str, str]], *, again: bool
+) -> list[tuple[Found, Arrival]]:
     """Drops that are to land anew, as they lie now, and what each replaces: what was left unfinished, and under ``again``
-    all of the feeds with a changed mapping. BadInput if one is no longer there."""
+    all of the feeds with a changed mapping. BadInput if one is no longer there.
+
+    ``said``: feed id → what its totals say, see :func:`replacements`. A drop that is taken back before anything lands is left out.
+    """
     changed = under_older_mapping(known, feeds) if again else {}
     begun = unfinished(ledger, known, feeds)
     wanted = [(feed, drop) for feed, drop in begun if feed.id not in changed]
     wanted += [(feed, drop) for feed in feeds if feed.id in changed for drop in _landable(known, feed)]
+    taken_back = {drop.payload["file_id"] for feed in feeds for drop in replaced_drops(known, feed, said[feed.id])}
+    wanted = [(feed, drop) for feed, drop in wanted if drop.payload["file_id"] not in taken_back]
     times = Counter((entry.payload["source"], entry.payload["entity"]) for entry in ledger.entries("landing_again"))
     found = []
     for feed, drop in wanted:

@@ -259,12 +259,15 @@ def test_a_file_that_replaces_itself_replaces_what_was_sent_under_its_name_befor
         assert sum(row[2] for row in in_force(shop)) == Decimal(total)
 
 
-def test_a_replaced_file_lands_anew_no_more_and_need_not_be_there(shop: Any, bills_feed: dict[str, Any]) -> None:
+@pytest.mark.parametrize("said_before", [True, False])
+def test_a_replaced_file_lands_anew_no_more_and_need_not_be_there(shop: Any, bills_feed: dict[str, Any], said_before: bool) -> None:
     shop.bills("bills_1.csv", *WRONG)
     shop.bills("bills_1_r1.csv", *RIGHT)
-    replaces(shop, "bills_1_r1.csv", 1, "10", "bills_1.csv")
+    if said_before:
+        replaces(shop, "bills_1_r1.csv", 1, "10", "bills_1.csv")
     shop.ingest()
     (shop.drops / "bills_1.csv").unlink()
+    replaces(shop, "bills_1_r1.csv", 1, "10", "bills_1.csv")
     bills_feed["columns"] |= {"product": "kind"}
     shop.map({**bills_feed, "control": CONTROL})
     report = shop.ingest(again=True)
