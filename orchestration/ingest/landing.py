@@ -101,7 +101,9 @@ def land(
     older = known.parts(contract.entity, feed.source)
     con.execute("create or replace table _overtaken (key varchar)").fetchall()
     if "refers_to_document_id" in feed.columns:
-        referred_periods(con, older, known.superseded(contract.entity), key)
+        # What it landed before goes, whatever its keys were.
+        others = [part for part in older if part.file_id not in arrival.replaces]
+        referred_periods(con, others, known.superseded(contract.entity), key)
     withdrawn = overtake_withdrawn(con, contract, key)
     if arrival.is_replaced:
         con.execute(f"insert into _overtaken select {key} from _rows where _mask = 0 and not _other").fetchall()

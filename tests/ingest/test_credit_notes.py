@@ -179,3 +179,16 @@ def test_a_note_whose_bill_stood_in_a_file_that_is_replaced_counts_in_its_own_pe
     shop.drop("control_5.csv", "file,n,instead\nbills_5.csv,0,bills_1.csv\n")
     shop.ingest()
     assert periods(shop) == {"C1": "2025-03", "D7": "2025-02"}
+
+
+@pytest.mark.parametrize("month", ["2025-02", "2025-04"], ids=["to an earlier month", "to a later month"])
+def test_a_note_lands_anew_in_the_period_that_its_bill_has_now(shop: Any, bills_feed: dict[str, Any], month: str) -> None:
+    """Without keys of lines the rows of the first landing have other keys than those that land anew."""
+    del bills_feed["columns"]["bill_line_id"]
+    bills_feed["columns"] |= {"is_credit_note": "kind = 'credit'", "refers_to_document_id": "nullif(ref, '')"}
+    shop.map(bills_feed)
+    ingest_one_by_one(shop, "l1,D1,c1,2025-03,voice,100,CNY,\n" + NOTE)
+    bills_feed["columns"]["bill_period"] = f"case when kind = 'voice' then '{month}' else month end"
+    shop.map(bills_feed)
+    shop.ingest(again=True)
+    assert periods(shop) == {"D1": month, "C1": month}
