@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import csv
 import json
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Any
 
 import duckdb
 
+from orchestration.channels.feed import safe_text
 from orchestration.deployment import Deployment
 from orchestration.errors import BadInput, Failed, Mismatch
 from orchestration.ingest.files import sha256_file
@@ -16,6 +17,7 @@ from orchestration.ledger import Ledger
 from orchestration.policy.model import Policies, Program
 from orchestration.policy.reader import close_match
 from orchestration.release import current_catalog
+from orchestration.sqltext import quoted
 
 DECISIONS = "fct_decisions.parquet"
 
@@ -175,29 +177,79 @@ def deliveries(
 ) -> list[dict[str, Any]]:
     """Deliveries of levels of this program whose rows came from this release.
 
-    ``has_subject`` says whether the file that was sent has a row of the subject: null where the file is gone or names no customers.
+    ``is_changed``: whether the file that lies there is another than was delivered; null where there is none, or a later delivery has
+    taken its place. ``has_subject``: whether the file that was sent has a row of the subject; null where that file is not there any
+    more, or names no customers.
     """
     others = {row["channel_id"] for row in policies.seeds["channels"] if row["program_id"] != program_id}
     mine = {row["channel_id"] for row in policies.seeds["channels"] if row["program_id"] == program_id}
-    return [
-        {
-            **{key: entry.payload[key] for key in ("channel", "catalog", "as_of_period", "path", "sha256")},
-            "at": entry.at,
-            "has_subject": _has_subject(deployment.data / entry.payload["path"], policies, entry.payload["channel"], subject_id),
-        }
-        for entry in ledger.entries("delivery")
-        if entry.payload["release"] == release and entry.payload["channel"] not in others - mine
-    ]
+    entries = ledger.entries("delivery")
+    # A contract that changes sends the same catalog again, under the same name.
+    last = {entry.payload["path"]: entry.payload["sha256"] for entry in entries}
+    columns = {(row["channel_id"], row["column_name"]) for row in policies.seeds["channel_columns"] if row["source"] == "customer_id"}
+    hashes: dict[str, str | None] = {}
+    looked: dict[tuple[str, frozenset[str]], bool | None] = {}
+    found = []
+    for entry in entries:
+        sent = entry.payload
+        if sent["release"] != release or sent["channel"] in others - mine:
+            continue
+        path, sha256 = sent["path"], sent["sha256"]
+        feed = deployment.data / path
+        if path not in hashes:
+            hashes[path] = _hash_if_there(feed)
+        is_changed = None if hashes[path] is None else hashes[path] != sha256
+        if is_changed and last[path] != sha256:
+            is_changed = None
+        named = frozenset(column for channel, column in columns if channel == sent["channel"])
+        if is_changed is False and (sha256, named) not in looked:
+            looked[sha256, named] = _has_subject(feed, named, subject_id)
+        found.append(
+            {
+                **{key: sent[key] for key in ("channel", "catalog", "as_of_period", "path", "sha256")},
+                "at": entry.at,
+                "is_changed": is_changed,
+                "has_subject": looked[sha256, named] if is_changed is False else None,
+            }
+        )
+    return found
 
 
-def _has_subject(feed: Path, policies: Policies, channel: str, subject_id: str) -> bool | None:
-    """Whether a delivered file has a row of the customer, as it was written: an apostrophe stands before what looks like a formula."""
-    columns = policies.seeds["channel_columns"]
-    named = {row["column_name"] for row in columns if (row["channel_id"], row["source"]) == (channel, "customer_id")}
+def changed_deliveries(deployment: Deployment, found: Sequence[dict[str, Any]]) -> Mismatch | None:
+    """What an explanation ends with where a delivered file is another than the ledger recorded; None where none is."""
+    paths = sorted({delivery["path"] for delivery in found if delivery["is_changed"]})
+    if not paths:
+        return None
+    # An auditor is promised what was delivered. The decision does not rest on these files, so that it is told; that what a channel got
+    # can no longer be shown differs from the record all the same, and ends as every other difference does.
+    return Mismatch(
+        f"changed after it was delivered: {', '.join(paths)}",
+        str(deployment.data),
+        "restore the file from a backup, or ask the channel for the one that it got; its sha256 stands in `--json`",
+    )
+
+
+def _hash_if_there(file: Path) -> str | None:
     try:
-        with feed.open(encoding="utf-8", newline="") as lines:
-            rows = csv.reader(lines)
-            place = next((at for at, name in enumerate(next(rows, [])) if name in named), None)
-            return None if place is None else any(row[place] in (subject_id, f"'{subject_id}") for row in rows)
+        return sha256_file(file)
     except OSError:
+        return None
+
+
+def _has_subject(feed: Path, named: Collection[str], subject_id: str) -> bool | None:
+    """Whether a feed has a row of the customer in one of the columns ``named``, written as feeds write text; null where it has no such
+    column, or is no CSV."""
+    # All that feeds are written with, so that nothing of it is guessed from the rows.
+    rows = r"""read_csv($feed, header = true, all_varchar = true, delim = ',', quote = '"', escape = '"', new_line = '\n', comment = '', skip = 0)"""
+    try:
+        with duckdb.connect() as con:
+            there = [
+                name for name, *_ in con.execute(f"select * from {rows} limit 0", {"feed": str(feed)}).description or [] if name in named
+            ]
+            if not there:
+                return None
+            same = " or ".join(f"{quoted(name)} = {safe_text('cast($subject as varchar)')}" for name in there)
+            query = f"select 1 from {rows} where {same} limit 1"
+            return con.execute(query, {"feed": str(feed), "subject": subject_id}).fetchone() is not None
+    except duckdb.Error:
         return None

@@ -320,6 +320,7 @@ TEXTS: dict[str, dict[Lang, str]] = {
     "delivery": {"en": "{channel}: catalog {catalog}, {at} (UTC), {path}", "zh": "{channel}：目录 {catalog}，{at}(UTC)，{path}"},
     "deliveries_none": {"en": "To no channel so far.", "zh": "尚未下发任何渠道。"},
     "deliveries_without": {"en": "Not in the feeds", "zh": "未列入以下渠道文件"},
+    "deliveries_changed": {"en": "Changed after it was delivered", "zh": "下发后文件已被改动"},
     "deliveries_unknown": {"en": "Sent, and no longer to be seen whom the file has", "zh": "已下发，但已无法查看文件是否含本对象"},
     # Words of units; a unit of the seeds is one of them or several joined by a slash. `currency` is the deployment's code.
     "unit_points": {"en": "points", "zh": "分"},

@@ -135,7 +135,7 @@ def feed_sql(
     select = []
     for column in contract.columns:
         expression, is_text = _source(con, column, contract, columns, catalog, stale_after_at, vault, joins)
-        select.append(f"{_safe(expression) if is_text else expression} as {quoted(column.name)}")
+        select.append(f"{safe_text(expression) if is_text else expression} as {quoted(column.name)}")
     where = " and ".join(audience_sql(con, condition, columns) for condition in contract.audience) or "true"
     names = {column.name for column in contract.columns}
     order = []
@@ -212,7 +212,7 @@ def masked(expression: str, mask: str) -> str:
     raise BadInput(f"unknown mask {mask!r}", "channel_columns", "write none, last4 or initial")
 
 
-def _safe(expression: str) -> str:
+def safe_text(expression: str) -> str:
     """Text that no spreadsheet runs: an apostrophe before what begins like a formula."""
     return (
         f"case when regexp_matches({expression}, {literal(FORMULA)}) and not regexp_full_match({expression}, {literal(PLAIN_NUMBER)}) "

@@ -134,13 +134,14 @@ def explain_command(
     """Say why SUBJECT has its level. SUBJECT is the id of a customer, group, prospect, staff member or reception.
 
     The matched rule with every value, why not the level above, the steps of the life cycle, and the landed rows behind it all.
-    Exit 4 if evidence, rules or landed rows give another result than was released, or if the release's files were changed.
+    Exit 4 if evidence, rules or landed rows give another result than was released, or if the release's files or what was delivered of it were changed.
     """
-    from orchestration.audit import check_untouched, explain, render
+    from orchestration.audit import changed_deliveries, check_untouched, explain, render
 
     explanation = explain(context.deployment, context.ledger, subject, program, parse_period(period), release)
     check_untouched(context.deployment, explanation.release)
-    context.result(explanation.as_json(), lambda: click.echo(render(explanation, lang)))
+    changed = changed_deliveries(context.deployment, explanation.deliveries)
+    context.result(explanation.as_json(), lambda: click.echo(render(explanation, lang)), changed)
 
 
 @command(main, "releases")

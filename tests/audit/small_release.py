@@ -14,6 +14,7 @@ import duckdb
 
 from orchestration.deployment import Deployment, load_deployment
 from orchestration.ingest import ingest
+from orchestration.ingest.files import sha256_file
 from orchestration.ledger import Ledger
 from orchestration.policy import load_policies
 from tests.support import write_policy_files
@@ -107,7 +108,7 @@ SPEND = "220.0050"
 
 @dataclass
 class SmallRelease:
-    """The deployment, its ledger, and a way to write the released decisions again."""
+    """The deployment, its ledger, and ways to write the released decisions again and to send feeds."""
 
     deployment: Deployment
     ledger: Ledger
@@ -119,6 +120,15 @@ class SmallRelease:
         columns = "{" + ", ".join(f"{name}: '{'INTEGER' if name.endswith('rank') else 'VARCHAR'}'" for name in decision()) + "}"
         duckdb.sql(f"copy (from read_json('{folder}/rows.json', columns = {columns})) to '{folder}/fct_decisions.parquet'")
         (folder / "rows.json").unlink()
+
+    def deliver(self, feed: str, release: str = RELEASE) -> Path:
+        """Send ``feed`` to the channel hotline as that of catalog 1, and record it; the file."""
+        path = self.deployment.channels / "hotline" / "hotline_1.csv"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(feed, encoding="utf-8", newline="")
+        sent = {"channel": "hotline", "catalog": 1, "as_of_period": PERIOD, "release": release, "sha256": sha256_file(path)}
+        self.ledger.append("delivery", {**sent, "path": str(path.relative_to(self.deployment.data))})
+        return path
 
 
 def decision(**changes: Any) -> dict[str, Any]:
@@ -194,7 +204,4 @@ def make(folder: Path) -> SmallRelease:
     ledger.append("catalog", catalog)
     deployment.catalogs.mkdir()
     (deployment.catalogs / "current.json").write_text(json.dumps(catalog))
-    delivery = {"channel": "hotline", "catalog": 1, "as_of_period": PERIOD, "release": RELEASE, "rows": 3, "sha256": "s"}
-    ledger.append("delivery", {**delivery, "path": "channels/hotline/hotline_1.csv"})
-    ledger.append("delivery", {**delivery, "release": "2026-05.r1", "path": "channels/hotline/hotline_0.csv"})
     return small

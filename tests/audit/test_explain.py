@@ -7,11 +7,13 @@ import shutil
 from dataclasses import replace
 from decimal import Decimal
 from pathlib import Path
+from typing import Literal
 
 import pytest
 
-from orchestration.audit import Explanation, explain, render
+from orchestration.audit import Explanation, changed_deliveries, explain, render
 from orchestration.audit.landed import Landing
+from orchestration.audit.released import deliveries
 from orchestration.audit.sources import departures
 from orchestration.deployment import load_deployment
 from orchestration.errors import BadInput, Failed, Mismatch
@@ -112,30 +114,84 @@ def test_rows_that_came_after_the_release_are_not_shown(small: SmallRelease) -> 
     assert "bills_3.csv" not in {bill.file for bill in _explain(small).bills}
 
 
+FEED = "customer_id,level_id\nc0,star_4\nA,star_2\n"
+NOT_SEEN = "Sent, and no longer to be seen whom the file has"
+CHANGED = "Changed after it was delivered"
+
+
+def _said_of_deliveries(found: Explanation, lang: Literal["en", "zh"] = "en") -> list[str]:
+    """The lines after that of the run, without times."""
+    lines = [line.partition(", 2")[0] for line in render(found, lang).splitlines()]
+    return lines[next(at for at, line in enumerate(lines) if "r-1" in line) + 1 :]
+
+
 def test_deliveries_of_the_release_are_named(small: SmallRelease) -> None:
+    assert _said_of_deliveries(_explain(small)) == ["Sent to", "  To no channel so far."]
+    small.deliver(FEED.replace("A", "B"), release="2026-05.r1")
+    small.deliver(FEED)
     assert [d["channel"] for d in _explain(small).deliveries] == ["hotline"]
 
 
 @pytest.mark.parametrize(
     ("feed", "has_subject", "lines"),
     [
-        ("customer_id,level_id\nc0,star_4\nA,star_2\n", True, ["Sent to", "  hotline: catalog 1"]),
-        ("customer_id,level_id\nc0,star_4\nA1,star_2\n", False, ["Sent to", "  To no channel so far.", "Not in the feeds", "  hotline: catalog 1"]),
-        ("phone,level_id\nA,star_2\n", None, ["  To no channel so far.", "Sent, and no longer to be seen whom the file has", "  hotline: catalog 1"]),
-        (None, None, ["  To no channel so far.", "Sent, and no longer to be seen whom the file has", "  hotline: catalog 1"]),
+        (FEED, True, ["Sent to", "  hotline: catalog 1"]),
+        ('customer_id,note\nc0,"two\r\nlines, ""A"""\n"A",\n', True, ["Sent to", "  hotline: catalog 1"]),
+        ("customer_id,level_id\nc0,star_4\nA1,A\n", False, ["Sent to", "  To no channel so far.", "Not in the feeds", "  hotline: catalog 1"]),
+        # Another customer's id, which has an apostrophe of its own: none stands before what is no formula.
+        ("customer_id,level_id\n'A,star_2\n", False, ["Sent to", "  To no channel so far.", "Not in the feeds", "  hotline: catalog 1"]),
+        ("customer_id,level_id\n", False, ["Sent to", "  To no channel so far.", "Not in the feeds", "  hotline: catalog 1"]),
+        ("phone,level_id\nA,star_2\n", None, [NOT_SEEN, "  hotline: catalog 1"]),
+        ("", None, [NOT_SEEN, "  hotline: catalog 1"]),
     ],
 )  # fmt: skip
 def test_a_feed_that_has_no_row_of_the_subject_was_not_sent_for_it(
-    small: SmallRelease, feed: str | None, has_subject: bool | None, lines: list[str]
+    small: SmallRelease, feed: str, has_subject: bool | None, lines: list[str]
 ) -> None:
-    path = small.deployment.data / "channels" / "hotline" / "hotline_1.csv"
-    path.parent.mkdir(parents=True)
-    if feed is not None:
-        path.write_text(feed, encoding="utf-8")
+    small.deliver(feed)
     found = _explain(small)
-    assert [d["has_subject"] for d in found.deliveries] == [has_subject]
-    said = [line.partition(", 2")[0] for line in render(found, "en").splitlines()]
-    assert said[-len(lines) :] == lines
+    assert [(d["has_subject"], d["is_changed"]) for d in found.deliveries] == [(has_subject, False)]
+    assert _said_of_deliveries(found) == lines
+
+
+def test_an_id_that_looks_like_a_formula_is_found_as_feeds_write_it(small: SmallRelease) -> None:
+    policies = load_policy_files(small.deployment.releases / RELEASE / "policy")
+    for feed, has_subject in (("customer_id\n'=A\n", True), ("customer_id\n=A\n", False)):
+        small.deliver(feed)
+        found = deliveries(small.deployment, small.ledger, RELEASE, policies, "six_star", "=A")
+        assert found[-1]["has_subject"] is has_subject
+
+
+def test_it_is_not_said_that_nothing_was_sent_while_that_is_unknown(small: SmallRelease) -> None:
+    small.deliver(FEED).unlink()
+    found = _explain(small)
+    assert [(d["has_subject"], d["is_changed"]) for d in found.deliveries] == [(None, None)]
+    assert _said_of_deliveries(found) == [NOT_SEEN, "  hotline: catalog 1"]
+    assert changed_deliveries(small.deployment, found.deliveries) is None
+
+
+@pytest.mark.parametrize(
+    "damage", [FEED.replace("A,", "B,").encode(), b"customer_id\n\xff\xfe\n", b'customer_id\n"A', b"customer_id\n\0\r", b""]
+)
+def test_a_delivered_file_that_was_changed_is_a_mismatch_and_no_witness(small: SmallRelease, damage: bytes) -> None:
+    path = small.deliver(FEED)
+    path.write_bytes(damage)
+    found = _explain(small)
+    assert [(d["has_subject"], d["is_changed"]) for d in found.as_json()["deliveries"]] == [(None, True)]
+    assert _said_of_deliveries(found) == [CHANGED, "  hotline: catalog 1"]
+    assert _said_of_deliveries(found, "zh")[0] == "下发后文件已被改动"
+    said = changed_deliveries(small.deployment, found.deliveries)
+    assert isinstance(said, Mismatch) and said.what == "changed after it was delivered: channels/hotline/hotline_1.csv"
+
+
+def test_a_file_in_whose_place_a_later_delivery_lies_is_gone_and_not_changed(small: SmallRelease) -> None:
+    small.deliver("customer_id\nA\n")
+    path = small.deliver(FEED)
+    found = _explain(small)
+    assert [(d["has_subject"], d["is_changed"]) for d in found.deliveries] == [(None, None), (True, False)]
+    assert _said_of_deliveries(found) == ["Sent to", "  hotline: catalog 1", NOT_SEEN, "  hotline: catalog 1"]
+    path.write_text("customer_id\nB\n", encoding="utf-8")
+    assert [d["is_changed"] for d in _explain(small).deliveries] == [None, True]
 
 
 def test_json_holds_everything_that_the_text_says(small: SmallRelease) -> None:

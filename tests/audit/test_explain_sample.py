@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import gzip
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from decimal import Decimal
 from functools import cache
 from pathlib import Path
@@ -65,3 +65,24 @@ def test_every_kind_of_rule_of_the_sample_can_be_explained(released: Deployment)
         explanation = explain(released, Ledger(released.ledger), subject, program, "2026-06")
         matched = explanation.matched
         assert (matched.item_id if matched else None) == rule
+
+
+def test_a_delivered_file_that_was_changed_ends_with_exit_4_and_the_decision_is_told(
+    released_sample: Cli, make_cli: Callable[..., Cli]
+) -> None:
+    cli = make_cli(copy_of=released_sample.folder)
+    whom = duckdb.sql(
+        f"select min(subject_id) from read_parquet('{cli.data}/releases/2026-06.r1/fct_decisions.parquet') where program_id = 'six_star'"
+    ).fetchall()[0][0]
+    asked = ("explain", whom, "--period", "2026-06")
+    sent = cli.json(*asked)["deliveries"]
+    assert sent and {delivery["is_changed"] for delivery in sent} == {False}
+    assert None not in {delivery["has_subject"] for delivery in sent}
+    feed = cli.data / sent[0]["path"]
+    feed.chmod(0o600)
+    feed.write_bytes(feed.read_bytes() + b"\xff\n")
+    found = cli(*asked, expect=4)
+    assert "Why this level" in found.stdout and "Changed after it was delivered" in found.stdout
+    assert f"changed after it was delivered: {sent[0]['path']}" in found.stderr
+    told = cli.json(*asked, expect=4)
+    assert told["error"]["exit_code"] == 4 and told["deliveries"][0]["is_changed"] is True

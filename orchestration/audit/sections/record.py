@@ -30,14 +30,18 @@ def policy(e: Explanation, lang: Lang) -> list[str]:
 
 
 def release(e: Explanation, lang: Lang) -> list[str]:
-    """The run that released it, and every delivery of the release: those that have a row of the subject, and those that have none."""
+    """The run that released it, and every delivery of the release: those that have a row of the subject, those that have none, and those
+    of which nobody can tell any more."""
     code = text(lang, "release_code", run=e.release["run_id"], code=e.release["code_version"], manifest=e.release["manifest_hash"])
-    lines = [text(lang, "release"), "  " + code, text(lang, "deliveries")]
-    if not any(d["has_subject"] for d in e.deliveries):
-        lines.append("  " + text(lang, "deliveries_none"))
-    for has_subject, title in ((True, None), (False, "deliveries_without"), (None, "deliveries_unknown")):
-        found = [d for d in e.deliveries if d["has_subject"] is has_subject]
-        if found and title:
+    lines = [text(lang, "release"), "  " + code]
+    titles = {True: "deliveries", False: "deliveries_without", None: "deliveries_unknown"}
+    under = [("deliveries_changed" if d["is_changed"] else titles[d["has_subject"]], d) for d in e.deliveries]
+    # That it was sent to nobody is said only where every file that was sent is known.
+    if all(title == "deliveries_without" for title, _ in under):
+        lines += [text(lang, "deliveries"), "  " + text(lang, "deliveries_none")]
+    for title in (*titles.values(), "deliveries_changed"):
+        found = [d for key, d in under if key == title]
+        if found:
             lines.append(text(lang, title))
         lines += [
             "  " + text(lang, "delivery", channel=d["channel"], catalog=d["catalog"], at=words.time(d["at"]), path=d["path"]) for d in found
