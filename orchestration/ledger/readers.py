@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 from orchestration.ledger.store import Entry, Ledger
@@ -27,7 +28,31 @@ def held_periods(ledger: Ledger) -> list[str]:
     return sorted(period for period, entry in newest.items() if entry.kind == "gate" and not entry.payload["passed"])
 
 
+@dataclass(frozen=True)
+class Begun:
+    """dbt was asked to write periods. ``models``: the names of those chosen, none where only tests were; None: all of them."""
+
+    seq: int
+    run_id: str
+    periods: list[str]
+    models: list[str] | None
+
+    def writes(self, model: str) -> bool:
+        return self.models is None or model in self.models
+
+
+def begun(ledger: Ledger) -> list[Begun]:
+    """What dbt was asked for, in order. Of runs of an older version only the end is recorded, and they built all models."""
+    entries = ledger.entries("build_started", "build")
+    started = {entry.payload["run_id"] for entry in entries if entry.kind == "build_started"}
+    return [
+        Begun(entry.seq, entry.payload["run_id"], entry.payload["periods"], entry.payload.get("models"))
+        for entry in entries
+        if entry.kind == "build_started" or entry.payload["run_id"] not in started
+    ]
+
+
 def is_of_some_models(ledger: Ledger, run_id: str) -> bool:
     """Whether dbt was asked last for some of the models alone in a run: that makes no candidate."""
-    started = [entry for entry in ledger.entries("build_started") if entry.payload["run_id"] == run_id]
-    return bool(started) and started[-1].payload["models"] is not None
+    of_run = [each for each in begun(ledger) if each.run_id == run_id]
+    return bool(of_run) and of_run[-1].models is not None

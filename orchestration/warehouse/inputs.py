@@ -350,9 +350,14 @@ def lost_periods(path: Path, released: Collection[str]) -> list[str]:
         return [period for period in sorted(released) if not con.execute(query, [period_index(period)]).fetchall()]
 
 
+def programs_with_levels(policies: Any) -> set[str]:
+    """Ids of the programs of which a month goes on from the month before; events carry no level."""
+    return {program.program_id for program in policies.enabled() if program.row["clock"] != "event"}
+
+
 def _check_levels_go_on(deployment: Deployment, ledger: Ledger, periods: list[str], first_landed: str, policies: Any) -> None:
-    """See the checks of :mod:`orchestration.warehouse.plan`; events carry no level."""
-    enabled = {program.program_id for program in policies.enabled() if program.row["clock"] != "event"}
+    """See the checks of :mod:`orchestration.warehouse.plan`."""
+    enabled = programs_with_levels(policies)
     if not enabled:
         return
     computed = {period: str(payload["release"]) for period, payload in last_computed(ledger).items()}

@@ -17,8 +17,8 @@ from typing import Any, Protocol
 
 from orchestration.deployment import PROJECT_ROOT, Deployment
 from orchestration.errors import BadInput
-from orchestration.ledger.readers import held_periods, payloads_in_catalog
-from orchestration.ledger.store import Entry, Ledger, canonical_json
+from orchestration.ledger.readers import begun, held_periods, payloads_in_catalog
+from orchestration.ledger.store import Ledger, canonical_json
 from orchestration.periods import add_months, period_index, periods_between
 
 # Last calendar year reaches at most from December to the January of the year before. Longer windows: `reach_months` of the policies.
@@ -222,10 +222,9 @@ def check_no_run_was_broken_off(periods: list[str], ledger: Ledger) -> None:
     gate stops what comes after it.
     """
     start = periods[0]
-    entries = ledger.entries("build_started", "build", "release", "confirmation")
-    if not any(entry.kind == "release" for entry in entries) or any(period < start for period in held_periods(ledger)):
+    if ledger.last("release") is None or any(period < start for period in held_periods(ledger)):
         return
-    while _is_broken_off(entries, before := add_months(start, -1)):
+    while _is_broken_off(ledger, before := add_months(start, -1)):
         start = before
     if start == periods[0]:
         return
@@ -237,25 +236,15 @@ def check_no_run_was_broken_off(periods: list[str], ledger: Ledger) -> None:
     )
 
 
-def _is_broken_off(entries: Sequence[Entry], period: str) -> bool:
+def _is_broken_off(ledger: Ledger, period: str) -> bool:
     """Whether the newest run that had dbt decide the period neither released nor confirmed it since."""
-    started = {entry.payload["run_id"] for entry in entries if entry.kind == "build_started"}
-    begun = [
-        entry
-        for entry in entries
-        # Of runs of an older version only the end is recorded.
-        if (entry.kind == "build_started" or (entry.kind == "build" and entry.payload["run_id"] not in started))
-        and period in entry.payload["periods"]
-        and CARRIED in (entry.payload.get("models") or [CARRIED])
-    ]
-    if not begun:
+    decided = [each for each in begun(ledger) if period in each.periods and each.writes(CARRIED)]
+    if not decided:
         return False
-    run_id = begun[-1].payload["run_id"]
+    newest = decided[-1]
     return not any(
-        entry.kind in {"release", "confirmation"}
-        and (entry.payload["run_id"], entry.payload["period"]) == (run_id, period)
-        and entry.seq > begun[-1].seq
-        for entry in entries
+        (entry.payload["run_id"], entry.payload["period"]) == (newest.run_id, period)
+        for entry in ledger.entries("release", "confirmation", after=newest.seq)
     )
 
 
@@ -330,6 +319,9 @@ def already_released(
         elif period in held:
             # As when a policy was changed, held and changed back: the months after it wait for a gate that it passes.
             reasons.append(f"{period}: it was held since its release")
+        elif _is_broken_off(ledger, period):
+            # What the warehouse holds of it is not what was released, and the month after it would go on from that.
+            reasons.append(f"{period}: it was computed since its release, and its rows were never released")
     return reasons
 
 

@@ -14,7 +14,7 @@ from orchestration.ledger.store import Ledger
 from orchestration.periods import period_from_index, period_index
 from orchestration.policy import load_policies
 from orchestration.policy.used import months_of_charge_types
-from orchestration.warehouse import RunPlan, begin, dbt_args
+from orchestration.warehouse import RunPlan, begin, dbt_args, prepare
 from orchestration.warehouse.dbt import failure_of
 from orchestration.warehouse.inputs import carried_levels, lost_periods
 from orchestration.warehouse.plan import (
@@ -188,12 +188,28 @@ def test_a_month_does_not_go_on_from_a_run_that_was_killed_while_dbt_wrote(tmp_p
     check_no_run_was_broken_off(["2025-02"], ledger)
     begin(ledger, replace(plan_of("2025-01"), run_id="r1"), ["dim_levels", "int_customer_months"])
     check_no_run_was_broken_off(["2025-02"], ledger)  # no month reads what another month has of these
+    begin(ledger, replace(plan_of("2025-01"), run_id="r1"), [])
+    check_no_run_was_broken_off(["2025-02"], ledger)  # the tests of dbt alone
     for run_id, models in (("r1", None), ("r2", None), ("r3", ["int_held_decisions"])):
         begin(ledger, replace(plan_of("2025-01"), run_id=run_id), models)
         with pytest.raises(BadInput, match="the last computation of 2025-01 ended before its release"):
             check_no_run_was_broken_off(["2025-02"], ledger)
         ledger.append("confirmation", {"run_id": run_id, **released})
         check_no_run_was_broken_off(["2025-02"], ledger)
+
+
+def test_a_month_that_is_computed_again_as_asked_does_not_go_on_from_such_rows_either(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As one that is launched in the Dagster UI, where nothing is new."""
+    monkeypatch.setenv("TIERHOUSE_DATA", str(tmp_path))
+    deployment, ledger = load_deployment(DEFAULT_DEPLOYMENT), Ledger(tmp_path / "ledger.sqlite")
+    plan = replace(plan_of("2025-02"), nothing_new=True)
+    monkeypatch.setattr("orchestration.warehouse._planned", lambda *_: (plan, {}))
+    ledger.append("release", {"run_id": "r0", "period": "2025-01", "release": "2025-01.r1"})
+    begin(ledger, replace(plan_of("2025-01"), run_id="r1"))
+    with pytest.raises(BadInput, match="2025-02 would go on from rows that were never released"):
+        prepare(deployment, ledger, ["2025-02"], load_policies(deployment), say=print)
 
 
 def test_released_programs_are_those_that_readers_see(tmp_path: Path) -> None:
@@ -270,6 +286,12 @@ def test_nothing_is_new_only_if_every_period_was_released_from_the_same(tmp_path
     assert why() == []
     ledger.append("confirmation", made | {"inputs_hash": "k"})
     assert why(inputs="k") == [], "a run that found the same rows in newer drops need not be done again"
+    begin(ledger, replace(plan_of("2025-01"), run_id="t"), ["dim_levels"])
+    assert why(inputs="k") == [], "the rows that the month after it reads are those that were released"
+    begin(ledger, replace(plan_of("2025-01"), run_id="t"))
+    assert why(inputs="k") == ["2025-01: it was computed since its release, and its rows were never released"]
+    ledger.append("confirmation", made | {"inputs_hash": "k", "run_id": "t"})
+    assert why(inputs="k") == []
 
 
 def test_released_months_that_the_warehouse_lacks_are_lost(tmp_path: Path) -> None:
