@@ -17,6 +17,7 @@ from orchestration.channels import channel_ids, deliver
 from orchestration.deployment import Deployment
 from orchestration.errors import Failed, Held
 from orchestration.ingest import SourceMapping, ingest, load_contracts
+from orchestration.ledger import releases_in_catalog
 from orchestration.policy import require_sound
 from orchestration.release import policy_folders, release, released_policies, require_whole
 from orchestration.warehouse import begin, dbt_args, finish, prepare
@@ -212,13 +213,13 @@ def release_asset(deployment: Deployment, marts: Sequence[dg.AssetKey]) -> dg.As
     def publish(context: dg.AssetExecutionContext) -> dg.MaterializeResult[None]:
         run = the_run(context)
         before, _ = run.ledger.head()
-        plan = run.require_plan(list(context.partition_keys))
         try:
             with run.stage("release"):
+                plan = run.require_plan(list(context.partition_keys))
                 report = release(run.deployment, run.ledger, plan, say=run.say).as_json()
         except dg.Failure:
             # Held or failed at a later month: the months before it are released, and Dagster is told of those alone.
-            for period in _released(run, before):
+            for period in _published(run, before):
                 context.log_event(dg.AssetMaterialization(RELEASE_KEY, partition=period))
             _deliver_what_is_released(context, run)
             raise
@@ -229,11 +230,11 @@ def release_asset(deployment: Deployment, marts: Sequence[dg.AssetKey]) -> dg.As
     return publish
 
 
-def _released(run: Run, head: int) -> list[str]:
-    """The months that a release published after entry ``head``, or left as they stand, before the one that stopped it."""
-    report = run.error.details.get("report", {}) if run.error else {}
-    standing = {row["period"] for row in report.get("periods", []) if row["status"] != "held"}
-    return sorted(standing | {entry.payload["period"] for entry in run.ledger.entries("release", after=head)})
+def _published(run: Run, head: int) -> list[str]:
+    """The months of which a release made or confirmed, after entry ``head``, what readers see; none that stays rolled back."""
+    seen = releases_in_catalog(run.ledger)
+    made = run.ledger.entries("release", "confirmation", after=head)
+    return sorted({entry.payload["period"] for entry in made if seen.get(entry.payload["period"]) == entry.payload["release"]})
 
 
 def _deliver_what_is_released(context: dg.AssetExecutionContext, run: Run) -> None:

@@ -87,6 +87,8 @@ def test_a_release_step_run_alone_asks_for_the_record_of_build_and_gate(place: P
             instance=instance, asset_selection=[dg.AssetKey("release")], partition_key=period, raise_on_error=False
         )
         assert not result.success
+        [failure] = [event.step_failure_data for event in result.all_events if event.is_step_failure]
+        assert failure.user_failure_data is not None, "words for a person, and no traceback"
     assert current_catalog(place.deployment) is None
     assert not place.ledger.entries("release")
 
