@@ -48,6 +48,8 @@ POLICY = _AT["policy"]
 # Steps after which the rules are asked; after the others the inputs are the same.
 _ASKED = range(_AT["nomination"] + 1)
 _WINDOWS = {"customer": "customer_windows", "group": "group_windows"}
+# The month that showed a level last, of decisions d: the one before, or an earlier one of who was not evaluated in it.
+_SHOWN_LAST = "coalesce(d.previous_period_index, d.period_index - 1)"
 # How far back the month before's last spend is looked up in the bills known now.
 _IDLE_MONTHS = 12
 
@@ -81,7 +83,6 @@ def movement_causes(policies: Policies, periods: Collection[str] | None, missing
     parts = "\n\nunion all\n\n".join(_asked(program, version) for program, version in graded)
     names = {program.program_id: program for program, _ in graded}
     ctes = [
-        _cte("gaps", _gaps(names)),
         _cte("pairs", _pairs(names)),
         *windows,
         _cte("asked", parts),
@@ -104,25 +105,8 @@ def _list(columns: Iterable[str]) -> str:
     return indent(",\n".join(columns), "    ")
 
 
-def _gaps(program_ids: Iterable[str]) -> str:
-    """The month that showed a level last (before_index), of movers who were not evaluated in the month before."""
-    same = "{0}.program_id = d.program_id and {0}.subject_type = d.subject_type and {0}.subject_id = d.subject_id"
-    return "\n".join(
-        [
-            "select d.program_id, d.subject_type, d.subject_id, d.period_index, max(b.period_index) as before_index",
-            f"from {sql.DECISIONS_PLACEHOLDER} as d",
-            f"inner join {sql.DECISIONS_PLACEHOLDER} as u on {same.format('u')} and u.period_index = d.period_index - 1",
-            f"inner join {sql.DECISIONS_PLACEHOLDER} as b on {same.format('b')} and b.period_index < u.period_index",
-            *_movers(program_ids),
-            f"    and u.period_index in (select period_index - 1 from {TARGETS})",
-            "    and u.status = 'not_evaluated'",
-            "    and b.level_id is not null",
-            "group by d.program_id, d.subject_type, d.subject_id, d.period_index",
-        ]
-    )
-
-
-def _movers(program_ids: Iterable[str]) -> list[str]:
+def _where_moved(program_ids: Iterable[str]) -> list[str]:
+    """Lines of the WHERE of decisions d of this run that show another level than the one shown last."""
     known = ", ".join(sql.literal(name) for name in program_ids)
     return [
         f"where d.period in (select period from {TARGETS})",
@@ -156,20 +140,20 @@ def _pairs(program_ids: Iterable[str]) -> str:
             "select",
             _list(columns),
             f"from {sql.DECISIONS_PLACEHOLDER} as d",
-            "left join gaps as g",
-            "    on d.program_id = g.program_id and d.subject_type = g.subject_type and d.subject_id = g.subject_id",
-            "        and d.period_index = g.period_index",
             f"inner join {sql.DECISIONS_PLACEHOLDER} as b",
             "    on d.program_id = b.program_id and d.subject_type = b.subject_type and d.subject_id = b.subject_id",
-            "        and coalesce(g.before_index, d.period_index - 1) = b.period_index",
+            f"        and {_SHOWN_LAST} = b.period_index",
             "left join policy.policy_versions as v on d.program_id = v.program_id and d.policy_version = v.version",
             "left join policy.policy_versions as w on b.program_id = w.program_id and b.policy_version = w.version",
             *(
                 f"left join policy.levels as {level} on b.program_id = {level}.program_id and b.{level}_id = {level}.level_id"
                 for level in levels.values()
             ),
-            *_movers(program_ids),
-            f"    and b.period_index in (select period_index - 1 from {TARGETS} union select before_index from gaps)",
+            *_where_moved(program_ids),
+            # Of the months before, only those that are asked for are read.
+            f"    and b.period_index in (select {_SHOWN_LAST} from {sql.DECISIONS_PLACEHOLDER} as d",
+            *indent("\n".join(_where_moved(program_ids)), "    ").splitlines(),
+            "    )",
         ]
     )
 

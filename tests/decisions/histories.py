@@ -166,6 +166,7 @@ def expected_rows(history: History) -> dict[tuple[str, str, str], dict[str, Any]
 def _program(history: History, program: Program) -> Iterator[dict[str, Any]]:
     states: dict[str, State] = {}
     shown: dict[str, int] = {}
+    shown_in: dict[str, int] = {}
     for number, index in enumerate(history.indexes):
         was_graded = bool(states or shown)
         states_now: dict[str, State] = {}
@@ -175,6 +176,7 @@ def _program(history: History, program: Program) -> Iterator[dict[str, Any]]:
                 continue
             fact, before, previous = facts[number], states.get(subject), shown.get(subject)
             row: dict[str, Any] = {"program_id": program_id, "subject_id": subject, "period": period_of(index), "previous": previous}
+            row["previous_in"] = None if previous is None else shown_in[subject]
             if fact is None and previous is None:
                 continue
             if fact is None or fact.status == "out_of_scope":
@@ -209,7 +211,7 @@ def _program(history: History, program: Program) -> Iterator[dict[str, Any]]:
                 told = [] if why is None else [_step("review", fact.rank, state.held, why)]
                 row["steps"] = [_step("scope", None, None, "in scope"), _step("qualified", None, fact.rank, f"r{fact.rank}"), *told, *steps]
                 if not program.is_event:
-                    states_now[subject], shown_now[subject] = state, level
+                    states_now[subject], shown_now[subject], shown_in[subject] = state, level, index
             yield row
         states, shown = states_now, shown_now
 
@@ -291,6 +293,7 @@ def row_as_expected(row: dict[str, Any]) -> dict[str, Any]:
     ranks = {
         "level": "level_rank", "held": "held_level_rank", "previous": "previous_level_rank",
         "cap": "cap_level_rank", "at_least": "at_least_level_rank", "set": "set_level_rank",
+        "previous_in": "previous_period_index",
     }  # fmt: skip
     found = {name: row[name] for name in ("program_id", "subject_id", "period", "status", "movement", "review")}
     found |= {name: row[column] for name, column in ranks.items()}

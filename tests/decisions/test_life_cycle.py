@@ -303,6 +303,10 @@ BROKEN_RULES = {
     "the cap looks at the qualified level": ("cap_level_rank < held_level_rank", "cap_level_rank < qualified_level_rank"),
     "at least looks below the cap": ("at_least_level_rank > capped_level_rank", "at_least_level_rank > held_level_rank"),
     "set comes before at least": ("coalesce(set_level_rank, raised_level_rank)", "coalesce(raised_level_rank, set_level_rank)"),
+    "the month that showed a level is lost": (
+        "previous_period_index else period_index end",
+        "period_index - 1 else period_index end",
+    ),
     "what is not evaluated is lost": ("when status = 'not_evaluated' then held_before_rank", "when false then held_before_rank"),
 }
 
@@ -313,6 +317,7 @@ def test_the_reference_notices_a_broken_rule(engine: Engine, broken: str, monkey
     high, low, unsure = Fact("decided", 5), Fact("decided", 1), Fact("not_evaluated")
     facts = {("p0", "s0"): (high, high, high, high), ("p0", "s1"): (high, low, low, low), ("p0", "s2"): (high, unsure, low, low)}
     facts |= {("p0", subject): (high, Fact("decided", 1, 3), low, low) for subject in ("s3", "s4", "s5")}
+    facts["p0", "s6"] = (high, unsure, unsure, low)
     span = {
         "requester": "ann",
         "approver": "bob",

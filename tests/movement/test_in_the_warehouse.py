@@ -115,5 +115,9 @@ def test_who_is_not_evaluated_for_a_while_has_not_left(tmp_path: Path) -> None:
         "LEAVES": [("senior", "senior", "same", None), *unsure, ("out_of_scope", "senior", "left", "left")],
         "LATE": [("not_evaluated", None, None, None)] * 3 + [("senior", None, "joined", "joined")],
     }
+    # What was known of who left is of the month that showed the level, as of who is another level.
+    was = "select d.evidence from marts.fct_decisions as d where program_id = 'staff_grade' and period = '2025-03' and subject_id = m.subject_id"
+    known = f"select subject_id, values_before is not distinct from ({was}) from marts.fct_tier_movements as m where program_id = 'staff_grade' and subject_id in ('LEAVES', 'HIGHER') order by 1"
+    assert place.query(known) == [("HIGHER", True), ("LEAVES", True)]
     counted = "select movement_cause, sum(subjects) from marts.fct_movement_counts where program_id = 'staff_grade' group by all order by 1"
     assert place.query(counted) == [("attributes", 1), ("joined", 1), ("left", 1)]

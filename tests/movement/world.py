@@ -37,7 +37,8 @@ create table nominations (program_id varchar, subject_id varchar, period varchar
 create table held (program_id varchar, subject_type varchar, subject_id varchar, period varchar, period_index integer, level_id varchar,
     level_rank integer, qualified_level_rank integer, held_level_rank integer, cap_level_rank integer, at_least_level_rank integer,
     set_level_rank integer, policy_version varchar, policy_hash varchar, previous_level_id varchar, evidence varchar, rank_value decimal(24, 4),
-    valid_until_period varchar, status varchar, held_level_id varchar, cap_level_id varchar, at_least_level_id varchar, set_level_id varchar);
+    valid_until_period varchar, status varchar, held_level_id varchar, cap_level_id varchar, at_least_level_id varchar, set_level_id varchar,
+    previous_period_index integer);
 """
 
 
@@ -274,6 +275,7 @@ class World:
         self.compiled = compile_policies(policies)
         store_policies(self.con, policies, self.compiled)
         self.released: dict[int, dict[tuple[str, str], Released]] = {}
+        self.lost: dict[tuple[str, str], Released] = {}
 
     def run(self, month: int) -> dict[tuple[str, str], tuple[str, dict[str, int]]]:
         """Decide a month; (program, customer) → (cause, rank after each step) of each that moved, by the compiled SQL."""
@@ -294,7 +296,7 @@ class World:
             """update held set status = 'not_evaluated', level_id = null, level_rank = null, qualified_level_rank = null, cap_level_rank = null,
                 at_least_level_rank = null, set_level_rank = null, evidence = '{}', rank_value = null where period = '2026-07'"""
         )
-        self.released[FIRST + 6] = self.released[FIRST + 5]
+        self.lost = self.released[FIRST + 6] = self.released[FIRST + 5]
 
     def sql(self, fragment: str, columns: str) -> list[tuple[Any, ...]]:
         text = self.compiled[fragment]
@@ -345,10 +347,10 @@ class World:
             now[program, name] = Released(rules, inputs, qualified, held, level, until, cap, at_least, set_level)
             ids = {level_.rank: level_.level_id for level_ in self.policies.programs[program].levels}
             self.con.execute(
-                f"insert into held values ({', '.join('?' * 23)})",
+                f"insert into held values ({', '.join('?' * 24)})",
                 [program, "customer", name, period_of(month), month, ids[level], level, qualified, held, cap, at_least, set_level, version,
                  digest, ids[was.level] if was else None, evidence, value, period_of(until) if until else None, status,
-                 *(rank and ids[rank] for rank in (held, cap, at_least, set_level))],
+                 *(rank and ids[rank] for rank in (held, cap, at_least, set_level)), was and (FIRST + 5 if was is self.lost.get((program, name)) else month - 1)],
             )  # fmt: skip
 
     def reckon(self, month: int) -> dict[tuple[str, str], tuple[str, dict[str, int]]]:

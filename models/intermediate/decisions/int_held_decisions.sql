@@ -8,6 +8,7 @@
         lookback=0,
         concurrent_batches=false,
         on_schema_change="append_new_columns",
+        pre_hook="{% if is_incremental() %}alter table {{ this }} add column if not exists previous_period_index integer{% endif %}",
     )
 }}
 
@@ -64,21 +65,11 @@ targets as (
             period_index + 1 as period_index,
             {{ level_shown_last("level_id") }} as level_id,
             {{ level_shown_last("level_rank") }} as level_rank,
+            -- Rows of before there was the column know of no earlier month.
+            coalesce({{ level_shown_last("period_index") }}, period_index - 1) as shown_period_index,
             held_level_id,
             held_since_period,
             valid_until_period
-        from {{ this }}
-        where
-            ({{ level_shown_last("level_id") }} is not null or held_level_id is not null)
-            {%- if month_before_batch() %}
-                and period_index = {{ month_before_batch() }}
-            {%- endif %}
-    ),
-
-    programs_before as (
-        select distinct
-            program_id,
-            period_index + 1 as period_index
         from {{ this }}
         where
             ({{ level_shown_last("level_id") }} is not null or held_level_id is not null)
@@ -95,21 +86,21 @@ targets as (
             period_index,
             qualified_level_id as level_id,
             qualified_rank as level_rank,
+            period_index as shown_period_index,
             qualified_level_id as held_level_id,
             period as held_since_period,
             period as valid_until_period
         from qualified
         where false
     ),
-
-    programs_before as (
-        select
-            program_id,
-            period_index
-        from qualified
-        where false
-    ),
 {%- endif %}
+
+programs_before as (
+    select distinct
+        program_id,
+        period_index
+    from month_before
+),
 
 -- An event has no month before it. A held level that the program no longer has is not held. Ranks are those of today, so that a level
 -- that was put between others moves nobody; of a shown level that the program no longer has, the rank is the one that it had.
@@ -122,6 +113,7 @@ before as (
         month_before.period_index,
         month_before.level_id,
         coalesce(shown_levels.level_rank, month_before.level_rank) as level_rank,
+        case when month_before.level_id is not null then month_before.shown_period_index end as shown_period_index,
         held_levels.level_id as held_level_id,
         held_levels.level_rank as held_level_rank,
         month_before.held_since_period,
@@ -185,6 +177,7 @@ met as (
         qualified.evidence,
         before.level_id as previous_level_id,
         before.level_rank as previous_level_rank,
+        before.shown_period_index as previous_period_index,
         before.held_level_id as held_before_id,
         before.held_level_rank as held_before_rank,
         before.held_since_period as held_before_since_period,
@@ -382,5 +375,6 @@ select
     cast(case when status = 'decided' then cap_level_id end as varchar) as cap_level_id,
     cast(at_least_level_id as varchar) as at_least_level_id,
     cast(set_level_id as varchar) as set_level_id,
-    cast(is_amount_enough as boolean) as is_amount_enough
+    cast(is_amount_enough as boolean) as is_amount_enough,
+    cast(previous_period_index as integer) as previous_period_index
 from covered

@@ -29,7 +29,12 @@ before as (
         period_index,
         evidence
     from {{ ref("int_held_decisions") }}
-    where period_index in (select targets.period_index - 1 from {{ source("ctl", "target_periods") }} as targets)
+    where
+        period_index in (
+            select coalesce(came_and_went.previous_period_index, came_and_went.period_index - 1)
+            from came_and_went
+            where came_and_went.movement = 'left'
+        )
 )
 
 select
@@ -73,4 +78,4 @@ left join before
         and came_and_went.program_id = before.program_id
         and came_and_went.subject_type = before.subject_type
         and came_and_went.subject_id = before.subject_id
-        and came_and_went.period_index - 1 = before.period_index
+        and coalesce(came_and_went.previous_period_index, came_and_went.period_index - 1) = before.period_index
