@@ -13,10 +13,10 @@ import duckdb
 from orchestration.deployment import Config, Deployment
 from orchestration.ingest.copies import delivered
 from orchestration.ingest.mapping import Feed
-from orchestration.ingest.parts import Landed
+from orchestration.ingest.parts import Landed, Standing
 from orchestration.ingest.quarantine import corrected_since
 from orchestration.ingest.reading import Unreadable, sha256_of
-from orchestration.ingest.replacement import replaced_names, replacements
+from orchestration.ingest.replacement import deliveries_of, replaced_bytes, replaced_names, replacements
 from orchestration.ingest.totals import ControlTotal, compare, recorded_totals
 from orchestration.ledger.store import Ledger
 from orchestration.periods import periods_between
@@ -56,8 +56,10 @@ def record_status(
         # As recorded: control files may be taken away like the drops that they speak of.
         told = recorded.get((feed.source, feed.entity), {})
         mine_refused = [r for r in refused if (r["source"], r["entity"]) == (feed.source, feed.entity) and _is_refused(deployment, r, mine)]
-        replaced = replaced_names(replacements(told, []), [Path(drop["file"]).name for drop in mine])
-        here = _Delivered(mine, mine_refused, replaced, partial(corrected_since, con, deployment, known))
+        said = replacements(told, [])
+        replaced = replaced_names(said, [Path(drop["file"]).name for drop in mine])
+        lost, sent_again = _taken_back(known, feed, said)
+        here = _Delivered(mine, mine_refused, replaced | sent_again, lost, partial(corrected_since, con, deployment, known))
         found = _problems(feed, here, totals.get(feed.id, []), begun, deployment.config)
         if feed.config.control:
             for period, texts in _without_total(feed, here, told).items():
@@ -70,6 +72,24 @@ def record_status(
     for source, entity, period in last:
         if not any((source, entity) == (feed.source, feed.entity) for feed in feeds):
             _record(ledger, last, source, entity, period, [])
+
+
+def _taken_back(known: Landed, feed: Feed, said: dict[str, str]) -> tuple[set[str], set[str]]:
+    """Of the drops that were taken back, and no total says any more that another file replaces them: the file ids of those whose bytes count
+    nowhere, and the base names of the others."""
+    standing = known.standing_of(feed.source, feed.entity)
+    gone = replaced_bytes(said, deliveries_of(known, feed))
+    counting = {drop.payload["sha256"] for drop in standing if not drop.is_replaced}
+    left = [drop.payload for drop in standing if drop.is_replaced and drop.payload["sha256"] not in gone]
+    # A name under which something else came since stands for that.
+    last = {item["file"]: item["sha256"] for item in known.named if (item["source"], item["entity"]) == (feed.source, feed.entity)}
+    left = [drop for drop in left if last[drop["file"]] == drop["sha256"]]
+    names = {Path(drop["file"]).name for drop in left if drop["sha256"] in counting and not _counts_as(standing, drop["file"])}
+    return {drop["file_id"] for drop in left if drop["sha256"] not in counting}, names
+
+
+def _counts_as(standing: list[Standing], file: str) -> bool:
+    return any(drop.payload["file"] == file and not drop.is_replaced for drop in standing)
 
 
 def _record(
@@ -111,11 +131,13 @@ def _begun(feeds: list[Feed], drops: dict[tuple[str, str], list[dict[str, Any]]]
 @dataclass(frozen=True)
 class _Delivered:
     """What one feed has delivered: its standing ``drops`` and their copies, what lies there ``refused``, and the base names of drops that
-    others ``replaced``. ``corrected``: how many rejected rows of a drop a later one has brought."""
+    others ``replaced``. ``lost``: file ids of drops of which none of the rows counts, though no total says any more that another file replaces
+    them. ``corrected``: how many rejected rows of a drop a later one has brought."""
 
     drops: list[dict[str, Any]]
     refused: list[dict[str, Any]]
     replaced: set[str]
+    lost: set[str]
     corrected: Callable[[dict[str, Any]], int]
 
 
@@ -138,6 +160,8 @@ def _problems(
     # A file that was sent again is one file, under its name or another. A copy counts where it takes the place of what it repeats.
     counted = [drop for drop in drops if "copy_of" not in drop or Path(drop["copy_of"]).name in replaced]
     newest = {drop["file"]: drop for drop in counted if Path(drop["file"]).name not in replaced}
+    lost = {file: drop for file, drop in newest.items() if drop["file_id"] in here.lost}
+    newest = {file: drop for file, drop in newest.items() if file not in lost}
     if feed.config.expected:
         counts: dict[str, int] = {}
         for file in newest:
@@ -153,6 +177,12 @@ def _problems(
             ]
             missing = "; ".join([f"{have} of {wanted} promised files for {period} are there", *copies])
             found[period] = [] if have >= wanted else [f"{feed.id}: {missing}"]
+    for file, drop in lost.items():
+        for period in _periods(feed, drop, file):
+            found.setdefault(period, []).append(
+                f"{feed.id}: none of the rows of {file} counts, another file had replaced it, and its control total no longer says so: "
+                "it must be sent under a new name"
+            )
     for total in totals:
         if total.file in replaced:
             continue

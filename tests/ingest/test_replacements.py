@@ -344,6 +344,26 @@ def test_of_recorded_totals_that_replace_each_other_the_newest_counts(shop: Any)
     assert replacements(recorded_totals(shop.ledger)["s", "e"], []) == {"a": "b"}
 
 
+def test_a_replaced_file_of_which_no_total_says_so_any_more_keeps_its_period_open(keyed: Any, bills_feed: dict[str, Any]) -> None:
+    expected = {"files_per_period": 2, "period_from_name": r"bills_(\d{4})-(\d{2})"}
+    keyed.map({**bills_feed, "control": CONTROL, "expected": expected})
+    first = keyed.bills("bills_2025-01_a.csv", "a,d1,c1,2025-01,voice,1,CNY")
+    replaces(keyed, "bills_2025-01_a.csv", 1, "1", "")
+    keyed.bills("bills_2025-01_b.csv", "b,d2,c1,2025-01,voice,2,CNY")
+    replaces(keyed, "bills_2025-01_b.csv", 1, "2", "bills_2025-01_a.csv")
+    keyed.ingest()
+    replaces(keyed, "bills_2025-01_b.csv", 1, "2", "")
+    problems = keyed.ingest().held_periods["2025-01"]
+    assert [text.partition(": ")[2].partition(",")[0] for text in problems] == [
+        "1 of 2 promised files for 2025-01 are there",
+        "none of the rows of bills_2025-01_a.csv counts",
+    ]
+    keyed.drop("bills_2025-01_c.csv", first.read_bytes())
+    replaces(keyed, "bills_2025-01_c.csv", 1, "1", "")
+    assert keyed.ingest().held_periods == {}
+    assert in_force(keyed) == [("d1", "2025-01", 1), ("d2", "2025-01", 2)]
+
+
 KILLED_AT = ("ingest.replaced_written", "ingest.replaced_recorded")
 
 
