@@ -23,7 +23,7 @@ from rich.console import Console
 
 from orchestration.deployment import PROJECT_ROOT, Deployment, load_deployment
 from orchestration.errors import EXIT_FAILED, Failed, TierhouseError
-from orchestration.interruption import is_interruption
+from orchestration.interruption import is_interruption, stop_if_told
 from orchestration.ledger import Ledger
 
 _OS_REMEDIES = {
@@ -87,6 +87,7 @@ class Context:
 
     def say(self, line: str) -> None:
         """One line of progress, on standard error so that ``--json`` output stays clean."""
+        stop_if_told()
         click.echo(f"[{time.monotonic() - self.started:6.1f} s] {line}", err=True)
 
     def result(self, value: Any, render: Callable[[], None], error: TierhouseError | None = None) -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import io
 import logging
 import os
-import signal
 import sys
 from pathlib import Path
 from typing import Any, Literal
@@ -16,6 +15,7 @@ from rich.table import Table
 from orchestration.cli.base import Context, command, end_with, relative
 from orchestration.cli.sample import CUSTOMERS, MONTHS, SEED, sample_command
 from orchestration.errors import EXIT_BAD_INPUT, EXIT_DONE, EXIT_FAILED, BadInput, Failed, Mismatch
+from orchestration.interruption import listen
 from orchestration.periods import parse_period, parse_period_range
 
 os.environ.setdefault("GX_ANALYTICS_ENABLED", "false")
@@ -35,8 +35,7 @@ def run() -> None:
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
-    # A service manager stops a run so; it ends as one that is stopped by the keyboard does, with a word and its children with it.
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    listen()
     code = call(sys.argv[1:])
     logging.shutdown()
     sys.stdout.flush()

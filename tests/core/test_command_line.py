@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import shutil
@@ -19,6 +20,7 @@ from orchestration.cli.base import Context
 from orchestration.cli.main import main
 from orchestration.cli.summary import print_next
 from orchestration.errors import BadInput
+from orchestration.interruption import listen, stop_if_told
 from orchestration.memory import query_memory
 from orchestration.policy import load_policies
 from orchestration.warehouse.late import LateInput
@@ -60,6 +62,21 @@ def test_a_command_that_is_stopped_from_outside_says_so(make_cli: Callable[..., 
         said = child.stderr.read()
     assert child.returncode == 1, said
     assert "Failed: stopped by the keyboard or another signal" in said and "Traceback" not in said
+
+
+def test_a_signal_whose_exception_is_lost_stops_at_the_next_word() -> None:
+    """Who catches everything, as a library may that looks whether another one is there, does not hold up the end."""
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        listen()
+        with contextlib.suppress(KeyboardInterrupt):
+            signal.raise_signal(signal.SIGTERM)
+        with pytest.raises(KeyboardInterrupt):
+            stop_if_told()
+        stop_if_told()
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def test_a_terminal_that_cannot_show_chinese_shows_numbers(make_cli: Callable[..., Cli], tmp_path: Path) -> None:
