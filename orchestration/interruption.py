@@ -38,10 +38,13 @@ def stop_if_told() -> None:
 
 def is_interruption(err: BaseException | None) -> bool:
     """Whether ``err``, or an error that it was raised from, is DuckDB's word for a query that a signal stopped."""
-    while err is not None:
+    seen: set[int] = set()
+    while err is not None and id(err) not in seen:
         # Of version 2.0 a RuntimeError without a cause. The text is all that tells it from others.
         if isinstance(err, RuntimeError | duckdb.InterruptException) and "Query interrupted" in str(err):
             return True
+        # An error may be its own cause, where it was raised from itself.
+        seen.add(id(err))
         err = err.__cause__
     return False
 

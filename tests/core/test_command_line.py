@@ -20,7 +20,7 @@ from orchestration.cli.base import Context
 from orchestration.cli.main import main
 from orchestration.cli.summary import print_next
 from orchestration.errors import BadInput
-from orchestration.interruption import listen, stop_if_told
+from orchestration.interruption import is_interruption, listen, stop_if_told
 from orchestration.memory import query_memory
 from orchestration.policy import load_policies
 from orchestration.warehouse.late import LateInput
@@ -77,6 +77,14 @@ def test_a_signal_whose_exception_is_lost_stops_at_the_next_word() -> None:
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
+
+
+def test_an_error_that_is_its_own_cause_is_no_interruption() -> None:
+    err, other = OSError("disk full"), RuntimeError("a step failed")
+    err.__cause__, other.__cause__ = other, err
+    assert not is_interruption(err)
+    other.__cause__ = RuntimeError("Query interrupted")
+    assert is_interruption(err)
 
 
 def test_a_terminal_that_cannot_show_chinese_shows_numbers(make_cli: Callable[..., Cli], tmp_path: Path) -> None:
