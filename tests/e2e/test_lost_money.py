@@ -6,11 +6,13 @@ import gzip
 from collections.abc import Callable
 
 import duckdb
+import pytest
 
 from orchestration.ledger import Ledger
 from tests.support import Cli
 
 
+@pytest.mark.slow
 def test_rows_that_are_gone_from_the_warehouse_hold_the_release(make_cli: Callable[..., Cli], released_sample: Cli) -> None:
     cli = make_cli(copy_of=released_sample.folder)
     with duckdb.connect(str(cli.data / "warehouse.duckdb")) as con:

@@ -85,6 +85,7 @@ def test_a_month_that_is_run_again_has_the_same_rows(place: Place) -> None:
     assert [name for name, some in before.items() if not some] == []
 
 
+@pytest.mark.slow
 def test_who_is_not_evaluated_for_a_while_has_not_left(tmp_path: Path) -> None:
     """Staff are not evaluated without a satisfaction in three months: in April and May, after January's and before June's."""
     place = Place(tmp_path)
