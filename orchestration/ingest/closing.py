@@ -82,7 +82,7 @@ def _taken_back(known: Landed, feed: Feed, said: dict[str, str]) -> tuple[set[st
     counting = {drop.payload["sha256"] for drop in standing if not drop.is_replaced}
     left = [drop.payload for drop in standing if drop.is_replaced and drop.payload["sha256"] not in gone]
     # A name under which something else came since stands for that.
-    last = {item["file"]: item["sha256"] for item in known.named if (item["source"], item["entity"]) == (feed.source, feed.entity)}
+    last = {item["file"]: item["sha256"] for item in known.named_of(feed.source, feed.entity)}
     left = [drop for drop in left if last[drop["file"]] == drop["sha256"]]
     names = {Path(drop["file"]).name for drop in left if drop["sha256"] in counting and not _counts_as(standing, drop["file"])}
     return {drop["file_id"] for drop in left if drop["sha256"] not in counting}, names

@@ -75,6 +75,10 @@ class Landed:
         copies = [(entry.seq, entry.payload) for entry in self._ledger.entries("drop_copy")]
         return [payload for _, payload in sorted([*delivered, *copies], key=lambda item: item[0])]
 
+    def named_of(self, source: str, entity: str) -> list[dict[str, Any]]:
+        """Those of one feed."""
+        return [drop for drop in self.named if (drop["source"], drop["entity"]) == (source, entity)]
+
     def standing(self) -> list[Standing]:
         """Every drop once, as it stands."""
         return standing(self._drops)

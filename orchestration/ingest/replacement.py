@@ -20,7 +20,7 @@ from orchestration.failpoints import failpoint
 from orchestration.ingest.contracts import Contract
 from orchestration.ingest.landing import Arrival, key_sql
 from orchestration.ingest.mapping import Feed
-from orchestration.ingest.parts import Landed, Part, Standing, following
+from orchestration.ingest.parts import Landed, Part, Standing, following, origin_of
 from orchestration.ingest.supersession import listable, not_superseded, nothing_superseded, paths_sql, record_superseded, unlisted
 from orchestration.ingest.totals import ControlTotal
 from orchestration.ingest.vault import forget_replaced
@@ -65,7 +65,7 @@ def check_folders(
     meant = {name for pair in said.items() for name in pair if feed.period_of(name) is None}
     there = {name for total in totals if total.replaces for name in (total.file, Path(total.replaces).name)}
     there.update(Path(name).name for name, _ in coming)
-    delivered = [(drop["file"], drop["sha256"]) for drop in known.named if (drop["source"], drop["entity"]) == (feed.source, feed.entity)]
+    delivered = [(drop["file"], drop["sha256"]) for drop in known.named_of(feed.source, feed.entity)]
     bytes_of: dict[str, dict[str, set[str]]] = {}
     for name, sha256 in [*delivered, *coming]:
         if (base := Path(name).name) in meant & there:
@@ -95,8 +95,7 @@ def replaced_bytes(said: dict[str, str], deliveries: Sequence[tuple[str, str]]) 
 
 def deliveries_of(known: Landed, feed: Feed) -> list[tuple[str, str]]:
     """Base name and SHA-256 of every file that a feed has delivered, in order."""
-    named = [drop for drop in known.named if (drop["source"], drop["entity"]) == (feed.source, feed.entity)]
-    return [(Path(drop["file"]).name, drop["sha256"]) for drop in named]
+    return [(Path(drop["file"]).name, drop["sha256"]) for drop in known.named_of(feed.source, feed.entity)]
 
 
 def replaced_drops(known: Landed, feed: Feed, said: dict[str, str]) -> list[Standing]:
@@ -154,17 +153,13 @@ def _undone(con: duckdb.DuckDBPyConnection, deployment: Deployment, known: Lande
     own = [str(part.path) for part in known.parts(entity, source) if part.file_id in drop.file_ids]
     found = []
     for entry in known.with_lists(source, entity):
-        origin = entry.get("readmits") or entry["file_id"]
-        is_own = entry["file_id"] in drop.file_ids
         named = set(entry["supersedes"]["by_file"])
-        suspects = (
-            named.difference(files.get(origin, ()))
-            if entry.get("is_replaced")
-            else named & {entry["file_id"]}
-            if entry.get("readmits")
-            else set()
-        )
-        if is_own or (own and suspects and _names_keys_of(con, deployment, entry, suspects, own)):
+        suspects: set[str] = set()
+        if entry.get("is_replaced"):
+            suspects = named.difference(files.get(origin_of(entry)[2], ()))
+        elif entry.get("readmits"):
+            suspects = named & {entry["file_id"]}
+        if entry["file_id"] in drop.file_ids or (own and suspects and _names_keys_of(con, deployment, entry, suspects, own)):
             found.append(entry)
     return found
 

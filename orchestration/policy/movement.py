@@ -82,13 +82,7 @@ def movement_causes(policies: Policies, periods: Collection[str] | None, missing
             windows.append(_cte(name, _window_relation(kind, _windowed(kind, of_kind), asks_idle=any(map(_is_idle, of_kind)))))
     parts = "\n\nunion all\n\n".join(_asked(program, version) for program, version in graded)
     names = {program.program_id: program for program, _ in graded}
-    ctes = [
-        _cte("pairs", _pairs(names)),
-        *windows,
-        _cte("asked", parts),
-        _cte("told", _told()),
-        _cte("covered", _covered()),
-    ]
+    ctes = [_cte("pairs", _pairs(names)), *windows, _cte("asked", parts), _cte("told", _told()), _cte("covered", _covered())]
     return "with " + ",\n\n".join(ctes) + "\n\n" + _final()
 
 

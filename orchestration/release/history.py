@@ -34,8 +34,8 @@ def rollback(deployment: Deployment, ledger: Ledger, to_catalog: int | None, rea
     """Let readers see an earlier catalog again (default: the one before the standing one) and tell the channels.
 
     The way back is a new catalog with the earlier one's revisions; nothing is deleted. The same rollback asked again after it was
-    stopped, before readers or channels had it, is finished and goes no further back; with another reason or requester it is another one. Raises BadInput for a catalog that does not exist
-    or stands already, or without a reason and a requester.
+    stopped, before readers or channels had it, is finished and goes no further back; with another reason or requester it is another
+    one. Raises BadInput for a catalog that does not exist or stands already, or without a reason and a requester.
     """
     from orchestration.channels import deliver
 
