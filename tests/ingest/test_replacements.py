@@ -73,6 +73,13 @@ WRONG = (",d1,c1,2025-01,voice,100,CNY", ",d2,c1,2025-02,voice,7,CNY", ",d3,c1,2
 RIGHT = (",d1,c1,2025-01,voice,10,CNY",)
 
 
+def knows_ann(company: Any, bills_feed: dict[str, Any], customers_feed: dict[str, Any]) -> None:
+    """Bills of customers who are not known wait; one is."""
+    company.config |= {"customers_from": "customers", "max_bad_share": 1}
+    company.map({**bills_feed, "control": CONTROL}, customers_feed)
+    company.drop("customers_1.csv", "id,since,name,brand\nc1,2025-01-01,Ann,\n")
+
+
 def test_an_amount_that_a_source_without_keys_corrects_stands_once(shop: Any) -> None:
     shop.bills("bills_1.csv", *WRONG)
     replaces(shop, "bills_1.csv", 3, "107", "")
@@ -150,9 +157,7 @@ def test_a_row_stands_again_when_all_that_took_its_place_is_taken_back(keyed: An
 
 
 def test_what_waits_in_a_replaced_file_is_never_admitted(company: Any, bills_feed: dict[str, Any], customers_feed: dict[str, Any]) -> None:
-    company.config |= {"customers_from": "customers", "max_bad_share": 1}
-    company.map({**bills_feed, "control": CONTROL}, customers_feed)
-    company.drop("customers_1.csv", "id,since,name,brand\nc1,2025-01-01,Ann,\n")
+    knows_ann(company, bills_feed, customers_feed)
     company.bills("bills_1.csv", "a,d1,c2,2025-01,voice,1,CNY", "b,d1,c1,2025-01,voice,1,CNY")
     company.bills("bills_1_r1.csv", "b,d1,c1,2025-01,voice,2,CNY")
     replaces(company, "bills_1_r1.csv", 1, "2", "bills_1.csv")
@@ -167,9 +172,7 @@ def test_what_waits_in_a_replaced_file_is_never_admitted(company: Any, bills_fee
 def test_a_row_that_waits_is_admitted_though_a_replaced_file_had_its_key(
     company: Any, bills_feed: dict[str, Any], customers_feed: dict[str, Any]
 ) -> None:
-    company.config |= {"customers_from": "customers", "max_bad_share": 1}
-    company.map({**bills_feed, "control": CONTROL}, customers_feed)
-    company.drop("customers_1.csv", "id,since,name,brand\nc1,2025-01-01,Ann,\n")
+    knows_ann(company, bills_feed, customers_feed)
     company.bills("bills_1.csv", "a,d1,c2,2025-01,voice,1,CNY")
     company.bills("bills_2.csv", "a,d1,c1,2025-01,voice,2,CNY")
     company.bills("bills_3.csv", "b,d2,c1,2025-01,voice,3,CNY")
@@ -183,9 +186,7 @@ def test_a_row_that_waits_is_admitted_though_a_replaced_file_had_its_key(
 def test_a_row_that_was_admitted_and_overtaken_stands_when_what_overtook_it_is_replaced(
     company: Any, bills_feed: dict[str, Any], customers_feed: dict[str, Any]
 ) -> None:
-    company.config |= {"customers_from": "customers", "max_bad_share": 1}
-    company.map({**bills_feed, "control": CONTROL}, customers_feed)
-    company.drop("customers_1.csv", "id,since,name,brand\nc1,2025-01-01,Ann,\n")
+    knows_ann(company, bills_feed, customers_feed)
     company.bills("bills_0.csv", "a,d1,c1,2025-01,voice,9,CNY")
     company.ingest()
     company.bills("bills_1.csv", "a,d1,c2,2025-01,voice,1,CNY", "b,d2,c2,2025-01,voice,1,CNY")
