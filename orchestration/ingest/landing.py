@@ -29,8 +29,11 @@ from orchestration.ingest.withdrawal import accept_withdrawals, overtake_withdra
 from orchestration.ledger.store import Ledger
 from orchestration.sqltext import literal, quoted
 
-# Keys are all different: without a small limit the writer builds a dictionary of them first, in vain.
-_PARQUET = "(format parquet, parquet_version v2, compression zstd, compression_level 1, string_dictionary_page_size_limit 65536)"
+# Keys are all different: without small limits the writer builds a dictionary of them first, in vain.
+_PARQUET = (
+    "(format parquet, parquet_version v2, compression zstd, compression_level 1, "
+    "string_dictionary_page_size_limit 65536, dictionary_size_limit 2000)"
+)
 
 
 class Changed(Exception):
