@@ -1,7 +1,9 @@
-"""What the ledger records, as more than one package asks it: the releases that readers see, the periods that are kept from them, a build that was none."""
+"""What the ledger records, as more than one package asks it: the releases that readers see, the periods that are kept from them, what a period
+was computed from, a build that was none."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -26,6 +28,39 @@ def held_periods(ledger: Ledger) -> list[str]:
     for entry in ledger.entries("gate", "release"):
         newest[entry.payload["period"]] = entry
     return sorted(period for period, entry in newest.items() if entry.kind == "gate" and not entry.payload["passed"])
+
+
+def last_computed(ledger: Ledger, upto: int | None = None) -> dict[str, dict[str, Any]]:
+    """Period → what it was computed from last: the record of its newest published revision, or of a later run that confirmed its rows."""
+    in_catalog = {release for entry in ledger.entries("catalog", upto=upto) for release in entry.payload.get("periods", {}).values()}
+    newest: dict[str, dict[str, Any]] = {}
+    for entry in ledger.entries("release", "confirmation", upto=upto):
+        if entry.payload.get("release") in in_catalog:
+            newest[entry.payload["period"]] = entry.payload
+    return newest
+
+
+# Hashes of what a period is computed from, and what it means that one is another now.
+_NEWS = {
+    "inputs_hash": "drops have landed since its release",
+    "policy_hash": "policies differ from those of its release",
+    "code_version": "the code differs from that of its release",
+}
+
+
+def what_is_new(computed: Mapping[str, Any] | None, made_from: Mapping[str, Any]) -> str | None:
+    """What has become of a period's inputs since it was computed last, in words; None if it would be computed from the same.
+
+    ``computed``: its record in :func:`last_computed`; ``made_from``: ``inputs_hash``, ``policy_hash``, ``code_version`` and ``undelivered`` of now.
+    """
+    if computed is None:
+        return "it is not released"
+    for key, words in _NEWS.items():
+        if computed.get(key) != made_from[key]:
+            return words
+    # A release made before this was recorded says nothing of it.
+    differ = sorted({*computed.get("undelivered", made_from["undelivered"])} ^ {*made_from["undelivered"]})
+    return f"the mappings deliver other entities than at its release ({', '.join(differ)})" if differ else None
 
 
 @dataclass(frozen=True)

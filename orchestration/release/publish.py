@@ -22,6 +22,7 @@ from orchestration.errors import Failed, Held
 from orchestration.failpoints import failpoint
 from orchestration.gate.candidate import Plan, combined_hash
 from orchestration.ingest.files import sha256_file, storage_errors, sync_folder
+from orchestration.ledger.readers import last_computed, what_is_new
 from orchestration.ledger.store import Ledger
 from orchestration.locking import exclusive
 from orchestration.release.catalog import publish_catalog, recorded_catalog
@@ -39,7 +40,7 @@ class PeriodReport:
     """What became of one period. ``release``: the id that readers see; for a held period what they saw before, or null.
 
     ``released_again``: an older revision that readers saw no more, as after a rollback, holds the same rows. ``rolled_back``: so it
-    does, but the run found nothing new, and that undoes no rollback.
+    does, but was computed from nothing new, and that undoes no rollback.
     """
 
     period: str
@@ -157,7 +158,7 @@ def _write(deployment: Deployment, ledger: Ledger, plan: Plan, period: str, name
         # The newest first; an older one can only be equal after a rollback.
         for payload in reversed(release_entries(ledger, period)):
             if payload["content_hash"] == content_hash:
-                if payload["release"] != visible and not plan.nothing_new:
+                if payload["release"] != visible and what_is_new(last_computed(ledger).get(period), _made_from(plan)):
                     return PeriodReport(period, "released_again", payload["release"])
                 _confirm(ledger, plan, payload)
                 return PeriodReport(period, "unchanged" if payload["release"] == visible else "rolled_back", visible)
@@ -215,8 +216,12 @@ def _write(deployment: Deployment, ledger: Ledger, plan: Plan, period: str, name
 
 def _confirm(ledger: Ledger, plan: Plan, payload: dict[str, Any]) -> None:
     """Record that the revision that readers see was computed again, from what this run knew, and has the same rows."""
-    made_from = {key: getattr(plan, key) for key in ("run_id", "code_version", "cutoff_seq", "policy_hash", "inputs_hash", "undelivered")}
-    ledger.append("confirmation", {**{key: payload[key] for key in ("release", "period", "content_hash")}, **made_from})
+    same = {key: payload[key] for key in ("release", "period", "content_hash")}
+    ledger.append("confirmation", {**same, **_made_from(plan), "run_id": plan.run_id, "cutoff_seq": plan.cutoff_seq})
+
+
+def _made_from(plan: Plan) -> dict[str, Any]:
+    return {key: getattr(plan, key) for key in ("inputs_hash", "policy_hash", "code_version", "undelivered")}
 
 
 def inputs(ledger: Ledger, cutoff_seq: int) -> list[dict[str, Any]]:

@@ -14,7 +14,7 @@ from orchestration.failpoints import failpoint
 from orchestration.ledger.store import Ledger
 from orchestration.warehouse import inputs
 from orchestration.warehouse.dbt import call_dbt, dbt_args, dbt_env
-from orchestration.warehouse.plan import RunPlan, check_no_run_was_broken_off, code_version
+from orchestration.warehouse.plan import RunPlan, code_version
 
 if TYPE_CHECKING:
     from orchestration.policy import Policies
@@ -51,14 +51,12 @@ def prepare(
     """Plan the run and write what dbt reads into the warehouse (which is closed again).
 
     Also where there is nothing new: whoever comes here lets dbt compute the periods, and it would take what the last run left there.
-    BadInput where the month before them has rows in the warehouse that were never released.
+    BadInput where the month before them has rows in the warehouse that were never released, or that readers do not see.
     """
     from orchestration.policy import store_policies
 
-    plan, compiled = _planned(deployment, ledger, periods, policies, run_id)
+    plan, compiled = _planned(deployment, ledger, periods, policies, run_id, is_asked=True)
     if plan.nothing_new:
-        if inputs.programs_with_levels(policies):
-            check_no_run_was_broken_off(periods, ledger)
         say(f"nothing new for {_span(periods)}: released from these drops, policies and code already; computed again as asked")
     inputs.write_inputs(deployment, ledger, plan, lambda con: store_policies(con, policies, compiled))
     failpoint("warehouse.inputs_prepared")
@@ -110,14 +108,14 @@ def is_prepared_for(deployment: Deployment, plan: RunPlan) -> bool:
 
 
 def _planned(
-    deployment: Deployment, ledger: Ledger, periods: list[str], policies: Policies, run_id: str | None
+    deployment: Deployment, ledger: Ledger, periods: list[str], policies: Policies, run_id: str | None, *, is_asked: bool = False
 ) -> tuple[RunPlan, dict[str, str]]:
     """The plan and the fragments of the policies; a program that needs what is not delivered is not evaluated."""
     from orchestration.policy import compile_policies
 
     undelivered = _undelivered(deployment)
     compiled = compile_policies(policies, periods, undelivered)
-    return inputs.plan_run(deployment, ledger, periods, policies, compiled, undelivered, run_id=run_id), compiled
+    return inputs.plan_run(deployment, ledger, periods, policies, compiled, undelivered, run_id=run_id, is_asked=is_asked), compiled
 
 
 def _undelivered(deployment: Deployment) -> set[str]:

@@ -21,7 +21,7 @@ from orchestration.errors import Busy, Failed
 from orchestration.ingest import parts
 from orchestration.ingest.contracts import Contract, load_contracts
 from orchestration.ingest.parts import Part
-from orchestration.ledger.readers import releases_in_catalog
+from orchestration.ledger.readers import last_computed, releases_in_catalog
 from orchestration.ledger.store import Ledger
 from orchestration.periods import add_months, first_day, period_from_index, period_index, periods_between
 from orchestration.policy.subjects import SUBJECT_TYPES
@@ -33,7 +33,6 @@ from orchestration.warehouse.plan import (
     Carried,
     Held,
     RunPlan,
-    already_released,
     check_levels_go_on,
     check_no_run_was_broken_off,
     check_periods,
@@ -42,12 +41,13 @@ from orchestration.warehouse.plan import (
     code_version,
     digest,
     extra_windows,
-    last_computed,
     months_version,
     new_run_id,
+    news,
     released_decisions,
     released_programs,
     stale_periods,
+    unsettled,
     window_months,
     windows_version,
 )
@@ -355,14 +355,16 @@ def programs_with_levels(policies: Any) -> set[str]:
     return {program.program_id for program in policies.enabled() if program.row["clock"] != "event"}
 
 
-def _check_levels_go_on(deployment: Deployment, ledger: Ledger, periods: list[str], first_landed: str, policies: Any) -> None:
+def _check_levels_go_on(
+    deployment: Deployment, ledger: Ledger, periods: list[str], first_landed: str, policies: Any, new: Collection[str]
+) -> None:
     """See the checks of :mod:`orchestration.warehouse.plan`."""
     enabled = programs_with_levels(policies)
     if not enabled:
         return
     computed = {period: str(payload["release"]) for period, payload in last_computed(ledger).items()}
     check_no_run_was_broken_off(periods, ledger)
-    check_readers_see_what_is_read(periods, computed, releases_in_catalog(ledger))
+    check_readers_see_what_is_read(periods, computed, releases_in_catalog(ledger), new)
     released = {program: months for program, months in released_programs(ledger).items() if program in enabled and months[0] < periods[0]}
     carried = carried_levels(deployment.warehouse, add_months(periods[0], -1), released)
     check_levels_go_on(periods, max(deployment.config.first_period, first_landed), released, carried)
@@ -377,8 +379,10 @@ def plan_run(
     undelivered: Collection[str],
     *,
     run_id: str | None = None,
+    is_asked: bool = False,
 ) -> RunPlan:
-    """The plan of a run over ``periods``; reads ledger, landing and warehouse, writes nothing."""
+    """The plan of a run over ``periods``; reads ledger, landing and warehouse, writes nothing. ``is_asked``: it is carried out though
+    there may be nothing to do; BadInput where the periods would go on from rows that they may not go on from."""
     cutoff_seq, _ = ledger.head()
     landed = landed_at(deployment, ledger, cutoff_seq)
     kinds = {program.subject_type for program in policies.enabled()}
@@ -398,23 +402,25 @@ def plan_run(
     window_periods = held.window_periods if held.windows_version == windows else []
     base = choose_base(window_periods, min([*input_periods, *periods]))
     inputs_hash = digest([landed.hash(), deployment.config.timezone, deployment.config.currency, deployment.config.customers_from])
-    code = code_version()
-    reasons = already_released(ledger, periods, inputs_hash, policies.hash, code, sorted(undelivered), cutoff_seq)
-    if not reasons:
-        lost = lost_periods(deployment.warehouse, released_decisions(ledger, periods))
-        reasons = [f"{period}: the warehouse does not hold it any more" for period in lost]
-    if reasons:
-        _check_levels_go_on(deployment, ledger, periods, there[0], policies)
+    made_from = {
+        "inputs_hash": inputs_hash,
+        "policy_hash": policies.hash,
+        "code_version": code_version(),
+        "undelivered": sorted(undelivered),
+    }
+    new = news(ledger, periods, made_from, cutoff_seq)
+    why = {**unsettled(ledger, periods), **new} or dict.fromkeys(
+        lost_periods(deployment.warehouse, released_decisions(ledger, periods)), "the warehouse does not hold it any more"
+    )
+    if why or is_asked:
+        _check_levels_go_on(deployment, ledger, periods, there[0], policies, new)
     plan = RunPlan(
         run_id=run_id or new_run_id(),
         periods=periods,
         input_periods=input_periods,
         cutoff_seq=cutoff_seq,
-        policy_hash=policies.hash,
-        inputs_hash=inputs_hash,
-        code_version=code,
-        nothing_new=not reasons,
-        reasons=reasons,
+        nothing_new=not why,
+        reasons=[f"{period}: {why[period]}" for period in periods if period in why],
         totals_base=base,
         extra_window_periods=extra_windows(periods, base),
         first_landed_period=min(digests, default=None),
@@ -423,7 +429,7 @@ def plan_run(
         months_version=months,
         windows_version=windows,
         charge_periods=_charge_periods(periods, policies, landed),
-        undelivered=sorted(undelivered),
+        **made_from,
     )
     return replace(plan, points_periods=_points_periods(plan, policies, landed))
 

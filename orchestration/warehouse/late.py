@@ -18,14 +18,13 @@ from orchestration.errors import Failed
 from orchestration.ingest import parts
 from orchestration.ingest.contracts import Contract, load_contracts
 from orchestration.ingest.parts import Part
-from orchestration.ledger.readers import releases_in_catalog
+from orchestration.ledger.readers import last_computed, releases_in_catalog
 from orchestration.ledger.store import Ledger
 from orchestration.memory import query_memory
 from orchestration.periods import add_months
 from orchestration.policy.load import clock_of
 from orchestration.policy.subjects import SUBJECT_TYPES
 from orchestration.sqltext import literal, quoted
-from orchestration.warehouse.plan import last_computed
 
 # Entities whose rows are graded in the month of one moment alone: its column.
 EVENTS = {subject.entity: subject.at_column for subject in SUBJECT_TYPES.values() if subject.at_column}

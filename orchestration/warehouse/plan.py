@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from importlib.metadata import version
 from pathlib import Path
@@ -17,7 +17,7 @@ from typing import Any, Protocol
 
 from orchestration.deployment import PROJECT_ROOT, Deployment
 from orchestration.errors import BadInput
-from orchestration.ledger.readers import begun, held_periods, payloads_in_catalog
+from orchestration.ledger.readers import begun, held_periods, last_computed, payloads_in_catalog, what_is_new
 from orchestration.ledger.store import Ledger, canonical_json
 from orchestration.periods import add_months, period_index, periods_between
 
@@ -192,22 +192,26 @@ def check_levels_go_on(periods: list[str], first: str, released: Mapping[str, Se
     )
 
 
-def check_readers_see_what_is_read(periods: list[str], computed: Mapping[str, str], seen: Mapping[str, str]) -> None:
-    """BadInput if the month before the periods was rolled back: they would go on from rows that readers do not see.
+def check_readers_see_what_is_read(periods: list[str], computed: Mapping[str, str], seen: Mapping[str, str], new: Collection[str]) -> None:
+    """BadInput if a month was rolled back, stays so, and a month after it would go on from rows that readers do not see.
 
     The warehouse knows nothing of a rollback. Levels would be held, and movements counted, from what was taken back, and the gate would
     have another month to compare with, or none. ``computed``: period → the release that the warehouse's rows were released as last;
-    ``seen``: period → the release that readers see.
+    ``seen``: period → the release that readers see; ``new``: those of the periods that something new is there for, which are released.
     """
-    start = periods[0]
-    while (before := add_months(start, -1)) in computed and computed[before] != seen.get(before):
-        start = before
-    if start == periods[0]:
+
+    def is_unseen(period: str) -> bool:
+        return period in computed and computed[period] != seen.get(period) and period not in new
+
+    after = next((p for p in periods if is_unseen(add_months(p, -1)) and (p == periods[0] or p in new)), None)
+    if after is None:
         return
-    newest = add_months(periods[0], -1)
+    start = newest = add_months(after, -1)
+    while is_unseen(before := add_months(start, -1)):
+        start = before
     shown = f"{computed[newest]} was rolled back, and readers see {seen.get(newest) or f'nothing of {newest}'}"
     raise BadInput(
-        f"{periods[0]} would go on from what readers do not see: {shown}",
+        f"{after} would go on from what readers do not see: {shown}",
         "--periods",
         f"correct what was wrong and run `tierhouse run --periods {start}..{periods[-1]}`, or go back to a catalog with {computed[newest]}: "
         "`tierhouse releases` lists them",
@@ -271,16 +275,6 @@ def window_months(plan: RunPlan) -> list[tuple[str, int, int]]:
     return rows
 
 
-def last_computed(ledger: Ledger, upto: int | None = None) -> dict[str, dict[str, Any]]:
-    """Period → what it was computed from last: the record of its newest published revision, or of a later run that confirmed its rows."""
-    in_catalog = {release for entry in ledger.entries("catalog", upto=upto) for release in entry.payload.get("periods", {}).values()}
-    newest: dict[str, dict[str, Any]] = {}
-    for entry in ledger.entries("release", "confirmation", upto=upto):
-        if entry.payload.get("release") in in_catalog:
-            newest[entry.payload["period"]] = entry.payload
-    return newest
-
-
 def released_programs(ledger: Ledger) -> dict[str, list[str]]:
     """Program → the months in which readers see decisions of it, in order."""
     found: dict[str, set[str]] = {}
@@ -296,33 +290,25 @@ def released_decisions(ledger: Ledger, periods: list[str]) -> list[str]:
     return sorted(payload["period"] for payload in seen if payload["period"] in periods and payload["rows"].get("fct_decisions"))
 
 
-def already_released(
-    ledger: Ledger, periods: list[str], inputs_hash: str, policy_hash: str, code: str, undelivered: list[str], cutoff: int
-) -> list[str]:
-    """Why the periods are not all released from these inputs, policies, code and entities of the sources; empty if they are."""
-    newest = last_computed(ledger, cutoff)
+def news(ledger: Ledger, periods: list[str], made_from: Mapping[str, Any], cutoff: int) -> dict[str, str]:
+    """Those of the periods that would be computed from something new, and from what; see :func:`orchestration.ledger.readers.what_is_new`."""
+    computed = last_computed(ledger, cutoff)
+    found = {period: what_is_new(computed.get(period), made_from) for period in periods}
+    return {period: new for period, new in found.items() if new}
+
+
+def unsettled(ledger: Ledger, periods: list[str]) -> dict[str, str]:
+    """Those of the periods that are to be computed again though nothing is new, and why."""
     held = held_periods(ledger)
-    reasons: list[str] = []
+    found: dict[str, str] = {}
     for period in periods:
-        payload = newest.get(period)
-        if payload is None:
-            reasons.append(f"{period} is not released")
-        elif payload.get("inputs_hash") != inputs_hash:
-            reasons.append(f"{period}: drops have landed since its release")
-        elif payload.get("policy_hash") != policy_hash:
-            reasons.append(f"{period}: policies differ from those of its release")
-        elif payload.get("code_version") != code:
-            reasons.append(f"{period}: the code differs from that of its release")
-        elif payload.get("undelivered", undelivered) != undelivered:
-            differ = ", ".join(sorted({*payload["undelivered"]} ^ {*undelivered}))
-            reasons.append(f"{period}: the mappings deliver other entities than at its release ({differ})")
-        elif period in held:
+        if period in held:
             # As when a policy was changed, held and changed back: the months after it wait for a gate that it passes.
-            reasons.append(f"{period}: it was held since its release")
+            found[period] = "it was held since its release"
         elif _is_broken_off(ledger, period):
             # What the warehouse holds of it is not what was released, and the month after it would go on from that.
-            reasons.append(f"{period}: it was computed since its release, and its rows were never released")
-    return reasons
+            found[period] = "it was computed since its release, and its rows were never released"
+    return found
 
 
 def months_version(deployment: Deployment, compiled: dict[str, str]) -> str:

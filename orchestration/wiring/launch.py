@@ -18,7 +18,7 @@ import yaml
 from orchestration.dbt_child import ReadyDbt
 from orchestration.deployment import PROJECT_ROOT, Deployment
 from orchestration.errors import EXIT_DONE, BadInput, Failed, Held, TierhouseError
-from orchestration.ledger import Ledger
+from orchestration.ledger import Ledger, last_computed
 from orchestration.locking import exclusive
 from orchestration.wiring.resources import Run, Say
 
@@ -118,8 +118,6 @@ def is_nothing_new(deployment: Deployment, ledger: Ledger, periods: list[str], p
 
 def as_they_stand(deployment: Deployment, ledger: Ledger, periods: Sequence[str]) -> list[PeriodOutcome]:
     """The periods that a run leaves as they are. One that finds nothing new does not undo a rollback: only something new does, or a person."""
-    from orchestration.warehouse.plan import last_computed
-
     computed = last_computed(ledger)
     return [
         PeriodOutcome(period, "rolled_back" if period in computed and computed[period]["release"] != release else "unchanged", release)

@@ -26,7 +26,6 @@ class Plan:
     policy_hash: str = "policy"
     inputs_hash: str = "inputs"
     code_version: str = "0.1.0"
-    nothing_new: bool = False
     undelivered: list[str] = field(default_factory=list)
     extra: dict[str, Any] = field(default_factory=dict)
 

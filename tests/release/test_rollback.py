@@ -19,14 +19,15 @@ from orchestration.cli.main import main
 from orchestration.deployment import Deployment
 from orchestration.errors import BadInput, Failed
 from orchestration.gate import run_gate
-from orchestration.ledger import Ledger
+from orchestration.ledger import Ledger, last_computed
+from orchestration.ledger.readers import what_is_new
 from orchestration.release import ReleaseReport, current_catalog, list_catalogs, pointer_problem, release, rollback
-from orchestration.warehouse.plan import already_released, last_computed
 from orchestration.wiring.launch import PeriodOutcome, as_they_stand, outcome_of, visible_releases
 from orchestration.wiring.resources import Run
 from tests.gate.fixture_warehouse import Plan, build_warehouse, contract, make_place, record_build, silent
 
 PERIOD = "2026-06"
+OTHER_DROPS = {"inputs_hash": "other drops", "policy_hash": "policy", "code_version": "0.1.0", "undelivered": []}
 ROOT = Path(__file__).parents[2]
 KILLED = """
 import sys
@@ -161,7 +162,7 @@ def test_a_rollback_does_not_make_an_old_release_fresh_again(place: tuple[Deploy
 def test_the_next_run_with_the_same_rows_publishes_them_without_a_new_revision(place: tuple[Deployment, Ledger]) -> None:
     deployment, ledger = place
     rollback(deployment, ledger, 1, "a mistake", "an.operator", say=silent)
-    publish(deployment, ledger, "run4", "3")
+    publish(deployment, ledger, "run4", "3", "other drops")
     assert current_catalog(deployment) == {"catalog": 5, "periods": {PERIOD: "2026-06.r3"}}
     assert len(ledger.entries("release")) == 3
 
@@ -177,9 +178,7 @@ def test_what_is_published_again_is_called_so_and_settled(place: tuple[Deploymen
     assert [(p.status, p.release) for p in found.periods] == [("released_again", "2026-06.r2")]
     computed = last_computed(ledger)[PERIOD]
     assert (computed["release"], computed["run_id"], computed["inputs_hash"]) == ("2026-06.r2", "run4", "other drops")
-    assert already_released(ledger, [PERIOD], "other drops", "policy", "0.1.0", [], ledger.head()[0]) == [], (
-        "the same run again has nothing to do"
-    )
+    assert what_is_new(computed, OTHER_DROPS) is None, "the same run again has nothing to do"
 
     before, (head, _) = visible_releases(deployment, [PERIOD]), ledger.head()
     assert [p.status for p in publish(deployment, ledger, "run5", "2").periods] == ["unchanged"]
@@ -267,7 +266,7 @@ def test_what_was_stopped_before_it_was_published_again_is_not_settled(
     with pytest.raises(OSError, match="stopped"):
         publish(deployment, ledger, "run4", "2", "other drops")
     assert current_catalog(deployment) == {"catalog": 4, "periods": {PERIOD: "2026-06.r1"}}
-    assert already_released(ledger, [PERIOD], "other drops", "policy", "0.1.0", [], ledger.head()[0]) != []
+    assert what_is_new(last_computed(ledger)[PERIOD], OTHER_DROPS) == "drops have landed since its release"
 
 
 def test_a_run_that_finds_nothing_new_undoes_no_rollback(place: tuple[Deployment, Ledger]) -> None:
@@ -276,7 +275,7 @@ def test_a_run_that_finds_nothing_new_undoes_no_rollback(place: tuple[Deployment
     rollback(deployment, ledger, 1, "a mistake", "an.operator", say=silent)
     run, before, (head, _) = Run(deployment), visible_releases(deployment, [PERIOD]), ledger.head()
     said: list[str] = []
-    plan = Plan("run4", [PERIOD], nothing_new=True)
+    plan = Plan("run4", [PERIOD])
     record_build(ledger, plan.run_id)
     run_gate(deployment, ledger, plan, PERIOD, say=silent, problems={})
     report = release(deployment, ledger, plan, say=said.append)
@@ -285,6 +284,15 @@ def test_a_run_that_finds_nothing_new_undoes_no_rollback(place: tuple[Deployment
     assert current_catalog(deployment) == {"catalog": 4, "periods": {PERIOD: "2026-06.r1"}}
     assert outcome_of(run, [PERIOD], head, before, "run4").periods == [PeriodOutcome(PERIOD, "rolled_back", "2026-06.r1")]
     assert last_computed(ledger)[PERIOD]["run_id"] == "run4"
+
+
+def test_a_release_step_that_is_done_again_undoes_no_rollback(place: tuple[Deployment, Ledger]) -> None:
+    """As one that is re-executed from its failure in the Dagster UI: the plan of before the rollback knew of something new."""
+    deployment, ledger = place
+    rollback(deployment, ledger, 1, "a mistake", "an.operator", say=silent)
+    report = release(deployment, ledger, Plan("run3", [PERIOD]), say=silent)
+    assert [(p.status, p.release) for p in report.periods] == [("rolled_back", "2026-06.r1")]
+    assert current_catalog(deployment) == {"catalog": 4, "periods": {PERIOD: "2026-06.r1"}}
 
 
 @pytest.mark.parametrize(

@@ -11,24 +11,25 @@ import pytest
 from orchestration.deployment import DEFAULT_DEPLOYMENT, load_deployment
 from orchestration.errors import BadInput
 from orchestration.ledger.store import Ledger
-from orchestration.periods import period_from_index, period_index
+from orchestration.periods import period_from_index, period_index, periods_between
 from orchestration.policy import load_policies
 from orchestration.policy.used import months_of_charge_types
-from orchestration.warehouse import RunPlan, begin, dbt_args, prepare
+from orchestration.warehouse import RunPlan, begin, dbt_args
 from orchestration.warehouse.dbt import failure_of
 from orchestration.warehouse.inputs import carried_levels, lost_periods
 from orchestration.warehouse.plan import (
     Carried,
-    already_released,
     check_levels_go_on,
     check_no_run_was_broken_off,
     check_periods,
     check_readers_see_what_is_read,
     choose_base,
     extra_windows,
+    news,
     released_decisions,
     released_programs,
     stale_periods,
+    unsettled,
     window_months,
 )
 
@@ -105,10 +106,10 @@ def test_released_months_that_the_warehouse_lost_are_run_again_first() -> None:
     assert "--periods 2025-03..2025-09" in go_on("2025-05", {"six_star": ["2025-02", "2025-03", "2025-04"]}, first="2025-03")
 
 
-def goes_on(period: str, computed: dict[str, str], seen: dict[str, str]) -> str:
-    """What a run of ``period`` to 2025-09 is refused with; nothing if it is not."""
+def goes_on(period: str, computed: dict[str, str], seen: dict[str, str], *new: str) -> str:
+    """What a run of ``period`` to 2025-09 is refused with; nothing if it is not. ``new``: see the check."""
     try:
-        check_readers_see_what_is_read([period, "2025-09"], computed, seen)
+        check_readers_see_what_is_read(periods_between(period, "2025-09"), computed, seen, new)
     except BadInput as refused:
         return f"{refused.what}. {refused.remedy}"
     return ""
@@ -122,6 +123,17 @@ def test_a_month_that_would_go_on_from_one_that_was_rolled_back_is_refused_with_
     assert "tierhouse run --periods 2025-03..2025-09" in refused and "with 2025-04.r1" in refused
     refused = goes_on("2025-04", computed, {**computed, "2025-03": "2025-03.r1"})
     assert "2025-03.r2 was rolled back, and readers see 2025-03.r1" in refused and "--periods 2025-03..2025-09" in refused
+
+
+def test_a_month_of_the_run_that_stays_rolled_back_is_one_that_no_later_month_goes_on_from() -> None:
+    computed = {"2025-02": "2025-02.r1", "2025-03": "2025-03.r1", "2025-04": "2025-04.r1"}
+    seen = {"2025-02": "2025-02.r1"}
+    assert goes_on("2025-03", computed, seen) == "", "nothing is new for any of them, and nothing is released"
+    assert goes_on("2025-03", computed, seen, "2025-03", "2025-04", "2025-05") == "", "both are released again"
+    refused = goes_on("2025-03", computed, seen, "2025-05")
+    assert "2025-05 would go on from what readers do not see: 2025-04.r1 was rolled back" in refused
+    assert "tierhouse run --periods 2025-03..2025-09" in refused
+    assert "2025-04 would go on" in goes_on("2025-03", computed, seen, "2025-04", "2025-05")
 
 
 def test_a_month_before_one_that_was_rolled_back_is_none_of_the_next_run() -> None:
@@ -198,20 +210,6 @@ def test_a_month_does_not_go_on_from_a_run_that_was_killed_while_dbt_wrote(tmp_p
         check_no_run_was_broken_off(["2025-02"], ledger)
 
 
-def test_a_month_that_is_computed_again_as_asked_does_not_go_on_from_such_rows_either(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """As one that is launched in the Dagster UI, where nothing is new."""
-    monkeypatch.setenv("TIERHOUSE_DATA", str(tmp_path))
-    deployment, ledger = load_deployment(DEFAULT_DEPLOYMENT), Ledger(tmp_path / "ledger.sqlite")
-    plan = replace(plan_of("2025-02"), nothing_new=True)
-    monkeypatch.setattr("orchestration.warehouse._planned", lambda *_: (plan, {}))
-    ledger.append("release", {"run_id": "r0", "period": "2025-01", "release": "2025-01.r1"})
-    begin(ledger, replace(plan_of("2025-01"), run_id="r1"))
-    with pytest.raises(BadInput, match="2025-02 would go on from rows that were never released"):
-        prepare(deployment, ledger, ["2025-02"], load_policies(deployment), say=print)
-
-
 def test_released_programs_are_those_that_readers_see(tmp_path: Path) -> None:
     ledger = Ledger(tmp_path / "ledger.sqlite")
     assert released_programs(ledger) == {}
@@ -265,7 +263,9 @@ def test_nothing_is_new_only_if_every_period_was_released_from_the_same(tmp_path
     ledger = Ledger(tmp_path / "ledger.sqlite")
 
     def why(inputs: str = "i", policy: str = "p", code: str = "c", undelivered: tuple[str, ...] = ("staff",)) -> list[str]:
-        return already_released(ledger, ["2025-01"], inputs, policy, code, list(undelivered), ledger.head()[0])
+        made_from = {"inputs_hash": inputs, "policy_hash": policy, "code_version": code, "undelivered": list(undelivered)}
+        found = {**unsettled(ledger, ["2025-01"]), **news(ledger, ["2025-01"], made_from, ledger.head()[0])}
+        return list(found.values())
 
     made = {"release": "2025-01.r1", "period": "2025-01", "inputs_hash": "i", "policy_hash": "p", "code_version": "c"}
     made["undelivered"] = ["staff"]
@@ -289,7 +289,7 @@ def test_nothing_is_new_only_if_every_period_was_released_from_the_same(tmp_path
     begin(ledger, replace(plan_of("2025-01"), run_id="t"), ["dim_levels"])
     assert why(inputs="k") == [], "the rows that the month after it reads are those that were released"
     begin(ledger, replace(plan_of("2025-01"), run_id="t"))
-    assert why(inputs="k") == ["2025-01: it was computed since its release, and its rows were never released"]
+    assert why(inputs="k") == ["it was computed since its release, and its rows were never released"]
     ledger.append("confirmation", made | {"inputs_hash": "k", "run_id": "t"})
     assert why(inputs="k") == []
 

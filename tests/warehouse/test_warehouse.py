@@ -18,7 +18,7 @@ from orchestration.errors import BadInput, Busy, Failed
 from orchestration.gate.run import make_candidate
 from orchestration.gate.suites import load_suites
 from orchestration.policy import compile_policies, load_policies, store_policies
-from orchestration.warehouse import applied, build, finish
+from orchestration.warehouse import applied, begin, build, finish
 from orchestration.warehouse.dbt import DBT_PROJECT, call_dbt, dbt_env
 from orchestration.warehouse.inputs import landed_at
 from tests.gate.fixture_warehouse import Plan
@@ -261,6 +261,33 @@ def test_what_dbt_reads_is_that_of_the_run_though_nothing_is_new(tmp_path: Path)
     assert again.nothing_new
     assert place.query("select period from ctl.target_periods") == [("2025-03",)]
     assert place.query("select run_id from ctl.run") == [(again.run_id,)]
+
+
+def test_a_month_that_is_computed_again_as_asked_goes_on_from_what_readers_see_alone(tmp_path: Path) -> None:
+    """As one that is launched in the Dagster UI, where nothing is new."""
+    place = Place(tmp_path)
+    place.land("bill_lines", [place.bill(month, "C1", f"2025-0{month}", "100") for month in "1234"])
+    months = {}
+    for month in ("2025-02", "2025-03"):
+        plan = place.prepare(month)
+        begin(place.ledger, plan)
+        months[month] = f"{month}.r1"
+        place.ledger.append("release", {"release": f"{month}.r1", "period": month, "rows": {}, **plan.as_json()})
+    place.ledger.append("catalog", {"catalog": 1, "periods": months})
+    assert place.prepare("2025-03").nothing_new
+    place.ledger.append("catalog", {"catalog": 2, "periods": {"2025-03": "2025-03.r1"}})
+    with pytest.raises(BadInput, match=r"2025-03 would go on from what readers do not see: 2025-02\.r1 was rolled back"):
+        place.prepare("2025-03")
+    assert place.prepare("2025-02", "2025-03").nothing_new, "February stays rolled back, and March as it is"
+    with pytest.raises(BadInput, match="2025-03 would go on from what readers do not see"):
+        place.prepare("2025-03", "2025-04")
+    with pytest.raises(BadInput, match="2025-04 would go on from"):
+        place.ledger.append("catalog", {"catalog": 3, "periods": {"2025-02": "2025-02.r1"}})
+        place.prepare("2025-03", "2025-04")
+    place.ledger.append("catalog", {"catalog": 4, "periods": months})
+    begin(place.ledger, replace(place.prepare("2025-02"), run_id="killed"))
+    with pytest.raises(BadInput, match="2025-03 would go on from rows that were never released"):
+        place.prepare("2025-03")
 
 
 def test_other_measures_make_every_month_again(incremental: Place, monkeypatch: pytest.MonkeyPatch) -> None:
