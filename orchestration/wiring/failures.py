@@ -16,6 +16,7 @@ from orchestration.errors import TierhouseError
 from orchestration.wiring.partitions import RANGE_END_TAG, RANGE_START_TAG
 
 POSTED_TAG = "tierhouse/failure_posted"
+"""On a run that was posted: its own id, because a run that is re-executed takes the tags of the one before with it."""
 PARTITION_TAG = "dagster/partition"
 
 
@@ -49,6 +50,10 @@ def post(url: str, report: Mapping[str, Any]) -> str | None:
     return None if answer.ok else f"status {answer.status_code}"
 
 
+def _is_posted(run: dg.DagsterRun) -> bool:
+    return run.tags.get(POSTED_TAG) == run.run_id
+
+
 def failure_hook(deployment: Deployment) -> dg.HookDefinition:
     """Hook of every job: post the first failed step of a run."""
 
@@ -56,11 +61,11 @@ def failure_hook(deployment: Deployment) -> dg.HookDefinition:
     def post_failure(context: dg.HookContext) -> None:
         url = deployment.config.failure_webhook
         run = context.instance.get_run_by_id(context.run_id)
-        if not url or run is None or POSTED_TAG in run.tags:
+        if not url or run is None or _is_posted(run):
             return
         problem = post(url, failure_report(deployment.name, run, [context.step_key], context.op_exception))
         if problem is None:
-            context.instance.add_run_tags(context.run_id, {POSTED_TAG: "true"})
+            context.instance.add_run_tags(context.run_id, {POSTED_TAG: context.run_id})
         else:
             context.log.warning(f"the failure could not be reported to {url}: {problem}")
 
@@ -78,12 +83,12 @@ def failure_sensor(deployment: Deployment) -> dg.SensorDefinition:
     def report_failed_runs(context: dg.RunFailureSensorContext) -> dg.SkipReason | None:
         url = deployment.config.failure_webhook
         run = context.instance.get_run_by_id(context.dagster_run.run_id) or context.dagster_run
-        if not url or POSTED_TAG in run.tags:
+        if not url or _is_posted(run):
             return dg.SkipReason("no address is configured" if not url else "the run reported itself")
         steps = [event.step_key for event in context.get_step_failure_events() if event.step_key]
         problem = post(url, failure_report(deployment.name, run, steps, None))
         if problem is None:
-            context.instance.add_run_tags(run.run_id, {POSTED_TAG: "true"})
+            context.instance.add_run_tags(run.run_id, {POSTED_TAG: run.run_id})
         else:
             context.log.warning(f"the failure could not be reported to {url}: {problem}")
         return None

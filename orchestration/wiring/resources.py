@@ -30,7 +30,8 @@ if TYPE_CHECKING:
 RESOURCE_KEY = "tierhouse"
 
 BUSY_TAG = "tierhouse/busy"
-"""On a run that met another's lock and ended before its first step."""
+"""On a run that met another's lock and ended before its first step: its own id, because a run that is re-executed takes the tags of the one
+before with it."""
 
 _IN_ONE_RUN = "choose them (the step `prepare`) in the same run, or launch the job months for the partition: it takes every step"
 
@@ -149,7 +150,7 @@ def run_resource(deployment: Deployment, run: Run | None = None) -> dg.ResourceD
                 held.enter_context(exclusive(deployment, f"Dagster run {context.run.run_id}" if context.run else "Dagster"))
             except Busy:
                 if context.instance and context.run:
-                    context.instance.add_run_tags(context.run.run_id, {BUSY_TAG: "true"})
+                    context.instance.add_run_tags(context.run.run_id, {BUSY_TAG: context.run.run_id})
                 raise
             recover(deployment, current.ledger, current.say)
             yield current

@@ -85,4 +85,4 @@ def _ended_busy(instance: dg.DagsterInstance, run_key: str | None) -> bool:
     if run_key is None:
         return False
     runs = instance.get_runs(filters=dg.RunsFilter(tags={"dagster/run_key": run_key}), limit=1)
-    return bool(runs) and runs[0].is_failure and BUSY_TAG in runs[0].tags
+    return bool(runs) and runs[0].is_failure and runs[0].tags.get(BUSY_TAG) == runs[0].run_id

@@ -205,9 +205,19 @@ def test_an_ingest_that_met_another_runs_lock_is_asked_for_again(make_place: Cal
             assert not waiting.run_requests and f"process {pid}" in str(waiting.skip_message)
         first = tick(waiting.cursor)
         with locked_by_another_process(place):
-            assert launched(first.run_requests[0]).tags[BUSY_TAG] == "true"
+            busy = launched(first.run_requests[0])
+            assert busy.tags[BUSY_TAG] == busy.run_id
             assert not tick(first.cursor).run_requests, "it waits for the lock"
         second = tick(first.cursor)
+        # Re-executed in the UI it takes the tags of the run before with it, though it met no lock.
+        mended = instance.create_run_for_job(job_def=job, tags=dict(busy.tags))
+        assert not tick(first.cursor).run_requests, "it is under way"
+        instance.report_run_failed(mended)
+        assert not tick(first.cursor).run_requests, "it failed otherwise"
+        with locked_by_another_process(place):
+            result = job.execute_in_process(instance=instance, tags=dict(busy.tags), raise_on_error=False)
+        assert not result.success
+        assert tick(first.cursor).run_requests, "and so met the lock again"
         assert second.run_requests[0].run_key != first.run_requests[0].run_key
         assert not tick(json.dumps({**json.loads(second.cursor), "key": "of a run that is not there yet"})).run_requests
         run = instance.create_run_for_job(job_def=job, tags={"dagster/run_key": str(second.run_requests[0].run_key)})

@@ -100,7 +100,24 @@ def test_a_failed_step_is_posted_with_run_months_and_kind_but_no_message(receive
     assert (report["error"], report["exit_code"]) == ("Held", 3)
     assert SECRET not in json.dumps(report, ensure_ascii=False)
     assert run is not None
-    assert run.tags[POSTED_TAG] == "true"
+    assert run.tags[POSTED_TAG] == run.run_id
+
+
+def test_a_run_that_is_re_executed_and_fails_again_is_posted_too(receiver: Receiver, tmp_path: Path) -> None:
+    """It takes the tags of the run before with it, as the UI does it."""
+    job, at = failing_job(deployment(tmp_path, receiver.url)), deployment(tmp_path, receiver.url)
+    with dg.DagsterInstance.ephemeral() as instance:
+        first = instance.get_run_by_id(job.execute_in_process(instance=instance, raise_on_error=False).run_id)
+        assert first is not None
+        again = job.execute_in_process(instance=instance, raise_on_error=False, tags=dict(first.tags))
+        # And one that could not report itself, because its process was killed.
+        silent = failing_job(deployment(tmp_path, None)).execute_in_process(instance=instance, raise_on_error=False, tags=dict(first.tags))
+        event = next(event for event in silent.all_events if event.is_failure and event.is_job_event)
+        context = dg.build_run_status_sensor_context(
+            sensor_name="report_failed_runs", dagster_event=event, dagster_instance=instance, dagster_run=silent.dagster_run
+        ).for_run_failure()
+        failure_sensor(at)(context)
+    assert [report["run_id"] for report in receiver.received] == [first.run_id, again.run_id, silent.run_id]
 
 
 @pytest.mark.parametrize("status", [500, None])
