@@ -194,17 +194,20 @@ class Landing:
             "where list_contains($customers, o.customer_id))",
             {"customers": customers},
         )
-        by_line: dict[str, list[tuple[date, date, str]]] = {}
-        for _, _, _, line_id, holder, start, end in rows:
-            by_line.setdefault(line_id, []).append((start, end or _FOREVER, holder))
+        by_line: dict[str, list[tuple[date, str, date, str]]] = {}
+        for source, _, _, line_id, holder, start, end in rows:
+            by_line.setdefault(line_id, []).append((start, source, end or _FOREVER, holder))
         found: dict[str, list[Holding]] = {}
         for line_id, holders in by_line.items():
-            holders.sort()
-            starts = [start for start, _, _ in holders[1:]] + [None]
-            found[line_id] = [
+            # As the warehouse orders who takes a number over on one day by two sources.
+            holders.sort(key=lambda holding: holding[:2])
+            starts = [start for start, *_ in holders[1:]] + [None]
+            clipped = [
                 Holding(holder, start, min(end, date.fromordinal(following.toordinal() - 1)) if following else end)
-                for (start, end, holder), following in zip(holders, starts, strict=True)
+                for (start, _, end, holder), following in zip(holders, starts, strict=True)
             ]
+            # Who took a number over on the day on which another did held it on no day.
+            found[line_id] = [holding for holding in clipped if holding.end >= holding.start]
         return found
 
     def bills(self, customers: list[str], periods: list[str], columns: Iterable[str] = ()) -> list[BillRow]:

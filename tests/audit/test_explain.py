@@ -57,6 +57,21 @@ def test_bills_behind_the_window_are_listed_with_the_line_they_stand_on(small: S
         assert f"{bill.amount.normalize():f}" in line
 
 
+def test_a_number_that_two_sources_give_away_on_one_day_has_the_holder_of_the_warehouse(small: SmallRelease) -> None:
+    """Of rows that begin on one day staging takes the source that is named last; the other one held the number on no day at all."""
+    crm = (small.deployment.sources / "crm.yaml").read_text()
+    (small.deployment.sources / "crm_2.yaml").write_text(crm.replace("source: crm", "source: crm_2").replace('_*.csv"', '_moved.csv"'))
+    for source, holder in (("2", "C"), ("moved", "A")):
+        (small.deployment.drops / f"lines_{source}.csv").write_text(f"number,id,first_day,last_day\nn9,{holder},2026-01-10,\n")
+    bills = "key,bill,number,month,day,charge,amount,kind,refers\nk9,b9,n9,2026-01,,voice,5.00,,\n"
+    (small.deployment.drops / "bills_3.csv").write_text(bills)
+    (small.deployment.sources / "crm.yaml").write_text(crm.replace('"lines_*.csv"', '"lines_[0-9].csv"'))
+    ingest(small.deployment, small.ledger, say=lambda _: None)
+    with Landing(small.deployment, small.ledger, small.ledger.head()[0]) as landing:
+        found = landing.bills(["A", "B", "C"], ["2026-01"])
+    assert [(bill.document_id, bill.customer_id) for bill in found] == [("b9", "A")]
+
+
 def test_window_value_is_the_sum_of_the_bills_that_count(small: SmallRelease) -> None:
     spend = next(w for w in _explain(small).windows if w.metric.metric_id == "spend_6m_amount")
     assert (spend.value, spend.traced, spend.periods[0], spend.periods[-1]) == (Decimal(SPEND), Decimal(SPEND), "2026-01", "2026-06")
