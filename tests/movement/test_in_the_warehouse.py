@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from decimal import Decimal
 from pathlib import Path
 
 import pytest
@@ -15,16 +16,17 @@ MONTHS = [f"2025-{n:02d}" for n in range(1, 7)]
 def place(tmp_path_factory: pytest.TempPathFactory) -> Place:
     place = Place(Path(tmp_path_factory.mktemp("movement")))
     joined = {"valid_from_date": "2024-01-01", "brand": "easyown", "segment": "consumer", "joined_date": "2024-01-01"}
-    customers = [{"customer_id": c, **joined} for c in ("CORRECTED", "SPENT", "SAME")]
+    customers = [{"customer_id": c, **joined} for c in ("CORRECTED", "SPENT", "SAME", "NEARLY")]
     gone = {"customer_id": "GONE", **joined}
     place.land("customers", [*customers, gone, gone | {"valid_from_date": "2025-06-20", "left_date": "2025-06-20"}])
     lines = [place.bill(f"{c}{month}", c, month, "50") for month in MONTHS for c in ("CORRECTED", "SPENT", "SAME", "GONE")]
+    lines += [place.bill(f"NEARLY{month}", "NEARLY", month, "350") for month in MONTHS]
     june = place.land("bill_lines", lines)
     place.run("2025-06")
     place.land("customers", [{"customer_id": "NEW", **joined, "valid_from_date": "2025-07-02", "joined_date": "2025-07-02"}])
     july = [
         place.bill(f"{c}2025-07", c, "2025-07", amount)
-        for c, amount in (("CORRECTED", "50"), ("SPENT", "400"), ("SAME", "50"), ("NEW", "10"))
+        for c, amount in (("CORRECTED", "50"), ("SPENT", "400"), ("SAME", "50"), ("NEW", "10"), ("NEARLY", "900"))
     ]
     place.land("bill_lines", july)
     place.land(
@@ -64,6 +66,14 @@ def test_counts_by_cause_add_up_in_every_program(place: Place) -> None:
     assert (
         place.query(changes) == place.query("select program_id, sum(subjects) from marts.fct_movement_counts group by all order by 1") != []
     )
+
+
+def test_who_is_near_the_bar_of_a_sum_is_likely_to_rise(place: Place) -> None:
+    """3,000 of 3,600 in 12 months at 533.33 a month, of which an average month of 250 leaves."""
+    found = place.query(
+        "select subject_id, missing_amount, pace_amount, months_to_next_level from marts.fct_upgrade_paths where program_id = 'vip_threshold' and period = '2025-07'"
+    )
+    assert found == [("NEARLY", 600, Decimal("533.3333"), 3)]
 
 
 def test_a_month_that_is_run_again_has_the_same_rows(place: Place) -> None:

@@ -110,13 +110,13 @@ def test_nothing_leaves_a_sum_before_its_window_is_full(months: int, pace: int, 
         next_level_id="mid",
         missing_attribute="sum",
         missing_amount=Decimal(bar - sum(window)),
-        evidence=json.dumps({"s6": str(sum(window))}),
+        evidence=json.dumps({"sum": str(sum(window))}),
     )
     assert (row and row["months_to_next_level"]) == expected
 
 
 def test_a_calendar_year_ends_in_december():
-    asked = {"next_level_id": "mid", "missing_attribute": "ytd", "missing_amount": Decimal(300), "evidence": '{"y": "10"}'}
+    asked = {"next_level_id": "mid", "missing_attribute": "ytd", "missing_amount": Decimal(300), "evidence": '{"ytd": "10"}'}
     row = path_of(pace="300", **asked)
     assert row is not None and row["months_to_next_level"] == 3
     assert path_of(pace="300", **asked | {"period_index": JUNE + 4}) is None
@@ -124,13 +124,13 @@ def test_a_calendar_year_ends_in_december():
 
 def test_a_new_customer_is_reckoned_by_months_in_service():
     row = path_of(
-        pace="100", recent_months=1, next_level_id="mid", missing_attribute="ytd", missing_amount=Decimal(300), evidence='{"y": "10"}'
+        pace="100", recent_months=1, next_level_id="mid", missing_attribute="ytd", missing_amount=Decimal(300), evidence='{"ytd": "10"}'
     )
     assert row is not None and (row["pace_amount"], row["months_to_next_level"]) == (100, 3)
 
 
 def test_who_lacks_more_than_one_amount_is_not_likely_to_rise():
-    asked = {"pace": "900", "next_level_id": "mid", "missing_attribute": "ytd", "missing_amount": Decimal(1), "evidence": '{"y": "10"}'}
+    asked = {"pace": "900", "next_level_id": "mid", "missing_attribute": "ytd", "missing_amount": Decimal(1), "evidence": '{"ytd": "10"}'}
     assert path_of(**asked) is not None
     assert path_of(**asked, is_amount_enough=False) is None
 
@@ -147,14 +147,15 @@ def test_who_lacks_more_than_one_amount_is_not_likely_to_rise():
     ],
 )
 def test_a_rise_that_a_cap_or_an_override_hides_is_none(covered: dict[str, Any], is_seen: bool):
-    row = path_of(pace="900", next_level_id="mid", missing_attribute="ytd", missing_amount=Decimal(1), evidence='{"y": "10"}', **covered)
+    row = path_of(pace="900", next_level_id="mid", missing_attribute="ytd", missing_amount=Decimal(1), evidence='{"ytd": "10"}', **covered)
     assert (row is not None) is is_seen
 
 
 def test_a_next_level_that_is_held_already_is_no_rise():
     held = {"held_level_id": "mid", "held_level_rank": 2, "level_id": "mid", "level_rank": 2}
     assert (
-        path_of(pace="900", next_level_id="mid", missing_attribute="ytd", missing_amount=Decimal(1), evidence='{"y": "10"}', **held) is None
+        path_of(pace="900", next_level_id="mid", missing_attribute="ytd", missing_amount=Decimal(1), evidence='{"ytd": "10"}', **held)
+        is None
     )
 
 

@@ -32,11 +32,11 @@ versions as (
     select * from {{ source("policy", "policy_versions") }}
 ),
 
--- What a missing amount is an amount of.
+-- What a missing amount is an amount of. Evidence names a metric by the attribute that it is, and what an average is made of by the metrics.
 sums as (
     select
         attributes.attribute_id,
-        metrics.metric_id,
+        case when attributes.kind = 'metric' then attributes.attribute_id else metrics.metric_id end as operand,
         metrics.measure_id,
         metrics.window as window_kind,
         attributes.months_metric_id,
@@ -91,7 +91,7 @@ paced as (
         sums.window_months,
         cast(paces.recent_amount * 10000 as hugeint) // served.recent_months as pace_units,
         cast(candidates.missing_amount * 10000 as hugeint) as missing_units,
-        cast(cast(json_extract_string(candidates.evidence, '$.' || sums.metric_id) as decimal(18, 4)) * 10000 as hugeint) as window_units,
+        cast(cast(json_extract_string(candidates.evidence, '$.' || sums.operand) as decimal(18, 4)) * 10000 as hugeint) as window_units,
         coalesce(
             cast(json_extract_string(candidates.evidence, '$.' || sums.months_metric_id) as bigint), sums.window_months
         ) as divided_months,
