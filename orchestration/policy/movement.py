@@ -110,44 +110,55 @@ def _where_moved(program_ids: Iterable[str]) -> list[str]:
 
 
 def _pairs(program_ids: Iterable[str]) -> str:
-    """Decisions whose level differs from the month before, with the decision of that month, or of the one that showed a level last."""
-    ranks = (
-        "level_rank",
-        "held_level_rank",
-        "cap_level_rank",
-        "at_least_level_rank",
-        "set_level_rank",
-        "policy_version",
-        "policy_hash",
-        "evidence",
-    )
-    columns = ["d.program_id", "d.subject_type", "d.subject_id", "d.period", "d.period_index", "d.level_id", "d.previous_level_id"]
-    columns += ["d.qualified_level_rank", "b.period_index as before_index"]
-    columns += [f"d.{name}" for name in ranks]
+    """Decisions whose level differs from the month before, with the decision of that month, or of the one that showed a level last.
+
+    After months that were not evaluated, that one may have been run again since, and show another level or none: of what was known when it
+    showed this one the level is left, and no more.
+    """
+    ranks = ("held_level_rank", "cap_level_rank", "at_least_level_rank", "set_level_rank")
+    known = ("policy_version", "policy_hash", "evidence")
     # Ranks are compared with those of today, so that a level that was put between others moves nobody. A level that is gone has the one it had.
-    levels = {name: name.removesuffix("_rank") for name in ranks if name.endswith("_rank")}
-    today = {name: f"coalesce(cast({level}.rank as integer), b.{name})" for name, level in levels.items()}
-    columns += [f"{today.get(name, f'b.{name}')} as before_{name}" for name in ranks]
+    levels = {name: name.removesuffix("_rank") for name in ranks}
+    before = {name: f"coalesce(cast({level}.rank as integer), b.{name})" for name, level in levels.items()}
+    # A level that is all that is known was held, for all that is known.
+    before["held_level_rank"] = f"case when b.level_id is null then d.previous_level_rank else {before['held_level_rank']} end"
+    columns = [
+        "d.program_id",
+        "d.subject_type",
+        "d.subject_id",
+        "d.period",
+        "d.period_index",
+        "d.level_id",
+        "d.level_rank",
+        "d.previous_level_id",
+    ]
+    columns += ["d.qualified_level_rank", f"{_SHOWN_LAST} as before_index", "d.previous_level_rank as before_level_rank"]
+    columns += [f"d.{name}" for name in (*ranks, *known)]
+    columns += [f"{value} as before_{name}" for name, value in before.items()]
+    columns += [f"b.{name} as before_{name}" for name in known]
     columns += [f"coalesce({alias}.validity_months, 0) > 0 as {name}" for alias, name in (("v", "has_review"), ("w", "had_review"))]
+    moved = _where_moved(program_ids)
     return "\n".join(
         [
             "select",
             _list(columns),
             f"from {sql.DECISIONS_PLACEHOLDER} as d",
-            f"inner join {sql.DECISIONS_PLACEHOLDER} as b",
+            "left join (",
+            f"    select * from {sql.DECISIONS_PLACEHOLDER}",
+            # Of the months before, only those that are asked for are read.
+            f"    where period_index in (select {_SHOWN_LAST} from {sql.DECISIONS_PLACEHOLDER} as d",
+            *indent("\n".join(moved), "        ").splitlines(),
+            "    )",
+            ") as b",
             "    on d.program_id = b.program_id and d.subject_type = b.subject_type and d.subject_id = b.subject_id",
-            f"        and {_SHOWN_LAST} = b.period_index",
+            f"        and {_SHOWN_LAST} = b.period_index and d.previous_level_id = b.level_id",
             "left join policy.policy_versions as v on d.program_id = v.program_id and d.policy_version = v.version",
             "left join policy.policy_versions as w on b.program_id = w.program_id and b.policy_version = w.version",
             *(
                 f"left join policy.levels as {level} on b.program_id = {level}.program_id and b.{level}_id = {level}.level_id"
                 for level in levels.values()
             ),
-            *_where_moved(program_ids),
-            # Of the months before, only those that are asked for are read.
-            f"    and b.period_index in (select {_SHOWN_LAST} from {sql.DECISIONS_PLACEHOLDER} as d",
-            *indent("\n".join(_where_moved(program_ids)), "    ").splitlines(),
-            "    )",
+            *moved,
         ]
     )
 
@@ -311,7 +322,7 @@ def _substituted(program: Program, version: Version, of_version: list[Operand]) 
     same_rules = f"p.before_policy_version = {version_id} and p.before_policy_hash = {digest}"
     texts = [
         "p.subject_id", "p.period", "p.before_index", "p.period_index",
-        f"{same_rules} as had_rules", f"p.policy_version = {version_id} as has_rules",
+        f"coalesce({same_rules}, false) as had_rules", f"p.policy_version = {version_id} as has_rules",
         f"{sql.json_texts('p.before_evidence', keys)} as before_texts", f"{sql.json_has('p.before_evidence', keys)} as before_has",
         f"{sql.json_texts('p.evidence', keys)} as texts", f"{sql.json_has('p.evidence', keys)} as has",
     ]  # fmt: skip

@@ -171,6 +171,35 @@ def test_a_gap_over_a_new_version_has_one_cause_in_a_range_and_in_a_month_of_its
     assert rows[0] == rows[1] != []
 
 
+RESTATED = {
+    "shows another level": """update held set level_id = 'star_4', level_rank = 4, held_level_id = 'star_4', held_level_rank = 4,
+        qualified_level_rank = 4, evidence = json_merge_patch(evidence, '{"spend_6m_amount": "900"}') where period = '2026-06'""",
+    "is out of scope": """update held set status = 'out_of_scope', level_id = null, level_rank = null, held_level_id = null,
+        held_level_rank = null, qualified_level_rank = null where period = '2026-06'""",
+    "is not there": "delete from held where period = '2026-06'",
+}
+
+
+@pytest.mark.parametrize("restated", RESTATED)
+@pytest.mark.parametrize(("amount", "cause"), [("700", "policy"), ("0", "validity")])
+def test_what_a_month_shows_that_was_run_again_since_is_not_what_a_level_after_a_gap_rose_from(make_world, restated, amount, cause):
+    world = make_world((LASTING if cause == "validity" else USUAL, LONG_AGO))
+    world.customers["A"] = steady("50")
+    world.run(JUNE)
+    world.run(JULY)
+    world.lose_july()
+    bill(JULY, amount)(world.customers["A"])
+    world.con.execute(RESTATED[restated])
+    world._write(AUGUST)
+    world._decide(AUGUST)
+    if cause == "validity":
+        world.con.execute("update held set level_id = 'star_1', level_rank = 1 where period = '2026-08'")
+    found = world.sql(
+        "movement_causes", "movement_cause, previous_level_id, previous_level_rank, level_id, start_level_rank, evidence_before"
+    )
+    assert found == [(cause, "star_2", 2, "star_4" if cause == "policy" else "star_1", None, None)]
+
+
 def test_a_total_changes_by_corrections_and_by_new_spend(make_world):
     world = make_world(further=True)
     for name in ("corrected", "spent", "both"):
@@ -237,6 +266,9 @@ def test_a_level_put_between_others_moves_nobody_and_hides_no_cause(make_world):
     cause, ranks = found["six_star", "CAPPED"]
     assert (cause, ranks["before"], ranks["nomination"], ranks["cap"]) == ("cap", 3, 3, 4)
     world.con.execute("update held set level_id = 'gone', level_rank = 9 where period = '2026-06' and subject_id = 'FELL'")
+    world.con.execute(
+        "update held set previous_level_id = 'gone', previous_level_rank = 9 where period = '2026-07' and subject_id = 'FELL'"
+    )
     assert ("FELL", 9) in world.sql("movement_causes", "subject_id, previous_level_rank"), "a level that is gone has the rank that it had"
 
 
@@ -253,7 +285,7 @@ def test_an_operand_that_only_one_version_knows(make_world, tmp_path):
     world.customers["A"].points = 0
     world._write(JULY)
     world._decide(JULY)
-    world.con.execute("update held set previous_level_id = 'star_4' where period = '2026-07'")
+    world.con.execute("update held set previous_level_id = 'star_4', previous_level_rank = 4 where period = '2026-07'")
     ((cause,),) = world.sql("movement_causes", "movement_cause")
     assert cause == "policy"
 

@@ -38,7 +38,7 @@ create table held (program_id varchar, subject_type varchar, subject_id varchar,
     level_rank integer, qualified_level_rank integer, held_level_rank integer, cap_level_rank integer, at_least_level_rank integer,
     set_level_rank integer, policy_version varchar, policy_hash varchar, previous_level_id varchar, evidence varchar, rank_value decimal(24, 4),
     valid_until_period varchar, status varchar, held_level_id varchar, cap_level_id varchar, at_least_level_id varchar, set_level_id varchar,
-    previous_period_index integer);
+    previous_period_index integer, previous_level_rank integer);
 """
 
 
@@ -347,10 +347,11 @@ class World:
             now[program, name] = Released(rules, inputs, qualified, held, level, until, cap, at_least, set_level)
             ids = {level_.rank: level_.level_id for level_ in self.policies.programs[program].levels}
             self.con.execute(
-                f"insert into held values ({', '.join('?' * 24)})",
+                f"insert into held values ({', '.join('?' * 25)})",
                 [program, "customer", name, period_of(month), month, ids[level], level, qualified, held, cap, at_least, set_level, version,
                  digest, ids[was.level] if was else None, evidence, value, period_of(until) if until else None, status,
-                 *(rank and ids[rank] for rank in (held, cap, at_least, set_level)), was and (FIRST + 5 if was is self.lost.get((program, name)) else month - 1)],
+                 *(rank and ids[rank] for rank in (held, cap, at_least, set_level)), was and (FIRST + 5 if was is self.lost.get((program, name)) else month - 1),
+                 was and was.level],
             )  # fmt: skip
 
     def reckon(self, month: int) -> dict[tuple[str, str], tuple[str, dict[str, int]]]:
