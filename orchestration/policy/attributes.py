@@ -19,6 +19,7 @@ import yaml
 from orchestration.deployment import PROJECT_ROOT
 from orchestration.policy.model import APPLICATION_STATES, NUMERIC, RANKED, Attribute, Band, Dimension, Metric
 from orchestration.policy.reader import Row, Seed, close_match, load_schema
+from orchestration.policy.sql import keywords
 from orchestration.policy.subjects import COUNTED_COLUMNS, CUSTOMER_COLUMNS, SUBJECT_TYPES
 
 CONTRACTS = PROJECT_ROOT / "orchestration" / "ingest" / "contracts"
@@ -28,6 +29,8 @@ RESERVED = frozenset(
     {
         "subject_id",
         "period",
+        "period_index",
+        "before_index",
         "event_date",
         "out_reason",
         "is_in_scope",
@@ -37,8 +40,16 @@ RESERVED = frozenset(
         "cap_id",
         "gap",
         "refused_reason",
+        "step",
+        "was",
+        "becomes",
+        "placed",
+        "is_top",
+        "place",
     }
 )
+# Kinds that have a column of their own name there; the others have those of what they are made of.
+_NAMED = frozenset({"column", "metric", "months_since", "nomination", "application", "score", "band"})
 _TYPES = {"average": "decimal", "ratio": "decimal", "score": "decimal", "position": "decimal", "share": "decimal", "portion": "decimal",
           "months_since": "integer", "band": "category", "application": "category", "nomination": "level"}  # fmt: skip
 _USES: dict[str, tuple[str, ...]] = {
@@ -99,6 +110,14 @@ def need(row: Row, column: str, why: str) -> Any:
     return row[column]
 
 
+def refuse_keyword(row: Row, column: str) -> None:
+    """BadInput if the name in a cell, which becomes that of a column, is a word of SQL."""
+    if row[column] in keywords():
+        raise row.bad(
+            column, f"{row[column]!r} is a word of SQL and cannot name a column", f"choose another name, for example {row[column]}_value"
+        )
+
+
 def closed_values(attribute: Attribute) -> tuple[str, ...]:
     """The only values that a category can have, where that is known; else nothing."""
     if attribute.kind == "band":
@@ -137,6 +156,13 @@ def _attribute(row: Row, metrics: Mapping[str, Metric], of: tuple[Attribute, ...
     kind = row["kind"]
     if row["attribute_id"] in RESERVED or "__" in row["attribute_id"]:
         raise row.bad("attribute_id", f"{row['attribute_id']!r} is a name that the compiled SQL uses itself", "choose another name")
+    refuse_keyword(row, "attribute_id")
+    if kind in _NAMED and row["attribute_id"] in metrics and row["metric_id"] != row["attribute_id"]:
+        raise row.bad(
+            "attribute_id",
+            f"{row['attribute_id']!r} is the name of a metric, and averages and ratios of it would be taken of this one",
+            "choose another name",
+        )
     _check_uses(row)
     metric, months, divisor = (_metric(row, column, metrics) for column in ("metric_id", "months_metric_id", "divisor_metric_id"))
     _check_entity(row)

@@ -13,7 +13,7 @@ from pathlib import Path
 from orchestration.deployment import Deployment
 from orchestration.errors import BadInput
 from orchestration.policy import cells
-from orchestration.policy.attributes import build_attributes, contract_columns, entities, need, period_column
+from orchestration.policy.attributes import build_attributes, contract_columns, entities, need, period_column, refuse_keyword
 from orchestration.policy.channels import check_channels
 from orchestration.policy.model import Measure, Metric, Policies, canonical_hash
 from orchestration.policy.programs import build_programs
@@ -84,6 +84,7 @@ def build_policies(seeds: Mapping[str, Seed]) -> Policies:
 
 def _measure(row: Row, seeds: Mapping[str, Seed], spend: tuple[str, ...]) -> Measure:
     name, entity, aggregation = row["measure_id"], row["entity"], row["aggregation"]
+    refuse_keyword(row, "measure_id")
     if aggregation == "flag":
         _check_flag(row)
         # A month is active when its spend is above zero.
@@ -156,6 +157,7 @@ def clock_of(entity: str) -> str | None:
 def _metric(row: Row, measures: Mapping[str, Measure]) -> Metric:
     measure = measures[row["measure_id"]]
     name, subject = row["metric_id"], row["subject_type"] or "customer"
+    refuse_keyword(row, "metric_id")
     if name in TAKEN_NAMES or name in CUSTOMER_COLUMNS:
         raise row.bad("metric_id", f"{name!r} is a column that the warehouse has already", "choose another name")
     if (measure.aggregation == "flag") != (row["aggregation"] == "months"):
@@ -165,8 +167,15 @@ def _metric(row: Row, measures: Mapping[str, Measure]) -> Metric:
             f"{row['aggregation']!r} does not fit {measure.measure_id!r}: {what}",
             "write months for a flag, sum for an amount or a count",
         )
-    if measure.measure_id == "is_active" and row["window"] == "total":
-        raise row.bad("window", "active months are not carried since joining", "choose a window of months, ytd or last_year")
+    if measure.aggregation == "flag" and row["window"] == "total":
+        # Who has been there for longer would be divided by too few months.
+        is_service = measure.measure_id == "is_in_service"
+        what = (
+            f"months in service are known of the last {cells.MAX_WINDOW_MONTHS} months"
+            if is_service
+            else "active months are not carried since joining"
+        )
+        raise row.bad("window", what, "choose a window of months, ytd or last_year")
     in_month_table = measure.aggregation == "flag" or measure.entity in MONTH_TABLES
     if row["window"] == "total" and not (in_month_table and measure.aggregation != "margin" and subject == "customer"):
         raise row.bad("window", f"{measure.measure_id!r} is not carried since joining", "choose a window of months, ytd or last_year")

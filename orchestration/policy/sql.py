@@ -9,6 +9,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from datetime import date
 from decimal import Decimal
+from functools import cache
+
+import duckdb
 
 from orchestration.policy.cells import ID
 from orchestration.policy.model import RANKED, Attribute, Band, Condition, Level, Measure, Metric, Value
@@ -29,6 +32,14 @@ PLACEHOLDERS = (
     DECISIONS_PLACEHOLDER,
     *SUBJECT_PLACEHOLDERS.values(),
 )  # fmt: skip
+
+
+@cache
+def keywords() -> frozenset[str]:
+    """Words of SQL that are no names of columns, as DuckDB has them."""
+    with duckdb.connect() as con:
+        found = con.execute("select keyword_name from duckdb_keywords() where keyword_category = 'reserved'").fetchall()
+    return frozenset(word for (word,) in found)
 
 
 def identifier(name: str) -> str:

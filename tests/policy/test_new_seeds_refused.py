@@ -150,6 +150,40 @@ def test_a_scope_rule_on_a_score_is_refused_though_it_does_not_depend_on_others(
     refused(own, f"scope_rules.csv, row {number}, column attribute", "is a score, which is given to those in scope")
 
 
+def test_an_attribute_of_the_name_of_another_metric_is_refused(own):
+    """An average of that metric was divided from the attribute's number instead."""
+    named = {"attribute_id": "spend_6m_amount", "subject_type": "customer", "kind": "metric", "type": "decimal", "may_be_null": "false"}
+    own.add("attributes", named | {"metric_id": "spend_6m_amount"})
+    own.load()
+    line = len(own.rows("attributes"))
+    own.set("attributes", line, "metric_id", "spend_12m_amount")
+    refused(own, f"attributes.csv, row {line}, column attribute_id", "'spend_6m_amount' is the name of a metric")
+
+
+@pytest.mark.parametrize(("seed", "column"), [("attributes", "attribute_id"), ("metrics", "metric_id"), ("measures", "measure_id")])
+@pytest.mark.parametrize("word", ["order", "group", "check"])
+def test_a_word_of_sql_names_no_column(own, seed, column, word):
+    head, *rows = own.rows(seed)
+    own.write(seed, [head, *rows, [word if name == column else cell for name, cell in zip(head, rows[-1], strict=True)]])
+    refused(own, f"{seed}.csv, row {len(rows) + 2}, column {column}", f"'{word}' is a word of SQL")
+
+
+@pytest.mark.parametrize("name", ["step", "was", "becomes", "placed", "before_index", "period_index", "place", "is_top"])
+def test_an_attribute_of_a_name_that_the_sql_uses_itself_is_refused(own, name):
+    own.add(
+        "attributes",
+        {
+            "attribute_id": name,
+            "subject_type": "customer",
+            "kind": "column",
+            "type": "category",
+            "column_name": "region",
+            "may_be_null": "true",
+        },
+    )
+    refused(own, "column attribute_id", "the compiled SQL uses itself")
+
+
 def test_a_column_that_is_always_there_may_be_declared_so(own):
     own.add(
         "attributes",
