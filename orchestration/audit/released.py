@@ -184,7 +184,7 @@ def deliveries(
     others = {row["channel_id"] for row in policies.seeds["channels"] if row["program_id"] != program_id}
     mine = {row["channel_id"] for row in policies.seeds["channels"] if row["program_id"] == program_id}
     entries = ledger.entries("delivery")
-    # A contract that changes sends the same catalog again, under the same name.
+    # Before there was a name for each, a contract that changed sent the same catalog again under the same one.
     last = {entry.payload["path"]: entry.payload["sha256"] for entry in entries}
     columns = {(row["channel_id"], row["column_name"]) for row in policies.seeds["channel_columns"] if row["source"] == "customer_id"}
     hashes: dict[str, str | None] = {}

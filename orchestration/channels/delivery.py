@@ -19,11 +19,12 @@ import duckdb
 from orchestration.channels.contract import Contract, load_contracts
 from orchestration.channels.feed import VAULT, feed_sql, make_subjects
 from orchestration.deployment import Deployment
-from orchestration.errors import Failed
+from orchestration.errors import Failed, TierhouseError
 from orchestration.failpoints import failpoint
 from orchestration.gate.candidate import rows_of
 from orchestration.ingest.files import for_the_owner_alone, place, sha256_file, storage_errors
 from orchestration.ingest.irreplaceable import require_vault
+from orchestration.interruption import is_interruption
 from orchestration.ledger.store import Ledger
 from orchestration.locking import exclusive
 from orchestration.memory import query_memory
@@ -78,8 +79,8 @@ def _key(contract: Contract, catalog: Catalog) -> str:
 def deliver(deployment: Deployment, ledger: Ledger, *, say: Say, contracts: Sequence[Contract] | None = None) -> list[Delivery]:
     """Send the standing catalog to every channel that has not got it; return what was sent.
 
-    Raises BadInput for a contract that names what does not exist, Failed when a file cannot be written or the vault is gone; channels
-    before it keep their delivery.
+    A channel that cannot be served holds up no other. Raises the first one's error once all have been tried: BadInput for a contract that
+    names what does not exist, Failed when a file cannot be written or the vault is gone.
     """
     with exclusive(deployment, "deliver"):
         recover(deployment, ledger, say)
@@ -88,13 +89,23 @@ def deliver(deployment: Deployment, ledger: Ledger, *, say: Say, contracts: Sequ
         if period is None:
             return []
         done = []
+        problems: list[TierhouseError] = []
         for contract in _outstanding(load_contracts(deployment) if contracts is None else contracts, ledger):
-            delivery = _deliver_one(deployment, ledger, contract, catalog, period)
+            try:
+                delivery = _deliver_one(deployment, ledger, contract, catalog, period)
+            except TierhouseError as err:
+                if is_interruption(err):
+                    raise
+                say(f"channel {contract.channel_id}: not delivered: {err.what}")
+                problems.append(err)
+                continue
             say(
                 f"channel {delivery.channel}: {delivery.rows:,} rows of {delivery.as_of_period}, catalog {delivery.catalog}, "
                 f"to be used until {delivery.stale_after_at}"
             )
             done.append(delivery)
+        if problems:
+            raise problems[0]
         return done
 
 
@@ -107,7 +118,7 @@ def _deliver_one(deployment: Deployment, ledger: Ledger, contract: Contract, cat
     # made again is the same file.
     stale = datetime.fromisoformat(release_entry(ledger, release).at) + timedelta(hours=contract.staleness_hours)
     stale_after_at = stale.strftime("%Y-%m-%dT%H:%M:%SZ")
-    name = f"{contract.channel_id}_{catalog.catalog}"
+    name = _name(ledger, contract.channel_id, catalog.catalog)
     scratch = deployment.scratch / f"channel-{name}"
     target = deployment.channels / contract.channel_id / f"{name}.csv"
     try:
@@ -149,6 +160,13 @@ def _deliver_one(deployment: Deployment, ledger: Ledger, contract: Contract, cat
     ledger.append("delivery", delivery.as_json())
     failpoint("channels.recorded")
     return delivery
+
+
+def _name(ledger: Ledger, channel: str, catalog: int) -> str:
+    """``hotline_3``; ``hotline_3_2`` for the second delivery of catalog 3 to the hotline, by another contract: what was delivered stays."""
+    sent = [entry.payload for entry in ledger.entries("delivery")]
+    before = sum((delivery["channel"], delivery["catalog"]) == (channel, catalog) for delivery in sent)
+    return f"{channel}_{catalog}" + (f"_{before + 1}" if before else "")
 
 
 def write_feed(deployment: Deployment, contract: Contract, release: Path, catalog: int, stale_after_at: str, target: Path) -> int:

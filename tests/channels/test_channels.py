@@ -6,6 +6,8 @@ import csv
 import json
 import os
 import stat
+import subprocess
+import sys
 from pathlib import Path
 
 import duckdb
@@ -14,7 +16,7 @@ import pytest
 from orchestration.channels import channel_ids, deliver
 from orchestration.channels.contract import Column, Condition, Contract
 from orchestration.channels.delivery import write_feed
-from orchestration.deployment import Deployment, load_deployment
+from orchestration.deployment import PROJECT_ROOT, Deployment, load_deployment
 from orchestration.errors import BadInput, Failed
 from orchestration.gate import run_gate
 from orchestration.ingest.files import sha256_file
@@ -106,19 +108,52 @@ def test_nothing_is_delivered_before_the_first_release(tmp_path: Path) -> None:
 
 def test_a_changed_contract_is_delivered_again(place: tuple[Deployment, Ledger]) -> None:
     deployment, ledger = place
-    first = contract("app", columns=[CUSTOMER])
-    assert len(deliver(deployment, ledger, say=silent, contracts=[first])) == 1
-    assert (
-        len(
-            deliver(
-                deployment,
-                ledger,
-                say=silent,
-                contracts=[contract("app", columns=[CUSTOMER], audience=audience(("level_rank", ">=", "4")))],
-            )
-        )
-        == 1
-    )
+    contracts = [contract("app", columns=[CUSTOMER]), contract("app", columns=[CUSTOMER], audience=audience(("level_rank", ">=", "4")))]
+    sent = [deliver(deployment, ledger, say=silent, contracts=[given]) for given in (*contracts, contracts[1], contracts[0])]
+    assert [[delivery.path for delivery in found] for found in sent] == [
+        ["channels/app/app_1.csv"],
+        ["channels/app/app_1_2.csv"],
+        [],
+        ["channels/app/app_1_3.csv"],
+    ]
+    for [delivery] in (sent[0], sent[1], sent[3]):
+        assert sha256_file(deployment.data / delivery.path) == delivery.sha256, "what was delivered is there to be looked at"
+
+
+def test_a_delivery_that_is_killed_before_it_is_recorded_touches_none_that_is(place: tuple[Deployment, Ledger]) -> None:
+    """As after a contract that changed: the catalog is the one that the channel has."""
+    deployment, ledger = place
+    [first] = deliver(deployment, ledger, say=silent, contracts=[contract("kiosk")])
+    killed = """
+import sys
+from pathlib import Path
+from tests.gate.fixture_warehouse import contract, make_place, silent
+from orchestration.channels import deliver
+deliver(*make_place(Path(sys.argv[1])), say=silent, contracts=[contract("kiosk", order_by=("-priority",))])
+"""
+    env = {**os.environ, "PYTHONPATH": str(PROJECT_ROOT), "TIERHOUSE_FAILPOINT": "channels.file_written"}
+    done = subprocess.run([sys.executable, "-c", killed, str(deployment.data.parent)], env=env, capture_output=True, check=False)
+    assert done.returncode == -9, done.stderr.decode()
+    assert sha256_file(deployment.data / first.path) == first.sha256
+    [again] = deliver(deployment, ledger, say=silent, contracts=[contract("kiosk", order_by=("-priority",))])
+    assert again.path == "channels/kiosk/kiosk_1_2.csv" and sha256_file(deployment.data / again.path) == again.sha256
+
+
+def test_a_channel_that_cannot_be_served_holds_up_no_other(place: tuple[Deployment, Ledger]) -> None:
+    deployment, ledger = place
+    (deployment.channels / "closed").write_text("a file where a folder must be", encoding="utf-8")
+    unknown = contract("branch", columns=[CUSTOMER], audience=audience(("level_id", ">=", "star_9")))
+    given = [unknown, contract("closed", columns=[CUSTOMER]), contract("desk", columns=[CUSTOMER])]
+    said: list[str] = []
+    for _ in range(2):
+        with pytest.raises(BadInput, match="the release has no level 'star_9'"):
+            deliver(deployment, ledger, say=said.append, contracts=given)
+    assert [e.payload["channel"] for e in ledger.entries("delivery")][-1:] == ["desk"]
+    assert [line.split(":")[0] for line in said] == ["channel branch", "channel closed", "channel desk", "channel branch", "channel closed"]
+    (deployment.channels / "closed").unlink()
+    with pytest.raises(BadInput):
+        deliver(deployment, ledger, say=silent, contracts=given)
+    assert [e.payload["channel"] for e in ledger.entries("delivery")][-2:] == ["desk", "closed"]
 
 
 @pytest.mark.parametrize(
