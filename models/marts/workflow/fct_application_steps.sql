@@ -27,10 +27,10 @@ as_of as (
 with_others as (
     select
         as_of.*,
-        lag(step_date) over (partition by program_id, application_id, period order by step_order) as previous_step_date,
-        max(case when step = 'application' then step_date end) over (partition by program_id, application_id, period) as applied_date,
-        max(case when step = 'review' then step_date end) over (partition by program_id, application_id, period) as reviewed_date,
-        max(case when step = 'decision' then step_date end) over (partition by program_id, application_id, period) as decided_date
+        lag(step_date) over (partition by program_id, subject_id, application_id, period order by step_order) as previous_step_date,
+        max(case when step = 'application' then step_date end) over (partition by program_id, subject_id, application_id, period) as applied_date,
+        max(case when step = 'review' then step_date end) over (partition by program_id, subject_id, application_id, period) as reviewed_date,
+        max(case when step = 'decision' then step_date end) over (partition by program_id, subject_id, application_id, period) as decided_date
     from as_of
 )
 

@@ -66,17 +66,20 @@ decided as (
     select
         applications.application_id,
         applications.program_id,
+        applications.subject_id,
         applications.period,
         decisions.period as level_period,
         decisions.level_id,
         row_number() over (
-            partition by applications.program_id, applications.application_id, applications.period order by decisions.period desc
+            partition by applications.program_id, applications.subject_id, applications.application_id, applications.period
+            order by decisions.period desc
         ) as place
     from applications
     inner join targets on applications.period = targets.period
     inner join counted
         on
             applications.program_id = counted.program_id
+            and applications.subject_id = counted.subject_id
             and applications.application_id = counted.application_id
             and counted.is_counted
             and counted.has_moved
@@ -120,6 +123,7 @@ inner join targets on applications.period = targets.period
 left join decided
     on
         applications.program_id = decided.program_id
+        and applications.subject_id = decided.subject_id
         and applications.application_id = decided.application_id
         and applications.period = decided.period
         and decided.place = 1
