@@ -16,7 +16,7 @@ from orchestration.ingest.files import sha256_file
 from orchestration.ledger import Ledger
 from orchestration.policy.model import Policies, Program
 from orchestration.policy.reader import close_match
-from orchestration.release import current_catalog
+from orchestration.release import FROM_A_BACKUP, changed_files, current_catalog, read_manifest
 from orchestration.sqltext import quoted
 
 DECISIONS = "fct_decisions.parquet"
@@ -42,11 +42,7 @@ def find_release(deployment: Deployment, ledger: Ledger, period: str, release: s
     entry = known[release]
     if entry.payload["period"] != period:
         raise BadInput(f"release {release} is of {entry.payload['period']}", "--release", f"write --period {entry.payload['period']}")
-    manifest_file = deployment.releases / release / "manifest.json"
-    try:
-        manifest = json.loads(manifest_file.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as err:
-        raise Failed(f"the manifest cannot be read: {err}", str(manifest_file), "restore the release folder from a backup") from err
+    manifest = read_manifest(deployment.releases / release)
     return {
         "release": release,
         "catalog": catalog["catalog"] if catalog else None,
@@ -68,16 +64,12 @@ def check_untouched(deployment: Deployment, found: dict[str, Any]) -> None:
     theirs in the manifest. Words, names and approvers are printed from them, which no judging from the landing finds changed.
     """
     folder = deployment.releases / found["release"]
-    manifest_file = folder / "manifest.json"
-    changed = [] if sha256_file(manifest_file) == found["manifest_hash"] else [manifest_file.name]
-    files = json.loads(manifest_file.read_text(encoding="utf-8")).get("files", {})
-    read = [name for name in sorted(files) if name == DECISIONS or name.startswith("policy/")]
-    changed += [name for name in read if not (folder / name).is_file() or sha256_file(folder / name) != files[name]["sha256"]]
+    changed = changed_files(folder, found["manifest_hash"], lambda name: name == DECISIONS or name.startswith("policy/"))
     if changed:
         raise Mismatch(
             f"{found['release']} was changed after it was released: {', '.join(changed)}",
             str(folder),
-            "restore the release folder from a backup",
+            FROM_A_BACKUP,
         )
 
 
@@ -107,7 +99,7 @@ def find_decision(deployment: Deployment, release: str, program: Program, subjec
     """The released row, by column."""
     file = deployment.releases / release / DECISIONS
     if not file.exists():
-        raise Failed("the released decisions are gone", str(file), "restore the release folder from a backup")
+        raise Failed("the released decisions are gone", str(file), FROM_A_BACKUP)
     try:
         with duckdb.connect() as con:
             rows = con.execute(
@@ -123,7 +115,7 @@ def find_decision(deployment: Deployment, release: str, program: Program, subjec
         raise Failed(
             f"the released decisions cannot be read: {str(err).splitlines()[0]}",
             str(file.parent),
-            "restore the release folder from a backup",
+            FROM_A_BACKUP,
         ) from err
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
@@ -14,9 +13,8 @@ from orchestration.audit.released import find_program
 from orchestration.cli.base import Context
 from orchestration.errors import BadInput, Failed
 from orchestration.policy import load_policy_files
-from orchestration.release import current_catalog, release_folder
-
-_FROM_A_BACKUP = "restore the release folder from a backup"
+from orchestration.release import FROM_A_BACKUP, current_catalog, mart_files, release_folder
+from orchestration.sqltext import literal
 
 
 def print_movements(context: Context, value: dict[str, Any]) -> None:
@@ -135,13 +133,11 @@ def _program(folder: Path, program_id: str | None) -> str:
 
 
 def _rows(folder: Path, query: str, **parameters: Any) -> list[dict[str, Any]]:
-    """Rows of a query in which ``{mart}`` stands for a mart of the release; Failed if its file is gone or damaged."""
-    marts = {path.stem: f"read_parquet('{str(path).replace(chr(39), chr(39) * 2)}')" for path in folder.glob("*.parquet")}
+    """Rows of a query in which ``{mart}`` stands for a mart of the release; Failed if its file or the manifest is gone or damaged."""
+    marts = {mart: f"read_parquet({literal(str(file))})" for mart, file in mart_files(folder).items()}
     try:
         text = query.format_map(marts)
     except KeyError as err:
-        if f"{err.args[0]}.parquet" in _released_files(folder):
-            raise Failed("the released file is gone", str(folder / f"{err.args[0]}.parquet"), _FROM_A_BACKUP) from err
         raise BadInput(
             f"release {folder.name} has no {err.args[0]}: it was made before this was published",
             "--period",
@@ -153,10 +149,4 @@ def _rows(folder: Path, query: str, **parameters: Any) -> list[dict[str, Any]]:
             names = [column[0] for column in found.description or ()]
             return [dict(zip(names, row, strict=True)) for row in found.fetchall()]
     except (duckdb.IOException, duckdb.InvalidInputException) as err:
-        raise Failed(f"the released files cannot be read: {err}", str(folder), _FROM_A_BACKUP) from err
-
-
-def _released_files(folder: Path) -> dict[str, Any]:
-    """What the manifest names; nothing for a release without one."""
-    manifest = folder / "manifest.json"
-    return dict(json.loads(manifest.read_text(encoding="utf-8"))["files"]) if manifest.is_file() else {}
+        raise Failed(f"the released files cannot be read: {err}", str(folder), FROM_A_BACKUP) from err

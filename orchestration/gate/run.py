@@ -26,6 +26,7 @@ from orchestration.memory import query_memory
 from orchestration.people import same_person_sql
 from orchestration.periods import add_months
 from orchestration.release.catalog import read_pointer
+from orchestration.release.folder import mart_files, release_folder
 from orchestration.sqltext import literal, quoted
 
 Say = Callable[[str], None]
@@ -164,15 +165,16 @@ def make_candidate(con: Connection, deployment: Deployment, plan: Plan, period: 
     if not marts:
         raise Failed("the warehouse holds no marts", str(deployment.warehouse), f"build it: `tierhouse run --periods {period}`")
     before = previous_source(deployment, plan, period)
+    # Of a release that is damaged nothing may be taken for empty: what compares two months would find nothing, and pass.
+    released = mart_files(before) if isinstance(before, Path) else {}
     tables: dict[str, dict[str, Any]] = {}
     for mart in marts:
         stored = f"{WAREHOUSE}.marts.{quoted(mart.name)}"
         con.execute(f"create view candidate.{quoted(mart.name)} as {select_period(mart, stored, period)}")
         rows, digest = fingerprint(con, f"candidate.{quoted(mart.name)}", mart.columns)
         tables[mart.name] = {"rows": rows, "hash": digest}
-        released = before / f"{mart.name}.parquet" if isinstance(before, Path) else None
-        if released is not None and released.is_file():
-            con.execute(f"create view previous.{quoted(mart.name)} as select * from read_parquet({literal(str(released))})")
+        if mart.name in released:
+            con.execute(f"create view previous.{quoted(mart.name)} as select * from read_parquet({literal(str(released[mart.name]))})")
         elif before == "candidate" and mart.by_period:
             con.execute(f"create view previous.{quoted(mart.name)} as {select_period(mart, stored, add_months(period, -1))}")
         else:
@@ -187,12 +189,12 @@ def make_candidate(con: Connection, deployment: Deployment, plan: Plan, period: 
 
 
 def previous_source(deployment: Deployment, plan: Plan, period: str) -> Path | str | None:
-    """Where the rows of the period before are: a release folder, ``"candidate"``, or nowhere."""
+    """Where the rows of the period before are: a release folder, ``"candidate"``, or nowhere; Failed if the folder is gone."""
     before = add_months(period, -1)
     if before in plan.periods:
         return "candidate"
     release = read_pointer(deployment).periods.get(before)
-    return deployment.releases / release if release else None
+    return release_folder(deployment, release) if release else None
 
 
 def make_build_table(con: Connection, ledger: Ledger, plan: Plan) -> None:

@@ -1,7 +1,8 @@
 """Release: immutable revisions of periods, the catalog that names them, recovery after a crash, rollback."""
 
 from orchestration.ledger.readers import held_periods
-from orchestration.release.catalog import Catalog, current_catalog, pointer_problem, release_folder
+from orchestration.release.catalog import Catalog, check_pointer, current_catalog
+from orchestration.release.folder import FROM_A_BACKUP, changed_files, mart_files, read_manifest, release_folder
 from orchestration.release.history import list_catalogs, list_releases, rollback
 from orchestration.release.publish import PeriodReport, ReleaseReport, release
 from orchestration.release.record import policy_folders, released_policies
@@ -9,16 +10,20 @@ from orchestration.release.recovery import BEHIND_REMEDY, behind, recover, requi
 
 __all__ = [
     "BEHIND_REMEDY",
+    "FROM_A_BACKUP",
     "Catalog",
     "PeriodReport",
     "ReleaseReport",
     "behind",
+    "changed_files",
+    "check_pointer",
     "current_catalog",
     "held_periods",
     "list_catalogs",
     "list_releases",
-    "pointer_problem",
+    "mart_files",
     "policy_folders",
+    "read_manifest",
     "recover",
     "release",
     "release_folder",

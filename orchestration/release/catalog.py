@@ -9,16 +9,16 @@ from __future__ import annotations
 import json
 import os
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 from orchestration.deployment import Deployment
-from orchestration.errors import Failed
+from orchestration.errors import Failed, Mismatch
 from orchestration.failpoints import failpoint
 from orchestration.ingest.files import place, storage_errors
 from orchestration.ledger.store import Entry, Ledger
 
 POINTER = "current.json"
+_POINTER_REMEDY = "run any released month again with `tierhouse run --periods YYYY-MM`: it puts the pointer right from the ledger"
 
 
 @dataclass(frozen=True)
@@ -37,50 +37,61 @@ class Catalog:
 
 
 def current_catalog(deployment: Deployment) -> dict[str, Any] | None:
-    """What the pointer says: {catalog, periods}; None before the first release."""
+    """What the pointer says: {catalog, periods}; None before the first release. Mismatch if it is no catalog, or gone since one was published."""
     catalog = read_pointer(deployment)
-    return catalog.as_json() if catalog.catalog else None
+    if catalog.catalog:
+        return catalog.as_json()
+    newest = Ledger(deployment.ledger).last("catalog", "delivery")
+    # A run that is stopped before it moves the first pointer leaves none; the second catalog, and what is delivered, come after it.
+    if newest is not None and (newest.kind == "delivery" or newest.payload["catalog"] > 1):
+        raise Mismatch(
+            "readers see no catalog, and the ledger records what was published", str(deployment.catalogs / POINTER), _POINTER_REMEDY
+        )
+    return None
 
 
 def read_pointer(deployment: Deployment) -> Catalog:
-    """The catalog that readers see now; Failed if the pointer is there and cannot be read."""
+    """The catalog that readers see now, number 0 where there is no pointer; Mismatch if it is no catalog, Failed if it cannot be read."""
     pointer = deployment.catalogs / POINTER
     try:
         content = json.loads(pointer.read_text(encoding="utf-8"))
-        return Catalog(int(content["catalog"]), dict(content["periods"]))
     except FileNotFoundError:
         return Catalog()
-    except (OSError, ValueError, KeyError, TypeError) as err:
-        raise Failed(
-            f"the catalog's pointer cannot be read: {err}",
-            str(pointer),
-            "run any released month again with `tierhouse run --periods YYYY-MM`: it puts the pointer right from the ledger",
-        ) from err
+    except OSError as err:
+        raise Failed(f"the catalog's pointer cannot be read: {err.strerror}", str(pointer), "make it readable") from err
+    except ValueError:
+        content = None
+    number, periods = (content.get("catalog"), content.get("periods")) if isinstance(content, dict) else (None, None)
+    if not isinstance(number, int) or not isinstance(periods, dict) or not all(isinstance(release, str) for release in periods.values()):
+        raise Mismatch("the catalog's pointer names no catalog: it was changed after it was written", str(pointer), _POINTER_REMEDY)
+    return Catalog(number, dict(periods))
 
 
-def pointer_problem(deployment: Deployment, ledger: Ledger) -> str | None:
-    """How what readers see differs from the catalog that the ledger records under its number, or None.
-
-    A pointer that is older than the last catalog, or cannot be read, is what a stopped run may leave, and the next one puts it right.
-    """
+def pointer_if_whole(deployment: Deployment) -> Catalog | None:
+    """:func:`read_pointer`; None where that raises: recovery puts the pointer right from the ledger."""
     try:
-        pointer = read_pointer(deployment)
-    except Failed:
+        return read_pointer(deployment)
+    except (Failed, Mismatch):
         return None
+
+
+def check_pointer(deployment: Deployment, ledger: Ledger) -> None:
+    """Mismatch if what readers see differs from the catalog that the ledger records under its number; see :func:`current_catalog`.
+
+    A pointer that is older than the last catalog is what a stopped run may leave, and the next one puts it right.
+    """
+    current_catalog(deployment)
+    pointer = read_pointer(deployment)
     recorded = {catalog.catalog: catalog for catalog in map(recorded_catalog, ledger.entries("catalog"))}.get(pointer.catalog, Catalog())
     differ = sorted(p for p in {*recorded.periods, *pointer.periods} if recorded.periods.get(p) != pointer.periods.get(p))
     if not differ:
-        return None
+        return
     seen, told = (", ".join(catalog.periods.get(period, "nothing") for period in differ) for catalog in (pointer, recorded))
-    return f"of {', '.join(differ)} readers see {seen}, and catalog {pointer.catalog} of the ledger has {told}"
-
-
-def release_folder(deployment: Deployment, release: str) -> Path:
-    """Where the files of a release lie; Failed if they are gone."""
-    folder = deployment.releases / release
-    if not folder.is_dir():
-        raise Failed("the files of this release are gone", str(folder), "restore the release folder from a backup")
-    return folder
+    raise Mismatch(
+        f"of {', '.join(differ)} readers see {seen}, and catalog {pointer.catalog} of the ledger has {told}",
+        str(deployment.catalogs / POINTER),
+        _POINTER_REMEDY,
+    )
 
 
 def recorded_catalog(entry: Entry | None) -> Catalog:

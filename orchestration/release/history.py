@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from orchestration.deployment import Deployment
-from orchestration.errors import BadInput, Failed
+from orchestration.errors import BadInput, Failed, Mismatch
 from orchestration.ledger.readers import releases_in_catalog
 from orchestration.ledger.store import Entry, Ledger
 from orchestration.locking import exclusive
-from orchestration.release.catalog import publish_catalog, read_pointer, recorded_catalog
+from orchestration.release.catalog import pointer_if_whole, publish_catalog, recorded_catalog
+from orchestration.release.folder import MANIFEST, changed_files
+from orchestration.release.record import release_entry
 from orchestration.release.recovery import recover
 
 if TYPE_CHECKING:
@@ -35,7 +38,8 @@ def rollback(deployment: Deployment, ledger: Ledger, to_catalog: int | None, rea
 
     The way back is a new catalog with the earlier one's revisions; nothing is deleted. The same rollback asked again after it was
     stopped, before readers or channels had it, is finished and goes no further back; with another reason or requester it is another
-    one. Raises BadInput for a catalog that does not exist or stands already, or without a reason and a requester.
+    one. Raises BadInput for a catalog that does not exist or stands already, or without a reason and a requester; Failed or
+    Mismatch where the files of a release that it brings back are gone or were changed.
     """
     from orchestration.channels import deliver
 
@@ -65,17 +69,21 @@ def rollback(deployment: Deployment, ledger: Ledger, to_catalog: int | None, rea
             raise BadInput(
                 f"catalog {target} stands already (as catalog {standing})", "rollback", "name another: `tierhouse releases` lists them"
             )
-        for name in periods.values():
-            if not (deployment.releases / name / "manifest.json").is_file():
-                raise Failed(
-                    f"release {name} is not there any more",
-                    str(deployment.releases / name),
-                    "restore it from a backup, or name a catalog without it",
-                )
+        for name in sorted(set(periods.values()) - set(entries[standing].payload["periods"].values())):
+            _check_whole(deployment.releases / name, release_entry(ledger, name))
         cause = {"kind": "rollback", "to": target, "from": standing, "reason": reason.strip(), "requested_by": requested_by.strip()}
         catalog = publish_catalog(deployment, ledger, periods, cause)
         say(f"catalog {catalog.catalog}: back to what catalog {target} showed")
         return _result({**catalog.as_json(), "cause": cause}, deliver(deployment, ledger, say=say))
+
+
+def _check_whole(folder: Path, entry: Entry) -> None:
+    """Failed if the files of a release are gone, Mismatch if they are others than were released: readers and channels would get them."""
+    remedy = "restore it from a backup, or name a catalog without it"
+    if not (folder / MANIFEST).is_file():
+        raise Failed(f"release {folder.name} is not there any more", str(folder), remedy)
+    if changed := changed_files(folder, entry.payload.get("manifest_hash")):
+        raise Mismatch(f"{folder.name} was changed after it was released: {', '.join(changed)}", str(folder), remedy)
 
 
 def _unfinished(deployment: Deployment, ledger: Ledger) -> Entry | None:
@@ -85,10 +93,7 @@ def _unfinished(deployment: Deployment, ledger: Ledger) -> Entry | None:
     standing = ledger.last("catalog")
     if standing is None or standing.payload["cause"]["kind"] != "rollback":
         return None
-    try:
-        is_seen = read_pointer(deployment) == recorded_catalog(standing)
-    except Failed:
-        is_seen = False
+    is_seen = pointer_if_whole(deployment) == recorded_catalog(standing)
     return None if is_seen and not pending(deployment, ledger) else standing
 
 

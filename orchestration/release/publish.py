@@ -28,11 +28,11 @@ from orchestration.locking import exclusive
 from orchestration.release.catalog import publish_catalog, recorded_catalog
 from orchestration.release.files import open_warehouse, policies_of, seal, seal_file, write_marts, write_policies
 from orchestration.release.record import build_problem, gate_problem, held_before, last_gate, release_entries, release_entry
+from orchestration.release.folder import MANIFEST
 from orchestration.release.recovery import recover
 
 Say = Callable[[str], None]
 Status = Literal["released", "released_again", "unchanged", "rolled_back", "held"]
-MANIFEST = "manifest.json"
 
 
 @dataclass(frozen=True)

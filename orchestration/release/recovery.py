@@ -18,7 +18,7 @@ from orchestration.deployment import Deployment
 from orchestration.errors import Failed
 from orchestration.ingest.files import storage_errors
 from orchestration.ledger.store import Ledger
-from orchestration.release.catalog import Catalog, move_pointer, publish_catalog, read_pointer, recorded_catalog
+from orchestration.release.catalog import Catalog, move_pointer, pointer_if_whole, publish_catalog, recorded_catalog
 from orchestration.release.record import release_entries
 
 Say = Callable[[str], None]
@@ -36,11 +36,7 @@ def recover(deployment: Deployment, ledger: Ledger, say: Say) -> None:
         catalog = publish_catalog(deployment, ledger, {**standing.periods, **unpublished}, {"kind": "recovery"})
         say(f"recovered: catalog {catalog.catalog} publishes {', '.join(sorted(unpublished.values()))}, recorded by a run that was stopped")
         return
-    try:
-        pointer = read_pointer(deployment)
-    except Failed:
-        pointer = None
-    if pointer != standing:
+    if pointer_if_whole(deployment) != standing:
         move_pointer(deployment, standing)
         say(f"recovered: the pointer names catalog {standing.catalog} again")
 
@@ -63,11 +59,7 @@ def behind(deployment: Deployment, ledger: Ledger) -> str | None:
 
     They are read before the ledger, so that a run that goes on meanwhile is no difference.
     """
-    try:
-        pointer = read_pointer(deployment)
-    except Failed:
-        # Put right from the ledger: a pointer that cannot be read says nothing.
-        pointer = Catalog()
+    pointer = pointer_if_whole(deployment) or Catalog()
     folders = sorted(folder for folder in deployment.releases.iterdir() if folder.is_dir()) if deployment.releases.is_dir() else []
     if folders and ledger.last() is None:
         return f"the ledger is empty, and there are releases: {folders[0].name} and {len(folders) - 1} more"

@@ -196,7 +196,7 @@ def make(folder: Path) -> SmallRelease:
         "code_version": "c1",
         "run_id": "r-1",
     }
-    (release / "manifest.json").write_text(json.dumps(manifest))
+    (release / "manifest.json").write_text(json.dumps({**manifest, "files": {}}))
     small = SmallRelease(deployment, ledger)
     small.write_decisions({})
     ledger.append("release", {**manifest, "manifest_hash": "m"})

@@ -271,7 +271,7 @@ def make(folder: Path, without: Collection[str] = (), removed: Collection[str] =
         "release": RELEASE, "period": PERIOD, "cutoff_seq": cutoff, "policy_hash": policies.hash, "code_version": "c1", "run_id": "r-1",
         "undelivered": sorted(undelivered),
     }  # fmt: skip
-    (release / "manifest.json").write_text(json.dumps(manifest))
+    (release / "manifest.json").write_text(json.dumps({**manifest, "files": {}}))
     ledger.append("release", {**manifest, "manifest_hash": "m"})
     catalog = {"catalog": 1, "periods": {PERIOD: RELEASE}}
     ledger.append("catalog", catalog)

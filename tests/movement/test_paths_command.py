@@ -43,6 +43,8 @@ def released(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
             ("dim_programs", "select distinct program_id from d"),
         ):
             con.execute(f"copy ({query}) to '{release / table}.parquet' (format parquet)")
+    files = {path.name: {} for path in release.glob("*.parquet")}
+    (release / "manifest.json").write_text(json.dumps({"files": files}), encoding="utf-8")
     (data / "catalogs").mkdir()
     (data / "catalogs" / "current.json").write_text(json.dumps({"catalog": 1, "periods": {PERIOD: RELEASE}}))
     return folder
@@ -79,7 +81,6 @@ def test_a_release_whose_files_are_gone_is_no_bad_input(released: Path, command:
 def test_a_released_file_that_is_gone_or_damaged_is_named_and_no_bad_input(released: Path, damage: str) -> None:
     folder = released.parent / "data" / "releases" / RELEASE
     file = folder / "fct_decisions.parquet"
-    (folder / "manifest.json").write_text(json.dumps({"files": {file.name: {}}}), encoding="utf-8")
     if damage == "gone":
         file.unlink()
     else:
@@ -87,3 +88,16 @@ def test_a_released_file_that_is_gone_or_damaged_is_named_and_no_bad_input(relea
     said = CliRunner().invoke(main, ("paths", "--program", "six_star", "--period", PERIOD, "-d", str(released)))
     assert said.exit_code == 1 and file.name in said.output and "from a backup" in said.output, said.output
     assert "defect" not in said.output
+
+
+@pytest.mark.parametrize(("manifest", "told"), [(None, "the manifest cannot be read"), ("{", "cannot be read"), ("[]", "is no manifest")])
+def test_without_a_manifest_nobody_says_what_was_published(manifest: str | None, told: str, released: Path) -> None:
+    file = released.parent / "data" / "releases" / RELEASE / "manifest.json"
+    file.unlink() if manifest is None else file.write_text(manifest)
+    said = CliRunner().invoke(main, ("paths", "--period", PERIOD, "-d", str(released)))
+    assert said.exit_code == 1 and told in said.output and str(file) in said.output and "from a backup" in said.output, said.output
+
+
+def test_what_was_not_published_yet_when_the_release_was_made_is_said(released: Path) -> None:
+    said = CliRunner().invoke(main, ("movements", "--program", "six_star", "--period", PERIOD, "-d", str(released)))
+    assert said.exit_code == 2 and "has no dim_movement_causes: it was made before this was published" in said.output, said.output

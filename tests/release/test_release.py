@@ -255,6 +255,18 @@ def prepared_for_refusal(folder: Path) -> tuple[Deployment, Ledger, Plan, dict[s
 
 def test_refused_when_the_gate_never_ran(tmp_path: Path) -> None:
     deployment, ledger, plan, before = prepared_for_refusal(tmp_path)
+@pytest.mark.parametrize("gone", ["", "manifest.json", "fct_decisions.parquet"])
+def test_a_month_does_not_pass_because_the_release_of_the_month_before_is_damaged(gone: str, tmp_path: Path) -> None:
+    """What compares the two months would find nobody who moved."""
+    deployment, ledger, plan, _ = prepared_for_refusal(tmp_path)
+    victim = deployment.releases / "2026-05.r1" / gone
+    shutil.rmtree(victim) if victim.is_dir() else victim.unlink()
+    with pytest.raises(Failed) as caught:
+        gated(deployment, ledger, plan)
+    assert str(victim).rstrip("/") in caught.value.where and "from a backup" in caught.value.remedy
+    assert "the gate crashed" in held(deployment, ledger, plan).what
+
+
     record_build(ledger, "run2")
     assert "has not looked" in held(deployment, ledger, plan).what
     assert snapshot(deployment) == before

@@ -17,11 +17,11 @@ from click.testing import CliRunner
 from orchestration.channels import deliver
 from orchestration.cli.main import main
 from orchestration.deployment import Deployment
-from orchestration.errors import BadInput, Failed
+from orchestration.errors import BadInput, Failed, Mismatch
 from orchestration.gate import run_gate
 from orchestration.ledger import Ledger, last_computed
 from orchestration.ledger.readers import what_is_new
-from orchestration.release import ReleaseReport, current_catalog, list_catalogs, pointer_problem, release, rollback
+from orchestration.release import ReleaseReport, check_pointer, current_catalog, list_catalogs, recover, release, rollback
 from orchestration.wiring.launch import PeriodOutcome, as_they_stand, outcome_of, visible_releases
 from orchestration.wiring.resources import Run
 from tests.gate.fixture_warehouse import Plan, build_warehouse, contract, make_place, record_build, silent
@@ -117,21 +117,53 @@ def test_the_catalogs_to_go_back_to_are_listed_with_what_made_them(
     assert CliRunner().invoke(main, ["ledger", "show"]).exit_code == 0
 
 
-def test_a_pointer_that_shows_what_no_catalog_has_is_found(place: tuple[Deployment, Ledger], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_pointer_that_shows_what_no_catalog_has_is_found(place: tuple[Deployment, Ledger]) -> None:
     deployment, ledger = place
     pointer = deployment.catalogs / "current.json"
     whole = pointer.read_text(encoding="utf-8")
+    check_pointer(deployment, ledger)
+    pointer.write_text('{"catalog": 2, "periods": {"2026-06": "2026-06.r2"}}', encoding="utf-8")
+    check_pointer(deployment, ledger)  # a stopped run leaves an older one
+    pointer.write_text(whole.replace(".r3", ".r1"), encoding="utf-8")
+    with pytest.raises(Mismatch, match=r"of 2026-06 readers see 2026-06\.r1, and catalog 3 of the ledger has 2026-06\.r3"):
+        check_pointer(deployment, ledger)
 
-    def problem(text: str) -> str | None:
-        pointer.write_text(text, encoding="utf-8")
-        return pointer_problem(deployment, ledger)
 
-    assert problem(whole) is None
-    assert problem('{"catalog": 2, "periods": {"2026-06": "2026-06.r2"}}') is None, "a stopped run leaves an older one"
-    assert problem("{") is None
-    assert problem(whole.replace(".r3", ".r1")) == "of 2026-06 readers see 2026-06.r1, and catalog 3 of the ledger has 2026-06.r3"
+@pytest.mark.parametrize(
+    ("pointer", "told"),
+    [
+        *(
+            (text, "names no catalog: it was changed")
+            for text in ("{", "[]", "3", '{"catalog": "3", "periods": {}}', '{"catalog": 3, "periods": []}')
+        ),
+        ('{"catalog": 3, "periods": {"2026-06": null}}', "names no catalog: it was changed"),
+        ('{"catalog": 0, "periods": {}}', "readers see no catalog, and the ledger records"),
+        (None, "readers see no catalog, and the ledger records"),
+    ],
+)
+def test_a_pointer_that_is_none_or_gone_is_named_by_every_command_and_put_right_by_the_next_run(
+    pointer: str | None, told: str, place: tuple[Deployment, Ledger], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    deployment, ledger = place
+    file = deployment.catalogs / "current.json"
+    file.unlink() if pointer is None else file.write_text(pointer, encoding="utf-8")
     monkeypatch.setenv("TIERHOUSE_DATA", str(deployment.data))
-    assert CliRunner().invoke(main, ["ledger", "verify"]).exit_code == 4
+    for command in (["status"], ["releases"], ["paths", "--period", PERIOD], ["explain", "c1", "--period", PERIOD], ["ledger", "verify"]):
+        said = CliRunner().invoke(main, command)
+        assert said.exit_code == 4 and told in said.output and str(file) in said.output and "puts the pointer right" in said.output, command
+    recover(deployment, ledger, silent)
+    assert current_catalog(deployment) == {"catalog": 3, "periods": {PERIOD: "2026-06.r3"}}
+
+
+def test_a_first_catalog_whose_pointer_was_never_moved_is_none_yet(tmp_path: Path) -> None:
+    """As a run leaves it that is stopped in between."""
+    deployment, ledger = make_place(tmp_path)
+    ledger.append("catalog", {"catalog": 1, "periods": {PERIOD: "2026-06.r1"}})
+    assert current_catalog(deployment) is None
+    check_pointer(deployment, ledger)
+    ledger.append("delivery", {"channel": "hotline", "catalog": 1})
+    with pytest.raises(Mismatch, match="the ledger records what was published"):
+        current_catalog(deployment)
 
 
 def test_rollback_sends_the_older_rows_to_the_channels(place: tuple[Deployment, Ledger]) -> None:
@@ -315,6 +347,20 @@ def test_a_rollback_to_a_release_that_is_gone_is_refused(place: tuple[Deployment
     with pytest.raises(Failed, match=r"2026-06\.r1"):
         rollback(deployment, ledger, 1, "x", "y", say=silent)
     assert current_catalog(deployment) == {"catalog": 3, "periods": {PERIOD: "2026-06.r3"}}
+
+
+@pytest.mark.parametrize("file", ["fct_decisions.parquet", "tierhouse.duckdb", "policy/policy_versions.csv", "manifest.json"])
+@pytest.mark.parametrize("damage", ["changed", "gone"])
+def test_a_rollback_to_a_release_that_was_damaged_is_refused(damage: str, file: str, place: tuple[Deployment, Ledger]) -> None:
+    deployment, ledger = place
+    victim = deployment.releases / "2026-06.r1" / file
+    victim.chmod(0o644)
+    victim.unlink() if damage == "gone" else victim.write_bytes(victim.read_bytes() + b"\n")
+    with pytest.raises((Failed, Mismatch), match=r"2026-06\.r1") as caught:
+        rollback(deployment, ledger, 1, "x", "y", say=silent)
+    assert file in caught.value.what or file == "manifest.json"
+    assert current_catalog(deployment) == {"catalog": 3, "periods": {PERIOD: "2026-06.r3"}}
+    assert rollback(deployment, ledger, 2, "x", "y", say=silent)["catalog"] == 2, "what is not brought back is not asked"
 
 
 def test_nothing_to_go_back_to(tmp_path: Path) -> None:
