@@ -9,7 +9,7 @@ import duckdb
 
 from orchestration.deployment import Deployment
 from orchestration.ingest.contracts import Contract
-from orchestration.ingest.files import place
+from orchestration.ingest.files import place, sha256_file
 from orchestration.ingest.parts import Part
 from orchestration.sqltext import literal
 
@@ -33,7 +33,7 @@ def supersede(
     overtaken: str | None = None,
     before: dict[str, set[str]] | None = None,
 ) -> dict[str, Any]:
-    """Record the rows of ``older`` parts whose key stands in the good rows of ``_rows``: path, rows, by file, by period, periods.
+    """Record the rows of ``older`` parts whose key stands in the good rows of ``_rows``: path, SHA-256, rows, by file, by period, periods.
 
     Parts whose key range does not meet the new one are not read. ``gone``: files that list the rows superseded before, which
     are not again. ``replaced``: file ids of which every row is superseded. ``overtaken``: ``_rows`` with ``_line``, of which the rows
@@ -78,6 +78,7 @@ def nothing_superseded() -> dict[str, Any]:
     """What :func:`supersede` says where no row is superseded."""
     return {
         "path": None,
+        "sha256": None,
         "rows": 0,
         "by_file": {},
         "amount_by_file": {},
@@ -107,7 +108,7 @@ def listable(contract: Contract, parts: list[Part]) -> str:
 
 
 def record_superseded(con: duckdb.DuckDBPyConnection, deployment: Deployment, contract: Contract, key: str, file_id: str) -> dict[str, Any]:
-    """Put the rows of the table ``_superseded`` in place as the list of ``file_id``: path, rows, by file, periods. ``key``: ``_key``
+    """Put the rows of the table ``_superseded`` in place as the list of ``file_id``: path, SHA-256, rows, by file, periods. ``key``: ``_key``
     where rows have keys that were made for them."""
     entity = contract.entity
     repeats = "count(*) filter (where not ends_with(key, '|1'))" if key == "_key" else "0"
@@ -128,9 +129,11 @@ def record_superseded(con: duckdb.DuckDBPyConnection, deployment: Deployment, co
         f"copy (select file_id, row, key, period from _superseded order by 1, 2, 3) to {literal(str(made))} (format parquet, compression zstd)"
     ).fetchall()
     target = deployment.landing / "_superseded" / entity / f"{file_id}.parquet"
+    sha256 = sha256_file(made)
     place(made, target)
     return {
         "path": str(target.relative_to(deployment.data)),
+        "sha256": sha256,
         "rows": sum(by_file.values()),
         "by_file": by_file,
         "amount_by_file": {row[0]: None if row[2] is None else str(row[2]) for row in groups},

@@ -22,13 +22,14 @@ from orchestration.errors import Failed, Held
 from orchestration.failpoints import failpoint
 from orchestration.gate.candidate import Plan, combined_hash
 from orchestration.ingest.files import sha256_file, storage_errors, sync_folder
+from orchestration.ingest.parts import landed, with_lists
 from orchestration.ledger.readers import last_computed, what_is_new
 from orchestration.ledger.store import Ledger
 from orchestration.locking import exclusive
 from orchestration.release.catalog import publish_catalog, recorded_catalog
 from orchestration.release.files import open_warehouse, policies_of, seal, seal_file, write_marts, write_policies
-from orchestration.release.record import build_problem, gate_problem, held_before, last_gate, release_entries, release_entry
 from orchestration.release.folder import MANIFEST
+from orchestration.release.record import build_problem, gate_problem, held_before, last_gate, release_entries, release_entry
 from orchestration.release.recovery import recover
 
 Say = Callable[[str], None]
@@ -188,7 +189,7 @@ def _write(deployment: Deployment, ledger: Ledger, plan: Plan, period: str, name
         "tables": tables,
         "files": files,
         "gate": {"seq": gate.seq, "hash": gate.hash, "passed": True, "candidate_hash": candidate_hash, "checks": gate.payload["checks"]},
-        "inputs": inputs(ledger, plan.cutoff_seq),
+        "inputs": inputs(deployment, ledger, plan.cutoff_seq),
         "undelivered": plan.undelivered,
     }
     (scratch / MANIFEST).write_text(json.dumps(manifest, ensure_ascii=False, indent=1) + "\n", encoding="utf-8")
@@ -224,17 +225,27 @@ def _made_from(plan: Plan) -> dict[str, Any]:
     return {key: getattr(plan, key) for key in ("inputs_hash", "policy_hash", "code_version", "undelivered")}
 
 
-def inputs(ledger: Ledger, cutoff_seq: int) -> list[dict[str, Any]]:
-    """Every drop known at the cut-off with the landing parts that it became: what a recomputation reads."""
+def inputs(deployment: Deployment, ledger: Ledger, cutoff_seq: int) -> list[dict[str, Any]]:
+    """Every entry about a drop that is known at the cut-off, with what a recomputation reads of it: the landing parts that it became, and the
+    list of the rows that it superseded (``superseded``: {path, sha256, rows}; null where there is none, or a later entry has undone it).
+    """
+    drops = landed(ledger, cutoff_seq)
+    counting = {(drop["source"], drop["entity"], drop["file_id"]) for drop in with_lists(drops)}
     return [
         {
-            "seq": entry.seq,
-            "source": entry.payload["source"],
-            "entity": entry.payload["entity"],
-            "file": entry.payload["file"],
-            "file_id": entry.payload["file_id"],
-            "sha256": entry.payload["sha256"],
-            "parts": entry.payload.get("parts", []),
+            **{key: drop[key] for key in ("source", "entity", "file", "file_id", "sha256")},
+            "seq": seq,
+            "parts": drop.get("parts", []),
+            "superseded": _list_of(deployment, drop) if (drop["source"], drop["entity"], drop["file_id"]) in counting else None,
         }
-        for entry in ledger.entries("drop_landed", upto=cutoff_seq)
+        for seq, drop in drops
     ]
+
+
+def _list_of(deployment: Deployment, drop: dict[str, Any]) -> dict[str, Any] | None:
+    supersedes = drop["supersedes"]
+    if not supersedes["path"]:
+        return None
+    # Of a list that an older version wrote the ledger has no hash: it is the one that lies there as the release is made.
+    sha256 = supersedes.get("sha256") or sha256_file(deployment.data / supersedes["path"])
+    return {"path": supersedes["path"], "sha256": sha256, "rows": supersedes["rows"]}

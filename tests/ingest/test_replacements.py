@@ -13,9 +13,11 @@ import pytest
 from orchestration.errors import BadInput
 from orchestration.ingest import balance, ingest, new_drops
 from orchestration.ingest.contracts import load_contracts
+from orchestration.ingest.files import sha256_file
 from orchestration.ingest.parts import landed
 from orchestration.ingest.replacement import replacements
 from orchestration.ingest.totals import recorded_totals
+from orchestration.release.publish import inputs
 from orchestration.warehouse.inputs import Landed, relation
 from tests.ingest.conftest import in_a_process
 
@@ -41,14 +43,33 @@ def accounts(shop: Any) -> dict[str, tuple[int, int, int, int]]:
     return {row["file"]: (row["rows_in"], row["landed"], row["quarantined"], row["superseded"]) for row in rows}
 
 
+def of_a_manifest(shop: Any, columns: str) -> list[tuple[Any, ...]]:
+    """The rows in force as the inputs of a release's manifest give them alone: landing parts and lists of superseded rows, each with its hash."""
+    listed = [item for item in inputs(shop.deployment, shop.ledger, shop.ledger.head()[0]) if item["entity"] == "bill_lines"]
+    data, parts = shop.deployment.data, [part for item in listed for part in item["parts"]]
+    lists = [item["superseded"] for item in listed if item["superseded"]]
+    for file in (*parts, *lists):
+        assert sha256_file(data / file["path"]) == file["sha256"]
+    with duckdb.connect() as con:
+        gone = "select null as file_id, null as key where false"
+        if lists:
+            gone = f"select file_id, key from read_parquet({[str(data / item['path']) for item in lists]})"
+            assert con.execute(f"select count(*) from ({gone})").fetchall() == [(sum(item["rows"] for item in lists),)]
+        rows = f"select * from read_parquet({[str(data / part['path']) for part in parts]}, hive_partitioning = false)"
+        return con.execute(
+            f"select {columns} from ({rows}) l anti join ({gone}) g on _file_id = file_id and _key = key order by all"
+        ).fetchall()
+
+
 def in_force(shop: Any) -> list[tuple[Any, ...]]:
-    """Document, period and amount of the rows in force: as the tests read them and as the models do."""
+    """Document, period and amount of the rows in force: as the tests read them, as the models do, and as a release's manifest says."""
     columns = "document_id, bill_period, net_amount"
     found: list[tuple[Any, ...]] = sorted(shop.in_force("bill_lines", columns))
     rows = Landed(shop.deployment, shop.ledger, landed(shop.ledger))
     with duckdb.connect() as con:
         effective = relation(load_contracts()["bill_lines"], rows.parts["bill_lines"], rows.replaced["bill_lines"])
         assert con.execute(f"select {columns} from ({effective}) order by all").fetchall() == found
+    assert of_a_manifest(shop, columns) == found
     return found
 
 

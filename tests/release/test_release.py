@@ -121,7 +121,9 @@ def test_a_release_holds_its_period_and_says_where_it_came_from(tmp_path: Path) 
         for path in folder.rglob("*")
         if path.is_file() and path.name != "manifest.json"
     }
-    assert [(item["seq"], item["file_id"]) for item in manifest["inputs"]] == [(seq, "f1")], "what landed after the cut-off is no input"
+    assert [(item["seq"], item["file_id"], item["superseded"]) for item in manifest["inputs"]] == [(seq, "f1", None)], (
+        "what landed after the cut-off is no input"
+    )
     assert manifest["undelivered"] == ledger.entries("release")[0].payload["undelivered"] == ["surveys"]
     assert manifest["gate"]["passed"]
     assert {check["check"] for check in manifest["gate"]["checks"]} == {c.check for s in load_suites(deployment) for c in s.checks}
@@ -253,8 +255,6 @@ def prepared_for_refusal(folder: Path) -> tuple[Deployment, Ledger, Plan, dict[s
     return deployment, ledger, Plan("run2", ["2026-06"]), snapshot(deployment)
 
 
-def test_refused_when_the_gate_never_ran(tmp_path: Path) -> None:
-    deployment, ledger, plan, before = prepared_for_refusal(tmp_path)
 @pytest.mark.parametrize("gone", ["", "manifest.json", "fct_decisions.parquet"])
 def test_a_month_does_not_pass_because_the_release_of_the_month_before_is_damaged(gone: str, tmp_path: Path) -> None:
     """What compares the two months would find nobody who moved."""
@@ -267,6 +267,8 @@ def test_a_month_does_not_pass_because_the_release_of_the_month_before_is_damage
     assert "the gate crashed" in held(deployment, ledger, plan).what
 
 
+def test_refused_when_the_gate_never_ran(tmp_path: Path) -> None:
+    deployment, ledger, plan, before = prepared_for_refusal(tmp_path)
     record_build(ledger, "run2")
     assert "has not looked" in held(deployment, ledger, plan).what
     assert snapshot(deployment) == before
