@@ -105,7 +105,7 @@ def new_run_id() -> str:
 def _hash_files(roots: list[Path], suffixes: tuple[str, ...]) -> str:
     found = hashlib.sha256()
     for root in roots:
-        for path in sorted(p for p in root.rglob("*") if p.suffix in suffixes and "target" not in p.parts):
+        for path in sorted(p for p in root.rglob("*") if p.suffix in suffixes):
             found.update(path.relative_to(PROJECT_ROOT).as_posix().encode())
             found.update(path.read_bytes())
     return found.hexdigest()

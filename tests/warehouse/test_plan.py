@@ -24,7 +24,9 @@ from orchestration.warehouse.plan import (
     check_periods,
     check_readers_see_what_is_read,
     choose_base,
+    code_version,
     extra_windows,
+    months_code,
     news,
     released_decisions,
     released_programs,
@@ -310,6 +312,19 @@ def test_released_months_that_the_warehouse_lacks_are_lost(tmp_path: Path) -> No
         con.execute("create table intermediate.int_held_decisions as select 24301 as period_index")
     assert lost_periods(path, released) == ["2025-01"]
     assert lost_periods(path, []) == []
+
+
+def test_the_code_version_follows_the_code_wherever_the_project_lies(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also in a folder called ``target``, as dbt's own."""
+    root = tmp_path / "target" / "tierhouse"
+    for folder in ("models/staging", "dbt_project/macros", "orchestration/policy"):
+        (root / folder).mkdir(parents=True)
+    monkeypatch.setattr("orchestration.warehouse.plan.PROJECT_ROOT", root)
+    seen = set()
+    for text in ("select 1", "select 2"):
+        (root / "models" / "staging" / "stg_x.sql").write_text(text)
+        seen.add((code_version(), months_code()))
+    assert len({version for version, _ in seen}) == len({months for _, months in seen}) == 2
 
 
 def test_a_failure_of_dbt_names_the_node() -> None:
