@@ -28,7 +28,10 @@ def test_an_empty_home_gets_the_settings_of_the_project_and_no_warning(home: Pat
     for _ in range(2):
         with project_instance() as instance:
             assert Path(instance.root_directory) == home
-            assert not instance.telemetry_enabled and instance.run_monitoring_enabled
+            assert not instance.telemetry_enabled
+            assert instance.run_monitoring_enabled and instance.run_monitoring_max_runtime_seconds == 12 * 3600, (
+                "a run whose process is gone would keep the queue waiting for ever"
+            )
     assert caplog.records == []
     settings = yaml.safe_load((home / "dagster.yaml").read_text(encoding="utf-8"))
     assert settings["concurrency"] == {"runs": {"max_concurrent_runs": 1}}
