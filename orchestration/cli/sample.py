@@ -9,6 +9,7 @@ import click
 from orchestration.cli.base import Context, command
 from orchestration.sample.company import LAST_PERIOD, MOST_CUSTOMERS, MOST_MONTHS, MOST_SEED, write_sample
 from orchestration.sample.world import OLD_BILLING_SHARE
+from orchestration.wording import counted
 
 CUSTOMERS = click.IntRange(1, MOST_CUSTOMERS)
 MONTHS = click.IntRange(1, MOST_MONTHS)
@@ -23,15 +24,14 @@ SEED = click.IntRange(0, MOST_SEED)
 @click.option(
     "--entities",
     default=None,
-    help="Only these entities, separated by commas (default: all). Months whose promised files are left out stay open; bills of the old billing system need lines.",
+    help="Only these entities, separated by commas (default: all). A run needs customers and bill_lines; of lines and points, where left out, the promised files have no rows.",
 )
 @click.option("--last-period", default=LAST_PERIOD, show_default=True, help="The last month.")
 @click.option(
     "--old-billing-share",
     type=click.FloatRange(0, 1),
-    default=OLD_BILLING_SHARE,
-    show_default=True,
-    help="Share of customers on the old billing system.",
+    default=None,
+    help=f"Share of customers on the old billing system, whose bills know numbers only. Default: {OLD_BILLING_SHARE}, without lines 0.",
 )
 @click.option("--no-defects", is_flag=True, help="Plant no bad rows and no broken files.")
 def sample_command(
@@ -42,7 +42,7 @@ def sample_command(
     out: Path,
     entities: str | None,
     last_period: str,
-    old_billing_share: float,
+    old_billing_share: float | None,
     no_defects: bool,
 ) -> None:
     """Write the drops of the sample company. A telecom operator, with known defects, to try everything on."""
@@ -59,5 +59,8 @@ def sample_command(
     )
     rows = sum(truth["rows"].values())
     context.result(
-        truth, lambda: click.echo(f"{len(truth['files'])} files with {rows:,} rows in {out}; truth.json there tells what is in them")
+        truth,
+        lambda: click.echo(
+            f"{counted(len(truth['files']), 'file')} with {counted(rows, 'row')} in {out}; truth.json there tells what is in them"
+        ),
     )

@@ -74,8 +74,7 @@ class Billing:
         """Write the month's bill lines of both systems and their control totals."""
         rows = self._month_rows(month)
         old = self.world.on_old_billing[rows.customer] & (month < self.world.migration_month[rows.customer])
-        if self.world.old_billing_share > 0:
-            self._write_old(rows.take(np.flatnonzero(old)), month)
+        self._write_old(rows.take(np.flatnonzero(old)), month)
         self._write_new(rows.take(np.flatnonzero(~old)), month)
 
     def _month_rows(self, month: int) -> Rows:

@@ -15,8 +15,12 @@ from orchestration.sample.crm import Crm
 from orchestration.sample.drops import Drops
 from orchestration.sample.service import Service
 from orchestration.sample.world import OLD_BILLING_SHARE, World
+from orchestration.wording import counted
 
 SOURCES = (Crm, Billing, Rewards, Service, Marketing, Finance)
+# What a run needs, and what else a source promises every month: left out, its files are there without rows, so that a month can be closed.
+_NEEDED = frozenset({"customers", "bill_lines"})
+_PROMISED = frozenset({"lines", "points"})
 ENTITIES: tuple[str, ...] = tuple(sorted(frozenset().union(*(source.entities for source in SOURCES))))
 LAST_PERIOD = "2026-06"
 TRUTH = "truth.json"
@@ -38,23 +42,28 @@ def write_sample(
     entities: Sequence[str] | None = None,
     last_period: str = LAST_PERIOD,
     defects: bool = True,
-    old_billing_share: float = OLD_BILLING_SHARE,
+    old_billing_share: float | None = None,
     say: Callable[[str], None],
 ) -> dict[str, Any]:
     """Write the drops of a company of ``customers`` over the ``months`` up to ``last_period`` into ``out``.
 
-    ``entities`` limits what is written (None: everything). Without ``defects`` no bad row and no cut file is planted;
-    late bills, credit notes, corrections and repeated files stay. With ``old_billing_share`` 0 the old billing system sends
-    nothing. Returns what ``out/truth.json`` says: rows by file,
+    ``entities`` limits what is written (None: everything); with customers and bill_lines among them it can be run: files that a source
+    promises every month are there without rows. Without ``defects`` no bad row and no cut file is planted;
+    late bills, credit notes, corrections and repeated files stay. ``old_billing_share`` (None: :data:`OLD_BILLING_SHARE`, without
+    lines 0) 0: the old billing system's files have no rows. Returns what ``out/truth.json`` says: rows by file,
     planted defects by kind, file and reason, and the other things done on purpose. Raises BadInput on values out of
     range and on an ``out`` that holds other files; Failed where the disk refuses.
     """
+    if old_billing_share is None:
+        # Its bills know numbers only: without lines they would be of nobody.
+        old_billing_share = OLD_BILLING_SHARE if entities is None or "lines" in entities else 0.0
     wanted = _checked(out, customers, months, seed, entities, last_period, old_billing_share)
+    empty = _PROMISED - wanted if wanted >= _NEEDED else frozenset()
     _clear(out)
-    say(f"sample company: {customers:,} customers, {months} months up to {last_period}, seed {seed}")
+    say(f"sample company: {counted(customers, 'customer')}, {counted(months, 'month')} up to {last_period}, seed {seed}")
     world = World(customers, months, seed, last_period, old_billing_share)
-    drops = Drops(out, world, wanted, defects=defects, say=say)
-    sources: list[_Source] = [source(world, drops) for source in SOURCES if source.entities & wanted]
+    drops = Drops(out, world, wanted, empty, defects=defects, say=say)
+    sources: list[_Source] = [source(world, drops) for source in SOURCES if source.entities & (wanted | empty)]
     for month in range(months):
         for source in sources:
             source.month(month)
@@ -80,7 +89,7 @@ def write_sample(
         raise Failed(f"cannot be written: {err}", str(out / TRUTH), "free space or choose another --out") from err
     bad_rows = sum(int(kind["rows"]) for kind in drops.truth.defects.values())
     say(
-        f"sample company: {len(drops.truth.files)} files, {sum(truth['rows'].values()):,} rows, {bad_rows:,} planted defects; see {out / TRUTH}"
+        f"sample company: {counted(len(drops.truth.files), 'file')}, {counted(sum(truth['rows'].values()), 'row')}, {counted(bad_rows, 'planted defect')}; see {out / TRUTH}"
     )
     return truth
 
@@ -121,7 +130,11 @@ def _checked(
         if not low <= value <= high:
             raise BadInput(f"{value:,} is out of range", name, f"write a whole number from {low:,} to {high:,}")
     if period_index(last_period) - months < 1990 * 12:
-        raise BadInput(f"{months} months up to {last_period} begin before 1990", "--months", "write fewer months or a later --last-period")
+        raise BadInput(
+            f"{counted(months, 'month')} up to {last_period} {'begins' if months == 1 else 'begin'} before 1990",
+            "--months",
+            "write fewer months or a later --last-period",
+        )
     if not 0 <= share <= 1:
         raise BadInput(f"{share} is out of range", "--old-billing-share", "write a share from 0 to 1")
     unknown = sorted(set(entities or ()) - set(ENTITIES))

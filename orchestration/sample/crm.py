@@ -120,7 +120,7 @@ class Crm:
     def month(self, month: int) -> None:
         """Write the month's file of every wanted entity."""
         for entity in ("staff", "customers", "lines", "households", "household_members", "groups", "group_members", "subscriptions"):
-            if entity in self.drops.wanted:
+            if entity in self.drops.wanted | self.drops.empty:
                 promised = entity in ("customers", "lines")
                 self._write(entity, getattr(self, f"_{entity}")(month), month, even_if_empty=promised)
         for entity in ("devices", "nominations", "applications"):

@@ -75,12 +75,15 @@ class Written:
 
 
 class Drops:
-    """The drops folder. ``wanted`` holds the entities to write."""
+    """The drops folder. ``wanted`` holds the entities to write, ``empty`` those of which the promised files are written without rows."""
 
-    def __init__(self, out: Path, world: World, wanted: frozenset[str], *, defects: bool, say: Callable[[str], None]) -> None:
+    def __init__(
+        self, out: Path, world: World, wanted: frozenset[str], empty: frozenset[str], *, defects: bool, say: Callable[[str], None]
+    ) -> None:
         self.out = out
         self.world = world
         self.wanted = wanted
+        self.empty = empty
         self.defects = defects
         self.say = say
         self.truth = Truth()
@@ -92,6 +95,8 @@ class Drops:
 
         A file without rows is not written, unless its source promises one every month.
         """
+        if entity in self.empty:
+            frame = frame.clear()
         if frame.is_empty() and not even_if_empty:
             return None
         name = stem + form.suffix

@@ -102,8 +102,9 @@ def test_the_control_total_keeps_its_period_open_until_the_file_is_sent_again(se
     event = truth["events"]["control_total"]
     assert event["period"] in opened
     assert Path(event["file"]).name in json.dumps(opened[event["period"]])
-    left = [problem for problems in open_periods(deployment, Ledger(deployment.ledger)).values() for problem in problems]
-    assert {problem.split(":")[0] for problem in left} == {"rewards__points"}, "this sample is made without the points that are promised"
+    assert open_periods(deployment, Ledger(deployment.ledger)) == {}, (
+        "of the points, which this sample leaves out, the promised files are there"
+    )
     assert [file.file for file in second.files] == [event["mended_by"]]
     assert second.files[0].superseded > 0
 
@@ -114,3 +115,16 @@ def test_the_corrected_file_supersedes_and_the_repeated_one_is_known(sent: Sent)
     correction = truth["events"]["corrected_file"]
     assert superseded[correction["file"]] == correction["rows"]
     assert truth["events"]["resent_file"]["file"] not in {file.file for file in first.files}
+
+
+def test_a_sample_of_customers_and_bills_alone_leaves_no_month_open(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What the other sources promise every month is there without rows, and no bill names a number that nobody knows."""
+    monkeypatch.setenv("TIERHOUSE_DATA", str(tmp_path / "data"))
+    monkeypatch.setenv("TIERHOUSE_DROPS", str(tmp_path / "drops"))
+    deployment = load_deployment()
+    truth = write_sample(deployment.drops, customers=300, months=3, seed=4, entities=["bill_lines", "customers"], say=say)
+    report = ingest(deployment, Ledger(deployment.ledger), say=say)
+    assert open_periods(deployment, Ledger(deployment.ledger)) == {}
+    assert {file.source for file in report.files if file.rows_in} == {"billing_new", "crm"}
+    assert sum(report.reasons.values()) == sum(kind["rows"] for kind in truth["defects"].values()) > 0
+    assert {name: rows for name, rows in truth["rows"].items() if not rows} == {"lines": 0, "points": 0}
