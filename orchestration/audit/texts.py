@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from decimal import Decimal
 from typing import Literal
 
 Lang = Literal["en", "zh"]
@@ -83,6 +84,10 @@ TEXTS: dict[str, dict[Lang, str]] = {
         "en": "the sum is {top} over {bottom} months in service ({value} a month)",
         "zh": "{bottom} 个在网月合计 {top}(月均 {value})",
     },
+    "found_average_one": {
+        "en": "the sum is {top} over {bottom} month in service ({value} a month)",
+        "zh": "{bottom} 个在网月合计 {top}(月均 {value})",
+    },
     "found_average_count": {
         "en": "the sum is {top} over {bottom} ({count}; {value} on average)",
         "zh": "合计 {top}，{count} {bottom}(平均 {value})",
@@ -95,8 +100,16 @@ TEXTS: dict[str, dict[Lang, str]] = {
         "en": "strictly above: {above} of {population} subjects ({value} %)",
         "zh": "严格高于本对象者 {above} 个，共 {population} 个({value}%)",
     },
+    "found_position_one": {
+        "en": "strictly above: {above} of {population} subject ({value} %)",
+        "zh": "严格高于本对象者 {above} 个，共 {population} 个({value}%)",
+    },
     "found_share": {
         "en": "those strictly above ({above} of {population} subjects) have {top} of {bottom} ({value} %)",
+        "zh": "严格高于本对象者({population} 个中的 {above} 个)合计 {top}，总额 {bottom}({value}%)",
+    },
+    "found_share_one": {
+        "en": "those strictly above ({above} of {population} subject) have {top} of {bottom} ({value} %)",
         "zh": "严格高于本对象者({population} 个中的 {above} 个)合计 {top}，总额 {bottom}({value}%)",
     },
     "found_portion": {"en": "own {top} of {bottom} of all subjects ({value} %)", "zh": "自身 {top}，全体合计 {bottom}({value}%)"},
@@ -148,6 +161,7 @@ TEXTS: dict[str, dict[Lang, str]] = {
     "window": {"en": "{name}: {value}{unit} ({first} to {last})", "zh": "{name}：{value}{unit}({first} 至 {last})"},
     "window_month": {"en": "{period}  {value}  (rows: {rows})", "zh": "{period}  {value}  ({rows} 行)"},
     "window_empty": {"en": "other months: 0", "zh": "其余月份：0"},
+    "window_all_empty": {"en": "every month: 0", "zh": "各月均为 0"},
     "window_traced": {"en": "The landed rows add up to exactly this value.", "zh": "落地各行合计与该值完全一致。"},
     "window_active": {
         "en": "The months above 0 are counted; the amounts are those of the landed rows.",
@@ -171,6 +185,10 @@ TEXTS: dict[str, dict[Lang, str]] = {
     "column_no_row": {"en": "(no row)", "zh": "(无此行)"},
     "bills": {
         "en": "Bill lines of the window ({rows}, of which {counted} count as spend: {total})",
+        "zh": "统计期账单明细({rows} 行，其中 {counted} 行计入消费：{total})",
+    },
+    "bills_one": {
+        "en": "Bill lines of the window ({rows}, of which {counted} counts as spend: {total})",
         "zh": "统计期账单明细({rows} 行，其中 {counted} 行计入消费：{total})",
     },
     "bills_head": {
@@ -278,6 +296,11 @@ TEXTS: dict[str, dict[Lang, str]] = {
     },
     "movement": {"en": "Movement", "zh": "级别变动"},
     "movement_first": {"en": "First decision on record.", "zh": "首次评级。"},
+    "movement_event": {
+        "en": "None: an event is decided by itself and compared with no month before.",
+        "zh": "无：按事件单独评定，不与此前月份比较。",
+    },
+    "movement_renamed": {"en": "It took the place of {previous}, of the same rank.", "zh": "取代同等级的{previous}。"},
     "movement_joined": {"en": "Joined in this period.", "zh": "本期新加入。"},
     "movement_rose": {"en": "Rose from {previous}.", "zh": "由{previous}上升。"},
     "movement_fell": {"en": "Fell from {previous}.", "zh": "由{previous}下降。"},
@@ -356,9 +379,22 @@ TEXTS: dict[str, dict[Lang, str]] = {
 }
 
 
+# English counts one of a thing in the singular; Chinese has one form.
+TEXTS |= {
+    f"{key}_one": {"en": words["en"][:-1], "zh": words["zh"]}
+    for key, words in TEXTS.items()
+    if key.startswith("unit_") and words["en"].endswith("s")
+}
+
+
 def text(lang: Lang, key: str, **values: object) -> str:
     """The text ``key`` in ``lang``, filled."""
     return TEXTS[key][lang].format(**values)
+
+
+def of_count(key: str, number: Decimal | int | None) -> str:
+    """The key of the text for that many: ``<key>_one`` for one, where there is such a text."""
+    return f"{key}_one" if number == 1 and f"{key}_one" in TEXTS else key
 
 
 def text_if_any(lang: Lang, key: str, otherwise: str) -> str:

@@ -32,6 +32,7 @@ from orchestration.release.catalog import Catalog, recorded_catalog
 from orchestration.release.record import release_entry
 from orchestration.release.recovery import recover
 from orchestration.sqltext import literal
+from orchestration.wording import counted
 
 Say = Callable[[str], None]
 # Feeds may hold personal columns: not for everyone on the machine.
@@ -100,7 +101,7 @@ def deliver(deployment: Deployment, ledger: Ledger, *, say: Say, contracts: Sequ
                 problems.append(err)
                 continue
             say(
-                f"channel {delivery.channel}: {delivery.rows:,} rows of {delivery.as_of_period}, catalog {delivery.catalog}, "
+                f"channel {delivery.channel}: {counted(delivery.rows, 'row')} of {delivery.as_of_period}, catalog {delivery.catalog}, "
                 f"to be used until {delivery.stale_after_at}"
             )
             done.append(delivery)

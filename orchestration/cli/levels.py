@@ -13,6 +13,7 @@ from orchestration.cli.base import Context
 from orchestration.policy.load import load_policy_files
 from orchestration.policy.model import Program
 from orchestration.release import release_folder
+from orchestration.wording import counted
 
 # Programs that are shown month by month; with more of them the first is, and the others in two lines each.
 MAX_WHOLE = 2
@@ -116,5 +117,5 @@ def _print_without(program: Program, rows: list[dict[str, Any]], is_graded: bool
     if not rows and not is_graded:
         click.echo(f"{_title(program)}: nobody to grade in these periods")
     for row in rows:
-        who = "" if not is_graded else f" {row['subjects']:,} {SUBJECTS[program.subject_type]}"
+        who = "" if not is_graded else f" {counted(row['subjects'], program.subject_type, SUBJECTS[program.subject_type])}"
         click.echo(f"{_title(program)}, {row['period']}:{who} not evaluated: {row['reason']}")

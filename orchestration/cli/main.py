@@ -17,6 +17,7 @@ from orchestration.cli.sample import CUSTOMERS, MONTHS, SEED, sample_command
 from orchestration.errors import EXIT_BAD_INPUT, EXIT_DONE, EXIT_FAILED, BadInput, Failed, Mismatch
 from orchestration.interruption import listen
 from orchestration.periods import parse_period, parse_period_range
+from orchestration.wording import counted
 
 os.environ.setdefault("GX_ANALYTICS_ENABLED", "false")
 os.environ.setdefault("DO_NOT_TRACK", "1")
@@ -263,7 +264,10 @@ def ledger_verify_command(context: Context) -> None:
     count = context.ledger.verify()
     check_pointer(context.deployment, context.ledger)
     seq, head = context.ledger.head()
-    context.result({"entries": count, "head_seq": seq, "head": head}, lambda: click.echo(f"{count} entries, chain intact, head {head}"))
+    context.result(
+        {"entries": count, "head_seq": seq, "head": head},
+        lambda: click.echo(f"{counted(count, 'entry', 'entries')}, chain intact, head {head}"),
+    )
 
 
 @main.group("policy")
@@ -301,14 +305,15 @@ def policy_check_command(context: Context, boundaries: str | None) -> None:
                 f"{version.program_id} {version.version}: {version.valid_from} {'to ' if version.valid_to else ''}{until}, policy hash {version.policy_hash[:12]}"
             )
         click.echo(
-            f"{len(programs)} programs, {len(versions)} versions checked: {len(errors)} errors, {len(findings) - len(errors)} warnings"
+            f"{counted(len(programs), 'program')}, {counted(len(versions), 'version')} checked: "
+            f"{counted(len(errors), 'error')}, {counted(len(findings) - len(errors), 'warning')}"
         )
 
     error = None
     if errors:
         # What to do stands at each finding already; a machine reads it here.
         remedy = errors[0].remedy if context.as_json else ""
-        error = BadInput(f"{len(errors)} finding{'s' if len(errors) != 1 else ''} of severity error", errors[0].where, remedy)
+        error = BadInput(f"{counted(len(errors), 'finding')} of severity error", errors[0].where, remedy)
     value = {
         "programs": len(programs),
         "versions": [
@@ -359,7 +364,7 @@ def paths_command(context: Context, program: str | None, period: str, limit: int
 def status_command(context: Context) -> None:
     """Show what is landed, open, released, and due again. Released periods whose input has changed since are due again."""
     from orchestration.cli.late import as_json, print_late
-    from orchestration.ingest import open_periods, standing_drops
+    from orchestration.ingest import ANY_PERIOD, open_periods, standing_drops
     from orchestration.release import current_catalog, held_periods
     from orchestration.warehouse.late import late_inputs
 
@@ -380,9 +385,12 @@ def status_command(context: Context) -> None:
     }
 
     def render() -> None:
-        click.echo(f"{value['files_landed']} files, {value['rows_landed']:,} rows landed, {value['rows_quarantined']:,} quarantined")
+        click.echo(
+            f"{counted(value['files_landed'], 'file')}, {counted(value['rows_landed'], 'row')} landed, {value['rows_quarantined']:,} quarantined"
+        )
         for period, problems in sorted(opened.items()):
-            click.echo(f"{period} is not closed: {'; '.join(str(p) for p in problems)}")
+            which = "no period is" if period == ANY_PERIOD else f"{period} is not"
+            click.echo(f"{which} closed: {'; '.join(str(p) for p in problems)}")
         released = ", ".join(sorted(catalog["periods"])) if catalog else "none"
         click.echo(f"released periods: {released}")
         if held:

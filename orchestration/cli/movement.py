@@ -15,6 +15,7 @@ from orchestration.errors import BadInput, Failed
 from orchestration.policy import load_policy_files
 from orchestration.release import FROM_A_BACKUP, current_catalog, mart_files, release_folder
 from orchestration.sqltext import literal
+from orchestration.wording import counted
 
 
 def print_movements(context: Context, value: dict[str, Any]) -> None:
@@ -105,7 +106,7 @@ def print_paths(value: dict[str, Any], context: Context, limit: int) -> None:
     protected = value["held_above_qualified"]
     if protected["subjects"]:
         click.echo(
-            f"{protected['subjects']:,} hold a level above the one that they qualify for now, the first of them until {protected['first_valid_until_period']}"
+            f"{counted(protected['subjects'], 'subject holds', 'subjects hold')} a level above the one that the rules give now; the first validity ends with {protected['first_valid_until_period']}"
         )
 
 

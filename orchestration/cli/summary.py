@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+import unicodedata
 from collections import Counter
 from decimal import Decimal
 from pathlib import Path
@@ -17,10 +18,12 @@ from orchestration.errors import Held
 from orchestration.ingest.parts import standing_drops
 from orchestration.ingest.quarantine import quarantined_rows
 from orchestration.release import held_periods, release_folder
+from orchestration.wording import counted
 
 if TYPE_CHECKING:
     from orchestration.ingest import IngestReport
     from orchestration.policy.model import Program
+    from orchestration.wiring.launch import PeriodOutcome
 
 
 def _reasons(reasons: dict[str, int]) -> str:
@@ -30,7 +33,7 @@ def _reasons(reasons: dict[str, int]) -> str:
 def print_ingest(context: Context, report: IngestReport) -> None:
     """One line a source and entity, then the reasons for quarantine and the files that were refused."""
     for name, rows in report.readmitted.items():
-        click.echo(f"Admitted from quarantine, because what they refer to has landed: {rows:,} rows of {name}")
+        click.echo(f"Admitted from quarantine, because what they refer to has landed: {counted(rows, 'row')} of {name}")
     if not report.new_files and not report.refused:
         if standing_drops(context.ledger):
             click.echo("No new drop: every one is already landed.")
@@ -75,7 +78,7 @@ def print_balance(context: Context, rows: list[dict[str, Any]]) -> None:
         totals.update(counts)
         table.add_row(row["source"], row["entity"], row["file"], *(f"{n:,}" for n in counts.values()))
     table.add_section()
-    table.add_row("all", "", f"{len(rows)} files", *(f"{totals[k]:,}" for k in shown))
+    table.add_row("all", "", counted(len(rows), "file"), *(f"{totals[k]:,}" for k in shown))
     context.out.print(table)
 
 
@@ -106,9 +109,14 @@ def print_quarantine(context: Context, listing: list[dict[str, Any]]) -> None:
     if not listing:
         click.echo("The quarantine is empty.")
     for item in listing:
-        click.echo(f"{item['file']} ({item['entity']}): {item['quarantined']:,} rows: {_reasons(item['reasons'])}")
+        click.echo(f"{item['file']} ({item['entity']}): {counted(item['quarantined'], 'row')}: {_reasons(item['reasons'])}")
         for row in item["rows"]:
-            click.echo(f"  line {row['line']}: {', '.join(row['reasons'])}: {(row['text'] or '')[:160]}")
+            click.echo(f"  line {row['line']}: {', '.join(row['reasons'])}: {_in_one_line(row['text'] or '')[:160]}")
+
+
+def _in_one_line(text: str) -> str:
+    """Text of a source for a terminal: what would move its cursor, change its colours or turn the line round stands as its number."""
+    return "".join(c.encode("unicode_escape").decode() if unicodedata.category(c) in ("Cc", "Cf") else c for c in text)
 
 
 def print_catalogs(context: Context, catalogs: list[dict[str, Any]]) -> None:
@@ -153,24 +161,9 @@ def report_run(context: Context, periods: list[str]) -> None:
             click.echo("Nothing new: no drop, policy or code changed since these periods were released. Nothing was written.")
         print_levels(context, programs, counts, without)
         for period in outcome.periods:
-            failed = [c for c in period.checks if not c["passed"]]
-            gate = f"{len(period.checks) - len(failed)} of {len(period.checks)} checks passed" if period.checks else "not run again"
-            if period.status == "rolled_back":
-                seen = f"readers see {period.release or 'nothing of it'}"
-                click.echo(f"{period.period}: rolled back, {seen}; catalogs to go back to: {context.command('releases')}")
-                continue
-            status = "released again, seen by readers once more," if period.status == "released_again" else period.status
-            click.echo(f"{period.period}: {status}{f' as {period.release}' if period.release else ''}; gate: {gate}")
-            if period.status == "held" and not failed:
-                earlier = [other for other in held_periods(context.ledger) if other < period.period]
-                click.echo(f"    held because {earlier[0]} is held" if earlier else "    held because its gate did not run to the end")
-            for check in failed:
-                where = f"; keys in {check['failing_keys_file']}" if check.get("failing_keys_file") else ""
-                click.echo(
-                    f"    failed {check['check']}: {check['failing_rows']} rows, observed {check['observed']}, expected {check['expected']}{where}"
-                )
+            print_outcome(context, period)
         print_unattributed(context, nobodys)
-        click.echo(f"Quarantined: {value['quarantine']['rows']:,} rows: {_reasons(reasons) or 'none'}")
+        click.echo(f"Quarantined: {counted(value['quarantine']['rows'], 'row')}: {_reasons(reasons) or 'none'}")
         _print_places(context)
         print_next(context, visible, programs)
 
@@ -183,6 +176,27 @@ def report_run(context: Context, periods: list[str]) -> None:
             "mend what the failed checks above name (their keys are in the files); docs/held-release.md",
         )
     context.result(value, render, error)
+
+
+def print_outcome(context: Context, period: PeriodOutcome) -> None:
+    """What became of a period, and the checks that did not pass."""
+    failed = [check for check in period.checks if not check["passed"]]
+    gate = f"{len(period.checks) - len(failed)} of {len(period.checks)} checks passed" if period.checks else "not run again"
+    if period.status == "rolled_back":
+        seen = f"readers see {period.release or 'nothing of it'}"
+        click.echo(f"{period.period}: rolled back, {seen}; catalogs to go back to: {context.command('releases')}")
+        return
+    status = "released again, seen by readers once more," if period.status == "released_again" else period.status
+    click.echo(f"{period.period}: {status}{f' as {period.release}' if period.release else ''}; gate: {gate}")
+    # A warning holds nothing: where there is nothing else, the release is held for another reason.
+    if period.status == "held" and all(check["severity"] == "warning" for check in failed):
+        earlier = [other for other in held_periods(context.ledger) if other < period.period]
+        click.echo(f"    held because {earlier[0]} is held" if earlier else "    held because its gate did not run to the end")
+    for check in failed:
+        word = "warning" if check["severity"] == "warning" else "failed"
+        where = f"; keys in {check['failing_keys_file']}" if check.get("failing_keys_file") else ""
+        rows = counted(check["failing_rows"], "row")
+        click.echo(f"    {word} {check['check']}: {rows}, observed {check['observed']}, expected {check['expected']}{where}")
 
 
 def unattributed(context: Context, releases: dict[str, str]) -> list[dict[str, str]]:

@@ -28,6 +28,7 @@ from orchestration.periods import add_months
 from orchestration.release.catalog import read_pointer
 from orchestration.release.folder import mart_files, release_folder
 from orchestration.sqltext import literal, quoted
+from orchestration.wording import counted
 
 Say = Callable[[str], None]
 WAREHOUSE = "warehouse"
@@ -253,7 +254,7 @@ def check_result(
         query = f"select * from gate.{check.check}" if check.none_of is not None else str(check.failing)
         con.execute(f"copy ({query}) to {literal(str(keys_file))} (format csv, header true)")
         failing_rows = int(rows_of(con, f"select count(*) from ({query})")[0][0])
-    observed = "as expected" if passed else f"{failing_rows} failing rows"
+    observed = "as expected" if passed else counted(failing_rows, "failing row")
     if check.observe is not None:
         seen = rows_of(con, check.observe)
         observed = str(seen[0][0]) if seen and seen[0][0] is not None else observed

@@ -31,6 +31,7 @@ from orchestration.release.files import open_warehouse, policies_of, seal, seal_
 from orchestration.release.folder import MANIFEST
 from orchestration.release.record import build_problem, gate_problem, held_before, last_gate, release_entries, release_entry
 from orchestration.release.recovery import recover
+from orchestration.wording import counted
 
 Say = Callable[[str], None]
 Status = Literal["released", "released_again", "unchanged", "rolled_back", "held"]
@@ -101,7 +102,7 @@ def release(deployment: Deployment, ledger: Ledger, plan: Plan, *, say: Say) -> 
             if periods != standing.periods:
                 catalog = publish_catalog(deployment, ledger, periods, {"kind": "run", "run_id": plan.run_id})
                 report.catalog, report.moved = catalog.catalog, True
-                say(f"catalog {catalog.catalog}: {len(periods)} periods, newest {catalog.newest_period}")
+                say(f"catalog {catalog.catalog}: {counted(len(periods), 'period')}, newest {catalog.newest_period}")
                 # Only now: of a run that is stopped before, the next one must not find it settled while readers see another revision.
                 for outcome in report.periods:
                     if outcome.status == "released_again" and outcome.release:

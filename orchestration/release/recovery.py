@@ -20,6 +20,7 @@ from orchestration.ingest.files import storage_errors
 from orchestration.ledger.store import Ledger
 from orchestration.release.catalog import Catalog, move_pointer, pointer_if_whole, publish_catalog, recorded_catalog
 from orchestration.release.record import release_entries
+from orchestration.wording import counted
 
 Say = Callable[[str], None]
 
@@ -62,7 +63,8 @@ def behind(deployment: Deployment, ledger: Ledger) -> str | None:
     pointer = pointer_if_whole(deployment) or Catalog()
     folders = sorted(folder for folder in deployment.releases.iterdir() if folder.is_dir()) if deployment.releases.is_dir() else []
     if folders and ledger.last() is None:
-        return f"the ledger is empty, and there are releases: {folders[0].name} and {len(folders) - 1} more"
+        more = f" and {len(folders) - 1} more" if len(folders) > 1 else ""
+        return f"the ledger is empty, and {counted(len(folders), 'release is', 'releases are')} there: {folders[0].name}{more}"
     recorded = recorded_catalog(ledger.last("catalog")).catalog
     if pointer.catalog > recorded:
         return f"readers see catalog {pointer.catalog}, and the last that the ledger records is {recorded}"

@@ -15,6 +15,7 @@ from orchestration.ledger.store import Ledger
 from orchestration.warehouse import inputs
 from orchestration.warehouse.dbt import call_dbt, dbt_args, dbt_env
 from orchestration.warehouse.plan import RunPlan, code_version
+from orchestration.wording import counted
 
 if TYPE_CHECKING:
     from orchestration.policy import Policies
@@ -60,7 +61,11 @@ def prepare(
         say(f"nothing new for {_span(periods)}: released from these drops, policies and code already; computed again as asked")
     inputs.write_inputs(deployment, ledger, plan, lambda con: store_policies(con, policies, compiled))
     failpoint("warehouse.inputs_prepared")
-    months = f"{len(plan.input_periods)} months to read ({_span(plan.input_periods)})" if plan.input_periods else "no month to read again"
+    months = (
+        f"{counted(len(plan.input_periods), 'month')} to read ({_span(plan.input_periods)})"
+        if plan.input_periods
+        else "no month to read again"
+    )
     say(f"deciding {_span(periods)}: {months}")
     return plan
 

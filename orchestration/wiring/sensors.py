@@ -12,6 +12,7 @@ from orchestration.ingest import load_mappings
 from orchestration.locking import who_holds
 from orchestration.wiring.jobs import INGEST_JOB
 from orchestration.wiring.resources import BUSY_TAG
+from orchestration.wording import counted
 
 SETTLED_SECONDS = 30.0
 """A file changed less than this ago may still be being written; it is taken at a later tick."""
@@ -68,7 +69,7 @@ def drops_sensor(deployment: Deployment) -> dg.SensorDefinition:
             return dg.SkipReason(f"no new drops under {deployment.drops}")
         # A time far in the future says nothing of when the file was written.
         if any(abs(time.time() - listing[name][1] / 1e9) < SETTLED_SECONDS for name in news):
-            return dg.SkipReason(f"{len(news)} new drops, but the newest may still be being written")
+            return dg.SkipReason(f"{counted(len(news), 'new drop')}, but the newest may still be being written")
         if holder := who_holds(deployment):
             return dg.SkipReason(f"new drops wait: {holder} holds the lock")
         text = json.dumps(listing, sort_keys=True)

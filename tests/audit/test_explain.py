@@ -78,6 +78,13 @@ def test_window_value_is_the_sum_of_the_bills_that_count(small: SmallRelease) ->
     assert {month.period: month.value for month in spend.months}["2026-05"] == Decimal("70.0050")
 
 
+def test_the_months_without_rows_are_all_or_the_others(small: SmallRelease) -> None:
+    sections = [section.splitlines() for section in render(_explain(small)).split("\n\n")]
+    of = {section[0].partition(":")[0]: section for section in sections}
+    assert of["Suspensions for arrears, 12 months"][1] == "  every month: 0"
+    assert "  other months: 0" in of["Spend, 6 months"]
+
+
 def test_points_of_last_year_are_listed_and_bonus_points_do_not_count(small: SmallRelease) -> None:
     found = _explain(small)
     points = next(w for w in found.windows if w.metric.metric_id == "base_points_last_year")

@@ -366,6 +366,23 @@ def test_only_channels_of_the_program_are_named(made: WideRelease) -> None:
     assert [d["channel"] for d in _explain(made, "vip_score", "c4").deliveries] == ["of_no_program"]
 
 
+@pytest.mark.parametrize(
+    ("program", "subject", "changes", "en", "zh"),
+    [
+        ("accredited", "c2", {"movement": "first"}, "compared with no month before", "按事件单独评定"),
+        ("six_star", "c4", {"movement": "first"}, "First decision on record.", "首次评级"),
+        ("six_star", "c4", {"movement": "same", "previous_level_id": "star_5"}, "Same level as before.", "级别与此前相同"),
+        # The level that it showed is none of the program's any more.
+        ("six_star", "c4", {"movement": "same", "previous_level_id": "red"}, "took the place of red, of the same rank", "取代同等级的red"),
+    ],
+)
+def test_a_movement_is_told_as_what_it_is(wide: WideRelease, program: str, subject: str, changes: dict[str, str], en: str, zh: str) -> None:
+    wide.change(program, subject, **changes)
+    found = _explain(wide, program, subject)
+    assert en in render(found, "en").partition("\nMovement\n")[2]
+    assert zh in render(found, "zh").partition("\n级别变动\n")[2]
+
+
 HELD = '{"step":"scope","from":null,"to":null,"why":"in scope"},{"step":"qualified","from":null,"to":"star_5","why":"star_5_spend"}'
 
 

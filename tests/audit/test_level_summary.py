@@ -11,9 +11,10 @@ import pytest
 from orchestration.channels import load_contracts
 from orchestration.cli.base import Context
 from orchestration.cli.levels import level_counts, not_evaluated, print_levels, programs_of
-from orchestration.cli.summary import print_unattributed, unattributed
+from orchestration.cli.summary import print_outcome, print_unattributed, unattributed
 from orchestration.deployment import PROJECT_ROOT, load_deployment
 from orchestration.errors import BadInput
+from orchestration.wiring.launch import PeriodOutcome
 from tests.audit.wide_release import PERIOD, RELEASE, WideRelease, make
 
 
@@ -59,7 +60,7 @@ def test_money_of_no_customer_is_told_for_each_period_that_has_some(
 def test_subjects_without_a_level_are_told_with_the_reason(made: WideRelease, capsys: pytest.CaptureFixture[str]) -> None:
     text = _told(made, capsys)
     assert "Service staff grades (staff_grade), 2026-06: 1 staff not evaluated: needs staff_satisfaction_3m" in text
-    assert "Relation (relation), 2026-06: 1 prospects not evaluated: no rule holds" in text
+    assert "Relation (relation), 2026-06: 1 prospect not evaluated: no rule holds" in text
 
 
 def test_a_program_that_graded_nobody_says_what_it_needs(
@@ -95,3 +96,26 @@ def test_a_channel_whose_program_grades_no_customers_is_refused_at_load(tmp_path
         load_contracts(deployment)
     assert "row 3, column program_id" in str(err.value)
     assert [c.channel_id for c in load_contracts(load_deployment())] == ["hotline", "store_queue"]
+
+
+def _checked(name: str, severity: str, passed: bool) -> dict[str, object]:
+    return {"check": name, "severity": severity, "passed": passed, "failing_rows": int(not passed), "observed": "o", "expected": "e"}
+
+
+def test_a_warning_is_told_as_one_and_is_no_reason_why_a_month_is_held(
+    made: WideRelease, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TIERHOUSE_DATA", str(tmp_path))
+    context = Context(False, str(made.deployment.folder))
+    for period, passed in (("2026-05", False), ("2026-06", True)):
+        context.ledger.append("gate", {"period": period, "passed": passed})
+    print_outcome(context, PeriodOutcome("2026-05", "held", None, [_checked("a", "invariant", False), _checked("b", "warning", False)]))
+    print_outcome(context, PeriodOutcome("2026-06", "held", None, [_checked("a", "invariant", True), _checked("b", "warning", False)]))
+    assert capsys.readouterr().out.splitlines() == [
+        "2026-05: held; gate: 0 of 2 checks passed",
+        "    failed a: 1 row, observed o, expected e",
+        "    warning b: 1 row, observed o, expected e",
+        "2026-06: held; gate: 1 of 2 checks passed",
+        "    held because 2026-05 is held",
+        "    warning b: 1 row, observed o, expected e",
+    ]

@@ -9,8 +9,8 @@ from decimal import Decimal
 
 import pytest
 
-from orchestration.audit.sections.words import amount
-from orchestration.audit.texts import TEXTS
+from orchestration.audit.sections.words import amount, unit
+from orchestration.audit.texts import TEXTS, Lang, of_count, text
 from orchestration.deployment import PROJECT_ROOT
 from orchestration.policy.attributes import contract_columns
 from orchestration.policy.model import APPLICATION_STATES
@@ -44,6 +44,31 @@ def test_every_unit_of_the_seeds_has_a_word_in_both_languages() -> None:
     units = _units()
     assert "points" in units
     assert {unit for unit in units if f"unit_{unit}" not in TEXTS} == set()
+
+
+@pytest.mark.parametrize(
+    ("words", "lang", "number", "shown"),
+    [
+        ("months", "en", "1", " month"),
+        ("months", "en", "1.0000", " month"),
+        ("months", "en", "0", " months"),
+        ("months", "en", "1.5", " months"),
+        ("months", "zh", "1", " 个月"),
+        ("points/month", "en", "1", " point/month"),
+        ("currency/month", "en", "1", " CNY/month"),
+        ("%", "en", "1", " %"),
+        # A unit that a deployment made up stands as it is.
+        ("boxes", "en", "1", " boxes"),
+    ],
+)
+def test_a_unit_is_that_of_its_number(words: str, lang: Lang, number: str, shown: str) -> None:
+    assert unit(words, "CNY", lang, Decimal(number)) == shown
+
+
+def test_one_of_a_thing_is_told_in_the_singular() -> None:
+    said = {count: text("en", of_count("found_average", count), top="10", bottom=count, value="10") for count in (1, 2)}
+    assert said == {1: "the sum is 10 over 1 month in service (10 a month)", 2: "the sum is 10 over 2 months in service (10 a month)"}
+    assert {key for key in TEXTS if key.endswith("_one") and key.removesuffix("_one") not in TEXTS} == set()
 
 
 def test_every_choice_that_a_decision_may_hold_has_a_text() -> None:

@@ -165,7 +165,7 @@ def test_rows_of_another_entity_are_counted_and_neither_landed_nor_bad(company: 
     assert (report.rows_in, report.landed, report.quarantined, report.files[0].not_for_entity) == (2, 1, 0, 1)
     table = CliRunner().invoke(main, ["balance", "-d", str(company.folder)], env={"COLUMNS": "200"}).output
     [titles] = [line for line in table.splitlines() if "rows in" in line]
-    [total] = [line for line in table.splitlines() if "1 files" in line]
+    [total] = [line for line in table.splitlines() if "1 file " in line]
     shown = dict(zip((t.strip() for t in titles.split("┃")), (n.strip() for n in total.split("│")), strict=True))
     assert [shown[name] for name in ("rows in", "landed", "quarantined", "superseded", "of others")] == ["2", "1", "0", "0", "1"]
 
@@ -549,3 +549,22 @@ def test_a_pseudonym_is_the_same_in_every_drop_and_hides_the_number(company: Any
     company.ingest()
     [(first,), (second,)] = company.in_force("bill_lines", "customer_id", "_key")
     assert first == second and len(first) == 24 and "1380000" not in first
+
+
+def test_a_rejected_text_cannot_speak_to_the_terminal(company: Any, bills_feed: dict[str, Any]) -> None:
+    company.map(bills_feed)
+    company.bills("bills_1.csv", 'a,d1,c1,2025-01,"\x1b[2Jvoice\nnext",x,CNY', "b,d2,c1,2025-01,语音,y,CNY")
+    company.ingest()
+    asked = ["quarantine", "-d", str(company.folder)]
+    shown = CliRunner().invoke(main, asked).output.splitlines()
+    assert len(shown) == 3 and r"\x1b[2Jvoice\nnext" in shown[1] and "语音" in shown[2]
+    [listing] = json.loads(CliRunner().invoke(main, [*asked, "--json"]).output)
+    assert "\x1b[2Jvoice\nnext" in listing["rows"][0]["text"]
+
+
+def test_a_problem_of_no_period_is_told_as_one_of_every_period(company: Any, customers_feed: dict[str, Any]) -> None:
+    company.map(customers_feed)
+    company.drop("customers_1.csv", "id,since,name,brand\nc1,2025-13-01,A,\nc2,never,B,\n")
+    assert list(company.ingest().held_periods) == ["*"]
+    said = CliRunner().invoke(main, ["status", "-d", str(company.folder)]).output
+    assert "no period is closed: shop__customers: 100.0 % of the rows are bad" in said

@@ -57,7 +57,7 @@ def test_who_is_above_what_they_qualify_for_is_counted_with_the_first_review(rel
     assert value["held_above_qualified"] == {"subjects": 2, "first_valid_until_period": "2026-12"}
     said = CliRunner().invoke(main, asked).stdout
     assert said.endswith(
-        "nobody is about to fall\n2 hold a level above the one that they qualify for now, the first of them until 2026-12\n"
+        "nobody is about to fall\n2 subjects hold a level above the one that the rules give now; the first validity ends with 2026-12\n"
     )
 
 

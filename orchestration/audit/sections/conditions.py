@@ -8,7 +8,7 @@ from orchestration.audit.explain import Explanation
 from orchestration.audit.readings import Reading, bounds
 from orchestration.audit.rules import TableVerdict, Verdict
 from orchestration.audit.sections import words
-from orchestration.audit.texts import Lang, text
+from orchestration.audit.texts import Lang, of_count, text
 from orchestration.policy.model import Attribute, Band, Condition
 
 
@@ -102,8 +102,9 @@ def _to_next(e: Explanation, lang: Lang) -> list[str]:
         return ["  " + text(lang, key, level=title, name=shown)]
     # Of a quotient more of its numerator is meant, which has the unit of its metric.
     quotient = attribute.metric.row["unit"] if attribute.kind in {"average", "ratio"} and attribute.metric else attribute.unit
-    shown_unit = words.unit(quotient, e.unit, lang)
-    return ["  " + text(lang, "to_next", level=title, amount=words.amount(Decimal(missing)), unit=shown_unit, name=shown)]
+    amount = Decimal(missing)
+    shown_unit = words.unit(quotient, e.unit, lang, amount)
+    return ["  " + text(lang, "to_next", level=title, amount=words.amount(amount), unit=shown_unit, name=shown)]
 
 
 def caps(e: Explanation, lang: Lang) -> list[str]:
@@ -196,20 +197,21 @@ def found_text(e: Explanation, reading: Reading, lang: Lang) -> str:
     if a.kind == "first_known":
         chosen = next(part for part in reading.parts if part.attribute.attribute_id == reading.chosen)
         shown = words.value_of(a, reading.value, lang, e)
-        return text(lang, "found_first_known", value=shown, unit=words.unit(a.unit, e.unit, lang), name=words.name(chosen.attribute, lang))
+        shown_unit = words.unit(a.unit, e.unit, lang, number.value if number else None)
+        return text(lang, "found_first_known", value=shown, unit=shown_unit, name=words.name(chosen.attribute, lang))
     if number is None or a.kind not in {"average", "ratio", "position", "share", "portion"}:
-        shown_unit = words.unit(a.unit, e.unit, lang) if number is not None else ""
+        shown_unit = words.unit(a.unit, e.unit, lang, number.value) if number is not None else ""
         return text(lang, "found", value=words.value_of(a, reading.value, lang, e), unit=shown_unit)
     top, bottom, value = words.amount(number.top), words.amount(number.bottom), words.rounded(number.value)
     if a.kind == "average" and a.months is not None:
         if a.months.is_service:
-            return text(lang, "found_average", top=top, bottom=bottom, value=value)
+            return text(lang, of_count("found_average", number.bottom), top=top, bottom=bottom, value=value)
         return text(lang, "found_average_count", top=top, bottom=bottom, value=value, count=words.name(a.months, lang))
     if a.kind == "ratio" and a.metric is not None and a.divisor is not None:
         names = {"numerator": words.name(a.metric, lang), "denominator": words.name(a.divisor, lang)}
         return text(lang, "found_ratio", top=top, bottom=bottom, value=value, **names)
     counts = {key: words.amount(operands[key]) for key in ("above", "population") if key in operands}
-    return text(lang, f"found_{a.kind}", top=top, bottom=bottom, value=value, **counts)
+    return text(lang, of_count(f"found_{a.kind}", operands.get("population")), top=top, bottom=bottom, value=value, **counts)
 
 
 def _unknown(reading: Reading, lang: Lang) -> str:

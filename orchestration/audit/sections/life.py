@@ -116,7 +116,12 @@ def _step(e: Explanation, step: dict[str, Any], lang: Lang) -> str:
 def movement(e: Explanation, lang: Lang) -> list[str]:
     """How the level compares with the period before, why, and until when it is held."""
     d = e.decision
-    said = [text(lang, f"movement_{d['movement'] or 'none'}", previous=words.level(e, d["previous_level_id"], lang))]
+    key = str(d["movement"] or "none")
+    if key == "first" and e.program.row["clock"] == "event":
+        key = "event"
+    if key == "same" and d["level_id"] != d["previous_level_id"]:
+        key = "renamed"
+    said = [text(lang, f"movement_{key}", previous=words.level(e, d["previous_level_id"], lang))]
     if d.get("movement_cause"):
         said.append(text(lang, "cause", cause=text_if_any(lang, f"cause_{d['movement_cause']}", d["movement_cause"])))
     if d["held_since_period"]:

@@ -45,7 +45,7 @@ def _number(e: Explanation, d: DimensionReading, lang: Lang) -> str:
     if number is None:
         return text(lang, "nothing")
     shown = words.amount(number.top) if number.bottom == 1 else words.rounded(number.value)
-    return shown + words.unit(d.reading.attribute.unit, e.unit, lang)
+    return shown + words.unit(d.reading.attribute.unit, e.unit, lang, number.value)
 
 
 def _scaling(dimension: Dimension, lang: Lang) -> str:

@@ -8,7 +8,7 @@ from orchestration.audit.explain import Explanation
 from orchestration.audit.landed import BillRow, EntityRow
 from orchestration.audit.numbers import total
 from orchestration.audit.sections import words
-from orchestration.audit.texts import Lang, text
+from orchestration.audit.texts import Lang, of_count, text
 from orchestration.audit.windows import Window
 from orchestration.policy.load import clock_of
 
@@ -31,7 +31,7 @@ def windows(e: Explanation, lang: Lang) -> list[list[str]]:
 
 def _window(e: Explanation, w: Window, lang: Lang) -> list[str]:
     value = text(lang, "found_none") if w.value is None else words.amount(w.value)
-    shown = {"name": words.name(w.metric, lang), "value": value, "unit": words.unit(w.metric.row["unit"], e.unit, lang)}
+    shown = {"name": words.name(w.metric, lang), "value": value, "unit": words.unit(w.metric.row["unit"], e.unit, lang, w.value)}
     if not w.is_traced or not w.periods:
         return [text(lang, "window_untraced", **shown)]
     lines = [text(lang, "window", first=w.periods[0], last=w.periods[-1], **shown)]
@@ -41,7 +41,7 @@ def _window(e: Explanation, w: Window, lang: Lang) -> list[str]:
         found = text(lang, "found_none") if month.value is None else f"{month.value:>14,.{digits}f}"
         lines.append("  " + text(lang, "window_month", period=month.period, value=found, rows=f"{month.rows:,}"))
     if len(with_rows) < len(w.months):
-        lines.append("  " + text(lang, "window_empty"))
+        lines.append("  " + text(lang, "window_empty" if with_rows else "window_all_empty"))
     key = "window_active" if w.metric.aggregation == "months" else "window_unknown" if w.traced is None else "window_traced"
     lines.append("  " + text(lang, key))
     return lines + _members(w, lang) if w.members else lines
@@ -118,7 +118,8 @@ def bills(e: Explanation, lang: Lang) -> list[str]:
         ]
         for b in listed
     ]
-    title = text(lang, "bills", rows=f"{len(e.bills):,}", counted=f"{len(counted):,}", total=words.amount(total(counted)))
+    key = of_count("bills", len(counted))
+    title = text(lang, key, rows=f"{len(e.bills):,}", counted=f"{len(counted):,}", total=words.amount(total(counted)))
     lines = [title, *words.table(text(lang, "bills_head").split("\t"), rows, right=(1, 6))]
     return words.limited(lines, len(e.bills), words.MAX_ROWS, lang)
 

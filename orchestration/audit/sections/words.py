@@ -9,7 +9,7 @@ from decimal import ROUND_HALF_UP, Decimal
 from typing import Any
 
 from orchestration.audit.explain import NONE_HOLDS, NOT_IN_SERVICE, SEVERAL_HOLD, Explanation
-from orchestration.audit.texts import TEXTS, Lang, text, text_if_any
+from orchestration.audit.texts import TEXTS, Lang, of_count, text, text_if_any
 from orchestration.policy.model import Attribute, Value, text_of
 
 # More lines than a screen takes; all of them are in the JSON.
@@ -62,11 +62,12 @@ def value_of(attribute: Attribute, value: Value | None, lang: Lang, e: Explanati
     return text_of(value)
 
 
-def unit(words: str | None, currency: str, lang: Lang) -> str:
-    """A unit with a space before it; nothing where there is none."""
+def unit(words: str | None, currency: str, lang: Lang, number: Decimal | None) -> str:
+    """The unit of ``number`` with a space before it; nothing where there is none. What stands after a slash is of one."""
     if not words:
         return ""
-    parts = [currency if part == "currency" else text_if_any(lang, f"unit_{part}", part) for part in words.split("/")]
+    keys = [of_count(f"unit_{part}", None if place else number) for place, part in enumerate(words.split("/"))]
+    parts = [currency if part == "currency" else text_if_any(lang, key, part) for part, key in zip(words.split("/"), keys, strict=True)]
     return " " + "/".join(parts)
 
 
