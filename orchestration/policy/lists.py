@@ -7,11 +7,13 @@ from textwrap import indent
 from orchestration.policy import sql
 from orchestration.policy.inputs import source, subjects_of
 from orchestration.policy.model import Attribute, Policies, Program
-from orchestration.policy.operands import SCORE, operands
+from orchestration.policy.operands import operands
 
+# Room for any amount, with the six decimals of a score.
+_ORDER_VALUE = "decimal(24, 6)"
 _NONE = (
     "select cast(null as varchar) as subject_type, cast(null as varchar) as subject_id, cast(null as varchar) as period,\n"
-    f"    cast(null as varchar) as attribute_id, cast(null as {SCORE}) as order_value\nwhere false"
+    f"    cast(null as varchar) as attribute_id, cast(null as {_ORDER_VALUE}) as order_value\nwhere false"
 )
 
 
@@ -37,7 +39,8 @@ def _values(program: Program, attribute: Attribute) -> str:
     return "\n".join(
         [
             f"select {sql.literal(program.subject_type)} as subject_type, v.subject_id, v.period,",
-            f"    {sql.literal(attribute.attribute_id)} as attribute_id, {sql.from_millionths(sql.millionths(attribute, 'v'))} as order_value",
+            f"    {sql.literal(attribute.attribute_id)} as attribute_id,",
+            f"    {sql.from_millionths(sql.millionths(attribute, 'v'), _ORDER_VALUE)} as order_value",
             "from (",
             indent(inner, "    "),
             ") as v",

@@ -156,7 +156,7 @@ def quotient(attribute: Attribute, alias: str) -> Quotient | None:
         known = f"{bottom} > 0"
         if attribute.metric.measure.aggregation == "margin":
             known += f" and {top} is not null"
-        return Quotient(top, bottom, 100, known)
+        return Quotient(f"cast({top} as {TOTAL})", f"cast({bottom} as {TOTAL})", 100, known)
     if attribute.kind == "position":
         return Quotient(f"{name}__above", f"{name}__population", 100, f"{name}__above is not null")
     if attribute.kind == "share":
@@ -166,7 +166,9 @@ def quotient(attribute: Attribute, alias: str) -> Quotient | None:
         )
     if attribute.kind == "portion":
         value = plain(attribute.of[0], alias)
-        return Quotient(f"greatest({value}, 0)", f"{name}__total_amount", 100, f"{name}__total_amount > 0 and {value} is not null")
+        return Quotient(
+            f"cast(greatest({value}, 0) as {TOTAL})", f"{name}__total_amount", 100, f"{name}__total_amount > 0 and {value} is not null"
+        )
     return None
 
 

@@ -15,7 +15,7 @@ import duckdb
 
 from orchestration.policy.cells import ID
 from orchestration.policy.model import RANKED, Attribute, Band, Condition, Level, Measure, Metric, Value
-from orchestration.policy.operands import AMOUNT, SCORE, Quotient, plain, quotient
+from orchestration.policy.operands import AMOUNT, SCORE, TOTAL, Quotient, plain, quotient
 from orchestration.policy.subjects import SUBJECT_TYPES
 
 # Names that the models replace by the relations they stand for.
@@ -318,28 +318,19 @@ def missing_amount(item: Condition, alias: str) -> str:
     return f"case when {ratio.known} then cast({short}{step} as {AMOUNT}) end"
 
 
-def whole(expression: str, sql_type: str, digits: int) -> str:
-    """A number with ``digits`` decimals as a HUGEINT of its last digits, exactly."""
-    return (
-        f"cast({expression} * {10**digits} as hugeint)"
-        if sql_type.startswith("decimal")
-        else f"cast({expression} as hugeint) * {10**digits}"
-    )
-
-
 def millionths(attribute: Attribute, alias: str) -> str:
     """The value of a number in millionths as a HUGEINT; of a quotient cut off, not rounded. Exact under any order of rows."""
+    # Of a wide type before it is multiplied: DuckDB keeps the product of two numbers of 18 digits in 18.
     ratio = quotient(attribute, alias)
     if ratio:
-        top = f"cast({ratio.numerator} * 10000 as hugeint)"
-        bottom = f"cast({ratio.denominator} * 10000 as hugeint)"
+        top, bottom = (f"cast(cast({side} as {TOTAL}) * 10000 as hugeint)" for side in (ratio.numerator, ratio.denominator))
         return f"case when {ratio.known} then ({top} * {ratio.scale * 10**6}) // {bottom} end"
-    return f"cast({plain(attribute, alias)} * 1000000 as hugeint)"
+    return f"cast(cast({plain(attribute, alias)} as {TOTAL}) * 1000000 as hugeint)"
 
 
-def from_millionths(expression: str) -> str:
-    """A HUGEINT of millionths as a score."""
-    return f"cast(cast({expression} as decimal(18, 0)) * 0.000001 as {SCORE})"
+def from_millionths(expression: str, sql_type: str = SCORE) -> str:
+    """A HUGEINT of millionths as a score, or as another decimal with six places."""
+    return f"cast(cast({expression} as {sql_type.replace(', 6', ', 0')}) * 0.000001 as {sql_type})"
 
 
 def rows_of(entity: str) -> str:

@@ -115,6 +115,19 @@ def test_nothing_leaves_a_sum_before_its_window_is_full(months: int, pace: int, 
     assert (row and row["months_to_next_level"]) == expected
 
 
+def test_amounts_may_be_of_any_size():
+    """In a currency of small units: 30 thousand million a month, 50 missing."""
+    row = path_of(
+        pace="90000000000",
+        recent_months=6,
+        next_level_id="mid",
+        missing_attribute="sum",
+        missing_amount=Decimal(50 * 10**9),
+        evidence='{"sum": "60000000000"}',
+    )
+    assert row is not None and (row["pace_amount"], row["months_to_next_level"]) == (30 * 10**9, 3)
+
+
 def test_a_calendar_year_ends_in_december():
     asked = {"next_level_id": "mid", "missing_attribute": "ytd", "missing_amount": Decimal(300), "evidence": '{"ytd": "10"}'}
     row = path_of(pace="300", **asked)

@@ -558,6 +558,45 @@ def own(tmp_path: Any, method: str, attribute: dict[str, str], bar: str) -> Seed
     return folder
 
 
+def test_amounts_of_any_size_are_scored_and_compared(tmp_path, decide):
+    seeds = only(tmp_path, "none")
+    seeds.own_program(
+        [("best", "gold", [("t_ratio", ">=", "100.5"), ("t_portion", ">=", "60.5"), ("t_score", ">=", "99.5")]), ("rest", "bronze", [])]
+    )
+    seeds.write("caps", seeds.rows("caps")[:1])
+    dimensions = [("months", "t_spend", "min_max"), ("amount", "spend_avg_6m", "percentile_rank")]
+    for dimension, attribute, scaling in dimensions:
+        row = seeds.row_of("score_dimensions", dimension_id=dimension)
+        seeds.set("score_dimensions", row, "of_attribute", attribute)
+        assert seeds.rows("score_dimensions")[row - 1][6] == scaling
+    row = seeds.row_of("score_dimensions", dimension_id="tenure")
+    seeds.set("score_dimensions", row, "of_attribute", "t_spend")
+    seeds.set("score_dimensions", seeds.row_of("score_dimensions", dimension_id="months"), "high", "")
+    amount = Decimal("9999999999999.9998")
+    rows = [
+        {"customer_id": "large", "spend_12m_amount": amount / 2, "spend_6m_amount": amount},
+        {"customer_id": "small", "spend_6m_amount": -amount, "spend_12m_amount": -amount},
+    ]
+    found = decide(seeds.load(), rows)
+    assert {name: (row["qualified_level_id"], row["score"]) for name, row in found.items()} == {
+        "large": ("gold", 100),
+        "small": ("bronze", Decimal("4.9")),
+    }
+
+
+def test_a_list_is_ordered_by_amounts_of_any_size(tmp_path, base):
+    seeds = only(tmp_path, "six_star")
+    seeds.own_program()
+    text = compile_policies(seeds.load())["order_values"]
+    for name in ("metrics", "extras"):
+        base.execute(f"delete from {name}")
+    amounts = {"large": Decimal("99999999999999.9999"), "small": Decimal("-99999999999999.9999"), "third": Decimal("0.3333")}
+    for name, amount in amounts.items():
+        base.execute("insert into metrics (customer_id, period, spend_12m_amount) values (?, ?, ?)", [name, PERIOD, amount])
+    found = base.execute(f"select subject_id, order_value from ({text.replace('__METRICS__', 'metrics').replace('__EXTRAS__', 'extras')})")
+    assert dict(found.fetchall()) == amounts
+
+
 def test_a_portion_of_customers_is_of_the_positive_amounts(tmp_path, decide):
     attribute = {"attribute_id": "spend_portion", "kind": "portion", "of_attributes": "spend_12m"}
     policies = own(tmp_path, "decision_table", attribute, "30").load()

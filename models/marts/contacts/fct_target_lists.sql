@@ -76,6 +76,6 @@ select
     cast(subject_id as varchar) as subject_id,
     cast(level_id as varchar) as level_id,
     cast(order_attribute as varchar) as order_attribute,
-    cast(order_value as decimal(18, 6)) as order_value
+    cast(order_value as decimal(24, 6)) as order_value
 from placed
 where place <= per_owner

@@ -89,9 +89,9 @@ paced as (
         candidates.*,
         sums.window_kind,
         sums.window_months,
-        cast(paces.recent_amount * 10000 as hugeint) // served.recent_months as pace_units,
-        cast(candidates.missing_amount * 10000 as hugeint) as missing_units,
-        cast(cast(json_extract_string(candidates.evidence, '$.' || sums.operand) as decimal(18, 4)) * 10000 as hugeint) as window_units,
+        cast(cast(paces.recent_amount as decimal(38, 4)) * 10000 as hugeint) // served.recent_months as pace_units,
+        cast(cast(candidates.missing_amount as decimal(38, 4)) * 10000 as hugeint) as missing_units,
+        cast(cast(json_extract_string(candidates.evidence, '$.' || sums.operand) as decimal(38, 4)) * 10000 as hugeint) as window_units,
         coalesce(
             cast(json_extract_string(candidates.evidence, '$.' || sums.months_metric_id) as bigint), sums.window_months
         ) as divided_months,

@@ -43,7 +43,10 @@ newest_notices as (
     select
         notices.*,
         targets.period,
-        row_number() over (partition by notices.reception_id, targets.period order by notices.noted_date desc) as place
+        row_number() over (
+            partition by notices.reception_id, targets.period
+            order by notices.noted_date desc, notices._source, notices._file_id
+        ) as place
     from notices
     inner join first_notices on notices.reception_id = first_notices.reception_id
     inner join targets on notices.noted_date <= greatest(targets.last_day, first_notices.month_end_date)
