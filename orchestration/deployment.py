@@ -18,6 +18,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 from orchestration.errors import BadInput
 from orchestration.memory import ingest_memory, query_memory
 from orchestration.periods import parse_period
+from orchestration.sqltext import PATTERN_SIGNS
 
 PROJECT_ROOT = Path(__file__).resolve().parent.parent
 DEFAULT_DEPLOYMENT = PROJECT_ROOT / "examples" / "telecom"
@@ -259,4 +260,9 @@ def load_deployment(folder: str | Path | None = None) -> Deployment:
         config = Config.model_validate(content)
     except ValidationError as err:
         raise explain_validation(err, Config, str(file), text) from err
-    return Deployment(path, config)
+    deployment = Deployment(path, config)
+    if found := next((sign for sign in PATTERN_SIGNS if sign in str(deployment.data)), None):
+        # DuckDB would look for other folders' files. Names of drops may have them: these are read one by one.
+        remedy = f"name a folder without {', '.join(PATTERN_SIGNS)} in its path under `data:`, or in TIERHOUSE_DATA"
+        raise BadInput(f"the path of the data folder has a {found}, which reads as a pattern", str(deployment.data), remedy)
+    return deployment

@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
+# What DuckDB reads in a path as a pattern of names.
+PATTERN_SIGNS = "*?["
+
 
 def quoted(name: str) -> str:
     """``name`` as an SQL identifier."""
@@ -11,3 +16,8 @@ def quoted(name: str) -> str:
 def literal(text: str) -> str:
     """``text`` as an SQL string."""
     return "'" + text.replace("'", "''") + "'"
+
+
+def one_file(path: Path) -> str:
+    """``path`` as an SQL string for ``read_csv`` and ``read_parquet``, which would look for other files where a name has a sign of a pattern."""
+    return literal("".join(f"[{sign}]" if sign in PATTERN_SIGNS else sign for sign in str(path)))

@@ -30,7 +30,7 @@ from orchestration.ingest.reading import (
     rejects_table,
     shifts,
 )
-from orchestration.sqltext import literal, quoted
+from orchestration.sqltext import literal, one_file, quoted
 
 # Keys of JSON lines are looked for in so many rows; a key that stands in none of them is looked for in all.
 _JSON_SAMPLE = 2000
@@ -78,7 +78,7 @@ def columns_of(con: duckdb.DuckDBPyConnection, path: Path, feed: Feed, text: Tex
         try:
             return [
                 row[0]
-                for row in con.execute(f"describe select * from read_parquet({literal(str(path))}, hive_partitioning = false)").fetchall()
+                for row in con.execute(f"describe select * from read_parquet({one_file(path)}, hive_partitioning = false)").fetchall()
             ]
         except duckdb.Error as err:
             raise Unreadable("it is no Parquet file, or a damaged one") from err
@@ -122,7 +122,7 @@ def open_drop(
 ) -> Drop:
     """Make the relation. ``asked`` are the columns that expressions name (for JSON lines, the keys to take)."""
     if text is None:
-        source = f"read_parquet({literal(str(path))}, file_row_number = true, hive_partitioning = false)"
+        source = f"read_parquet({one_file(path)}, file_row_number = true, hive_partitioning = false)"
         return Drop(path, feed, header, f"(select * exclude (file_row_number){_without_nanoseconds(con, source)} from {source})", None)
     if feed.config.format == "csv":
         return Drop(path, feed, header, csv_relation(text, feed.config.delimiter, feed.config.header, header), text)
@@ -263,7 +263,7 @@ def original_texts(con: duckdb.DuckDBPyConnection, drop: Drop, spans: Iterable[t
     if drop.text is not None:
         yield from drop.text.texts(spans)
         return
-    source = f"read_parquet({literal(str(drop.path))}, file_row_number = true, hive_partitioning = false)"
+    source = f"read_parquet({one_file(drop.path)}, file_row_number = true, hive_partitioning = false)"
     batch: list[int] = []
     for line, _ in spans:
         batch.append(line - 1)

@@ -23,7 +23,7 @@ import duckdb
 
 from orchestration.errors import Failed
 from orchestration.ingest.files import sha256_file
-from orchestration.sqltext import literal, quoted
+from orchestration.sqltext import literal, one_file, quoted
 
 CHUNK = 1 << 22
 BOM = b"\xef\xbb\xbf"
@@ -317,7 +317,7 @@ def csv_relation(text: TextFile, delimiter: str, has_header: bool, header: list[
     """``read_csv`` over all columns as text; rows that do not fit go to ``reject_errors``."""
     columns = "{" + ", ".join(f"{literal(name)}: 'VARCHAR'" for name in header) + "}"
     return (
-        f"read_csv({literal(str(text.path))}, header = {str(has_header).lower()}, auto_detect = false, delim = {literal(delimiter)}, "
+        f"read_csv({one_file(text.path)}, header = {str(has_header).lower()}, auto_detect = false, delim = {literal(delimiter)}, "
         f"quote = '\"', escape = '\"', columns = {columns}, store_rejects = true, rejects_limit = 0, max_line_size = {MAX_LINE})"
     )
 
@@ -325,7 +325,7 @@ def csv_relation(text: TextFile, delimiter: str, has_header: bool, header: list[
 def lines_relation(text: TextFile) -> str:
     """Every line of the file as one column ``line`` (for JSON lines)."""
     return (
-        f"read_csv({literal(str(text.path))}, header = false, auto_detect = false, delim = '\x01', quote = '', escape = '', "
+        f"read_csv({one_file(text.path)}, header = false, auto_detect = false, delim = '\x01', quote = '', escape = '', "
         f"columns = {{'line': 'VARCHAR'}}, store_rejects = true, rejects_limit = 0, max_line_size = {MAX_LINE})"
     )
 

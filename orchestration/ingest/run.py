@@ -41,7 +41,7 @@ from orchestration.ingest.totals import ControlTotal, read_totals, record_totals
 from orchestration.ledger.store import Ledger
 from orchestration.locking import exclusive
 from orchestration.memory import ingest_memory
-from orchestration.sqltext import literal, quoted
+from orchestration.sqltext import literal, one_file, quoted
 
 # Drops below this size leave their tables to be written over.
 _SMALL = 16 << 20
@@ -427,7 +427,7 @@ def _is_unreadable(con: duckdb.DuckDBPyConnection, drop: Drop, err: duckdb.Error
         return isinstance(err, duckdb.InvalidInputException) and not _reads(con, "hash(t)", drop.relation)
     # Damaged Parquet gives errors of every class, and may end the connection.
     with duckdb.connect() as whole:
-        return not _reads(whole, "hash(t)", f"read_parquet({literal(str(drop.path))}, hive_partitioning = false)")
+        return not _reads(whole, "hash(t)", f"read_parquet({one_file(drop.path)}, hive_partitioning = false)")
 
 
 def _failing_expression(con: duckdb.DuckDBPyConnection, drop: Drop, err: duckdb.Error) -> BadInput | None:

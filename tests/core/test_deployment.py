@@ -71,6 +71,18 @@ def test_a_bad_configuration_is_explained(tmp_path: Path, text: str, words: list
         assert word in str(caught.value)
 
 
+@pytest.mark.parametrize("name", ["data[1]", "what?", "all*"])
+def test_a_data_folder_whose_path_reads_as_a_pattern_is_refused(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """DuckDB reads the files of ``data1`` where it is told to read those of ``data[1]``."""
+    monkeypatch.delenv("TIERHOUSE_DATA", raising=False)
+    folder = write(tmp_path / "d", GOOD.replace("data: data", f"data: '{name}'"))
+    with pytest.raises(BadInput, match="reads as a pattern") as caught:
+        load_deployment(folder)
+    assert caught.value.where == str(folder / name)
+    monkeypatch.setenv("TIERHOUSE_DATA", str(tmp_path / "elsewhere"))
+    assert load_deployment(folder).data == tmp_path / "elsewhere"
+
+
 def test_a_folder_without_configuration_is_no_deployment(tmp_path: Path) -> None:
     with pytest.raises(BadInput, match=r"no tierhouse\.yaml"):
         load_deployment(tmp_path)

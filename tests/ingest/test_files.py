@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import json
 import signal
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
+import duckdb
 import pytest
 
 from orchestration.errors import BadInput, Failed
 from orchestration.ingest import balance, landed_parts, new_drops, open_periods
 from orchestration.ingest.files import storage_errors
-from tests.ingest.conftest import in_a_process
+from tests.ingest.conftest import BILL_HEADER, in_a_process
 
 
 def keyless(feed: dict[str, Any]) -> dict[str, Any]:
@@ -34,6 +36,30 @@ def test_a_newer_row_of_the_same_key_supersedes_and_touches_both_periods(company
     assert [(a["rows_in"], a["landed"], a["quarantined"], a["superseded"]) for a in account] == [(2, 1, 0, 1), (1, 0, 0, 1), (2, 1, 1, 0)]
     assert [a["amount_superseded"] for a in account] == ["2.0000", "3.0000", "0"]
     assert all(a["agrees"] for a in account)
+
+
+@pytest.mark.parametrize(("format", "encoding"), [("csv", "utf-8"), ("csv", "gb18030"), ("jsonl", "utf-8"), ("parquet", "utf-8")])
+def test_a_name_that_reads_as_a_pattern_is_that_file_and_no_other(
+    company: Any, bills_feed: dict[str, Any], format: str, encoding: str
+) -> None:
+    """As browsers and mail programs name a second download; beside it lies the file that the pattern would find."""
+    company.map({**bills_feed, "files": "bills_*", "format": format, "encoding": encoding})
+    names = ("bills_1", "bills_[1]", "bills_?", "bills_*", "bills_[!1]")
+    for number, name in enumerate(names):
+        header, row = BILL_HEADER.split(","), [f"k{number}", "d", "c1", "2025-01", "voice", str(number), "CNY"]
+        if format == "csv":
+            company.bills(f"{name}.csv", ",".join(row))
+        elif format == "jsonl":
+            company.drop(f"{name}.jsonl", json.dumps(dict(zip(header, row, strict=True))) + "\n")
+        else:
+            with duckdb.connect() as con:
+                con.execute(
+                    "create table t as select " + ", ".join(f"'{value}' as {column}" for column, value in zip(header, row, strict=True))
+                )
+                con.execute(f"copy t to '{company.drops / 'made'}' (format parquet)")
+            (company.drops / "made").rename(company.drops / f"{name}.parquet")
+    company.ingest()
+    assert company.in_force("bill_lines", "bill_line_id, net_amount", "1") == [(f"k{number}", number) for number in range(len(names))]
 
 
 def test_a_bad_row_supersedes_nothing(company: Any, bills_feed: dict[str, Any]) -> None:
