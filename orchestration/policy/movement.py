@@ -13,7 +13,7 @@ from textwrap import indent
 
 from orchestration.policy import inputs, sql
 from orchestration.policy.compile import evaluation_order, matched
-from orchestration.policy.model import Attribute, Dimension, Metric, Policies, Program, Version
+from orchestration.policy.model import RANKED, Attribute, Dimension, Metric, Policies, Program, Rule, Version
 from orchestration.policy.operands import (
     ATTRIBUTES,
     BILLS,
@@ -293,10 +293,25 @@ def _asked(program: Program, version: Version) -> str:
                 ]
             ),
             "from (",
-            indent(matched(program, version, _inputs(program, version)), "    "),
+            indent(matched(program, _of_placed_portions(version), _inputs(program, version)), "    "),
             ") as b",
         ]
     )
+
+
+def _of_placed_portions(version: Version) -> Version:
+    """The version with its portions taken of amounts as they are placed among those of others: see :func:`_placed`."""
+
+    def placed(attribute: Attribute) -> Attribute:
+        if attribute.kind == "portion":
+            amount = replace(attribute.of[0], kind="column", attribute_id=f"{attribute.attribute_id}__placed", of=())
+            return replace(attribute, of=(amount,))
+        return replace(attribute, of=tuple(map(placed, attribute.of)))
+
+    def rule(item: Rule) -> Rule:
+        return replace(item, conditions=tuple(replace(c, attribute=placed(c.attribute)) for c in item.conditions))
+
+    return replace(version, rules=tuple(map(rule, version.rules)))
 
 
 def _inputs(program: Program, version: Version) -> str:
@@ -412,7 +427,7 @@ def _placed(program: Program, version: Version, of_version: list[Operand]) -> li
     An amount of more months than the others has no place among them. It counts as new spend as far as it lies between what the month
     before had and what this month has; the rest has rolled off.
     """
-    ranked = [a.of[0] for a in all_attributes(version.attributes) if a.kind in {"position", "share"}]
+    ranked = [a.of[0] for a in all_attributes(version.attributes) if a.kind in RANKED]
     names = {o.name for amount in ranked for o in operands_of(amount)}
     found = []
     for number, operand in enumerate(of_version, 1):
@@ -497,7 +512,8 @@ def _computed(attribute: Attribute, attributes: Sequence[Attribute]) -> Iterator
     name = attribute.attribute_id
     now = f"when p.step >= {_AT['population']} then p.becomes"
     if attribute.kind == "portion":
-        yield f"case {now}.{name}__total_amount else {_total(attribute, 'p')} end as {name}__total_amount"
+        yield f"{plain(attribute.of[0], 'p.placed')} as {name}__placed"
+        yield f"case {now}.{name}__total_amount else {_total(attribute, 'p.placed')} end as {name}__total_amount"
     elif attribute.kind in {"position", "share"}:
         yield from _place(attribute, _ladder_of(attribute, attributes))
     for dimension in attribute.dimensions:

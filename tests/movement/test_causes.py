@@ -120,6 +120,19 @@ def test_a_place_is_lost_by_a_bill_below_zero_and_not_by_the_window(make_world):
     assert found["top_share", "A"][0] == "new_spend"
 
 
+def test_a_portion_that_others_raise_is_not_raised_by_a_month_that_is_like_the_one_that_left(make_world):
+    """Of seven months a portion of the sum of six would be above the bar, whatever the others did."""
+    world = make_world(further=True)
+    for name, amount in (("A", "28"), ("B", "72")):
+        world.customers[name] = steady(amount)
+        world.customers[name].bills[JULY] = Decimal(amount)
+    world.run(JUNE)
+    world.customers["B"].bills[JULY] = Decimal(0)
+    found = world.run(JULY)
+    assert found == world.reckon(JULY)
+    assert found["portion", "A"][0] == "population"
+
+
 def test_each_amount_is_placed_among_those_of_the_month_before(make_world):
     """A program of two places: the second amount, which no column of a decision keeps, as the first."""
     world = make_world(further=True)

@@ -118,6 +118,12 @@ def two_places(rules: Rules, i: Inputs) -> int:
     return 1 + (Fraction(100 * i["above"], i["population"]) < 50) + (Fraction(100 * i["points_above"], i["population"]) < 50)
 
 
+def portion(rules: Rules, i: Inputs) -> int:
+    """The rank by the portion of all positive spend: 30 per cent the third, 20 per cent the second."""
+    per_cent = Fraction(100 * max(i["own"], 0)) / Fraction(i["positive"]) if i["positive"] > 0 else 0
+    return 3 if per_cent >= 30 else 2 if per_cent >= 20 else 1
+
+
 def activity(rules: Rules, i: Inputs) -> int:
     """The third rank with spend in the month, the second with some in the two months before."""
     return 1 if i["idle"] is None else 3 if i["idle"] < 1 else 2 if i["idle"] < 3 else 1
@@ -129,6 +135,7 @@ DECIDE: dict[str, Callable[[Rules, Inputs], int]] = {
     "lifetime": lifetime,
     "two_places": two_places,
     "activity": activity,
+    "portion": portion,
 }
 
 
@@ -169,7 +176,7 @@ def add(seeds: SeedFolder, seed: str, rows: Iterable[dict[str, str]]) -> None:
 
 
 def policies_with(seeds: SeedFolder, versions: list[tuple[Rules, int]], *, further: bool = False) -> Policies:
-    """six_star with versions that begin in a month each, a cap of three stars for bad credit; ``further``: programs of one position, of totals, of activity, of two positions."""
+    """six_star with versions that begin in a month each, a cap of three stars for bad credit; ``further``: programs of one position, of totals, of activity, of two positions, of a portion."""
     for name in load_schema():
         rows = seeds.rows(name)
         if "program_id" in rows[0]:
@@ -216,12 +223,18 @@ def policies_with(seeds: SeedFolder, versions: list[tuple[Rules, int]], *, furth
             ],
         )  # fmt: skip
     if further:
-        for name, amount in (("place_of_spend", "spend_6m"), ("place_of_points", "points_last_year")):
-            place = {"attribute_id": name, "subject_type": "customer", "kind": "position", "type": "decimal", "of_attributes": amount}
+        ranked = (
+            ("position", "place_of_spend", "spend_6m"),
+            ("position", "place_of_points", "points_last_year"),
+            ("portion", "portion_of_spend", "spend_6m"),
+        )
+        for kind, name, amount in ranked:
+            place = {"attribute_id": name, "subject_type": "customer", "kind": kind, "type": "decimal", "of_attributes": amount}
             add(seeds, "attributes", [place | {"may_be_null": "true", "name_en": name, "name_zh": name}])
         _add_program(seeds, "top_share", "percentile", [[("place_of_spend", "<", "25")], [("place_of_spend", "<", "50")], []])
         _add_program(seeds, "lifetime", "decision_table", [[("spend_total", ">=", "1000")], [("spend_total", ">=", "500")], []])
         _add_program(seeds, "activity", "decision_table", [[("months_since_active", "<", "1")], [("months_since_active", "<", "3")], []])
+        _add_program(seeds, "portion", "decision_table", [[("portion_of_spend", ">=", "30")], [("portion_of_spend", ">=", "20")], []])
         halves = [("place_of_spend", "<", "50"), ("place_of_points", "<", "50")]
         _add_program(seeds, "two_places", "percentile", [halves, halves[:1], halves[1:], []], "abbc")
     return seeds.load()
@@ -268,7 +281,14 @@ class World:
     def __init__(self, policies: Policies, versions: list[tuple[Rules, int]]) -> None:
         self.policies = policies
         plain = [(Rules("v1", (0, 0, 0, 0)), 0)]
-        self.versions = {"six_star": versions, "top_share": plain, "lifetime": plain, "two_places": plain, "activity": plain}
+        self.versions = {
+            "six_star": versions,
+            "top_share": plain,
+            "lifetime": plain,
+            "two_places": plain,
+            "activity": plain,
+            "portion": plain,
+        }
         self.customers: dict[str, Customer] = {}
         self.con = duckdb.connect()
         self.con.execute(DDL)
@@ -337,7 +357,7 @@ class World:
             spend, months = c.window(month - 5, month)
             inputs = {"spend": spend, "months": months, "brand": c.brand, "points": c.points, "nominated": c.nominated}
             inputs |= {"above": above(spend, amounts), "points_above": above(Decimal(c.points), points), "population": len(there)}
-            inputs |= {"total": c.total(month), "idle": c.idle(month)}
+            inputs |= {"total": c.total(month), "idle": c.idle(month), "own": spend, "positive": sum(max(a, Decimal(0)) for a in amounts)}
             assert DECIDE[program](rules, inputs) == qualified, (program, name, inputs)
             is_star = program == "six_star"
             at_least, set_level = (c.at_least, c.set_level) if is_star else (None, None)
@@ -380,6 +400,7 @@ class World:
                 i["above"] = above(amount, [*(o["spend"] for o in others), amount])
             else:
                 i["above"] = was.inputs["above"]
+            i.update({"own": amount, "positive": sum(max(a, Decimal(0)) for a in [*(o["spend"] for o in others), amount])})
 
         def rank(rules: Rules, covers: Released, cap: int | None) -> int:
             qualified = DECIDE[program](rules, i)
@@ -407,7 +428,7 @@ class World:
             both_sixes = c.window(month - 6, month - 1)[0], becomes.inputs["spend"]
             placed(sorted([*both_sixes, i["spend"]])[1] if step == "new_spend" else i["spend"])
             if step == "population":
-                i |= {name: becomes.inputs[name] for name in ("above", "points_above", "population")}
+                i |= {name: becomes.inputs[name] for name in ("above", "points_above", "population", "own", "positive")}
             ranks.append(rank(was.rules, was, was.cap))
         ranks.append(rank(becomes.rules, was, was.cap))
         i["nominated"] = becomes.inputs["nominated"]
