@@ -9,6 +9,7 @@ Called under the lock at the start of every run and of every release. It writes 
 from __future__ import annotations
 
 import json
+import re
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -23,6 +24,7 @@ from orchestration.release.record import release_entries
 from orchestration.wording import counted
 
 Say = Callable[[str], None]
+_RELEASE = re.compile(r"\d{4}-\d{2}\.r\d+")
 
 
 def recover(deployment: Deployment, ledger: Ledger, say: Say) -> None:
@@ -61,7 +63,7 @@ def behind(deployment: Deployment, ledger: Ledger) -> str | None:
     They are read before the ledger, so that a run that goes on meanwhile is no difference.
     """
     pointer = pointer_if_whole(deployment) or Catalog()
-    folders = sorted(folder for folder in deployment.releases.iterdir() if folder.is_dir()) if deployment.releases.is_dir() else []
+    folders = _folders(deployment)
     if folders and ledger.last() is None:
         more = f" and {len(folders) - 1} more" if len(folders) > 1 else ""
         return f"the ledger is empty, and {counted(len(folders), 'release is', 'releases are')} there: {folders[0].name}{more}"
@@ -77,6 +79,12 @@ def behind(deployment: Deployment, ledger: Ledger) -> str | None:
     return None
 
 
+def _folders(deployment: Deployment) -> list[Path]:
+    """The folders of releases, by name. What else somebody keeps beside them is theirs."""
+    found = deployment.releases.iterdir() if deployment.releases.is_dir() else ()
+    return sorted(folder for folder in found if folder.is_dir() and _RELEASE.fullmatch(folder.name))
+
+
 def _gate_of(release: Path) -> tuple[Any, Any] | None:
     """Number and hash of the entry that let a release pass; None for a folder that is no release."""
     try:
@@ -88,12 +96,11 @@ def _gate_of(release: Path) -> tuple[Any, Any] | None:
 
 def _remove_leftovers(deployment: Deployment, ledger: Ledger, say: Say) -> None:
     """Folders of releases that were never recorded, and half-written ones in scratch."""
-    if deployment.releases.is_dir():
-        recorded = {payload["release"] for payload in release_entries(ledger)}
-        for folder in sorted(deployment.releases.iterdir()):
-            if folder.is_dir() and folder.name not in recorded:
-                shutil.rmtree(folder)
-                say(f"recovered: removed {folder.name}, which a stopped run moved but never recorded")
+    recorded = {payload["release"] for payload in release_entries(ledger)}
+    for folder in _folders(deployment):
+        if folder.name not in recorded:
+            shutil.rmtree(folder)
+            say(f"recovered: removed {folder.name}, which a stopped run moved but never recorded")
     if deployment.scratch.is_dir():
         for pattern in ("release-*", "gate-*", "channel-*"):
             for path in sorted(deployment.scratch.glob(pattern)):

@@ -142,6 +142,16 @@ def test_a_recorded_release_is_published_by_recovery_alone(gated: Path, tmp_path
     assert deliver(deployment, ledger, say=silent, contracts=[contract()])[0].rows == 60
 
 
+def test_what_somebody_keeps_beside_the_releases_is_left_alone(gated: Path, tmp_path: Path) -> None:
+    deployment, ledger = copied(gated, tmp_path)
+    killed(tmp_path, "release.moved")
+    names = {"2026-05.r1 (copy)", "from_the_backup", "2026-05.r1.old"}
+    for name in names:
+        shutil.copytree(deployment.releases / "2026-05.r1", deployment.releases / name)
+    recover(deployment, ledger, silent)
+    assert {path.name for path in deployment.releases.iterdir()} == names, "what the stopped run had moved is gone"
+
+
 def test_a_damaged_or_missing_pointer_is_put_right_from_the_ledger(tmp_path: Path) -> None:
     deployment, ledger = place(tmp_path)
     whole_run(deployment, ledger, "run1")
