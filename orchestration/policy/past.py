@@ -32,47 +32,48 @@ def changed_past(policies: Policies, released: Released, folders: Mapping[str, P
     has reckoned its hash; the charge types that changed, and levels that are gone, are looked for in them. Whether an override gave
     such a level is asked of the release's decisions, in the folder around.
     """
+    folders = folders or {}
     declared = {(row["program_id"], row["version"], row["policy_hash"]) for row in _valid_declarations(policies)}
-    changes: dict[tuple[str, str, str, str | None], list[str]] = defaultdict(list)
+    as_reckoned_now = _Reckoned(folders)
+    gone: dict[str, list[str]] = defaultdict(list)
+    changed: dict[tuple[str, str, str, str | None], list[str]] = defaultdict(list)
     reordered: dict[tuple[str, str, tuple[str, ...], tuple[str, ...]], list[str]] = defaultdict(list)
     lost: dict[tuple[str, str, str], list[str]] = defaultdict(list)
-    gone: dict[str, list[str]] = defaultdict(list)
-    as_reckoned_now = _Reckoned(folders or {})
+
+    def is_declared(now: Version, digest: str) -> bool:
+        return (now.program_id, now.version, digest) in declared
+
+    def is_as_decided(now: Version, period: str, name: str) -> bool:
+        decided = released[period]
+        return now.policy_hash == decided[name] or now.policy_hash == as_reckoned_now.hash(period, decided, name)
+
     for period, decided in sorted(released.items()):
         for name, policy_hash in sorted(decided.items()):
             program_id, _, version = name.partition("/")
-            if program_id not in policies.programs:
+            program = policies.programs.get(program_id)
+            if program is None:
                 gone[program_id].append(period)
                 continue
-            now = policies.programs[program_id].version_for(period)
-            if (
-                now
-                and now.version == version
-                and (policy_hash == now.policy_hash or as_reckoned_now.hash(period, decided, name) == now.policy_hash)
-            ):
-                program, folder = policies.programs[program_id], (folders or {}).get(period)
-                before, after = _orders(program, folder)
-                if (program_id, version, _hash_of_order(now, after)) in declared:
+            now = program.version_for(period)
+            if now is None:
+                changed[program_id, version, policy_hash, None].append(period)
+            elif now.version != version or not is_as_decided(now, period, name):
+                if not is_declared(now, now.policy_hash):
+                    changed[program_id, version, policy_hash, now.version].append(period)
+            else:
+                before, after = _orders(program, folders.get(period))
+                if is_declared(now, _hash_of_order(now, after)):
                     continue
                 if before != after:
                     reordered[program_id, version, before, after].append(period)
-                for level_id in _lost_levels(program, folder):
+                for level_id in _lost_levels(program, folders.get(period)):
                     lost[program_id, version, level_id].append(period)
-                continue
-            if now is None or (program_id, now.version, now.policy_hash) not in declared:
-                changes[program_id, version, policy_hash, now.version if now else None].append(period)
-    found = [_gone(policies, program_id, periods) for program_id, periods in gone.items()]
-    for (program_id, version, policy_hash, _), periods in changes.items():
-        program = policies.programs[program_id]
-        now = program.version_for(periods[0])
-        if now and not program.enabled:
-            found.append(_switched_off(policies, program, now, periods))
-            continue
-        charges = _changed_charges(policies, now, (folders or {}).get(periods[0])) if now and now.version == version else []
-        found.append(_finding(policies, program, version, policy_hash, now, periods, charges))
-    found += [_reordered(policies, *of, periods) for of, periods in reordered.items()]
-    found += [_lost(policies, *of, periods, folders or {}) for of, periods in lost.items()]
-    return found
+    return [
+        *(_gone(policies, program_id, periods) for program_id, periods in gone.items()),
+        *(_changed(policies, program_id, version, was, periods, folders) for (program_id, version, was, _), periods in changed.items()),
+        *(_reordered(policies, *of, periods) for of, periods in reordered.items()),
+        *(_lost(policies, *of, periods, folders) for of, periods in lost.items()),
+    ]
 
 
 def _orders(program: Program, folder: Path | None) -> tuple[tuple[str, ...], tuple[str, ...]]:
@@ -158,6 +159,16 @@ def _switched_off(policies: Policies, program: Program, now: Version, periods: l
         f"switch it on (to end it after {max(periods)}, write that as valid_to_period of its last version), {_declare(policies, program, now)}",
         "enabled",
     )  # fmt: skip
+
+
+def _changed(policies: Policies, program_id: str, version: str, was: str, periods: list[str], folders: Mapping[str, Path]) -> Finding:
+    """The finding on periods that were decided with a version and hash, and would be with others today."""
+    program = policies.programs[program_id]
+    now = program.version_for(periods[0])
+    if now and not program.enabled:
+        return _switched_off(policies, program, now, periods)
+    charges = _changed_charges(policies, now, folders.get(periods[0])) if now and now.version == version else []
+    return _finding(policies, program, version, was, now, periods, charges)
 
 
 def _declare(policies: Policies, program: Program, now: Version, digest: str = "") -> str:

@@ -319,18 +319,7 @@ def _content(
     Of the levels the order of those that the version gives: levels have no versions, and one that only a later version gives, or
     another number for the same rank, changes nothing of this one.
     """
-    used: dict[str, Attribute] = {}
-
-    def collect(attribute: Attribute) -> None:
-        used[attribute.attribute_id] = attribute
-        for part in attribute.parts:
-            collect(part)
-
-    for attribute in version.attributes:
-        collect(attribute)
-    for row in actions["target_lists"]:
-        if row["order_attribute"] not in used:
-            collect(attributes[row["order_attribute"]])
+    used = _used(version, [attributes[row["order_attribute"]] for row in actions["target_lists"]])
     metrics = {m.metric_id: m for a in used.values() for m in a.metrics}
     measures = {m.measure.measure_id: m.measure for m in metrics.values()}
     content: dict[str, Any] = {
@@ -359,6 +348,24 @@ def _content(
         # A program that is switched off decides nothing: not what it decided when it was on.
         content["enabled"] = False
     return content
+
+
+def _used(version: Version, of_lists: Iterable[Attribute]) -> dict[str, Attribute]:
+    """The attributes that a version's conditions use, with the bands and dimensions that it gives them, then those that order its lists; each
+    with what it is made of."""
+    used: dict[str, Attribute] = {}
+
+    def collect(attribute: Attribute) -> None:
+        used[attribute.attribute_id] = attribute
+        for part in attribute.parts:
+            collect(part)
+
+    for attribute in version.attributes:
+        collect(attribute)
+    for attribute in of_lists:
+        if attribute.attribute_id not in used:
+            collect(attribute)
+    return used
 
 
 def _cell(value: Value | None) -> Any:
