@@ -6,8 +6,10 @@ recorded into what the command line reports.
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -233,39 +235,35 @@ def _execute(run: Run, periods: list[str], mappings: list[SourceMapping], instan
     )
     head, _ = run.ledger.head()
     before = visible_releases(deployment, periods)
-    owned = instance is None
-    instance = instance or project_instance()
-    try:
+    with contextlib.nullcontext(instance) if instance else project_instance() as used:
         result = definitions.resolve_job_def(MONTHS_JOB).execute_in_process(
-            instance=instance, tags=range_tags(periods), run_config={"loggers": {"file": {}}}, raise_on_error=False
+            instance=used, tags=range_tags(periods), run_config={"loggers": {"file": {}}}, raise_on_error=False
         )
-        failures = [event for event in result.all_events if event.is_step_failure]
-        problem = next((event for event in result.all_events if event.is_failure), None)
-    finally:
-        if owned:
-            instance.dispose()
     outcome = outcome_of(run, periods, head, before, result.run_id)
-    if result.success:
-        return outcome
-    held = [period.period for period in outcome.periods if period.status == "held"]
-    if isinstance(run.error, Held) or (held and run.error is None):
-        failed = sorted({check["check"] for gate in run.gates for check in gate.failed_checks})
-        outcome.error = (
-            run.error
-            if isinstance(run.error, Held)
-            else Held(
-                f"{', '.join(held)} held by {', '.join(failed) or 'the gate'}",
-                str(deployment.gates),
-                "see the failing keys there, correct the data or the policy, and run the same command again",
-            )
-        )
-        return outcome
+    if not result.success:
+        outcome.error = hold_that_ended(run, outcome, result.all_events, log)
+    return outcome
+
+
+def hold_that_ended(run: Run, outcome: RunOutcome, events: Sequence[dg.DagsterEvent], log: Path) -> Held:
+    """The hold with which a run ended that did not succeed. What else it ended with is raised: KeyboardInterrupt, its error, or Failed."""
+    problem = next((event for event in events if event.is_failure), None)
+    if _was_interrupted(problem):
+        # Also where a month is held: who told it to stop is not told that it went to its end.
+        raise KeyboardInterrupt
+    if isinstance(run.error, Held):
+        return run.error
     if run.error is not None:
         raise run.error
-    if _was_interrupted(problem):
-        raise KeyboardInterrupt
-    where = failures[0].step_key if failures else "before the first step"
-    raise Failed(f"the Dagster run {result.run_id} failed: {_first_line(problem)}", str(where), f"see {log}") from None
+    if held := [period.period for period in outcome.periods if period.status == "held"]:
+        failed = sorted({check["check"] for gate in run.gates for check in gate.failed_checks})
+        return Held(
+            f"{', '.join(held)} held by {', '.join(failed) or 'the gate'}",
+            str(run.deployment.gates),
+            "see the failing keys there, correct the data or the policy, and run the same command again",
+        )
+    step = next((str(event.step_key) for event in events if event.is_step_failure), "before the first step")
+    raise Failed(f"the Dagster run {outcome.run_id} failed: {_first_line(problem)}", step, f"see {log}")
 
 
 def _was_interrupted(event: dg.DagsterEvent | None) -> bool:
@@ -295,18 +293,27 @@ def outcome_of(run: Run, periods: list[str], head: int, before: Mapping[str, str
     released = {entry.payload["period"] for entry in run.ledger.entries("release", after=head)}
     visible = visible_releases(run.deployment, periods)
     again = {period for period in periods if period not in released and visible[period] != before[period]}
-    standing = {period.period: period.status for period in as_they_stand(run.deployment, run.ledger, periods)}
-    gates = {gate.period: gate for gate in run.gates}
-    first_held = next((gate.period for gate in run.gates if not gate.passed), None)
-    if first_held is None and isinstance(run.error, Held):
-        first_held = next((period for period in periods if period not in released | again), None)
-    found = []
-    for period, release in visible.items():
-        is_held = first_held is not None and period >= first_held
-        status = "released" if period in released else "released_again" if period in again else "held" if is_held else standing[period]
-        found.append(PeriodOutcome(period, status, release, [dict(c) for c in gates[period].checks] if period in gates else []))
-    quarantine: dict[str, int] = {}
+    # Each that is known of a month takes the place of what was said of it before.
+    status = {period.period: period.status for period in as_they_stand(run.deployment, run.ledger, periods)}
+    first_held = _first_held(run, [period for period in periods if period not in released | again])
+    status |= {period: "held" for period in periods if first_held is not None and period >= first_held}
+    status |= dict.fromkeys(again, "released_again") | {period: "released" for period in periods if period in released}
+    checks = {gate.period: [dict(check) for check in gate.checks] for gate in run.gates}
+    quarantine: Counter[str] = Counter()
     for file in (run.ingest or {}).get("files", []):
-        for reason, rows in file["reasons"].items():
-            quarantine[reason] = quarantine.get(reason, 0) + rows
-    return RunOutcome(found, False, run_id, dict(run.stages), run.ingest, quarantine, list(run.deliveries), None)
+        quarantine.update(file["reasons"])
+    return RunOutcome(
+        periods=[PeriodOutcome(period, status[period], release, checks.get(period, [])) for period, release in visible.items()],
+        nothing_new=False,
+        run_id=run_id,
+        stages=dict(run.stages),
+        ingest=run.ingest,
+        quarantine=dict(quarantine),
+        deliveries=list(run.deliveries),
+    )
+
+
+def _first_held(run: Run, not_released: Sequence[str]) -> str | None:
+    """The first month that the gate held; else, of a release that was held for another reason, the first that was not released."""
+    by_the_gate = next((gate.period for gate in run.gates if not gate.passed), None)
+    return by_the_gate or (next(iter(not_released), None) if isinstance(run.error, Held) else None)
