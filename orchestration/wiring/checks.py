@@ -69,34 +69,45 @@ def check_results(gates: Sequence[GateResult], declared: set[str]) -> Iterator[d
     A check that a suite lists but no gate reported has not passed. A failed check of severity ``warning`` holds nothing. One that was reported without being declared (a
     suite changed since the definitions were loaded) counts in the verdict ``gate``.
     """
-    first_is_held = bool(gates) and not gates[0].passed
+    yield _verdict(gates)
+    for name in sorted(declared - {WHOLE_GATE}):
+        yield _result_of(name, [(gate, check) for gate in gates for check in gate.checks if check["check"] == name], gates)
+
+
+def _verdict(gates: Sequence[GateResult]) -> dg.AssetCheckResult:
+    """Whether any period is held. It blocks where the first one is, or where the gate looked at none."""
     held = [gate.period for gate in gates if not gate.passed]
-    severity = dg.AssetCheckSeverity.ERROR if first_is_held or not gates else dg.AssetCheckSeverity.WARN
-    yield dg.AssetCheckResult(
+    return dg.AssetCheckResult(
         passed=bool(gates) and not held,
         check_name=WHOLE_GATE,
         asset_key=DECISIONS_KEY,
-        severity=severity,
+        severity=_severity(blocks=not gates or not gates[0].passed),
         metadata={
             "held_periods": dg.MetadataValue.text(", ".join(held) or "none"),
             "failed": dg.MetadataValue.md(_failed_table(gates)),
             "results": dg.MetadataValue.text(", ".join(str(gate.path) for gate in gates)),
         },
     )
-    for name in sorted(declared - {WHOLE_GATE}):
-        found = [(gate, check) for gate in gates for check in gate.checks if check["check"] == name]
-        blocks = not found or any(check in gate.failed_checks for gate, check in found if gate is gates[0])
-        yield dg.AssetCheckResult(
-            passed=bool(found) and all(check["passed"] for _, check in found),
-            check_name=name,
-            asset_key=DECISIONS_KEY,
-            severity=dg.AssetCheckSeverity.ERROR if blocks else dg.AssetCheckSeverity.WARN,
-            metadata={
-                # A number of its own, so that Dagster draws it over the runs.
-                "failing_rows": dg.MetadataValue.int(sum(check["failing_rows"] for _, check in found)),
-                "by_period": dg.MetadataValue.md(_check_table(found)) if found else dg.MetadataValue.text("not reported by the gate"),
-            },
-        )
+
+
+def _result_of(name: str, found: Sequence[tuple[GateResult, Mapping[str, Any]]], gates: Sequence[GateResult]) -> dg.AssetCheckResult:
+    """One check over the periods, as ``found`` in each. It blocks where it holds the first one, or where no gate reported it."""
+    holds_the_first = any(gate is gates[0] and check in gate.failed_checks for gate, check in found)
+    return dg.AssetCheckResult(
+        passed=bool(found) and all(check["passed"] for _, check in found),
+        check_name=name,
+        asset_key=DECISIONS_KEY,
+        severity=_severity(blocks=not found or holds_the_first),
+        metadata={
+            # A number of its own, so that Dagster draws it over the runs.
+            "failing_rows": dg.MetadataValue.int(sum(check["failing_rows"] for _, check in found)),
+            "by_period": dg.MetadataValue.md(_check_table(found)) if found else dg.MetadataValue.text("not reported by the gate"),
+        },
+    )
+
+
+def _severity(*, blocks: bool) -> dg.AssetCheckSeverity:
+    return dg.AssetCheckSeverity.ERROR if blocks else dg.AssetCheckSeverity.WARN
 
 
 _HEADER = ["period", "check", "passed", "observed", "expected", "failing rows", "failing keys"]
