@@ -352,6 +352,43 @@ def metrics_page() -> str:
     return page
 
 
+_JOINS = """\
+## Joins
+
+- `fct_decisions` has a row for each **program** and subject. Name one `program_id` before amounts of other marts are added up, or a
+  customer's spend counts once for every program that grades customers.
+- Where `subject_type` is `customer`, `subject_id` is the `customer_id` of `dim_customers`, `fct_customer_spend` and `fct_customer_tags`. Who has
+  left has a last row in `fct_decisions` (`movement` is `left`) and, without a bill, none in these: a left join keeps it.
+- A row whose `status` is not `decided` has no level, and the customer may have spend all the same.
+- `level_id` is unique in its program alone: join `dim_levels` by `program_id` and `level_id`.
+- Money of no customer is in `fct_conservation` alone (`unattributed_amount`).
+- Names of attributes, rules and metrics are in the policies of the run, `policy/<seed>.csv` in the folder of the release.
+
+## Several months
+
+A release holds one period. For several read the files that the catalog names: a pattern over all folders would count a period once for
+each of its revisions, and those that were rolled back.
+
+```sh run
+python - <<'EOF'
+import duckdb
+con = duckdb.connect()
+con.sql(\"\"\"
+    set variable decisions = (
+        select ['var/telecom/releases/' || release || '/fct_decisions.parquet' for release in map_values(periods)]
+        from read_json('var/telecom/catalogs/current.json', columns = {periods: 'map(varchar, varchar)'})
+    )
+\"\"\")
+print(con.sql(\"\"\"
+    select period, level_id, count(*) as customers
+    from read_parquet(getvariable('decisions'), union_by_name = true)
+    where program_id = 'six_star' and level_id is not null
+    group by all
+    order by all
+\"\"\"))
+EOF
+```"""
+
 _FOLDERS = {
     "grading": "Levels",
     "movement": "Movement",
@@ -380,6 +417,7 @@ def marts_page() -> str:
         "the rows of its period alone. In the DuckDB file the texts below are comments of tables and columns (`duckdb_tables()`, `duckdb_columns()`). "
         "Which release of a period readers see is in `catalogs/current.json` and in `tierhouse releases`. Amounts are in the deployment's currency.",
         table(["mart", "about", "grain", "purpose"], rows),
+        _JOINS,
     ]
     for name in (row[0].split("]")[0][1:] for row in rows):
         mart = marts[name]
