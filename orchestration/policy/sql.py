@@ -6,10 +6,11 @@ A value reaches SQL as a literal of its own type and nothing else; identifiers a
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import date
 from decimal import Decimal
 from functools import cache
+from textwrap import indent
 
 import duckdb
 
@@ -47,6 +48,16 @@ def identifier(name: str) -> str:
     if not ID.fullmatch(name):
         raise ValueError(f"{name!r} is no identifier")
     return name
+
+
+def cte(name: str, body: str) -> str:
+    """``name as (…)``"""
+    return f"{name} as (\n{indent(body, '    ')}\n)"
+
+
+def columns(expressions: Iterable[str]) -> str:
+    """A select list, one expression a line."""
+    return indent(",\n".join(expressions), "    ")
 
 
 def literal(value: Value) -> str:

@@ -15,8 +15,8 @@ from orchestration.deployment import PROJECT_ROOT, Config
 from orchestration.ingest.contracts import load_contracts
 from orchestration.policy.check import check_policies
 from orchestration.policy.load import load_policy_files
-from orchestration.policy.movement import STEPS
 from orchestration.policy.reader import load_schema
+from orchestration.policy.substitution import STEPS
 from tests.decisions.histories import FIRST_MONTH, Fact, History, Program, Version, expected_rows, period_of
 
 
