@@ -62,7 +62,7 @@ class Contract:
 
 
 def load_contracts(deployment: Deployment) -> list[Contract]:
-    """The contracts in force, by channel id; BadInput for seeds that are refused, see `orchestration.policy.channels`."""
+    """The contracts in force, by channel id; BadInput for seeds that are refused, see `orchestration.policy.channel_seeds`."""
     from orchestration.policy import load_policies
 
     seeds = load_policies(deployment).seeds

@@ -14,7 +14,7 @@ from orchestration.deployment import Deployment
 from orchestration.errors import BadInput
 from orchestration.policy import cells
 from orchestration.policy.attributes import build_attributes, contract_columns, entities, need, period_column, refuse_keyword
-from orchestration.policy.channels import check_channels
+from orchestration.policy.channel_seeds import check_channels
 from orchestration.policy.model import Measure, Metric, Policies, canonical_hash
 from orchestration.policy.programs import build_programs
 from orchestration.policy.reader import Row, Seed, check_references, close_match, load_schema, read_seed, shown_path

@@ -8,7 +8,7 @@ import pytest
 from orchestration.channels.contract import Condition
 from orchestration.channels.feed import audience_sql, make_subjects
 from orchestration.errors import BadInput
-from orchestration.policy.channels import DECIDED, TAG, audience_columns
+from orchestration.policy.channel_seeds import DECIDED, TAG, audience_columns
 
 
 def refused(seeds, *parts: str) -> None:
