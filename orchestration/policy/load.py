@@ -27,8 +27,11 @@ FLAGS = {"is_in_service": "lines", "is_active": "bill_lines"}
 TAKEN_NAMES = frozenset(
     {
         "customer_id",
+        "subject_id",
         "period",
         "period_index",
+        "period_date",
+        "event_date",
         "net_amount",
         "bill_line_count",
         "is_in_scope",
@@ -158,7 +161,9 @@ def _metric(row: Row, measures: Mapping[str, Measure]) -> Metric:
     measure = measures[row["measure_id"]]
     name, subject = row["metric_id"], row["subject_type"] or "customer"
     refuse_keyword(row, "metric_id")
-    if name in TAKEN_NAMES or name in CUSTOMER_COLUMNS:
+    own = CUSTOMER_COLUMNS if subject == "customer" else contract_columns(SUBJECT_TYPES[subject].entity)
+    # What is carried since joining is named total_<measure>, in the same table.
+    if name in TAKEN_NAMES or name in own or name.startswith("total_"):
         raise row.bad("metric_id", f"{name!r} is a column that the warehouse has already", "choose another name")
     if (measure.aggregation == "flag") != (row["aggregation"] == "months"):
         what = "a flag is counted in months" if measure.aggregation == "flag" else "months are counted of a flag"

@@ -160,6 +160,28 @@ def test_an_attribute_of_the_name_of_another_metric_is_refused(own):
     refused(own, f"attributes.csv, row {line}, column attribute_id", "'spend_6m_amount' is the name of a metric")
 
 
+@pytest.mark.parametrize("name", ["total_spend_amount", "period_date", "spend_amount"])
+def test_a_metric_of_the_name_of_another_column_is_refused(own, name):
+    """What was carried since joining became the number of the metric."""
+    own.add("metrics", {"metric_id": name, "measure_id": "spend_amount", "window": "12m", "aggregation": "sum", "unit": "currency"})
+    refused(own, "metrics.csv", f"'{name}' is a column that the warehouse has already")
+
+
+def test_a_metric_of_the_name_of_a_column_of_its_subject_is_refused(own):
+    own.add(
+        "metrics",
+        {
+            "metric_id": "team",
+            "measure_id": "staff_initiative",
+            "subject_type": "staff",
+            "window": "3m",
+            "aggregation": "sum",
+            "unit": "points",
+        },
+    )
+    refused(own, "metrics.csv", "'team' is a column that the warehouse has already")
+
+
 @pytest.mark.parametrize(("seed", "column"), [("attributes", "attribute_id"), ("metrics", "metric_id"), ("measures", "measure_id")])
 @pytest.mark.parametrize("word", ["order", "group", "check"])
 def test_a_word_of_sql_names_no_column(own, seed, column, word):
