@@ -81,6 +81,13 @@ def contract_columns(entity: str) -> dict[str, Any]:
     return columns
 
 
+def subject_key(entity: str) -> list[str]:
+    """The key of an entity's contract without its date of effect: whom a row is about."""
+    contract = _contract(entity)
+    key: list[str] = contract["key"]
+    return [name for name in key if contract["columns"][name]["type"] != "date"] or key
+
+
 @cache
 def entities() -> frozenset[str]:
     """Names of all entities that have a contract."""

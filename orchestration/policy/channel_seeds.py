@@ -13,7 +13,7 @@ import yaml
 
 from orchestration.deployment import PROJECT_ROOT
 from orchestration.policy import cells
-from orchestration.policy.attributes import contract_columns, entities
+from orchestration.policy.attributes import contract_columns, entities, subject_key
 from orchestration.policy.model import Program
 from orchestration.policy.reader import Row, Seed, close_match
 
@@ -103,8 +103,9 @@ def _check_source(row: Row) -> None:
     personal = [name for name, body in contract.items() if body.get("personal")]
     if column not in personal:
         raise row.bad("source", f"{column!r} is not a personal column of {entity}", close_match(column, personal))
-    if "customer_id" not in contract:
-        raise row.bad("source", f"rows of {entity!r} name no customer, to whose row it would be put", "name an entity with customer_id")
+    if (key := subject_key(entity)) != ["customer_id"]:
+        what = f"personal columns of {entity} are kept by {', '.join(key)}, and a feed has a row a customer"
+        raise row.bad("source", what, "name an entity whose key is customer_id")
     if not row["personal"]:
         raise row.bad("personal", f"{source!r} is personal data", "write true")
 
