@@ -87,10 +87,9 @@ class Run:
 
     def require_plan(self, periods: list[str] | None = None) -> RunPlan:
         """The plan of this run, else the last one kept; BadInput if that is for other periods than ``periods``, or of other code."""
-        if self.plan is None and self._plan_file.exists():
-            from orchestration.warehouse import RunPlan, code_version, is_prepared_for
+        if self.plan is None and (kept := self._kept_plan()) is not None:
+            from orchestration.warehouse import code_version, is_prepared_for
 
-            kept = RunPlan.from_json(json.loads(self._plan_file.read_text(encoding="utf-8")))
             if kept.code_version != code_version():
                 # The rows would be released under the version that did not make them.
                 raise BadInput(
@@ -103,6 +102,15 @@ class Run:
             asked = periods[0] if periods and len(periods) == 1 else f"{periods[0]}..{periods[-1]}" if periods else "these months"
             raise BadInput(f"the warehouse is not prepared for {asked}", "assets landing/* and plan", _IN_ONE_RUN)
         return self.plan
+
+    def _kept_plan(self) -> RunPlan | None:
+        """The last plan kept; None if there is none, or what lies there is another version's or was cut off with the power."""
+        from orchestration.warehouse import RunPlan
+
+        try:
+            return RunPlan.from_json(json.loads(self._plan_file.read_text(encoding="utf-8")))
+        except (FileNotFoundError, ValueError, TypeError):
+            return None
 
     @contextlib.contextmanager
     def stage(self, name: str) -> Iterator[None]:

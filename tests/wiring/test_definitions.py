@@ -127,6 +127,14 @@ def test_a_kept_plan_is_followed_only_while_code_and_warehouse_are_its_own(tmp_p
         Run(place.deployment).require_plan(["2025-01"])
 
 
+@pytest.mark.parametrize("kept", ["", "[]", '{"run_id": "r", "code_version": "0.1.0"}', '{"of": "another version"}'])
+def test_a_kept_plan_that_is_none_or_of_another_version_is_no_plan(kept: str, tmp_path: Path) -> None:
+    place = PreparedPlace(tmp_path)
+    (place.deployment.data / "plan.json").write_text(kept, encoding="utf-8")
+    with pytest.raises(BadInput, match="not prepared for 2025-01"):
+        Run(place.deployment).require_plan(["2025-01"])
+
+
 def test_the_release_waits_for_every_mart(defs: dg.Definitions) -> None:
     graph = defs.resolve_asset_graph()
     marts = {key for key in graph.get_all_asset_keys() if key.path[0] == "marts"}
