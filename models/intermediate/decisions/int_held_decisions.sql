@@ -222,6 +222,7 @@ reviewed as (
             and met.held_before_id = lower_levels.level_id
 ),
 
+-- Who is not evaluated keeps what was held, with its months.
 held as (
     select
         *,
@@ -245,6 +246,7 @@ held as (
     from reviewed
 ),
 
+-- What covers the held level does not change it: the lowest cap, then the highest at-least override, then the newest set one.
 capped as (
     select
         held.*,
@@ -299,44 +301,7 @@ select
     cast(qualified_level_rank as integer) as qualified_level_rank,
     cast(held_level_id as varchar) as held_level_id,
     cast(held_level_rank as integer) as held_level_rank,
-    concat(
-        case
-            when status = 'decided'
-                then concat(
-                    '[{"step":"scope","from":null,"to":null,"why":"in scope"},{"step":"qualified","from":null,"to":"',
-                    qualified_level_id, '","why":"', matched_rule_id, '"}'
-                )
-            when status = 'not_evaluated'
-                then concat(
-                    '[{"step":"scope","from":null,"to":null,"why":"in scope"},{"step":"qualified","from":null,"to":null,"why":',
-                    {{ json_text("status_reason") }}, '}'
-                )
-            else
-                concat(
-                    '[{"step":"scope","from":null,"to":null,"why":', {{ json_text("status_reason") }},
-                    '},{"step":"qualified","from":null,"to":null,"why":"not in scope"}'
-                )
-        end,
-        case
-            when review <> 'follows' then {{ decision_step("review", "qualified_level_id", "held_level_id", json_text("review_reason")) }}
-            else ''
-        end,
-        case
-            when status = 'decided' and cap_level_rank < held_level_rank
-                then {{ decision_step("cap", "held_level_id", "capped_level_id", json_text("cap_id")) }}
-            else ''
-        end,
-        case
-            when at_least_level_rank > capped_level_rank
-                then {{ decision_step("at_least", "capped_level_id", "raised_level_id", json_text("at_least_nomination_id")) }}
-            else ''
-        end,
-        case
-            when set_level_id is not null then {{ decision_step("set", "raised_level_id", "set_level_id", json_text("set_nomination_id")) }}
-            else ''
-        end,
-        ']'
-    ) as steps,
+    {{ decision_steps() }} as steps,
     cast(status as varchar) as status,
     cast(status_reason as varchar) as status_reason,
     cast(matched_rule_id as varchar) as matched_rule_id,
