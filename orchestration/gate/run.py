@@ -174,12 +174,15 @@ def make_candidate(con: Connection, deployment: Deployment, plan: Plan, period: 
         con.execute(f"create view candidate.{quoted(mart.name)} as {select_period(mart, stored, period)}")
         rows, digest = fingerprint(con, f"candidate.{quoted(mart.name)}", mart.columns)
         tables[mart.name] = {"rows": rows, "hash": digest}
+        nothing = f"select * from {stored} where false"
         if mart.name in released:
-            con.execute(f"create view previous.{quoted(mart.name)} as select * from read_parquet({literal(str(released[mart.name]))})")
+            # A release that an older version made may lack a column: it is null there.
+            file = f"select * from read_parquet({literal(str(released[mart.name]))})"
+            con.execute(f"create view previous.{quoted(mart.name)} as {nothing} union all by name {file}")
         elif before == "candidate" and mart.by_period:
             con.execute(f"create view previous.{quoted(mart.name)} as {select_period(mart, stored, add_months(period, -1))}")
         else:
-            con.execute(f"create view previous.{quoted(mart.name)} as select * from {stored} where false")
+            con.execute(f"create view previous.{quoted(mart.name)} as {nothing}")
     for schema in VISIBLE_SCHEMAS:
         con.execute(f"create schema {schema}")
         for (name,) in rows_of(

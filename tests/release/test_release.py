@@ -267,6 +267,16 @@ def test_a_month_does_not_pass_because_the_release_of_the_month_before_is_damage
     assert "the gate crashed" in held(deployment, ledger, plan).what
 
 
+def test_the_release_of_the_month_before_may_lack_a_column_that_came_with_a_later_version(tmp_path: Path) -> None:
+    deployment, ledger, plan, _ = prepared_for_refusal(tmp_path)
+    file = deployment.releases / "2026-05.r1" / "fct_decisions.parquet"
+    older = tmp_path / "older.parquet"
+    duckdb.sql(f"copy (select 1 as of_old, * exclude (policy_version, valid_until_period) from '{file}') to '{older}' (format parquet)")
+    older.replace(file)
+    gated(deployment, ledger, plan)
+    assert [(p.status, p.release) for p in release(deployment, ledger, plan, say=silent).periods] == [("released", "2026-06.r2")]
+
+
 def test_refused_when_the_gate_never_ran(tmp_path: Path) -> None:
     deployment, ledger, plan, before = prepared_for_refusal(tmp_path)
     record_build(ledger, "run2")
