@@ -21,13 +21,13 @@ from orchestration.channels.feed import VAULT, feed_sql, make_subjects
 from orchestration.deployment import Deployment
 from orchestration.errors import Failed, TierhouseError
 from orchestration.failpoints import failpoint
-from orchestration.gate.candidate import rows_of
 from orchestration.ingest.files import for_the_owner_alone, place, sha256_file, storage_errors
 from orchestration.ingest.irreplaceable import require_vault
 from orchestration.interruption import is_interruption
 from orchestration.ledger.store import Ledger
 from orchestration.locking import exclusive
 from orchestration.memory import query_memory
+from orchestration.queries import rows_of
 from orchestration.release.catalog import Catalog, recorded_catalog
 from orchestration.release.record import release_entry
 from orchestration.release.recovery import recover

@@ -12,7 +12,7 @@ import duckdb
 
 from orchestration.channels.contract import Column, Condition, Contract
 from orchestration.errors import BadInput
-from orchestration.gate.candidate import rows_of
+from orchestration.queries import rows_of
 from orchestration.sqltext import literal, quoted
 
 VAULT = "vault"

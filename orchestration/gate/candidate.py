@@ -9,11 +9,12 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Protocol
 
 import duckdb
 
 from orchestration.ledger.store import canonical_json
+from orchestration.queries import Connection, rows_of
 from orchestration.sqltext import literal, quoted
 
 MARTS = "marts"
@@ -24,14 +25,6 @@ _PIECES = 2
 _CANONICAL_SUMS = f"sum(cast(h >> 64 as ubigint)), sum(cast(h & {2**64 - 1} as ubigint))"
 # A row is hashed once; the hash of its hash makes the second sum, which equal first sums do not share.
 _QUICK_SUMS = "sum(q), sum(hash(q, 1))"
-
-
-class Connection(Protocol):
-    """What is used of a DuckDB connection."""
-
-    def execute(self, query: str, parameters: Any = ...) -> Any: ...
-
-    def fetchall(self) -> list[tuple[Any, ...]]: ...
 
 
 class Plan(Protocol):
@@ -63,12 +56,6 @@ class Mart:
     @property
     def by_period(self) -> bool:
         return "period" in self.columns
-
-
-def rows_of(con: Connection, query: str) -> list[tuple[Any, ...]]:
-    """All rows of a query."""
-    con.execute(query)
-    return con.fetchall()
 
 
 def marts_of(con: Connection, catalog: str) -> list[Mart]:

@@ -9,9 +9,9 @@ from collections.abc import Mapping
 from typing import Any
 
 from orchestration.deployment import Deployment
-from orchestration.gate.candidate import Connection
 from orchestration.ingest import balance, landed_money
 from orchestration.ledger.store import Ledger
+from orchestration.queries import Connection
 
 # A problem under this key concerns every period (orchestration.ingest.closing).
 EVERY_PERIOD = "*"

@@ -14,7 +14,7 @@ from typing import Any
 from orchestration.deployment import Deployment
 from orchestration.errors import Failed, TierhouseError
 from orchestration.failpoints import failpoint
-from orchestration.gate.candidate import Connection, Plan, combined_hash, fingerprint, marts_of, rows_of, select_period
+from orchestration.gate.candidate import Plan, combined_hash, fingerprint, marts_of, select_period
 from orchestration.gate.drops import make_drop_tables
 from orchestration.gate.result import GateResult
 from orchestration.gate.suites import Check, Expectation, Suite, load_suites
@@ -25,6 +25,7 @@ from orchestration.ledger.store import Ledger
 from orchestration.memory import query_memory
 from orchestration.people import same_person_sql
 from orchestration.periods import add_months
+from orchestration.queries import Connection, rows_of
 from orchestration.release.catalog import read_pointer
 from orchestration.release.folder import mart_files, release_folder
 from orchestration.sqltext import literal, quoted

@@ -16,8 +16,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from orchestration.gate.candidate import Connection
 from orchestration.gate.suites import Expectation
+from orchestration.queries import Connection
 
 if TYPE_CHECKING:
     from orchestration.gate.duckdb_datasource import DuckDBDatasource

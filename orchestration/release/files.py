@@ -14,9 +14,10 @@ import duckdb
 
 from orchestration.deployment import Deployment
 from orchestration.errors import Failed
-from orchestration.gate.candidate import Mart, both_hashes, marts_of, rows_of, select_period
+from orchestration.gate.candidate import Mart, both_hashes, marts_of, select_period
 from orchestration.ingest.files import sha256_file, sync_folder
 from orchestration.memory import query_memory
+from orchestration.queries import rows_of
 from orchestration.release.descriptions import mart_descriptions
 from orchestration.sqltext import literal, quoted
 
