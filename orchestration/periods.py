@@ -47,6 +47,17 @@ def periods_between(first: str, last: str) -> list[str]:
     return [period_from_index(i) for i in range(period_index(first), period_index(last) + 1)]
 
 
+def ranges(periods: list[str]) -> list[str]:
+    """Periods as the ranges that a run takes: ``2026-02..2026-04``, one for each stretch without a hole."""
+    stretches: list[list[str]] = []
+    for period in sorted(periods):
+        if stretches and period == add_months(stretches[-1][-1], 1):
+            stretches[-1].append(period)
+        else:
+            stretches.append([period])
+    return [found[0] if len(found) == 1 else f"{found[0]}..{found[-1]}" for found in stretches]
+
+
 def first_day(period: str) -> date:
     """First day of the period."""
     return date(int(period[:4]), int(period[5:7]), 1)

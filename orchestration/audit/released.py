@@ -14,6 +14,7 @@ from orchestration.deployment import Deployment
 from orchestration.errors import BadInput, Failed, Mismatch
 from orchestration.ingest.files import sha256_file
 from orchestration.ledger import Ledger
+from orchestration.periods import ranges
 from orchestration.policy.model import Policies, Program
 from orchestration.policy.reader import close_match
 from orchestration.release import FROM_A_BACKUP, changed_files, current_catalog, read_manifest
@@ -33,7 +34,7 @@ def find_release(deployment: Deployment, ledger: Ledger, period: str, release: s
         if release is None:
             there = sorted(catalog["periods"])
             raise BadInput(
-                f"{period} is not released; released are {', '.join(there) or 'none'}",
+                f"{period} is not released; released are {', '.join(ranges(there)) or 'none'}",
                 "--period",
                 f"{_nearest_period(period, there)}or run `tierhouse run --periods {period}`",
             )
@@ -131,7 +132,7 @@ def _unknown(
     ).fetchall()
     if others:
         return BadInput(
-            f"{kind} {subject_id!r} has no decision in {program.program_id} for {period}; there is one for {', '.join(p for (p,) in others)}",
+            f"{kind} {subject_id!r} has no decision in {program.program_id} for {period}; there is one for {', '.join(ranges([p for (p,) in others]))}",
             "SUBJECT",
             "choose one of these periods; a customer is graded in months with a day of service, an event in its own"
             if kind == "customer" or program.row["clock"] == "event"

@@ -7,7 +7,8 @@ from typing import Any
 import click
 
 from orchestration.cli.base import Context
-from orchestration.warehouse.late import LateInput, ranges
+from orchestration.periods import ranges
+from orchestration.warehouse.late import LateInput
 
 
 def commands(context: Context, late: list[LateInput]) -> list[str]:

@@ -16,7 +16,7 @@ from orchestration.cli.base import Context, command, end_with, relative
 from orchestration.cli.sample import CUSTOMERS, MONTHS, SEED, sample_command
 from orchestration.errors import EXIT_BAD_INPUT, EXIT_DONE, EXIT_FAILED, BadInput, Failed, Mismatch
 from orchestration.interruption import listen
-from orchestration.periods import parse_period, parse_period_range
+from orchestration.periods import parse_period, parse_period_range, ranges
 from orchestration.wording import counted
 
 os.environ.setdefault("GX_ANALYTICS_ENABLED", "false")
@@ -391,10 +391,10 @@ def status_command(context: Context) -> None:
         for period, problems in sorted(opened.items()):
             which = "no period is" if period == ANY_PERIOD else f"{period} is not"
             click.echo(f"{which} closed: {'; '.join(str(p) for p in problems)}")
-        released = ", ".join(sorted(catalog["periods"])) if catalog else "none"
+        released = ", ".join(ranges(list(catalog["periods"]))) if catalog else "none"
         click.echo(f"released periods: {released}")
         if held:
-            click.echo(f"held by the gate, and with them what comes after: {', '.join(held)}; see docs/held-release.md")
+            click.echo(f"held by the gate, and with them what comes after: {', '.join(ranges(held))}; see docs/held-release.md")
         print_late(context, late)
 
     context.result(value, render)

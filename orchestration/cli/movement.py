@@ -12,6 +12,7 @@ from rich.table import Table
 from orchestration.audit.released import find_program
 from orchestration.cli.base import Context
 from orchestration.errors import BadInput, Failed
+from orchestration.periods import ranges
 from orchestration.policy import load_policy_files
 from orchestration.release import FROM_A_BACKUP, current_catalog, mart_files, release_folder
 from orchestration.sqltext import literal
@@ -117,7 +118,7 @@ def _some(row: dict[str, Any], *names: str) -> dict[str, Any]:
 def _release(context: Context, period: str) -> tuple[str, Path]:
     catalog = current_catalog(context.deployment)
     if catalog is None or period not in catalog["periods"]:
-        released = ", ".join(sorted(catalog["periods"])) if catalog else "nothing"
+        released = ", ".join(ranges(list(catalog["periods"]))) if catalog else "nothing"
         raise BadInput(f"{period} is not released; released: {released}", "--period", context.command(f"run --periods {period}"))
     release = catalog["periods"][period]
     return release, release_folder(context.deployment, release)

@@ -17,6 +17,7 @@ from orchestration.cli.base import Context, relative
 from orchestration.errors import Held
 from orchestration.ingest.parts import standing_drops
 from orchestration.ingest.quarantine import quarantined_rows
+from orchestration.periods import ranges
 from orchestration.release import held_periods, release_folder
 from orchestration.wording import counted
 
@@ -171,7 +172,7 @@ def report_run(context: Context, periods: list[str]) -> None:
     error = None
     if held:
         error = Held(
-            f"{', '.join(held)} held: nothing downstream changed for them",
+            f"{', '.join(ranges(held))} held: nothing downstream changed for {'it' if len(held) == 1 else 'them'}",
             str(context.deployment.gates),
             "mend what the failed checks above name (their keys are in the files); docs/held-release.md",
         )

@@ -21,7 +21,6 @@ from orchestration.ingest.parts import Part
 from orchestration.ledger.readers import last_computed, releases_in_catalog
 from orchestration.ledger.store import Ledger
 from orchestration.memory import query_memory
-from orchestration.periods import add_months
 from orchestration.policy.load import clock_of
 from orchestration.policy.subjects import SUBJECT_TYPES
 from orchestration.sqltext import literal, quoted
@@ -85,17 +84,6 @@ def late_inputs(deployment: Deployment, ledger: Ledger) -> list[LateInput]:
         for period in sorted(cutoffs)
         if rows[period] or earlier[period]
     ]
-
-
-def ranges(periods: list[str]) -> list[str]:
-    """Periods as the ranges that a run takes: ``2026-02..2026-04``, one for each stretch without a hole."""
-    stretches: list[list[str]] = []
-    for period in sorted(periods):
-        if stretches and period == add_months(stretches[-1][-1], 1):
-            stretches[-1].append(period)
-        else:
-            stretches.append([period])
-    return [found[0] if len(found) == 1 else f"{found[0]}..{found[-1]}" for found in stretches]
 
 
 def _changes(deployment: Deployment, contract: Contract, drops: list[_Drop], landed: list[Part]) -> list[tuple[int, int, str, int]]:

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from orchestration.errors import BadInput
-from orchestration.periods import add_months, parse_period, parse_period_range, period_from_index, period_index, periods_between
+from orchestration.periods import add_months, parse_period, parse_period_range, period_from_index, period_index, periods_between, ranges
 
 indexes = st.integers(min_value=12 * 1900, max_value=12 * 2200)
 
@@ -39,3 +39,8 @@ def test_a_reversed_range_says_how_to_write_it() -> None:
     with pytest.raises(BadInput) as caught:
         parse_period_range("2026-06..2026-01")
     assert "2026-01..2026-06" in caught.value.remedy
+
+
+def test_ranges() -> None:
+    assert ranges([]) == []
+    assert ranges(["2026-01", "2025-11", "2025-12", "2026-03"]) == ["2025-11..2026-01", "2026-03"]

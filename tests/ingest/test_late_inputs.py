@@ -9,7 +9,7 @@ import pytest
 
 from orchestration.errors import Failed
 from orchestration.memory import query_memory
-from orchestration.warehouse.late import late_inputs, ranges
+from orchestration.warehouse.late import late_inputs
 
 LINES: dict[str, Any] = {
     "entity": "lines",
@@ -238,8 +238,3 @@ def test_nothing_released_is_not_late(company: Any, bills_feed: dict[str, Any]) 
     company.bills("bills_1.csv", JANUARY)
     company.ingest()
     assert late_inputs(company.deployment, company.ledger) == []
-
-
-def test_ranges() -> None:
-    assert ranges([]) == []
-    assert ranges(["2025-11", "2025-12", "2026-01", "2026-03"]) == ["2025-11..2026-01", "2026-03"]

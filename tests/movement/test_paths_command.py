@@ -70,6 +70,16 @@ def test_nothing_is_said_where_nobody_is(released: Path) -> None:
     assert said.endswith("nobody is about to fall\n")
 
 
+@pytest.mark.parametrize("command", ["paths", "movements", "explain A"])
+def test_what_is_released_is_told_as_ranges(released: Path, command: str) -> None:
+    periods = {period: f"{period}.r1" for period in ("2025-11", "2025-12", "2026-01", "2026-03")}
+    (released.parent / "data" / "catalogs" / "current.json").write_text(json.dumps({"catalog": 1, "periods": periods}))
+    said = CliRunner().invoke(main, [*command.split(), "--period", "2026-02", "-d", str(released)])
+    assert said.exit_code == 2 and "2025-11..2026-01, 2026-03" in said.output
+    status = CliRunner().invoke(main, ["status", "-d", str(released)])
+    assert "released periods: 2025-11..2026-01, 2026-03\n" in status.output
+
+
 @pytest.mark.parametrize("command", ["paths", "movements"])
 def test_a_release_whose_files_are_gone_is_no_bad_input(released: Path, command: str) -> None:
     shutil.rmtree(released.parent / "data" / "releases" / RELEASE)
