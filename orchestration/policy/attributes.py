@@ -48,8 +48,8 @@ RESERVED = frozenset(
         "place",
     }
 )
-# Kinds that have a column of their own name there; the others have those of what they are made of.
-_NAMED = frozenset({"column", "metric", "months_since", "nomination", "application", "score", "band"})
+# Kinds that have a column of their own name in compiled SQL; the others have those of what they are made of.
+NAMED_KINDS = frozenset({"column", "metric", "months_since", "nomination", "application", "score", "band"})
 _TYPES = {"average": "decimal", "ratio": "decimal", "score": "decimal", "position": "decimal", "share": "decimal", "portion": "decimal",
           "months_since": "integer", "band": "category", "application": "category", "nomination": "level"}  # fmt: skip
 _USES: dict[str, tuple[str, ...]] = {
@@ -164,12 +164,6 @@ def _attribute(row: Row, metrics: Mapping[str, Metric], of: tuple[Attribute, ...
     if row["attribute_id"] in RESERVED or "__" in row["attribute_id"]:
         raise row.bad("attribute_id", f"{row['attribute_id']!r} is a name that the compiled SQL uses itself", "choose another name")
     refuse_keyword(row, "attribute_id")
-    if kind in _NAMED and row["attribute_id"] in metrics and row["metric_id"] != row["attribute_id"]:
-        raise row.bad(
-            "attribute_id",
-            f"{row['attribute_id']!r} is the name of a metric, and averages and ratios of it would be taken of this one",
-            "choose another name",
-        )
     _check_uses(row)
     metric, months, divisor = (_metric(row, column, metrics) for column in ("metric_id", "months_metric_id", "divisor_metric_id"))
     _check_entity(row)

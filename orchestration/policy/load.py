@@ -13,7 +13,7 @@ from pathlib import Path
 from orchestration.deployment import Deployment
 from orchestration.errors import BadInput
 from orchestration.policy import cells
-from orchestration.policy.attributes import build_attributes, contract_columns, entities, need, period_column, refuse_keyword
+from orchestration.policy.attributes import NAMED_KINDS, build_attributes, contract_columns, entities, need, period_column, refuse_keyword
 from orchestration.policy.channel_seeds import check_channels
 from orchestration.policy.model import Measure, Metric, Policies, canonical_hash
 from orchestration.policy.programs import build_programs
@@ -53,7 +53,31 @@ def load_policies(deployment: Deployment) -> Policies:
     # What programs a deployment has decides about the default channels, and these about what belongs to them.
     for owner, key in (("programs", "program_id"), ("channels", "channel_id")):
         seeds = {name: seed if name in own or name == owner else _of_known(seed, key, seeds[owner]) for name, seed in seeds.items()}
-    return replace(build_policies(seeds), own_folder=shown_path(deployment.policies))
+    policies = build_policies(seeds)
+    refuse_mistaken(policies)
+    return replace(policies, own_folder=shown_path(deployment.policies))
+
+
+def refuse_mistaken(policies: Policies) -> None:
+    """BadInput for metrics and attributes of which the warehouse would give another number than the seeds say.
+
+    Not of a release's policies: what was released with such a number is explained with it.
+    """
+    for metric in policies.metrics.values():
+        name, of = metric.metric_id, metric.subject_type
+        own = () if of == "customer" else contract_columns(SUBJECT_TYPES[of].entity)
+        # What is carried since joining is named total_<measure>, in the same table.
+        if name in own or name.startswith("total_"):
+            raise metric.row.bad("metric_id", f"{name!r} is a column that the warehouse has already", "choose another name")
+        if metric.is_service and metric.window == "total":
+            # Who has been there for longer would be divided by too few months.
+            what = f"months in service are known of the last {cells.MAX_WINDOW_MONTHS} months"
+            raise metric.row.bad("window", what, "choose a window of months, ytd or last_year")
+    for attribute in policies.attributes.values():
+        name, found = attribute.attribute_id, attribute.metric
+        if attribute.kind in NAMED_KINDS and name in policies.metrics and (found is None or found.metric_id != name):
+            what = f"{name!r} is the name of a metric, and averages and ratios of it would be taken of this one"
+            raise attribute.row.bad("attribute_id", what, "choose another name")
 
 
 def _of_known(seed: Seed, key: str, owner: Seed) -> Seed:
@@ -161,9 +185,7 @@ def _metric(row: Row, measures: Mapping[str, Measure]) -> Metric:
     measure = measures[row["measure_id"]]
     name, subject = row["metric_id"], row["subject_type"] or "customer"
     refuse_keyword(row, "metric_id")
-    own = CUSTOMER_COLUMNS if subject == "customer" else contract_columns(SUBJECT_TYPES[subject].entity)
-    # What is carried since joining is named total_<measure>, in the same table.
-    if name in TAKEN_NAMES or name in own or name.startswith("total_"):
+    if name in TAKEN_NAMES or name in CUSTOMER_COLUMNS:
         raise row.bad("metric_id", f"{name!r} is a column that the warehouse has already", "choose another name")
     if (measure.aggregation == "flag") != (row["aggregation"] == "months"):
         what = "a flag is counted in months" if measure.aggregation == "flag" else "months are counted of a flag"
@@ -172,15 +194,8 @@ def _metric(row: Row, measures: Mapping[str, Measure]) -> Metric:
             f"{row['aggregation']!r} does not fit {measure.measure_id!r}: {what}",
             "write months for a flag, sum for an amount or a count",
         )
-    if measure.aggregation == "flag" and row["window"] == "total":
-        # Who has been there for longer would be divided by too few months.
-        is_service = measure.measure_id == "is_in_service"
-        what = (
-            f"months in service are known of the last {cells.MAX_WINDOW_MONTHS} months"
-            if is_service
-            else "active months are not carried since joining"
-        )
-        raise row.bad("window", what, "choose a window of months, ytd or last_year")
+    if measure.measure_id == "is_active" and row["window"] == "total":
+        raise row.bad("window", "active months are not carried since joining", "choose a window of months, ytd or last_year")
     in_month_table = measure.aggregation == "flag" or measure.entity in MONTH_TABLES
     if row["window"] == "total" and not (in_month_table and measure.aggregation != "margin" and subject == "customer"):
         raise row.bad("window", f"{measure.measure_id!r} is not carried since joining", "choose a window of months, ytd or last_year")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from orchestration.errors import BadInput
+from orchestration.policy.load import refuse_mistaken
 from orchestration.policy.reader import load_schema
 
 OWN = {"program_id": "own"}
@@ -16,7 +17,7 @@ SEEDS = [
 
 def refused(seeds, *parts: str) -> BadInput:
     with pytest.raises(BadInput) as caught:
-        seeds.load()
+        refuse_mistaken(seeds.load())
     for part in parts:
         assert part in str(caught.value), str(caught.value)
     assert caught.value.remedy
@@ -165,6 +166,14 @@ def test_a_metric_of_the_name_of_another_column_is_refused(own, name):
     """What was carried since joining became the number of the metric."""
     own.add("metrics", {"metric_id": name, "measure_id": "spend_amount", "window": "12m", "aggregation": "sum", "unit": "currency"})
     refused(own, "metrics.csv", f"'{name}' is a column that the warehouse has already")
+
+
+def test_months_in_service_since_joining_are_refused_and_what_was_released_with_them_is_read(own):
+    own.add(
+        "metrics", {"metric_id": "all_months", "measure_id": "is_in_service", "window": "total", "aggregation": "months", "unit": "months"}
+    )
+    assert own.load().metrics["all_months"].is_service
+    refused(own, "metrics.csv", "column window", "known of the last 60 months")
 
 
 def test_a_metric_of_the_name_of_a_column_of_its_subject_is_refused(own):

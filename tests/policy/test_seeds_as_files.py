@@ -150,7 +150,6 @@ def test_a_day_in_another_order_is_refused(seeds, value):
         ("programs", 2, "program_id", "Six Star", ["row 2, column program_id", "for example six_star"]),
         ("metrics", 2, "window", "0m", ["metrics.csv, row 2, column window", "0 months"]),
         ("metrics", 2, "window", "61m", ["row 2, column window", "too long"]),
-        ("metrics", 8, "window", "total", ["metrics.csv, row 8, column window", "known of the last 60 months"]),
         ("metrics", 2, "measure_id", "spend", ["row 2, column measure_id", "did you mean 'spend_amount'"]),
         ("metrics", 2, "aggregation", "months", ["row 2, column aggregation", "flag"]),
         ("measures", 2, "column_name", "net_amout", ["measures.csv, row 2, column column_name", "did you mean 'net_amount'"]),
