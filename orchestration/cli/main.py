@@ -114,9 +114,16 @@ def run_command(context: Context, periods: str) -> None:
 def demo_command(context: Context, customers: int, months: int, seed: int, last: int) -> None:
     """Make the sample company and run its last months. What is made already is kept."""
     from orchestration.cli.summary import report_run
-    from orchestration.ingest import standing_drops
+    from orchestration.ingest import load_mappings, standing_drops
     from orchestration.sample import ensure_sample
 
+    # The sample company's files have no place among the drops of another.
+    if not {"billing_new", "crm"} <= {mapping.source for mapping in load_mappings(context.deployment)}:
+        raise BadInput(
+            "no mapping of this deployment reads the sample company's files",
+            str(context.deployment.sources),
+            "leave --deployment out, or name a copy of examples/telecom; a month of your own: `tierhouse run --periods YYYY-MM`",
+        )
     has_landed = bool(standing_drops(context.ledger))
     truth = ensure_sample(context.deployment.drops, customers=customers, months=months, seed=seed, has_landed=has_landed, say=context.say)
     report_run(context, list(truth["periods"])[-last:])

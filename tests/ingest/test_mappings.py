@@ -7,7 +7,9 @@ from typing import Any
 
 import duckdb
 import pytest
+from click.testing import CliRunner
 
+from orchestration.cli.main import main
 from orchestration.deployment import PROJECT_ROOT, load_deployment
 from orchestration.errors import BadInput
 from orchestration.ingest import load_contracts, load_mappings
@@ -314,3 +316,10 @@ def test_what_the_guide_says_of_other_files_is_so() -> None:
                 f'select cast({parsed.sql} as varchar) from (select $text as "{column.strip("`")}")', {"text": text}
             ).fetchall()
         assert value.removesuffix(" 00:00:00") == gives
+
+
+def test_the_sample_company_is_not_made_among_the_drops_of_another(company: Any, bills_feed: dict[str, Any]) -> None:
+    company.map(bills_feed)
+    said = CliRunner().invoke(main, ["demo", "--customers", "10", "-d", str(company.deployment.folder)])
+    assert said.exit_code == 2 and "no mapping of this deployment reads the sample company's files" in said.output
+    assert list(company.drops.iterdir()) == []
