@@ -377,9 +377,10 @@ def test_only_channels_of_the_program_are_named(made: WideRelease) -> None:
     ],
 )
 def test_a_movement_is_told_as_what_it_is(wide: WideRelease, program: str, subject: str, changes: dict[str, str], en: str, zh: str) -> None:
-    wide.change(program, subject, **changes)
+    wide.change(program, subject, held_since_period=PERIOD, **changes)
     found = _explain(wide, program, subject)
-    assert en in render(found, "en").partition("\nMovement\n")[2]
+    said = render(found, "en").partition("\nMovement\n")[2]
+    assert en in said and (f"Held since {PERIOD}" in said) == (program != "accredited")
     assert zh in render(found, "zh").partition("\n级别变动\n")[2]
 
 

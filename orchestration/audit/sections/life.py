@@ -124,7 +124,8 @@ def movement(e: Explanation, lang: Lang) -> list[str]:
     said = [text(lang, f"movement_{key}", previous=words.level(e, d["previous_level_id"], lang))]
     if d.get("movement_cause"):
         said.append(text(lang, "cause", cause=text_if_any(lang, f"cause_{d['movement_cause']}", d["movement_cause"])))
-    if d["held_since_period"]:
+    # What an event decides is held for no time.
+    if d["held_since_period"] and key != "event":
         said.append(text(lang, "held_since", since=d["held_since_period"]))
     if d["valid_until_period"]:
         said.append(text(lang, "held_until", until=d["valid_until_period"]))
