@@ -18,6 +18,7 @@ import duckdb
 from orchestration.deployment import Deployment
 from orchestration.errors import Failed
 from orchestration.ingest.parts import landed_parts, superseded_files
+from orchestration.ingest.supersession import in_force
 from orchestration.ledger import Ledger
 from orchestration.people import same_person
 from orchestration.periods import add_months, first_day
@@ -162,12 +163,9 @@ class Landing:
                 "restore the landing folder from a backup: the release cannot be traced without it",
             )
         bind: dict[str, Any] = {**params, "parts": [str(part.path) for part in parts]}
-        superseded = [str(path) for path in superseded_files(self._deployment, self._ledger, entity, upto_seq=self._cutoff)]
-        newest = ""
-        if superseded:
-            bind["superseded"] = superseded
-            newest = "anti join read_parquet($superseded) s on s.file_id = l._file_id and s.key = l._key"
-        query = f"select l._source, l._file_id, l._row, {columns} from read_parquet($parts, union_by_name = true, hive_partitioning = false) l {newest} where {where}"
+        landed = "select * from read_parquet($parts, union_by_name = true, hive_partitioning = false)"
+        rows = in_force(landed, superseded_files(self._deployment, self._ledger, entity, upto_seq=self._cutoff))
+        query = f"select l._source, l._file_id, l._row, {columns} from {rows} as l where {where}"
         try:
             return self._con.execute(query, bind).fetchall()
         except duckdb.Error as err:

@@ -17,28 +17,21 @@ from orchestration.ledger.store import Ledger
 
 
 class Deliveries:
-    """What the feeds have delivered until now, by bytes and by name."""
+    """What the feeds have delivered until now, by bytes and by name; ``known`` may grow meanwhile."""
 
     def __init__(self, known: Landed) -> None:
-        self._by_name = {(drop["source"], drop["entity"], drop["file"]): drop for drop in known.named}
-        self._by_bytes: dict[tuple[str, str, str], list[dict[str, Any]]] = {}
-        # Entity and bytes → the source that delivered them first; feed and bytes → ids that were asked for.
+        self._known = known
+        # Entity and bytes → the source that asked for them first; feed and bytes → ids that were asked for.
         self._first: dict[tuple[str, str], str] = {}
         self._asked: Counter[tuple[str, str]] = Counter()
-        for drop in known.drops:
-            self._first.setdefault((drop["entity"], drop["sha256"]), drop["source"])
-            self._by_bytes.setdefault((drop["source"], drop["entity"], drop["sha256"]), []).append(drop)
-        self._counting = {
-            (drop.payload["source"], drop.payload["entity"], drop.payload["file_id"]) for drop in known.standing() if not drop.is_replaced
-        }
 
     def last(self, feed: Feed, name: str) -> dict[str, Any] | None:
         """What the name of a file stands for: the drop or the copy that was delivered under it last."""
-        return self._by_name.get((feed.source, feed.entity, name))
+        return self._known.last_named(feed.source, feed.entity, name)
 
     def landed(self, feed: Feed, sha256: str) -> list[dict[str, Any]]:
         """Entries of the drops with these bytes, in landing order."""
-        return self._by_bytes.get((feed.source, feed.entity, sha256), [])
+        return self._known.with_bytes(feed.source, feed.entity, sha256)
 
     def next_id(self, feed: Feed, sha256: str) -> tuple[str, bool]:
         """Id of the next delivery of some bytes, and whether it was asked for one before, of a delivery that is still to land.
@@ -48,7 +41,7 @@ class Deliveries:
         waiting = self._asked[feed.id, sha256]
         self._asked[feed.id, sha256] += 1
         times = waiting + len({own_id(drop["file_id"]) for drop in self.landed(feed, sha256) if not drop.get("readmits")})
-        first = self._first.setdefault((feed.entity, sha256), feed.source)
+        first = self._known.first_source(feed.entity, sha256) or self._first.setdefault((feed.entity, sha256), feed.source)
         number = f"-d{times + 1}" if times else ""
         return f"{sha256[:16]}{number}{'' if first == feed.source else f'-{feed.source}'}", waiting > 0
 
@@ -60,7 +53,8 @@ class Deliveries:
         of: str = landed[-1]["file"]
         if any(drop["file"] == name for drop in landed):
             return of
-        if not landed[0]["rows_in"] or not any(origin_of(drop) in self._counting for drop in landed):
+        standing = [self._known.drop(origin_of(drop)) for drop in landed]
+        if not landed[0]["rows_in"] or all(drop is None or drop.is_replaced for drop in standing):
             return None
         period = feed.period_of(name)
         same_month = (

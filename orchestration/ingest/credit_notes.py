@@ -18,7 +18,7 @@ from orchestration.failpoints import failpoint
 from orchestration.ingest.contracts import Contract, load_contracts
 from orchestration.ingest.landing import count, identical, key_sql, write_parts
 from orchestration.ingest.parts import Landed, Part, Standing, following, with_undone
-from orchestration.ingest.supersession import bill_periods, not_superseded, paths_sql, supersede
+from orchestration.ingest.supersession import bill_periods, in_force, paths_sql, supersede
 from orchestration.ledger.store import Ledger
 from orchestration.sqltext import literal, quoted
 
@@ -82,11 +82,11 @@ def settle_notes(con: duckdb.DuckDBPyConnection, deployment: Deployment, ledger:
 def _find(con: duckdb.DuckDBPyConnection, known: Landed, source: str, notes: list[Part]) -> None:
     """Leave the notes in force that are to move in the table ``_moving``, with the period that is theirs as ``_period``."""
     gone = known.superseded(ENTITY)
-    con.execute(
-        "create or replace table _standing_notes as select * from "
-        f"read_parquet({_paths(notes)}, union_by_name = true, hive_partitioning = false) as o "
-        f"where is_credit_note and refers_to_period is null and refers_to_document_id is not null and {not_superseded(gone)}"
-    ).fetchall()
+    landed = (
+        f"select * from read_parquet({_paths(notes)}, union_by_name = true, hive_partitioning = false) "
+        "where is_credit_note and refers_to_period is null and refers_to_document_id is not null"
+    )
+    con.execute(f"create or replace table _standing_notes as from {in_force(landed, gone)}").fetchall()
     # Notes that were landed before own periods were kept beside the bill's know no other than the one that they are in.
     con.execute("alter table _standing_notes add column if not exists _own_period varchar").fetchall()
     con.execute("create or replace table _notes as select distinct refers_to_document_id as document from _standing_notes").fetchall()
@@ -119,8 +119,8 @@ def _move(
     counts = count(con, contract.amount_column, key)
     folder = Path(deployment.landing / ENTITY / source / file_id)
     parts = write_parts(con, deployment, source, contract, "_rows", file_id, key, folder)
-    own = [part for part in known.parts(ENTITY, source) if part.file_id in drop.file_ids]
-    supersedes = supersede(con, deployment, contract, own, known.superseded(ENTITY), parts, key, file_id)
+    own = [part for part in known.in_force(ENTITY, source) if part.file_id in drop.file_ids]
+    supersedes = supersede(con, deployment, contract, known, own, parts, key, file_id)
     failpoint("ingest.notes_written")
     # Rows that stand in two parts of their drop now, of which one is superseded: neither landed nor superseded by another row.
     return following(

@@ -6,7 +6,6 @@ that makes them count last.
 
 from __future__ import annotations
 
-from collections.abc import Collection
 from dataclasses import dataclass
 from decimal import Decimal
 from pathlib import Path
@@ -19,6 +18,7 @@ from orchestration.failpoints import failpoint
 from orchestration.ingest.checking import Scan
 from orchestration.ingest.contracts import Contract
 from orchestration.ingest.drops import Drop, rejects_relation, settle_lines
+from orchestration.ingest.earlier_keys import content, files_named, list_earlier_keys
 from orchestration.ingest.files import place, place_privately, sha256_file
 from orchestration.ingest.mapping import Feed
 from orchestration.ingest.parts import Landed, asked_again, file_stat
@@ -44,14 +44,14 @@ class Changed(Exception):
 class Arrival:
     """Which file is landed, as it was when its bytes were hashed.
 
-    ``replaces``: what earlier landings of it are called; ``is_replaced``: another file that is there takes its place, none of its rows counts.
+    ``earlier_ids``: file ids of all that it landed before, where it lands anew; ``is_replaced``: another file that is there takes its place, none of its rows counts.
     """
 
     name: str
     sha256: str
     stat: dict[str, int]
     file_id: str
-    replaces: tuple[str, ...] = ()
+    earlier_ids: tuple[str, ...] = ()
     is_replaced: bool = False
 
 
@@ -95,23 +95,23 @@ def land(
     _is_unchanged(drop.path, arrival)
     key = _keys(con, feed)
     # A drop that lands anew comes after those alone that have landed anew before it.
-    since = asked_again(ledger).get((feed.source, feed.entity), 0) if arrival.replaces else 0
+    since = asked_again(ledger).get((feed.source, feed.entity), 0) if arrival.earlier_ids else 0
     accept_withdrawals(con, deployment, known, feed, scan, key, since)
     counts = count(con, contract.amount_column, key)
     if counts.good != counts.distinct:
         _mark_duplicates(con, scan, key)
         counts = count(con, contract.amount_column, key)
-    older = known.parts(contract.entity, feed.source)
+    older = known.in_force(contract.entity, feed.source)
     con.execute("create or replace table _overtaken (key varchar)").fetchall()
     if "refers_to_document_id" in feed.columns:
         # What it landed before goes, whatever its keys were.
-        others = [part for part in older if part.file_id not in arrival.replaces]
+        others = [part for part in older if part.file_id not in arrival.earlier_ids]
         referred_periods(con, others, known.superseded(contract.entity), key)
     withdrawn = overtake_withdrawn(con, contract, key)
     if arrival.is_replaced:
         con.execute(f"insert into _overtaken select {key} from _rows where _mask = 0 and not _other").fetchall()
         withdrawn = True
-        older = [part for part in older if part.file_id in arrival.replaces]
+        older = [part for part in older if part.file_id in arrival.earlier_ids]
     rows = drop.line_sql("_rows")
     scratch = deployment.scratch
     personal = [name for name in contract.personal if name in feed.columns]
@@ -119,15 +119,15 @@ def land(
         kept = f"(from {rows} where {key} not in (select key from _overtaken))" if withdrawn else rows
         still = [item for item in known.standing_of(feed.source, contract.entity) if item.seq < since]
         outdated = {name for item in still for name in item.file_ids}
-        keep_personal(con, deployment.vault, contract, feed.source, personal, kept, file_id, outdated=outdated, gone=arrival.replaces)
+        keep_personal(con, deployment.vault, contract, feed.source, personal, kept, file_id, outdated=outdated, gone=arrival.earlier_ids)
         failpoint("ingest.vault_written")
     folder = deployment.landing / contract.entity / feed.source / file_id
     parts = write_parts(con, deployment, feed.source, contract, rows, file_id, key, folder)
-    gone = known.superseded(contract.entity)
     overtaken = rows if withdrawn else None
-    before = _keys_before(con, known, feed) if key == "_key" else {}
+    earlier = list_earlier_keys(con, deployment, known, feed, key, scan.mask("unknown_reference"), file_id)
+    named = files_named(con, known.standing_of(feed.source, contract.entity)) if earlier else {}
     supersedes = supersede(
-        con, deployment, contract, older, gone, parts, key, file_id, replaced=arrival.replaces, overtaken=overtaken, before=before
+        con, deployment, contract, known, older, parts, key, file_id, replaced=arrival.earlier_ids, overtaken=overtaken, earlier=named
     )
     failpoint("ingest.landing_written")
 
@@ -175,7 +175,8 @@ def land(
         "waiting": waiting,
         "personal": personal,
         "columns": sorted(feed.columns) if key == "_key" else None,
-        "replaces": list(arrival.replaces),
+        "earlier_keys": earlier,
+        "replaces": list(arrival.earlier_ids),
         "is_replaced": arrival.is_replaced,
         "supersedes": supersedes,
         "periods": sorted({p["period"] for p in parts if p["period"]} | set(supersedes["periods"])),
@@ -219,7 +220,7 @@ def _keys(con: duckdb.DuckDBPyConnection, feed: Feed) -> str:
     """
     contract = feed.contract
     if contract.entity == "bill_lines" and "bill_line_id" not in feed.columns:
-        con.execute(f"create or replace table _hashed as select *, {_content(contract)} as _content_hash from _rows").fetchall()
+        con.execute(f"create or replace table _hashed as select *, {content(contract)} as _content_hash from _rows").fetchall()
         con.execute("drop table _rows").fetchall()
         # Only rows that are not alone need counting, and they are few.
         con.execute(
@@ -235,31 +236,6 @@ def _keys(con: duckdb.DuckDBPyConnection, feed: Feed) -> str:
         con.execute("alter table _reject_rows add column _key varchar").fetchall()
         return "_key"
     return key_sql(contract)
-
-
-def _content(contract: Contract, without: Collection[str] = ()) -> str:
-    """SQL for the content of a row, as a feed reads it that does not map the columns ``without``."""
-    cells = ("chr(0)" if name in without else f"coalesce(cast({quoted(name)} as varchar), chr(0))" for name in contract.landed)
-    return f"md5(concat_ws(chr(31), {', '.join(cells)}))"
-
-
-def _keys_before(con: duckdb.DuckDBPyConnection, known: Landed, feed: Feed) -> dict[str, set[str]]:
-    """Tables with the keys that the good rows of ``_rows`` had while the feed mapped fewer columns → the files landed under such a mapping."""
-    files: dict[tuple[str, ...], set[str]] = {}
-    for drop in known.standing_of(feed.source, feed.entity):
-        mapped = drop.payload.get("columns")
-        if mapped and not drop.is_replaced and set(mapped) < set(feed.columns):
-            files.setdefault(tuple(mapped), set()).update(drop.file_ids)
-    found = {}
-    for number, (mapped, file_ids) in enumerate(files.items()):
-        content = _content(feed.contract, set(feed.columns) - set(mapped))
-        con.execute(
-            f"create or replace table _keys_{number} as select document_id || '|' || content || '|' || "
-            "row_number() over (partition by document_id, content order by place) as key "
-            f"from (select document_id, {content} as content, rowid as place from _rows where _mask = 0 and not _other)"
-        ).fetchall()
-        found[f"_keys_{number}"] = file_ids
-    return found
 
 
 def _mark_duplicates(con: duckdb.DuckDBPyConnection, scan: Scan, key: str) -> None:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from collections import Counter
+from collections.abc import Collection, Iterable, Iterator
+from dataclasses import dataclass, field
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -37,76 +38,8 @@ class Part:
     max_referred: str | None = None
 
 
-class Landed:
-    """What is landed, read from the ledger once and then followed, so that a run of many drops does not read it all again."""
-
-    def __init__(self, deployment: Deployment, ledger: Ledger) -> None:
-        self._deployment, self._ledger = deployment, ledger
-        self._seq = 0
-        self._drops: list[tuple[int, dict[str, Any]]] = []
-        self._of_entity: dict[str, list[tuple[int, dict[str, Any]]]] = {}
-        self._parts: dict[str, list[Part]] = {}
-
-    def _follow(self) -> None:
-        for entry in self._ledger.entries("drop_landed", after=self._seq):
-            self.add(entry.seq, entry.payload)
-
-    def load(self) -> Landed:
-        """Read the ledger from the start."""
-        self._follow()
-        return self
-
-    def add(self, seq: int, drop: dict[str, Any]) -> None:
-        """A drop that has just been recorded."""
-        self._seq = seq
-        self._drops.append((seq, drop))
-        self._of_entity.setdefault(drop["entity"], []).append((seq, drop))
-        self._parts.setdefault(drop["entity"], []).extend(_parts_of(self._deployment, seq, drop))
-
-    @property
-    def drops(self) -> list[dict[str, Any]]:
-        """Payloads in landing order."""
-        return [drop for _, drop in self._drops]
-
-    @property
-    def named(self) -> list[dict[str, Any]]:
-        """Payloads of drops and of recorded copies, in the order in which their names were met. What is said of a drop later is no delivery."""
-        delivered = [(seq, drop) for seq, drop in self._drops if not drop.get("readmits")]
-        copies = [(entry.seq, entry.payload) for entry in self._ledger.entries("drop_copy")]
-        return [payload for _, payload in sorted([*delivered, *copies], key=lambda item: item[0])]
-
-    def named_of(self, source: str, entity: str) -> list[dict[str, Any]]:
-        """Those of one feed."""
-        return [drop for drop in self.named if (drop["source"], drop["entity"]) == (source, entity)]
-
-    def standing(self) -> list[Standing]:
-        """Every drop once, as it stands."""
-        return standing(self._drops)
-
-    def standing_of(self, source: str, entity: str) -> list[Standing]:
-        """The drops of one feed, as they stand."""
-        return standing(self.entries(source, entity))
-
-    def counting_ids(self, entity: str, source: str | None = None) -> set[str]:
-        """File ids of the drops whose rows may count: those that stand, but for the ones that another file has replaced."""
-        entries = self._of_entity.get(entity, []) if source is None else self.entries(source, entity)
-        return {file_id for drop in standing(entries) if not drop.is_replaced for file_id in drop.file_ids}
-
-    def entries(self, source: str, entity: str) -> list[tuple[int, dict[str, Any]]]:
-        """Sequence numbers and payloads of all entries about the drops of one feed."""
-        return [(seq, drop) for seq, drop in self._of_entity.get(entity, []) if drop["source"] == source]
-
-    def parts(self, entity: str, source: str | None = None) -> list[Part]:
-        """Parts of an entity, of one source or all."""
-        return [part for part in self._parts.get(entity, []) if source is None or part.source == source]
-
-    def superseded(self, entity: str) -> list[Path]:
-        """Files that list superseded rows of an entity."""
-        return lists_of(self._deployment, self._of_entity.get(entity, []), entity)
-
-    def with_lists(self, source: str, entity: str) -> list[dict[str, Any]]:
-        """:func:`with_lists` of one feed's entries, those that list rows."""
-        return [drop for drop in with_lists(self.entries(source, entity)) if drop["supersedes"]["path"]]
+# Source, entity and file id of a drop.
+_Origin = tuple[str, str, str]
 
 
 @dataclass(frozen=True)
@@ -138,20 +71,23 @@ _MOVED_AMOUNTS = ("amount_landed", "amount_quarantined", "amount_unattributed")
 
 def standing(drops: Iterable[tuple[int, dict[str, Any]]]) -> list[Standing]:
     """Every drop once, in landing order. One that was landed again stands as it was landed last."""
-    found: dict[tuple[str, str, str], Standing] = {}
+    found: dict[_Origin, Standing] = {}
     for seq, drop in drops:
-        feed = (drop["source"], drop["entity"])
-        for file_id in drop.get("replaces", ()):
-            found.pop((*feed, file_id), None)
-        if origin := drop.get("readmits"):
-            before = found[(*feed, origin)]
-            ids = (*before.file_ids, drop["file_id"])
-            found[(*feed, origin)] = Standing(
-                before.seq, seq, ids, _moved(before.payload, drop), before.is_replaced or drop.get("is_replaced", False)
-            )
-        else:
-            found[(*feed, drop["file_id"])] = Standing(seq, seq, (drop["file_id"],), drop, drop.get("is_replaced", False))
+        _stand(found, seq, drop)
     return list(found.values())
+
+
+def _stand(found: dict[_Origin, Standing], seq: int, drop: dict[str, Any]) -> None:
+    """Make of the drops that stand those that stand after the entry ``drop``."""
+    for file_id in drop.get("replaces", ()):
+        found.pop((drop["source"], drop["entity"], file_id), None)
+    origin = origin_of(drop)
+    if drop.get("readmits"):
+        before = found[origin]
+        ids = (*before.file_ids, drop["file_id"])
+        found[origin] = Standing(before.seq, seq, ids, _moved(before.payload, drop), before.is_replaced or drop.get("is_replaced", False))
+    else:
+        found[origin] = Standing(seq, seq, (drop["file_id"],), drop, drop.get("is_replaced", False))
 
 
 def _moved(before: dict[str, Any], move: dict[str, Any]) -> dict[str, Any]:
@@ -170,7 +106,7 @@ def _moved(before: dict[str, Any], move: dict[str, Any]) -> dict[str, Any]:
     return after
 
 
-def origin_of(drop: dict[str, Any]) -> tuple[str, str, str]:
+def origin_of(drop: dict[str, Any]) -> _Origin:
     """Source, entity and file id of the drop that an entry is about."""
     return drop["source"], drop["entity"], drop.get("readmits") or drop["file_id"]
 
@@ -181,15 +117,21 @@ def with_undone(drops: Iterable[tuple[int, dict[str, Any]]]) -> Iterator[tuple[i
     What takes a replaced drop back undoes all lists of that drop, and those of others that it ``undoes``; its own names again what is still
     superseded.
     """
-    counting: dict[tuple[str, str, str], dict[str, Any]] = {}
+    counting: dict[_Origin, dict[str, Any]] = {}
     for seq, drop in drops:
-        source, entity = drop["source"], drop["entity"]
-        gone = []
-        if drop.get("is_replaced"):
-            others = {(source, entity, file_id) for file_id in drop.get("undoes", ())}
-            gone = [name for name, entry in counting.items() if name in others or origin_of(entry) == origin_of(drop)]
-        yield seq, drop, [counting.pop(name) for name in gone]
-        counting[source, entity, drop["file_id"]] = drop
+        yield seq, drop, _undo(counting, drop)
+
+
+def _undo(counting: dict[_Origin, dict[str, Any]], drop: dict[str, Any]) -> list[dict[str, Any]]:
+    """Make of the entries whose lists count those that count after the entry ``drop``; those that count no more."""
+    source, entity = drop["source"], drop["entity"]
+    gone = []
+    if drop.get("is_replaced"):
+        others = {(source, entity, file_id) for file_id in drop.get("undoes", ())}
+        gone = [name for name, entry in counting.items() if name in others or origin_of(entry) == origin_of(drop)]
+    undone = [counting.pop(name) for name in gone]
+    counting[source, entity, drop["file_id"]] = drop
+    return undone
 
 
 def with_lists(drops: Iterable[tuple[int, dict[str, Any]]]) -> list[dict[str, Any]]:
@@ -203,6 +145,152 @@ def lists_of(deployment: Deployment, drops: Iterable[tuple[int, dict[str, Any]]]
     """Files (columns file_id, row, key, period; file_id and key together are unique) that list the rows of ``entity`` that newer rows replaced."""
     of_entity = with_lists((seq, drop) for seq, drop in drops if drop["entity"] == entity)
     return [deployment.data / drop["supersedes"]["path"] for drop in of_entity if drop["supersedes"]["path"]]
+
+
+@dataclass
+class _OfFeed:
+    """What is known of one feed. ``names``: what each file's name stands for; ``by_bytes``: entries by SHA-256; ``gone``: file id → how many of
+    its rows are superseded."""
+
+    entries: list[tuple[int, dict[str, Any]]] = field(default_factory=list)
+    named: list[dict[str, Any]] = field(default_factory=list)
+    names: dict[str, dict[str, Any]] = field(default_factory=dict)
+    by_bytes: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
+    parts: list[Part] = field(default_factory=list)
+    rows: Counter[str] = field(default_factory=Counter)
+    gone: Counter[str] = field(default_factory=Counter)
+    standing: dict[_Origin, Standing] = field(default_factory=dict)
+    with_lists: dict[_Origin, dict[str, Any]] = field(default_factory=dict)
+
+
+class Landed:
+    """What is landed, read from the ledger once and then followed entry by entry: a run of many drops asks for each what all before it left."""
+
+    def __init__(self, deployment: Deployment, ledger: Ledger) -> None:
+        self._deployment, self._ledger = deployment, ledger
+        self._drops: list[dict[str, Any]] = []
+        self._named: list[dict[str, Any]] = []
+        self._standing: dict[_Origin, Standing] = {}
+        self._feeds: dict[tuple[str, str], _OfFeed] = {}
+        self._parts: dict[str, list[Part]] = {}
+        self._lists: dict[str, dict[_Origin, tuple[Path, frozenset[str]]]] = {}
+        self._first: dict[tuple[str, str], str] = {}
+
+    def load(self) -> Landed:
+        """Read the ledger from the start."""
+        for entry in self._ledger.entries("drop_landed", "drop_copy"):
+            if entry.kind == "drop_landed":
+                self.add(entry.seq, entry.payload)
+            else:
+                self.add_copy(entry.payload)
+        return self
+
+    def add(self, seq: int, drop: dict[str, Any]) -> None:
+        """A drop that has just been recorded."""
+        entity, file_id = drop["entity"], drop["file_id"]
+        feed = self._of(drop["source"], entity)
+        self._drops.append(drop)
+        self._first.setdefault((entity, drop["sha256"]), drop["source"])
+        feed.entries.append((seq, drop))
+        feed.by_bytes.setdefault(drop["sha256"], []).append(drop)
+        # What is said of a drop later is no delivery.
+        if not drop.get("readmits"):
+            self._name(feed, drop)
+        made = _parts_of(self._deployment, seq, drop)
+        feed.parts.extend(made)
+        feed.rows[file_id] += sum(part.rows for part in made)
+        self._parts.setdefault(entity, []).extend(made)
+        _stand(self._standing, seq, drop)
+        _stand(feed.standing, seq, drop)
+        lists = self._lists.setdefault(entity, {})
+        for undone in _undo(feed.with_lists, drop):
+            feed.gone.subtract(undone["supersedes"]["by_file"])
+            lists.pop((undone["source"], entity, undone["file_id"]), None)
+        feed.gone.update(drop["supersedes"]["by_file"])
+        if drop["supersedes"]["path"]:
+            named = frozenset(drop["supersedes"]["by_file"])
+            lists[drop["source"], entity, file_id] = self._deployment.data / drop["supersedes"]["path"], named
+
+    def add_copy(self, copy: dict[str, Any]) -> None:
+        """A copy of a drop that has just been recorded."""
+        self._name(self._of(copy["source"], copy["entity"]), copy)
+
+    def _of(self, source: str, entity: str) -> _OfFeed:
+        return self._feeds.setdefault((source, entity), _OfFeed())
+
+    def _name(self, feed: _OfFeed, delivery: dict[str, Any]) -> None:
+        self._named.append(delivery)
+        feed.named.append(delivery)
+        feed.names[delivery["file"]] = delivery
+
+    @property
+    def drops(self) -> list[dict[str, Any]]:
+        """Payloads in landing order."""
+        return list(self._drops)
+
+    @property
+    def named(self) -> list[dict[str, Any]]:
+        """Payloads of drops and of recorded copies, in the order in which their names were met."""
+        return list(self._named)
+
+    def named_of(self, source: str, entity: str) -> list[dict[str, Any]]:
+        """Those of one feed."""
+        return list(self._of(source, entity).named)
+
+    def last_named(self, source: str, entity: str, file: str) -> dict[str, Any] | None:
+        """What the name of a file of a feed stands for: the drop or the copy that was delivered under it last."""
+        return self._of(source, entity).names.get(file)
+
+    def with_bytes(self, source: str, entity: str, sha256: str) -> list[dict[str, Any]]:
+        """Entries of the drops of a feed that have these bytes, in landing order."""
+        return self._of(source, entity).by_bytes.get(sha256, [])
+
+    def first_source(self, entity: str, sha256: str) -> str | None:
+        """The source that delivered some bytes of an entity first."""
+        return self._first.get((entity, sha256))
+
+    def standing(self) -> list[Standing]:
+        """Every drop once, as it stands."""
+        return list(self._standing.values())
+
+    def standing_of(self, source: str, entity: str) -> list[Standing]:
+        """The drops of one feed, as they stand."""
+        return list(self._of(source, entity).standing.values())
+
+    def drop(self, origin: _Origin) -> Standing | None:
+        """A drop as it stands, see :func:`origin_of`; None where another landing has taken its place."""
+        return self._standing.get(origin)
+
+    def drop_of(self, source: str, entity: str) -> dict[str, str]:
+        """File id of each part of a feed → the drop that it is of."""
+        return {file_id: drop.payload["file_id"] for drop in self.standing_of(source, entity) for file_id in drop.file_ids}
+
+    def counting_ids(self, entity: str, source: str | None = None) -> set[str]:
+        """File ids of the drops whose rows may count: those that stand, but for the ones that another file has replaced."""
+        feeds = [feed for of, feed in self._feeds.items() if of[1] == entity and source in (None, of[0])]
+        standing = (drop for feed in feeds for drop in feed.standing.values())
+        return {file_id for drop in standing if not drop.is_replaced for file_id in drop.file_ids}
+
+    def entries(self, source: str, entity: str) -> list[tuple[int, dict[str, Any]]]:
+        """Sequence numbers and payloads of all entries about the drops of one feed."""
+        return list(self._of(source, entity).entries)
+
+    def parts(self, entity: str, source: str | None = None) -> list[Part]:
+        """Parts of an entity, of one source or all."""
+        return list(self._parts.get(entity, []) if source is None else self._of(source, entity).parts)
+
+    def in_force(self, entity: str, source: str) -> list[Part]:
+        """Parts of one feed whose file has any row that is not superseded."""
+        feed = self._of(source, entity)
+        return [part for part in feed.parts if feed.gone[part.file_id] < feed.rows[part.file_id]]
+
+    def superseded(self, entity: str, of: Collection[str] | None = None) -> list[Path]:
+        """Files that list superseded rows of an entity; ``of``: those alone that list rows of these file ids."""
+        return [path for path, named in self._lists.get(entity, {}).values() if of is None or not named.isdisjoint(of)]
+
+    def with_lists(self, source: str, entity: str) -> list[dict[str, Any]]:
+        """:func:`with_lists` of one feed's entries, those that list rows."""
+        return [drop for drop in self._of(source, entity).with_lists.values() if drop["supersedes"]["path"]]
 
 
 def following(drop: Standing, **said: Any) -> dict[str, Any]:

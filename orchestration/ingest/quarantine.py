@@ -18,7 +18,7 @@ from orchestration.ingest.checking import Scan
 from orchestration.ingest.drops import Drop, original_texts
 from orchestration.ingest.files import place_privately
 from orchestration.ingest.mapping import Feed
-from orchestration.ingest.parts import Landed
+from orchestration.ingest.parts import Landed, origin_of
 from orchestration.ingest.supersession import paths_sql
 from orchestration.sqltext import literal, quoted
 
@@ -126,7 +126,8 @@ def corrected_since(con: duckdb.DuckDBPyConnection, deployment: Deployment, know
     """
     if not drop["quarantine"]:
         return 0
-    [here] = [item for item in known.standing_of(drop["source"], drop["entity"]) if item.payload["file_id"] == drop["file_id"]]
+    here = known.drop(origin_of(drop))
+    assert here is not None
     rejected = _rejected(deployment, drop)
     low, high = con.execute(f"select min(key), max(key) from {rejected}").fetchall()[0]
     counting = known.counting_ids(drop["entity"], drop["source"])

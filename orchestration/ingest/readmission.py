@@ -15,6 +15,7 @@ import duckdb
 from orchestration.deployment import Deployment
 from orchestration.failpoints import failpoint
 from orchestration.ingest.contracts import Contract, load_contracts
+from orchestration.ingest.earlier_keys import earlier_keys, files_named, landed_under
 from orchestration.ingest.landing import count, identical, key_sql, write_parts
 from orchestration.ingest.parts import Landed, Standing, following
 from orchestration.ingest.quarantine import place_waiting
@@ -94,7 +95,11 @@ def _admit(con: duckdb.DuckDBPyConnection, deployment: Deployment, known: Landed
     counting = known.counting_ids(entity, source)
     later = [str(part.path) for part in parts_here if part.position > drop.seq and part.file_id in counting]
     newer = f"select _key from read_parquet({paths_sql(later)}, hive_partitioning = false)" if later else "select null where false"
+    drops = known.standing_of(source, entity)
+    resent = landed_under(deployment, known, [item for item in drops if item.seq > drop.seq and not item.is_replaced])
+    newer += f" union all select before from ({resent}) where drop_id = {literal(before['file_id'])}"
     con.execute(f"create or replace table _overtaken as select _key as key from _rows where _key in ({newer})").fetchall()
+    con.execute(f"create or replace table _earlier as {earlier_keys(deployment, [drop])}").fetchall()
     if entity == "bill_lines":
         referred_periods(con, parts_here, known.superseded(entity), key)
     overtaken = overtake_withdrawn(con, contract, key)
@@ -105,9 +110,19 @@ def _admit(con: duckdb.DuckDBPyConnection, deployment: Deployment, known: Landed
         keep_personal(con, deployment.vault, contract, source, personal, kept, file_id)
     folder = deployment.landing / entity / source / file_id
     parts = write_parts(con, deployment, source, contract, "_rows", file_id, key, folder)
-    older = [part for part in parts_here if part.position < drop.seq]
-    gone = known.superseded(entity)
-    supersedes = supersede(con, deployment, contract, older, gone, parts, key, file_id, overtaken="_rows" if overtaken else None)
+    older = [part for part in known.in_force(entity, source) if part.position < drop.seq]
+    supersedes = supersede(
+        con,
+        deployment,
+        contract,
+        known,
+        older,
+        parts,
+        key,
+        file_id,
+        overtaken="_rows" if overtaken else None,
+        earlier=files_named(con, drops),
+    )
     waiting = place_waiting(
         con,
         deployment,

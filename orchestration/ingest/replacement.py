@@ -18,10 +18,11 @@ from orchestration.deployment import Deployment
 from orchestration.errors import BadInput
 from orchestration.failpoints import failpoint
 from orchestration.ingest.contracts import Contract
-from orchestration.ingest.landing import Arrival, key_sql
+from orchestration.ingest.earlier_keys import earlier_keys, landed_under
+from orchestration.ingest.landing import Arrival
 from orchestration.ingest.mapping import Feed
 from orchestration.ingest.parts import Landed, Part, Standing, following, origin_of
-from orchestration.ingest.supersession import listable, not_superseded, nothing_superseded, paths_sql, record_superseded, unlisted
+from orchestration.ingest.supersession import in_force, listable, nothing_superseded, paths_sql, record_superseded
 from orchestration.ingest.totals import ControlTotal
 from orchestration.ingest.vault import forget_replaced
 from orchestration.ingest.withdrawal import taken_back
@@ -108,7 +109,7 @@ def replaced_drops(known: Landed, feed: Feed, said: dict[str, str]) -> list[Stan
 
 def lands_replaced(known: Landed, feed: Feed, said: dict[str, str], arrival: Arrival) -> bool:
     """Whether a file that is to land is replaced by one that is there. What lands anew is no further delivery."""
-    arriving = [] if arrival.replaces else [(Path(arrival.name).name, arrival.sha256)]
+    arriving = [] if arrival.earlier_ids else [(Path(arrival.name).name, arrival.sha256)]
     return arrival.sha256 in replaced_bytes(said, [*deliveries_of(known, feed), *arriving])
 
 
@@ -140,8 +141,8 @@ def _forget(con: duckdb.DuckDBPyConnection, deployment: Deployment, known: Lande
     subject = [quoted(name) for name in feed.contract.subject_key]
     others = f"select ({', '.join('null' for _ in subject)}) where false"
     if paths:
-        rows = f"read_parquet({paths_sql(paths)}, hive_partitioning = false)"
-        others = f"select ({', '.join(subject)}) from {rows} as o where {not_superseded(gone)}"
+        rows = f"select * from read_parquet({paths_sql(paths)}, hive_partitioning = false)"
+        others = f"select ({', '.join(subject)}) from {in_force(rows, gone)}"
     forget_replaced(con, deployment.vault, feed.contract, feed.source, drop.file_ids, others)
 
 
@@ -149,27 +150,34 @@ def _undone(con: duckdb.DuckDBPyConnection, deployment: Deployment, known: Lande
     """The entries whose lists of superseded rows do not hold as they are without ``drop``: its own, and those that may name a row because
     ``drop`` has a newer one of its key. Those are of files that were taken back while it counted, or admitted rows that it had overtaken."""
     source, entity = drop.payload["source"], drop.payload["entity"]
-    files = {item.payload["file_id"]: item.file_ids for item in known.standing_of(source, entity)}
+    drop_of = known.drop_of(source, entity)
     own = [str(part.path) for part in known.parts(entity, source) if part.file_id in drop.file_ids]
     found = []
     for entry in known.with_lists(source, entity):
-        named = set(entry["supersedes"]["by_file"])
-        suspects: set[str] = set()
+        named = {file_id: drop_of.get(file_id, file_id) for file_id in entry["supersedes"]["by_file"]}
+        suspects: dict[str, str] = {}
         if entry.get("is_replaced"):
-            suspects = named.difference(files.get(origin_of(entry)[2], ()))
+            suspects = {file_id: drop_id for file_id, drop_id in named.items() if drop_id != origin_of(entry)[2]}
         elif entry.get("readmits"):
-            suspects = named & {entry["file_id"]}
-        if entry["file_id"] in drop.file_ids or (own and suspects and _names_keys_of(con, deployment, entry, suspects, own)):
+            suspects = {file_id: drop_id for file_id, drop_id in named.items() if file_id == entry["file_id"]}
+        if entry["file_id"] in drop.file_ids or (own and suspects and _names_rows_of(con, deployment, entry, suspects, drop, own)):
             found.append(entry)
     return found
 
 
-def _names_keys_of(con: duckdb.DuckDBPyConnection, deployment: Deployment, entry: dict[str, Any], files: set[str], own: list[str]) -> bool:
-    """Whether an entry lists a row of ``files`` whose key stands in the parts ``own``."""
+def _names_rows_of(
+    con: duckdb.DuckDBPyConnection, deployment: Deployment, entry: dict[str, Any], drops: dict[str, str], drop: Standing, own: list[str]
+) -> bool:
+    """Whether an entry lists a row of some files (each with its drop) whose key stands in the parts ``own`` of ``drop``."""
     listed = f"read_parquet({paths_sql(_lists(deployment, [entry]))}, hive_partitioning = false)"
     keys = f"select _key from read_parquet({paths_sql(own)}, hive_partitioning = false)"
-    names = ", ".join(map(literal, sorted(files)))
-    return bool(con.execute(f"select 1 from {listed} where file_id in ({names}) and key in ({keys}) limit 1").fetchall())
+    named = ", ".join(f"({literal(file_id)}, {literal(drop_id)})" for file_id, drop_id in sorted(drops.items()))
+    return bool(
+        con.execute(
+            f"select 1 from {listed} as l join (values {named}) as d(file_id, drop_id) using (file_id) where l.key in ({keys}) "
+            f"or (d.drop_id, l.key) in (select (drop_id, before) from ({earlier_keys(deployment, [drop])})) limit 1"
+        ).fetchall()
+    )
 
 
 def _lists(deployment: Deployment, entries: Iterable[dict[str, Any]]) -> list[str]:
@@ -202,24 +210,35 @@ def _supersede(
         for part in parts
         if part.file_id not in drop.file_ids and (part.file_id in files or ((part.min_key or "") <= high and (part.max_key or "") >= low))
     ]
-    first = unlisted(listable(contract, own), others) if own else f"({listable(contract, older)}) limit 0"
+    first = in_force(listable(contract, own), others, "file_id", "key") if own else f"({listable(contract, older)}) limit 0"
     con.execute(f"create or replace table _superseded as from {first}").fetchall()
     if mine and older:
-        counting = known.counting_ids(contract.entity, source)
-        places = {(part.file_id, part.position, part.seq) for part in older}
-        values = ", ".join(f"({literal(name)}, {position}, {seq}, {name in counting})" for name, position, seq in places)
+        drop_of = known.drop_of(source, contract.entity)
+        standing = [item for item in known.standing_of(source, contract.entity) if not item.is_replaced and item.seq != drop.seq]
+        counting = {file_id for item in standing for file_id in item.file_ids}
+        asked = counting.union(part.file_id for part in older)
+        places = {(part.file_id, part.position, part.seq) for part in parts if part.file_id in asked}
+        values = ", ".join(
+            f"({literal(name)}, {literal(drop_of.get(name, name))}, {position}, {seq}, {name in counting})"
+            for name, position, seq in places
+        )
+        con.execute(f"create or replace table _places as from (values {values}) as p(file_id, drop_id, position, seq, counts)").fetchall()
         con.execute(
-            f"create or replace table _same_keys as select r.*, p.position, p.seq, p.counts from ({listable(contract, older)}) as r "
-            f"inner join (values {values}) as p(file_id, position, seq, counts) using (file_id) where r.key in (select key from ({listed}))"
+            f"create or replace table _same_keys as select r.*, p.* exclude (file_id) from ({listable(contract, older)}) as r "
+            f"inner join _places as p using (file_id) where r.key in (select key from ({listed}))"
+        ).fetchall()
+        # A row has the keys that it was given, and those that it had in the drops that are named.
+        con.execute(
+            "create or replace table _keys as select key, null as drop_id, position, seq from _same_keys where counts union all "
+            f"select e.before, e.drop_id, p.position, p.seq from ({landed_under(deployment, known, standing)}) as e "
+            f"inner join _places as p using (file_id) where e.before in (select key from ({listed}))"
         ).fetchall()
         con.execute(
-            f"insert into _superseded select s.* exclude (position, seq, counts) from _same_keys as s semi join ({listed}) using (file_id, key) "
+            f"insert into _superseded select s.* exclude (drop_id, position, seq, counts) from _same_keys as s semi join ({listed}) using (file_id, key) "
             f"where not s.counts or (s.file_id, s.key) in ({_taken_back(contract, older)}) or exists ("
-            "select 1 from _same_keys as n where n.counts and n.key = s.key and (n.position, n.seq) > (s.position, s.seq))"
+            "select 1 from _keys as n where n.key = s.key and coalesce(n.drop_id = s.drop_id, true) and (n.position, n.seq) > (s.position, s.seq))"
         ).fetchall()
-    content = f"select 1 from read_parquet({paths_sql([str(part.path) for part in own or older])}) where _content_hash is not null limit 1"
-    key = "_key" if con.execute(content).fetchall() else key_sql(contract)
-    return record_superseded(con, deployment, contract, key, drop.next_file_id)
+    return record_superseded(con, deployment, contract, drop.next_file_id)
 
 
 def _taken_back(contract: Contract, older: list[Part]) -> str:

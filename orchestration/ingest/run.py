@@ -183,7 +183,7 @@ def _find(
         if item.is_landed:
             report.known_files += 1
             if item.copy_of and item.sha256 and item.stat:
-                _record_copy(ledger, item.feed, item.name, item.sha256, item.stat, item.copy_of, report)
+                _record_copy(ledger, known, item.feed, item.name, item.sha256, item.stat, item.copy_of, report)
             continue
         try:
             if item.sha256 is None or item.stat is None:
@@ -344,6 +344,7 @@ def _land(
     say: Callable[[str], None],
 ) -> Iterator[Feed]:
     """Land the drops; gives each feed when its last one has landed."""
+    deliveries = Deliveries(known)
     unsaid: list[FileReport] = []
     said = time.monotonic()
     all_threads = con.execute("select current_setting('threads')").fetchall()[0][0]
@@ -352,9 +353,9 @@ def _land(
         feed = item.feed
         if number > 1 and new[number - 2].feed.id != feed.id:
             yield new[number - 2].feed
-        if item.repeats and (origin := Deliveries(known).original(feed, item.name, item.arrival.sha256)):
+        if item.repeats and (origin := deliveries.original(feed, item.name, item.arrival.sha256)):
             report.known_files += 1
-            _record_copy(ledger, feed, item.name, item.arrival.sha256, item.arrival.stat, origin, report)
+            _record_copy(ledger, known, feed, item.name, item.arrival.sha256, item.arrival.stat, origin, report)
             continue
         # On a small drop more threads cost more than they save.
         wanted = 1 if item.path.is_file() and item.path.stat().st_size < _SMALL else all_threads
@@ -400,9 +401,11 @@ def _land(
         yield new[-1].feed
 
 
-def _record_copy(ledger: Ledger, feed: Feed, name: str, sha256: str, stat: dict[str, int], of: str, report: IngestReport) -> None:
+def _record_copy(
+    ledger: Ledger, known: Landed, feed: Feed, name: str, sha256: str, stat: dict[str, int], of: str, report: IngestReport
+) -> None:
     report.copies[name] = of
-    ledger.append("drop_copy", copy_payload(feed, name, sha256, stat, of))
+    known.add_copy(ledger.append("drop_copy", copy_payload(feed, name, sha256, stat, of)).payload)
     failpoint("ingest.copy_recorded")
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,7 @@ import duckdb
 from orchestration.deployment import Deployment
 from orchestration.ingest.contracts import Contract
 from orchestration.ingest.files import place, sha256_file
-from orchestration.ingest.parts import Part
+from orchestration.ingest.parts import Landed, Part
 from orchestration.sqltext import literal
 
 
@@ -23,51 +24,56 @@ def supersede(
     con: duckdb.DuckDBPyConnection,
     deployment: Deployment,
     contract: Contract,
-    older: list[Part],
-    gone: list[Path],
+    known: Landed,
+    older: Iterable[Part],
     parts: list[dict[str, Any]],
     key: str,
     file_id: str,
     *,
     replaced: tuple[str, ...] = (),
     overtaken: str | None = None,
-    before: dict[str, set[str]] | None = None,
+    earlier: Mapping[str, str] | None = None,
 ) -> dict[str, Any]:
     """Record the rows of ``older`` parts whose key stands in the good rows of ``_rows``: path, SHA-256, rows, by file, by period, periods.
 
-    Parts whose key range does not meet the new one are not read. ``gone``: files that list the rows superseded before, which
-    are not again. ``replaced``: file ids of which every row is superseded. ``overtaken``: ``_rows`` with ``_line``, of which the rows
-    whose key stands in the table ``_overtaken`` are superseded as they land; None if there are none. ``before``: tables with the keys that
-    the good rows of ``_rows`` have in the files beside them.
+    Parts whose key range does not meet the new one are not read. Rows that were superseded before are not again. ``replaced``: file ids
+    of which every row is superseded. ``overtaken``: ``_rows`` with ``_line``, of which the rows whose key stands in the table
+    ``_overtaken`` are superseded as they land; None if there are none. ``earlier``: file ids of parts, and the drop of each, in which
+    rows of ``_rows`` have the keys that the table ``_earlier`` says.
     """
-    before = before or {}
+    earlier = earlier or {}
     low, high = min((p["min_key"] for p in parts), default=""), max((p["max_key"] for p in parts), default="")
     met = [
         part
         for part in older
         if part.file_id in replaced
-        or (any(part.file_id in files for files in before.values()) and _share_documents(part, parts))
+        or (part.file_id in earlier and _share_documents(part, parts))
         or (parts and part.min_key is not None and part.max_key is not None and part.min_key <= high and part.max_key >= low)
     ]
     if not met and not overtaken:
         return nothing_superseded()
     chosen = []
     if met:
+        good = f"select {key} from _rows where _mask = 0 and not _other"
         named = f" or o.file_id in ({', '.join(map(literal, replaced))})" if replaced else ""
-        for table, files in before.items():
-            named += f" or (o.file_id in ({', '.join(map(literal, sorted(files)))}) and o.key in (select key from {table}))"
-        chosen.append(
-            f"select o.* from {unlisted(listable(contract, met), gone)} as o "
-            f"where (o.key in (select {key} from _rows where _mask = 0 and not _other){named})"
-        )
+        if earlier:
+            drops = ", ".join(f"({literal(file_id)}, {literal(drop_id)})" for file_id, drop_id in earlier.items())
+            named += (
+                f" or (o.file_id, o.key) in (select (d.file_id, e.before) from _earlier as e join (values {drops}) as d(file_id, drop_id) "
+                f"using (drop_id) where e.key in ({good}))"
+            )
+        gone = known.superseded(contract.entity, {part.file_id for part in met})
+        rows = in_force(listable(contract, met), gone, "file_id", "key")
+        chosen.append(f"select o.* from {rows} as o where (o.key in ({good}){named})")
     if overtaken:
         own_period = "_period" if contract.entity == "bill_lines" else _period(contract)
         chosen.append(
-            f"select {literal(file_id)} as file_id, _line as row, {key} as key, {own_period} as period, {_facts(contract)} from {overtaken} "
+            f"select {literal(file_id)} as file_id, _line as row, {key} as key, {own_period} as period, {_facts(contract)}, "
+            f"{_repeats('true' if key == '_key' else 'false', key)} from {overtaken} "
             f"where _mask = 0 and not _other and {key} in (select key from _overtaken)"
         )
     con.execute(f"create or replace table _superseded as {' union all '.join(chosen)}").fetchall()
-    return record_superseded(con, deployment, contract, key, file_id)
+    return record_superseded(con, deployment, contract, file_id)
 
 
 def _share_documents(older: Part, parts: list[dict[str, Any]]) -> bool:
@@ -99,21 +105,24 @@ def _facts(contract: Contract) -> str:
     return f"{amount} as amount, {nobody} as nobody"
 
 
+def _repeats(has_made_key: str, key: str) -> str:
+    return f"{has_made_key} and not ends_with({key}, '|1') as repeats"
+
+
 def listable(contract: Contract, parts: list[Part]) -> str:
     """Query of the rows of some parts (at least one) as lists of superseded rows hold them, with what the balance needs of each."""
     return (
-        f"select _file_id as file_id, _row as row, _key as key, {_period(contract)} as period, {_facts(contract)} "
-        f"from read_parquet({paths_sql([str(part.path) for part in parts])}, hive_partitioning = false)"
+        f"select _file_id as file_id, _row as row, _key as key, {_period(contract)} as period, {_facts(contract)}, "
+        f"{_repeats('_content_hash is not null', '_key')} from read_parquet({paths_sql([str(part.path) for part in parts])}, hive_partitioning = false)"
     )
 
 
-def record_superseded(con: duckdb.DuckDBPyConnection, deployment: Deployment, contract: Contract, key: str, file_id: str) -> dict[str, Any]:
-    """Put the rows of the table ``_superseded`` in place as the list of ``file_id``: path, SHA-256, rows, by file, periods. ``key``: ``_key``
-    where rows have keys that were made for them."""
+def record_superseded(con: duckdb.DuckDBPyConnection, deployment: Deployment, contract: Contract, file_id: str) -> dict[str, Any]:
+    """Put the rows of the table ``_superseded`` in place as the list of ``file_id``: path, SHA-256, rows, by file, periods."""
     entity = contract.entity
-    repeats = "count(*) filter (where not ends_with(key, '|1'))" if key == "_key" else "0"
     groups = con.execute(
-        f"select file_id, count(*), sum(amount)::decimal(38,4), count(*) filter (where nobody), {repeats} from _superseded group by 1 order by 1"
+        "select file_id, count(*), sum(amount)::decimal(38,4), count(*) filter (where nobody), count(*) filter (where repeats) "
+        "from _superseded group by 1 order by 1"
     ).fetchall()
     by_file = {row[0]: row[1] for row in groups}
     if not by_file:
@@ -144,22 +153,19 @@ def record_superseded(con: duckdb.DuckDBPyConnection, deployment: Deployment, co
     }
 
 
-def unlisted(rows: str, lists: list[Path]) -> str:
-    """FROM clause of the rows of a query with ``file_id`` and ``key`` that the ``lists`` of superseded rows do not name.
+def in_force(rows: str, lists: Iterable[Path], file_id: str = "_file_id", key: str = "_key") -> str:
+    """FROM clause of the rows of a query that the ``lists`` of superseded rows do not name.
 
     Keys are unique within a file; line numbers are not, where one line gave several rows.
     """
-    if not lists:
+    paths = sorted(str(path) for path in lists)
+    if not paths:
         return f"({rows})"
-    named = f"select file_id, key from read_parquet({paths_sql([str(path) for path in lists])})"
-    return f"(select r.* from ({rows}) as r anti join ({named}) as n using (file_id, key))"
-
-
-def not_superseded(gone: list[Path]) -> str:
-    """Predicate of the landed rows ``o`` that the files ``gone`` do not list."""
-    if not gone:
-        return "true"
-    return f"(o._file_id, o._key) not in (select (file_id, key) from read_parquet({paths_sql([str(path) for path in gone])}))"
+    listed = f"select file_id, key from read_parquet({paths_sql(paths)}, hive_partitioning = false)"
+    return (
+        f"(select here.* from ({rows}) as here where not exists "
+        f"(select 1 from ({listed}) as listed where listed.file_id = here.{file_id} and listed.key = here.{key}))"
+    )
 
 
 def bill_periods(con: duckdb.DuckDBPyConnection, older: list[Part], gone: list[Path]) -> str:
@@ -176,10 +182,11 @@ def bill_periods(con: duckdb.DuckDBPyConnection, older: list[Part], gone: list[P
     ]
     if not met:
         return "select null::varchar as document_id, null::varchar as period, null::varchar as _key where false"
-    return (
-        f"select document_id, bill_period as period, _key from read_parquet({paths_sql(met)}, hive_partitioning = false) as o "
-        f"where not coalesce(is_credit_note, false) and document_id in (select document from _notes) and {not_superseded(gone)}"
+    bills = (
+        f"select document_id, bill_period as period, _key, _file_id from read_parquet({paths_sql(met)}, hive_partitioning = false) "
+        "where not coalesce(is_credit_note, false) and document_id in (select document from _notes)"
     )
+    return f"select document_id, period, _key from {in_force(bills, gone)}"
 
 
 def referred_periods(con: duckdb.DuckDBPyConnection, older: list[Part], gone: list[Path], key: str) -> None:

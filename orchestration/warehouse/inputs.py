@@ -21,6 +21,7 @@ from orchestration.errors import Busy, Failed
 from orchestration.ingest import parts
 from orchestration.ingest.contracts import Contract, load_contracts
 from orchestration.ingest.parts import Part
+from orchestration.ingest.supersession import in_force
 from orchestration.ledger.readers import last_computed, releases_in_catalog
 from orchestration.ledger.store import Ledger
 from orchestration.periods import add_months, first_day, period_from_index, period_index, periods_between
@@ -125,12 +126,8 @@ def _effective(together: list[Part], columns: str, period: str, superseded: dict
     if untouched:
         yield _scan(untouched, with_index)
     if touched:
-        lists = sorted({str(path) for part in touched for path in superseded[part.file_id]})
-        replaced = f"select file_id, key from read_parquet([{', '.join(map(literal, lists))}], hive_partitioning = false)"
-        yield (
-            f"select {with_index} from ({_scan(touched, columns)}) as landed "
-            f"where not exists (select 1 from ({replaced}) as replaced where replaced.file_id = landed._file_id and replaced.key = landed._key)"
-        )
+        lists = {path for part in touched for path in superseded[part.file_id]}
+        yield f"select {with_index} from {in_force(_scan(touched, columns), lists)} as landed"
 
 
 class Landed:
@@ -149,14 +146,15 @@ class Landed:
         self.replaced: dict[str, dict[str, list[Path]]] = {}
         self.replaced_in: dict[tuple[str, str], list[str]] = {}
         for entity, lists in self.lists.items():
-            self.replaced[entity] = {}
-            for path in lists:
-                rows = self._rows("select distinct file_id, period from read_parquet(?, hive_partitioning = false)", [str(path)])
-                for file_id, period in rows:
-                    lists_of_file = self.replaced[entity].setdefault(file_id, [])
-                    if path not in lists_of_file:
-                        lists_of_file.append(path)
-                    self.replaced_in.setdefault((entity, period), []).append(f"{path.stem}:{file_id}")
+            of_file = self.replaced[entity] = {}
+            listed = (
+                "select distinct filename, file_id, period from read_parquet(?, filename = true, hive_partitioning = false) order by all"
+            )
+            for name, file_id, period in self._rows(listed, [[str(path) for path in lists]]) if lists else []:
+                path = Path(name)
+                if path not in of_file.setdefault(file_id, []):
+                    of_file[file_id].append(path)
+                self.replaced_in.setdefault((entity, period), []).append(f"{path.stem}:{file_id}")
 
     def _rows(self, query: str, parameters: list[Any] | None = None) -> list[tuple[Any, ...]]:
         try:

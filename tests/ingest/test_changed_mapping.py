@@ -144,3 +144,16 @@ def test_without_keys_an_overlap_is_known_though_a_column_was_added_to_the_mappi
     assert sorted(company.in_force("bill_lines", "document_id, product")) == [
         (document, "voice") for document in ("d0", "d1", "d1", "d1", "d2")
     ]
+
+
+def test_lines_that_have_keys_from_now_on_are_known_in_an_overlap(company: Any, bills_feed: dict[str, Any]) -> None:
+    line, other = ",d1,c1,2025-01,voice,1,CNY", ",d2,c1,2025-01,voice,2,CNY"
+    columns = bills_feed["columns"]
+    company.map({**bills_feed, "columns": {name: columns[name] for name in columns if name != "bill_line_id"}})
+    company.bills("bills_1.csv", line, line, other)
+    company.ingest()
+    company.map(bills_feed)
+    company.bills("bills_2.csv", f"a{line}", f"b{line}")
+    company.ingest()
+    assert company.in_force("bill_lines", "document_id, bill_line_id", "document_id, _key") == [("d1", "a"), ("d1", "b"), ("d2", None)]
+    assert [(a["landed"], a["superseded"], a["identical"]) for a in balance(company.ledger)] == [(1, 2, 0), (2, 0, 0)]

@@ -142,6 +142,28 @@ def test_without_keys_identical_rows_are_all_admitted_and_an_overlap_supersedes_
     assert accounts(shop) == {"bills_1.csv": (3, 1, 0, 2), "bills_2.csv": (3, 3, 0, 0)}
 
 
+@pytest.mark.parametrize("known", ["before the second file", "after both files"])
+@pytest.mark.parametrize("added", ["product", "bill_line_id"])
+def test_without_keys_a_row_that_waits_counts_once_though_a_column_was_added_before_it_came_again(
+    shop: Any, bills_feed: dict[str, Any], customers_feed: dict[str, Any], added: str, known: str
+) -> None:
+    columns = bills_feed["columns"]
+    without = {name: columns[name] for name in columns if name != "bill_line_id"}
+    shop.map({**bills_feed, "columns": without}, customers_feed)
+    row = "a,d1,c2,2025-01,voice,1,CNY"
+    shop.bills("bills_1.csv", row, "c,d2,c2,2025-01,voice,1,CNY")
+    shop.ingest()
+    shop.map({**bills_feed, "columns": without | {added: "id"}}, customers_feed)
+    shop.bills("bills_2.csv", row)
+    if known == "after both files":
+        shop.ingest()
+    shop.drop("customers_2.csv", C2)
+    shop.ingest()
+    assert shop.in_force("bill_lines", f"document_id, {added}", "document_id") == [("d1", "a"), ("d2", None)]
+    assert accounts(shop) == {"bills_1.csv": (2, 1, 0, 1), "bills_2.csv": (1, 1, 0, 0)}
+    assert new_drops(shop.deployment, shop.ledger) == []
+
+
 def test_personal_columns_of_admitted_rows_reach_the_vault_alone(
     shop: Any, bills_feed: dict[str, Any], customers_feed: dict[str, Any]
 ) -> None:

@@ -119,6 +119,32 @@ def test_an_amount_that_a_source_without_keys_corrects_stands_once(shop: Any) ->
     assert shop.ledger.head() == head
 
 
+@pytest.mark.parametrize("added", ["product", "bill_line_id"])
+@pytest.mark.parametrize("name", ["sent again", "sent before it", "left out"])
+def test_without_keys_a_row_of_a_replaced_file_counts_once_though_a_column_was_added_before_it(
+    shop: Any, bills_feed: dict[str, Any], added: str, name: str
+) -> None:
+    """The row is in the first file; the second one has it, too, and is replaced by a third."""
+    row, own = "a,d1,c1,2025-01,voice,1,CNY", "b,d2,c1,2025-01,voice,2,CNY"
+    shop.bills("bills_1.csv", row)
+    shop.ingest()
+    feed = {**bills_feed, "columns": bills_feed["columns"] | {added: "id"}, "control": CONTROL}
+    shop.map(feed)
+    if name == "sent before it":
+        shop.bills("bills_2.csv", row, own)
+        shop.ingest()
+    shop.bills("bills_3.csv", row, "x,d9,c1,2025-01,voice,9,CNY")
+    shop.ingest()
+    rows = [row, own] if name == "sent again" else [own]
+    shop.bills("bills_4.csv", *rows)
+    replaces(shop, "bills_4.csv", len(rows), str(len(rows) + 1), "bills_3.csv")
+    shop.ingest()
+    stands = None if name == "left out" else "a"
+    assert shop.in_force("bill_lines", f"document_id, {added}", "document_id") == [("d1", stands), ("d2", "b")]
+    assert sum(landed_rows for _, landed_rows, _, _ in accounts(shop).values()) == 2
+    assert new_drops(shop.deployment, shop.ledger) == []
+
+
 ORDERS = list(itertools.permutations(["wrong", "right", "control"]))
 
 
