@@ -191,9 +191,11 @@ def build_scan(
             *(f"(case when {c.predicate} then {1 << bit} else 0 end)" for bit, c in enumerate(checks) if c.predicate is not None),
         ]
     )
+    # A number names its holder as well: of what belongs to nobody neither is kept.
+    names_somebody = {name for name, column in contract.columns.items() if "customer_id" in (name, column.references_without)}
     columns = [
-        "case when p_unattributed then null else customer_id end as customer_id"
-        if name == "customer_id" and feed.unattributed
+        f"case when p_unattributed then null else {quoted(name)} end as {quoted(name)}"
+        if name in names_somebody and feed.unattributed
         else quoted(name)
         for name in contract.columns
     ]

@@ -115,7 +115,10 @@ class FeedConfig(_Strict):
     columns: dict[str, str] = Field(description="contract column: SQL expression over the file's columns")
     optional_columns: list[str] = Field(default_factory=list, description="columns of the file that may be absent; they are then null")
     timezone: str | None = Field(None, description="zone of timestamps without one; default: the deployment's")
-    unattributed: str | None = Field(None, description="SQL predicate: rows that belong to no customer; landed and counted, in no decision")
+    unattributed: str | None = Field(
+        None,
+        description="SQL predicate: rows that belong to no customer, whatever customer or number they name; landed and counted, in no decision",
+    )
     where: str | None = Field(None, description="SQL predicate: rows of the file that belong to this entity")
     unpivot: Unpivot | None = Field(None, description="columns that become rows")
     expected: Expected | None = Field(None, description="files that the source promises for each period")

@@ -34,14 +34,16 @@ def readmittable(con: duckdb.DuckDBPyConnection, deployment: Deployment, known: 
     """
     for contract in load_contracts().values():
         targets = references.targets(contract)
+        # As where the deployment takes its customers from the bills since: what waited for them waits for nothing.
+        is_less_checked = any(column.references and name not in targets for name, column in contract.columns.items())
         for drop in known.standing():
             payload = drop.payload
             if payload["entity"] != contract.entity or not payload.get("waiting") or drop.is_replaced:
                 continue
             # All that was known when the rows were set aside was looked at then.
-            if not any(part.seq > drop.last_seq for entity, _ in targets.values() for part in known.parts(entity)):
+            if not is_less_checked and not any(part.seq > drop.last_seq for entity, _ in targets.values() for part in known.parts(entity)):
                 continue
-            exists = [_exists(contract, name, references.of(contract, {name})[name]) for name in targets]
+            exists = ["true"] + [_exists(contract, name, references.of(contract, {name})[name]) for name in targets]
             con.execute(
                 f"create or replace table _ready as select *, 0::bigint as _mask, false as _other, false as _unattributed "
                 f"from read_parquet({literal(str(deployment.data / payload['waiting']['path']))}, hive_partitioning = false) "

@@ -7,10 +7,10 @@ from pathlib import Path
 import duckdb
 
 from orchestration.deployment import Deployment
-from orchestration.ingest.contracts import Contract
+from orchestration.ingest.contracts import Contract, load_contracts
 from orchestration.ingest.mapping import SourceMapping
 from orchestration.ingest.parts import Landed
-from orchestration.ingest.supersession import paths_sql
+from orchestration.ingest.supersession import in_force, paths_sql
 from orchestration.sqltext import quoted
 
 
@@ -50,10 +50,13 @@ class References:
         # What an older mapping read, and the drop's landing anew has replaced, exists no more, nor what another file has replaced.
         counting = self._landed.counting_ids(entity) if unseen else set()
         seen.update(part.path for part in unseen)
-        fresh = [part.path for part in unseen if part.file_id in counting]
+        fresh = [part for part in unseen if part.file_id in counting]
         if fresh:
+            # A row of the same key names the same, but for one that takes its key back.
+            can_go = any(column.not_before for column in load_contracts()[entity].columns.values())
+            gone = self._landed.superseded(entity, {part.file_id for part in fresh}) if can_go else []
+            rows = f"select * from read_parquet({paths_sql([str(part.path) for part in fresh])}, hive_partitioning = false)"
             self._con.execute(
-                f"insert into {table} select distinct {quoted(column)} from read_parquet({paths_sql([str(p) for p in fresh])}, hive_partitioning = false) "
-                f"where {quoted(column)} not in (select value from {table})"
+                f"insert into {table} select distinct {quoted(column)} from {in_force(rows, gone)} where {quoted(column)} not in (select value from {table})"
             ).fetchall()
         return table

@@ -93,6 +93,16 @@ def test_rows_admitted_of_what_a_name_stood_for_before_make_the_file_no_new_one(
     assert shop.ingest().new_files == 0
 
 
+def test_rows_wait_no_longer_for_customers_whom_the_deployment_takes_from_bills(shop: Any) -> None:
+    shop.bills("bills_1.csv", "a,d1,c1,2025-01,voice,1,CNY", "b,d1,c2,2025-02,voice,2,CNY")
+    shop.ingest()
+    shop.config["customers_from"] = "bill_lines"
+    assert [path.name for path in new_drops(shop.deployment, shop.ledger)] == ["bills_1.csv"]
+    assert shop.ingest().readmitted == {"bills_1.csv": 1}
+    assert accounts(shop) == {"bills_1.csv": (2, 2, 0, 0)}
+    assert new_drops(shop.deployment, shop.ledger) == []
+
+
 def test_a_second_customer_is_admitted_from_what_still_waits(shop: Any) -> None:
     shop.bills("bills_1.csv", "a,d1,c2,2025-01,voice,1,CNY", "b,d1,c3,2025-01,voice,2,CNY")
     shop.ingest()

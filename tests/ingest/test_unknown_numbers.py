@@ -6,6 +6,9 @@ from typing import Any
 
 import pytest
 
+from orchestration.audit.landed import Landing
+from orchestration.ingest import balance
+
 HEADER = "id,doc,num,month,kind,amount,currency"
 LINES = {
     "entity": "lines",
@@ -50,6 +53,30 @@ def test_a_bill_of_an_unknown_number_that_is_declared_unattributed_lands(company
     company.drop("bills_2.csv", f"{HEADER}\n5,d5,1390009,2026-01,roaming,1,CNY\n")
     company.ingest()
     assert company.in_force("bill_lines", "_key", "_key") == [("1",), ("2",), ("5",)]
+
+
+def test_a_bill_that_is_declared_unattributed_is_nobodys_though_its_number_has_a_holder(company: Any, feed: dict[str, Any]) -> None:
+    feed["unattributed"] = "kind = 'roaming'"
+    company.map(feed, LINES)
+    deliver(company)
+    company.drop("bills_2.csv", f"{HEADER}\n5,d5,1390001,2026-01,roaming,1,CNY\n")
+    company.ingest()
+    assert company.in_force("bill_lines", "customer_id, line_id, net_amount", "_key")[-1] == (None, None, 1)
+    with Landing(company.deployment, company.ledger, company.ledger.head()[0]) as landing:
+        assert [bill.document_id for bill in landing.bills(["K1"], ["2026-01"])] == ["d1"]
+    company.drop("bills_3.csv", f"{HEADER}\n5,d5,1390001,2026-01,roaming,2,CNY\n")
+    company.ingest()
+    assert [row["unattributed"] for row in balance(company.ledger) if row["entity"] == "bill_lines"] == [0, 0, 1]
+
+
+def test_a_number_that_its_source_has_taken_back_is_unknown(company: Any, feed: dict[str, Any]) -> None:
+    company.map(feed, {**LINES, "columns": {**LINES["columns"], "end_date": "until"}})
+    company.drop("lines_1.csv", "num,cust,since,until\n1390001,K1,2025-01-01,\n1390002,K2,2025-01-01,\n")
+    company.drop("lines_2.csv", "num,cust,since,until\n1390001,K1,2025-01-01,2024-12-31\n")
+    company.drop("bills_1.csv", f"{HEADER}\n1,d1,1390001,2026-01,voice,100,CNY\n2,d2,1390002,2026-01,voice,50,CNY\n")
+    company.ingest()
+    assert company.in_force("bill_lines", "_key") == [("2",)]
+    assert [reasons for _, reasons, _ in company.quarantine()] == [["unknown_reference"]]
 
 
 def test_numbers_are_not_looked_up_where_a_customer_is_mapped_or_no_source_delivers_lines(
