@@ -81,6 +81,7 @@ class Place:
                 "entity": entity,
                 "file": file_id,
                 "file_id": file_id,
+                "sha256": file_id,
                 "parts": parts,
                 "supersedes": {"path": lists, "rows": 0, "by_file": {}},
             },
