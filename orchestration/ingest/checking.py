@@ -12,6 +12,7 @@ from zoneinfo import ZoneInfo
 
 import duckdb
 
+from orchestration.deployment import Config
 from orchestration.errors import BadInput
 from orchestration.ingest.expressions import Expression
 from orchestration.ingest.mapping import Feed
@@ -209,6 +210,17 @@ def build_scan(
         f"{where} as _other, coalesce(p_unattributed, false) as _unattributed, {typed_period} as _period"
     )
     return Scan(feed, ", ".join(inner), ", ".join(typed), outer, checks)
+
+
+def settings_used(feed: Feed, config: Config) -> dict[str, str]:
+    """The settings of the deployment that, beside its mapping, decide how a file of the feed is read."""
+    used = {}
+    if any(column.allowed_currency for column in feed.contract.columns.values()):
+        used["currency"] = config.currency
+    has_times = any(feed.contract.columns[name].type == "timestamp" for name in feed.columns)
+    if has_times or any("timestamp" in expression.sql.lower() for expression in feed.columns.values()):
+        used["timezone"] = config.timezone
+    return used
 
 
 def is_before(name: str, start: str) -> str:

@@ -15,7 +15,7 @@ import duckdb
 
 from orchestration.deployment import Deployment
 from orchestration.failpoints import failpoint
-from orchestration.ingest.checking import Scan
+from orchestration.ingest.checking import Scan, settings_used
 from orchestration.ingest.contracts import Contract
 from orchestration.ingest.drops import Drop, rejects_relation, settle_lines
 from orchestration.ingest.earlier_keys import content, files_named, list_earlier_keys
@@ -159,6 +159,7 @@ def land(
         **arrival.stat,
         "mapping": feed.mapping_file.name,
         "mapping_hash": feed.mapping_hash,
+        "settings": settings_used(feed, deployment.config),
         "rows_in": counts.rows,
         "landed": counts.good,
         "quarantined": bad_rows,

@@ -1,4 +1,5 @@
-"""A mapping that has changed: which drops were landed under an older one, and landing a feed's drops anew.
+"""A mapping that has changed: which drops were landed under an older one, and landing a feed's drops anew. So with the currency and the
+time zone of the deployment, which decide as much as a mapping how a file is read.
 
 Never by itself: a mapping may be changed for the files to come, and landing anew restates months. When it is asked for, all
 drops of the feed land again in their old order, so that a correction still comes after what it corrects. Each supersedes all
@@ -13,6 +14,7 @@ from pathlib import Path
 from orchestration.deployment import Deployment
 from orchestration.errors import BadInput
 from orchestration.failpoints import failpoint
+from orchestration.ingest.checking import settings_used
 from orchestration.ingest.copies import own_id
 from orchestration.ingest.finding import Found
 from orchestration.ingest.landing import Arrival
@@ -23,15 +25,35 @@ from orchestration.ingest.replacement import replaced_drops
 from orchestration.ledger.store import Ledger
 
 
-def under_older_mapping(known: Landed, feeds: list[Feed]) -> dict[str, list[str]]:
-    """Feed id → names of its drops that stand as another mapping than today's read them."""
-    hashes = {(feed.source, feed.entity): feed for feed in feeds}
+def under_older_mapping(deployment: Deployment, known: Landed, feeds: list[Feed]) -> dict[str, list[str]]:
+    """Feed id → names of its drops that stand as another mapping than today's read them, or under other settings of the deployment."""
     found: dict[str, list[str]] = {}
-    for drop in known.standing():
-        feed = hashes.get((drop.payload["source"], drop.payload["entity"]))
-        if feed and drop.payload["mapping_hash"] != feed.mapping_hash and not drop.is_replaced:
-            found.setdefault(feed.id, []).append(drop.payload["file"])
+    for feed in feeds:
+        today = feed.mapping_hash, settings_used(feed, deployment.config)
+        for drop in _landable(known, feed):
+            if (drop.payload["mapping_hash"], drop.payload.get("settings", today[1])) != today:
+                found.setdefault(feed.id, []).append(drop.payload["file"])
     return found
+
+
+def check_currency(deployment: Deployment, ledger: Ledger, known: Landed, landing_anew: list[Feed]) -> None:
+    """BadInput if rows count that landed in another currency than today's and do not land anew: two would be added up."""
+    asked = asked_again(ledger)
+    anew = {(feed.source, feed.entity) for feed in landing_anew}
+    found: dict[str, str] = {}
+    for drop in known.standing():
+        feed = drop.payload["source"], drop.payload["entity"]
+        counts = drop.payload["landed"] and not drop.is_replaced and feed not in anew and drop.seq > asked.get(feed, 0)
+        currency = drop.payload.get("settings", {}).get("currency", deployment.config.currency)
+        if counts and currency != deployment.config.currency:
+            found.setdefault(currency, drop.payload["file"])
+    if found:
+        currency, file = next(iter(found.items()))
+        raise BadInput(
+            f"`currency` is {deployment.config.currency}, and rows in {currency} have landed, the first in {file}",
+            str(deployment.folder / "tierhouse.yaml"),
+            "put the currency back, or land all files anew: `tierhouse ingest --again`; rows in another currency go to quarantine then",
+        )
 
 
 def _landable(known: Landed, feed: Feed) -> list[Standing]:
@@ -53,7 +75,7 @@ def to_land_anew(
 
     ``said``: feed id → what its totals say, see :func:`replacements`. A drop that is taken back before anything lands is left out.
     """
-    changed = under_older_mapping(known, feeds) if again else {}
+    changed = under_older_mapping(deployment, known, feeds) if again else {}
     begun = unfinished(ledger, known, feeds)
     wanted = [(feed, drop) for feed, drop in begun if feed.id not in changed]
     wanted += [(feed, drop) for feed in feeds if feed.id in changed for drop in _landable(known, feed)]
@@ -72,9 +94,9 @@ def to_land_anew(
     return found
 
 
-def ask_again(ledger: Ledger, known: Landed, feeds: list[Feed]) -> None:
+def ask_again(deployment: Deployment, ledger: Ledger, known: Landed, feeds: list[Feed]) -> None:
     """Record that the feeds with a changed mapping are to be landed anew."""
-    changed = under_older_mapping(known, feeds)
+    changed = under_older_mapping(deployment, known, feeds)
     for feed in [feed for feed in feeds if feed.id in changed]:
         ledger.append("landing_again", {"source": feed.source, "entity": feed.entity, "mapping_hash": feed.mapping_hash})
     failpoint("ingest.again_recorded")
@@ -89,7 +111,7 @@ def _locate(deployment: Deployment, feed: Feed, drop: Standing, *, is_begun: boo
         if path.is_file() and path.stat().st_size == drop.payload["bytes"] and sha256_of(path) == drop.payload["sha256"]:
             return path
     raise BadInput(
-        f"{drop.payload['file']} was landed under an older mapping and is no longer in the drops folder, so {feed.id} cannot be landed anew",
+        f"{drop.payload['file']} was landed under an older mapping, or another currency or time zone, and is no longer in the drops folder, so {feed.id} cannot be landed anew",
         str(named),
         "put the file back, all files of the feed are needed in their order; "
         + (

@@ -34,7 +34,7 @@ from orchestration.ingest.parts import Landed
 from orchestration.ingest.reading import REPLACEMENT, Survey, Unreadable, head_of, survey_as_it_is
 from orchestration.ingest.readmission import readmit
 from orchestration.ingest.references import References
-from orchestration.ingest.relanding import ask_again, to_land_anew, under_older_mapping
+from orchestration.ingest.relanding import ask_again, check_currency, to_land_anew, under_older_mapping
 from orchestration.ingest.replacement import check_folders, lands_replaced, replacements, withdraw_replaced
 from orchestration.ingest.report import FileReport, IngestReport
 from orchestration.ingest.totals import ControlTotal, read_totals, record_totals, recorded_totals
@@ -90,6 +90,7 @@ def ingest(
         report = IngestReport()
         known = Landed(deployment, ledger).load()
         require_vault(deployment, known.drops)
+        check_currency(deployment, ledger, known, feeds if again else [])
         with _connection(deployment) as con:
             hashed_with = salt(deployment, ledger)
             con.execute(f"create macro pseudonym(value) as substr(sha256({literal(hashed_with)} || value), 1, 24)").fetchall()
@@ -109,7 +110,7 @@ def ingest(
             due = [replace(item, said=said[feed.id]) for feed in feeds for item in [*anew, *new] if item.feed.id == feed.id]
             _check_mappings(con, deployment, known, due)
             if again:
-                ask_again(ledger, known, feeds)
+                ask_again(deployment, ledger, known, feeds)
             references = References(con, deployment, known, mappings)
             for feed in chain(feeds, _land(con, deployment, ledger, known, references, due, report, say)):
                 for payload in withdraw_replaced(con, deployment, ledger, known, feed, said[feed.id]):
@@ -124,11 +125,14 @@ def ingest(
                     f"{payload['file']}: {payload['moved']:,} credit notes moved to the period of the bill that they refer to, or to their own"
                 )
             _close(con, deployment, ledger, known, mappings, totals)
-            report.older_mapping = under_older_mapping(known, feeds)
+            report.older_mapping = under_older_mapping(deployment, known, feeds)
         for name, of in report.copies.items():
             say(f"{name}: has the bytes of {of}, which is landed: recorded as its copy, changes nothing")
         for feed_id, names in report.older_mapping.items():
-            say(f"{feed_id}: {len(names)} files stand as an older mapping read them; to land them anew: tierhouse ingest --again")
+            say(
+                f"{feed_id}: {counted(len(names), 'file')} read by an older mapping, or under another currency or time zone; "
+                "to land the feed anew: tierhouse ingest --again"
+            )
         report.held_periods = open_periods(deployment, ledger)
         report.bad_share = sorted(
             {problem for problems in report.held_periods.values() for problem in problems if "rows are bad" in problem}

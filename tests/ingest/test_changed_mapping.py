@@ -157,3 +157,45 @@ def test_lines_that_have_keys_from_now_on_are_known_in_an_overlap(company: Any, 
     company.ingest()
     assert company.in_force("bill_lines", "document_id, bill_line_id", "document_id, _key") == [("d1", "a"), ("d1", "b"), ("d2", None)]
     assert [(a["landed"], a["superseded"], a["identical"]) for a in balance(company.ledger)] == [(1, 2, 0), (2, 0, 0)]
+
+
+def test_rows_that_a_wrong_currency_of_the_deployment_rejected_land_when_asked(company: Any, bills_feed: dict[str, Any]) -> None:
+    company.config |= {"currency": "EUR", "max_bad_share": 1}
+    company.map(bills_feed)
+    company.bills("bills_1.csv", "a,d1,c1,2025-01,voice,1,CNY")
+    company.ingest()
+    company.config["currency"] = "CNY"
+    assert company.ingest().older_mapping == {"shop__bill_lines": ["bills_1.csv"]}
+    assert company.ingest(again=True).older_mapping == {}
+    assert amounts(company) == [("a", 1)]
+
+
+def test_months_follow_the_time_zone_of_the_deployment_when_asked(
+    company: Any, bills_feed: dict[str, Any], customers_feed: dict[str, Any]
+) -> None:
+    company.config["timezone"] = "UTC"
+    del bills_feed["columns"]["bill_period"]
+    bills_feed["columns"]["billed_at"] = "month"
+    company.map(bills_feed, customers_feed)
+    company.bills("bills_1.csv", "a,d1,c1,2025-01-31 20:00:00,voice,1,CNY")
+    company.drop("customers_1.csv", "id,since,name,brand\nc1,2025-01-01,Ann,\n")
+    company.ingest()
+    company.config["timezone"] = "Asia/Shanghai"
+    assert company.ingest().older_mapping == {"shop__bill_lines": ["bills_1.csv"]}, "dates of customers hang on no zone"
+    company.ingest(again=True)
+    assert company.in_force("bill_lines", "bill_period") == [("2025-02",)]
+
+
+def test_amounts_of_two_currencies_are_never_added_up(company: Any, bills_feed: dict[str, Any]) -> None:
+    company.map(bills_feed)
+    company.bills("bills_1.csv", "a,d1,c1,2025-01,voice,1,CNY")
+    company.ingest()
+    company.config |= {"currency": "EUR", "max_bad_share": 1}
+    company.bills("bills_2.csv", "b,d1,c1,2025-01,voice,2,EUR")
+    head = company.ledger.head()
+    with pytest.raises(BadInput, match=r"rows in CNY have landed, the first in bills_1\.csv"):
+        company.ingest()
+    assert company.ledger.head() == head
+    assert in_a_process(company, again=True, TIERHOUSE_FAILPOINT="ingest.again_recorded").returncode == -signal.SIGKILL
+    company.ingest()
+    assert amounts(company) == [("b", 2)]
