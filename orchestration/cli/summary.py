@@ -34,8 +34,10 @@ def _reasons(reasons: dict[str, int]) -> str:
 def print_ingest(context: Context, report: IngestReport) -> None:
     """One line a source and entity, then the reasons for quarantine and the files that were refused."""
     for name, rows in report.readmitted.items():
-        click.echo(f"Admitted from quarantine, because what they refer to has landed: {counted(rows, 'row')} of {name}")
-    if not report.new_files and not report.refused:
+        click.echo(f"Admitted from quarantine, because what they refer to is known now: {counted(rows, 'row')} of {name}")
+    if report.new_files:
+        _print_landed(context, report)
+    elif not report.refused:
         if standing_drops(context.ledger):
             click.echo("No new drop: every one is already landed.")
         else:
@@ -43,8 +45,6 @@ def print_ingest(context: Context, report: IngestReport) -> None:
                 f"No drop found in {relative(context.deployment.drops)}; the mappings in {relative(context.deployment.sources)} say what is looked for."
             )
             return
-    else:
-        _print_landed(context, report)
     for refused in report.refused:
         click.echo(f"Refused whole: {refused['file']}: {refused['message']}")
     if report.without_files:
@@ -84,9 +84,12 @@ def print_balance(context: Context, rows: list[dict[str, Any]]) -> None:
 
 
 def quarantine_listing(context: Context, limit: int) -> list[dict[str, Any]]:
-    """Per drop with rejected rows: counts by reason and up to ``limit`` rows with line, reasons and original text."""
+    """Per drop with rejected rows: counts by reason and up to ``limit`` rows with line, reasons and original text.
+    ``is_replaced``: another drop has taken its place, and nothing is to be done about its rows.
+    """
     listing = []
-    for payload in [drop.payload for drop in standing_drops(context.ledger)]:
+    for drop in standing_drops(context.ledger):
+        payload = drop.payload
         if not payload["quarantined"]:
             continue
         rows: list[dict[str, Any]] = []
@@ -98,6 +101,7 @@ def quarantine_listing(context: Context, limit: int) -> list[dict[str, Any]]:
                 "file": payload["file"],
                 "entity": payload["entity"],
                 "quarantined": payload["quarantined"],
+                "is_replaced": drop.is_replaced,
                 "reasons": payload["reasons"],
                 "rows": rows,
             }
@@ -110,7 +114,8 @@ def print_quarantine(context: Context, listing: list[dict[str, Any]]) -> None:
     if not listing:
         click.echo("The quarantine is empty.")
     for item in listing:
-        click.echo(f"{item['file']} ({item['entity']}): {counted(item['quarantined'], 'row')}: {_reasons(item['reasons'])}")
+        over = "; another file has replaced this one, nothing is to be done" if item["is_replaced"] else ""
+        click.echo(f"{item['file']} ({item['entity']}): {counted(item['quarantined'], 'row')}: {_reasons(item['reasons'])}{over}")
         for row in item["rows"]:
             click.echo(f"  line {row['line']}: {', '.join(row['reasons'])}: {_in_one_line(row['text'] or '')[:160]}")
 

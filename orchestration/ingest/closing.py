@@ -20,6 +20,7 @@ from orchestration.ingest.replacement import deliveries_of, replaced_bytes, repl
 from orchestration.ingest.totals import ControlTotal, compare, recorded_totals
 from orchestration.ledger.store import Ledger
 from orchestration.periods import periods_between
+from orchestration.wording import counted
 
 # Stands for every period: a problem with a drop whose period is not known.
 ANY_PERIOD = "*"
@@ -252,7 +253,12 @@ def _disagreement(feed: Feed, total: ControlTotal, drop: dict[str, Any] | None) 
         return None
     if drop is None:
         return f"{feed.id}: {total.file} is announced in {total.stated_in} and not there"
+    found = None if total.amount is None else result["amount_found"]
     return (
-        f"{feed.id}: {total.file} has {result['rows_found']} rows and {result['amount_found']}, its control total says "
-        f"{total.rows} rows and {result['amount_expected']}"
+        f"{feed.id}: {total.file} has {_holding(result['rows_found'], found)}, its control total says "
+        f"{_holding(total.rows, result['amount_expected'])}"
     )
+
+
+def _holding(rows: int, amount: str | None) -> str:
+    return counted(rows, "row") if amount is None else f"{counted(rows, 'row')} and {amount}"

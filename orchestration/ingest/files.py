@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import hashlib
 import os
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -68,15 +69,48 @@ def storage_errors(folder: Path) -> Iterator[None]:
         yield
     except OSError as err:
         raise _failed(err.errno, err.strerror or str(err), str(err.filename or folder)) from err
-    except (duckdb.IOException, duckdb.OutOfMemoryException) as err:
-        text = str(err).splitlines()[0]
-        code = errno.ENOSPC if "No space left" in text or "out of disk" in text.lower() else errno.EROFS if "Read-only" in text else None
-        raise _failed(code, text, str(folder)) from err
+    except duckdb.Error as err:
+        if failed := storage_failure(err, folder):
+            raise failed from err
+        raise
+
+
+def storage_failure(err: duckdb.Error, folder: Path) -> Failed | None:
+    """An error of DuckDB in words if it is one of disk or memory, whatever class it has; ``folder``: where, if it does not name the file."""
+    code = next((code for said, code in _SAID.items() if said in str(err).lower()), None)
+    text = str(err).splitlines()[0]
+    if code is None and isinstance(err, duckdb.OutOfMemoryException):
+        return Failed(
+            "DuckDB needs more memory than it may take",
+            str(folder),
+            "give it more in the environment: TIERHOUSE_INGEST_MEMORY for ingest, TIERHOUSE_MEMORY_LIMIT for all else; nothing half-done was kept",
+        )
+    if code is None and not isinstance(err, duckdb.IOException):
+        return None
+    named = re.search(r'"(/[^"\\]+)\\?"', text)
+    return _failed(code, text.removeprefix("IO Error: "), named[1] if named else str(folder))
+
+
+# What DuckDB quotes of the system, and says itself of the disk.
+_SAID = {
+    "no space left": errno.ENOSPC,
+    "out of disk": errno.ENOSPC,
+    "max_temp_directory_size": errno.ENOSPC,
+    "disk quota exceeded": errno.EDQUOT,
+    "file too large": errno.EFBIG,
+    "read-only file system": errno.EROFS,
+}
 
 
 def _failed(code: int | None, text: str, where: str) -> Failed:
     if code in (errno.ENOSPC, errno.EDQUOT):
         return Failed("the disk is full", where, "free space and run again; nothing half-done was kept")
+    if code == errno.EFBIG:
+        return Failed(
+            "the file is as large as a file of this user may be",
+            where,
+            "raise the limit (`ulimit -f`) and run again; nothing half-done was kept",
+        )
     if code in (errno.EROFS, errno.EACCES, errno.EPERM):
         return Failed("the folder cannot be written to", where, "make it writable, or name another under `data:` in tierhouse.yaml")
     return Failed(text, where, "correct that and run again; nothing half-done was kept")

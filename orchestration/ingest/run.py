@@ -42,6 +42,7 @@ from orchestration.ledger.store import Ledger
 from orchestration.locking import exclusive
 from orchestration.memory import ingest_memory
 from orchestration.sqltext import literal, one_file, quoted
+from orchestration.wording import counted
 
 # Drops below this size leave their tables to be written over.
 _SMALL = 16 << 20
@@ -119,11 +120,10 @@ def ingest(
                 record_key(ledger, hashed_with)
             for payload in readmit(con, deployment, ledger, known, references):
                 report.add_readmitted(payload)
-                say(f"{payload['file']}: {payload['landed']:,} rows admitted from quarantine: what they refer to has landed")
+                say(f"{payload['file']}: {counted(payload['landed'], 'row')} admitted from quarantine: what they refer to is known now")
             for payload in settle_notes(con, deployment, ledger, known):
-                say(
-                    f"{payload['file']}: {payload['moved']:,} credit notes moved to the period of the bill that they refer to, or to their own"
-                )
+                moved = counted(payload["moved"], "credit note")
+                say(f"{payload['file']}: {moved} moved, to the period of the bill or back to the own one")
             _close(con, deployment, ledger, known, mappings, totals)
             report.older_mapping = under_older_mapping(deployment, known, feeds)
         for name, of in report.copies.items():
@@ -458,9 +458,9 @@ def _reads(con: duckdb.DuckDBPyConnection, expression: str, relation: str) -> bo
 
 def _progress(files: list[FileReport]) -> str:
     """Files of one feed in a line."""
-    names = files[0].file if len(files) == 1 else f"{files[0].file} … {Path(files[-1].file).name} ({len(files)} files)"
+    names = files[0].file if len(files) == 1 else f"{files[0].file} … {Path(files[-1].file).name} ({counted(len(files), 'file')})"
     bad = sum(file.quarantined for file in files)
-    return f"{names}: {sum(file.landed for file in files):,} rows landed as {files[0].entity}{f', {bad:,} to quarantine' if bad else ''}"
+    return f"{names}: {counted(sum(file.landed for file in files), 'row')} landed as {files[0].entity}{f', {bad:,} to quarantine' if bad else ''}"
 
 
 def _clean(con: duckdb.DuckDBPyConnection, deployment: Deployment, *, small: bool) -> None:

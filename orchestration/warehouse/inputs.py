@@ -20,6 +20,7 @@ from orchestration.deployment import Deployment
 from orchestration.errors import Busy, Failed
 from orchestration.ingest import parts
 from orchestration.ingest.contracts import Contract, load_contracts
+from orchestration.ingest.files import storage_failure
 from orchestration.ingest.parts import Part
 from orchestration.ingest.supersession import in_force
 from orchestration.ledger.readers import last_computed, releases_in_catalog
@@ -83,10 +84,10 @@ def warehouse(path: Path, *, read_only: bool = False) -> Iterator[duckdb.DuckDBP
     try:
         con.execute("set TimeZone = 'UTC'")
         yield con
-    except duckdb.IOException as err:
-        raise Failed(
-            f"the warehouse or the landing cannot be used: {err}", str(path), "check free space and permissions of the data folder"
-        ) from err
+    except duckdb.Error as err:
+        if failed := storage_failure(err, path):
+            raise failed from err
+        raise
     finally:
         con.close()
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import signal
+import subprocess
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -11,10 +12,13 @@ from typing import Any
 import duckdb
 import pytest
 
+from orchestration.cli.base import Context
+from orchestration.cli.summary import print_ingest
 from orchestration.errors import BadInput, Failed
 from orchestration.ingest import balance, landed_parts, new_drops, open_periods
 from orchestration.ingest.files import storage_errors
 from tests.ingest.conftest import BILL_HEADER, in_a_process
+from tests.support import TIERHOUSE
 
 
 def keyless(feed: dict[str, Any]) -> dict[str, Any]:
@@ -467,6 +471,46 @@ def test_killed_at_any_point_the_next_ingest_completes_as_if_nothing_had_happene
 def test_a_full_disk_is_said_as_one(tmp_path: Path) -> None:
     with pytest.raises(Failed, match="disk is full"), storage_errors(tmp_path):
         raise OSError(28, "No space left on device")
+
+
+def test_too_little_memory_is_said_with_what_to_do(tmp_path: Path) -> None:
+    with duckdb.connect(config={"memory_limit": "20MB", "temp_directory": "", "threads": 1}) as con:
+        with pytest.raises(Failed, match="more memory") as caught, storage_errors(tmp_path):
+            con.execute("create table t as select md5(range::varchar) as m from range(3000000) order by m").fetchall()
+        assert "TIERHOUSE_INGEST_MEMORY" in caught.value.remedy and caught.value.where == str(tmp_path)
+
+
+def test_a_file_that_may_not_grow_is_named_with_the_limit_and_nothing_lands(company: Any, bills_feed: dict[str, Any]) -> None:
+    company.map({**bills_feed, "files": "bills_*.parquet", "format": "parquet"})
+    rows = (
+        "select range as id, md5(range::varchar) as doc, 'c1' as cust, '2025-01' as month, 'voice' as kind, 1 as amount, 'CNY' as currency"
+    )
+    duckdb.execute(f"copy ({rows} from range(20000)) to '{company.drops}/bills_1.parquet' (format parquet)")
+    assert company.deployment
+    command = f"ulimit -f 120; exec {TIERHOUSE} ingest --json --deployment {company.folder}"
+    done = subprocess.run(["bash", "-c", command], capture_output=True, text=True, check=False)
+    assert done.returncode == 1 and "Traceback" not in done.stderr
+    error = json.loads(done.stdout)
+    assert error["what"] == "the file is as large as a file of this user may be" and "ulimit -f" in error["remedy"]
+    assert str(company.deployment.scratch) in error["where"]
+    assert company.ingest().landed == 20_000
+
+
+def test_what_was_refused_is_told_without_an_empty_table(
+    company: Any, bills_feed: dict[str, Any], capsys: pytest.CaptureFixture[str]
+) -> None:
+    company.map(bills_feed)
+    company.drop("bills_1.csv", "")
+    print_ingest(Context(False, str(company.folder)), company.ingest())
+    assert capsys.readouterr().out == "Refused whole: bills_1.csv: it is empty\n"
+
+
+def test_a_control_total_without_an_amount_is_told_without_one(company: Any, bills_feed: dict[str, Any]) -> None:
+    company.map({**bills_feed, "control": {"files": "control_*.csv", "columns": {"file": "file", "rows": "n"}}})
+    company.bills("bills_1.csv", "a,d1,c1,2025-01,voice,1,CNY")
+    company.drop("control_1.csv", "file,n\nbills_1.csv,2\n")
+    [text] = company.ingest().held_periods["2025-01"]
+    assert text.endswith("bills_1.csv has 1 row, its control total says 2 rows")
 
 
 def test_amounts_of_a_file_balance_to_the_cent(company: Any, bills_feed: dict[str, Any]) -> None:

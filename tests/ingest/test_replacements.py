@@ -10,6 +10,8 @@ from typing import Any
 import duckdb
 import pytest
 
+from orchestration.cli.base import Context
+from orchestration.cli.summary import print_quarantine, quarantine_listing
 from orchestration.errors import BadInput
 from orchestration.ingest import balance, ingest, new_drops
 from orchestration.ingest.contracts import load_contracts
@@ -101,7 +103,7 @@ def knows_ann(company: Any, bills_feed: dict[str, Any], customers_feed: dict[str
     company.drop("customers_1.csv", "id,since,name,brand\nc1,2025-01-01,Ann,\n")
 
 
-def test_an_amount_that_a_source_without_keys_corrects_stands_once(shop: Any) -> None:
+def test_an_amount_that_a_source_without_keys_corrects_stands_once(shop: Any, capsys: pytest.CaptureFixture[str]) -> None:
     shop.bills("bills_1.csv", *WRONG)
     replaces(shop, "bills_1.csv", 3, "107", "")
     shop.ingest()
@@ -111,6 +113,10 @@ def test_an_amount_that_a_source_without_keys_corrects_stands_once(shop: Any) ->
     assert shop.ingest().held_periods == {}
     assert in_force(shop) == [("d1", "2025-01", 10)]
     assert accounts(shop) == {"bills_1.csv": (3, 0, 1, 2), "bills_1_r1.csv": (1, 1, 0, 0)}
+    context = Context(False, str(shop.folder))
+    print_quarantine(context, quarantine_listing(context, 0))
+    told = "bills_1.csv (bill_lines): 1 row: bad_decimal 1; another file has replaced this one, nothing is to be done\n"
+    assert capsys.readouterr().out == told
     after = Landed(shop.deployment, shop.ledger, landed(shop.ledger)).period_digests("2025-12")
     assert [month for month in after if after[month] != digests[month]] == ["2025-01", "2025-02"], "both months are computed again"
     head = shop.ledger.head()
