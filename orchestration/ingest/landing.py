@@ -211,7 +211,15 @@ def key_sql(contract: Contract) -> str:
     """SQL for the natural key of a row, from the contract's columns."""
     if len(contract.key) == 1:
         return quoted(contract.key[0])
-    return "(" + " || '|' || ".join(f"cast({quoted(n)} as varchar)" for n in contract.key) + ")"
+    texts = {name for name in contract.key if contract.columns[name].type == "text" and not contract.columns[name].allowed}
+    # Between two texts the sign that parts them must be none of theirs: `a|b` and `c` are others than `a` and `b|c`.
+    cells = (
+        f"replace(replace({quoted(name)}, '\\', '\\\\'), '|', '\\|')"
+        if name in texts and len(texts) > 1
+        else f"cast({quoted(name)} as varchar)"
+        for name in contract.key
+    )
+    return "(" + " || '|' || ".join(cells) + ")"
 
 
 def _keys(con: duckdb.DuckDBPyConnection, feed: Feed) -> str:

@@ -83,6 +83,16 @@ def test_the_same_key_in_another_source_is_another_row(company: Any, bills_feed:
     assert len(company.in_force("bill_lines")) == 2
 
 
+def test_keys_of_several_ids_are_told_apart_whatever_signs_stand_in_them(company: Any, bills_feed: dict[str, Any]) -> None:
+    columns = {"campaign_id": "campaign", "customer_id": "cust"}
+    company.map(bills_feed, {"entity": "campaign_targets", "files": "targets_*.csv", "format": "csv", "columns": columns})
+    pairs = [("a", "b|c"), ("a|b", "c"), ("a\\", "|c"), ("a", "\\||c"), ("a|", "c"), ("a", "|c")]
+    company.drop("targets_1.csv", "campaign,cust\n" + "".join(f"{campaign},{customer}\n" for campaign, customer in pairs[:3]))
+    company.drop("targets_2.csv", "campaign,cust\n" + "".join(f"{campaign},{customer}\n" for campaign, customer in pairs[3:]))
+    company.ingest()
+    assert company.in_force("campaign_targets", "campaign_id, customer_id", "all") == sorted(pairs)
+
+
 def test_two_sources_that_read_the_same_files_correct_each_their_own_rows(company: Any, bills_feed: dict[str, Any]) -> None:
     company.map({**bills_feed, "where": "cust = 'c1'"}, source="north")
     company.map({**bills_feed, "where": "cust = 'c2'"}, source="south")
