@@ -9,6 +9,7 @@ that it landed before. What is asked is recorded first; an ingest that finds it 
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Collection
 from pathlib import Path
 
 from orchestration.deployment import Deployment
@@ -36,16 +37,17 @@ def under_older_mapping(deployment: Deployment, known: Landed, feeds: list[Feed]
     return found
 
 
-def check_currency(deployment: Deployment, ledger: Ledger, known: Landed, landing_anew: list[Feed]) -> None:
+def check_currency(deployment: Deployment, ledger: Ledger, known: Landed, landing_anew: Collection[Feed] = ()) -> None:
     """BadInput if rows count that landed in another currency than today's and do not land anew: two would be added up."""
     asked = asked_again(ledger)
     anew = {(feed.source, feed.entity) for feed in landing_anew}
     found: dict[str, str] = {}
     for drop in known.standing():
         feed = drop.payload["source"], drop.payload["entity"]
-        counts = drop.payload["landed"] and not drop.is_replaced and feed not in anew and drop.seq > asked.get(feed, 0)
         currency = drop.payload.get("settings", {}).get("currency", deployment.config.currency)
-        if counts and currency != deployment.config.currency:
+        if currency == deployment.config.currency or feed in anew or drop.seq < asked.get(feed, 0):
+            continue
+        if drop.payload["landed"] and not drop.is_replaced:
             found.setdefault(currency, drop.payload["file"])
     if found:
         currency, file = next(iter(found.items()))

@@ -91,7 +91,7 @@ def ingest(
         report = IngestReport()
         known = Landed(deployment, ledger).load()
         require_vault(deployment, known.drops)
-        check_currency(deployment, ledger, known, feeds if again else [])
+        check_currency(deployment, ledger, known, feeds if again else ())
         with _connection(deployment) as con:
             hashed_with = salt(deployment, ledger)
             con.execute(f"create macro pseudonym(value) as substr(sha256({literal(hashed_with)} || value), 1, 24)").fetchall()

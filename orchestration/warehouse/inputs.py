@@ -22,6 +22,7 @@ from orchestration.ingest import parts
 from orchestration.ingest.contracts import Contract, load_contracts
 from orchestration.ingest.files import storage_failure
 from orchestration.ingest.parts import Part
+from orchestration.ingest.relanding import check_currency
 from orchestration.ingest.supersession import in_force
 from orchestration.ledger.readers import last_computed, releases_in_catalog
 from orchestration.ledger.store import Ledger
@@ -136,11 +137,11 @@ class Landed:
 
     def __init__(self, deployment: Deployment, ledger: Ledger, drops: list[tuple[int, dict[str, Any]]]) -> None:
         self.contracts = load_contracts()
-        read = parts.Landed(deployment, ledger)
+        self.known = parts.Landed(deployment, ledger)
         for seq, drop in drops:
-            read.add(seq, drop)
-        self.parts: dict[str, list[Part]] = {entity: read.parts(entity) for entity in self.contracts}
-        self.lists: dict[str, list[Path]] = {entity: read.superseded(entity) for entity in self.contracts}
+            self.known.add(seq, drop)
+        self.parts: dict[str, list[Part]] = {entity: self.known.parts(entity) for entity in self.contracts}
+        self.lists: dict[str, list[Path]] = {entity: self.known.superseded(entity) for entity in self.contracts}
         self._con = duckdb.connect()
         self._digests: dict[str, dict[str, str]] = {}
         # (entity, file id of the older rows, their period) → lists
@@ -384,6 +385,7 @@ def plan_run(
     there may be nothing to do; BadInput where the periods would go on from rows that they may not go on from."""
     cutoff_seq, _ = ledger.head()
     landed = landed_at(deployment, ledger, cutoff_seq)
+    check_currency(deployment, ledger, landed.known)
     kinds = {program.subject_type for program in policies.enabled()}
     if "customer" in kinds or not kinds:
         there = landed.periods("bill_lines")

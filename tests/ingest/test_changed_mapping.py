@@ -9,6 +9,8 @@ import pytest
 
 from orchestration.errors import BadInput
 from orchestration.ingest import balance, new_drops
+from orchestration.policy import load_policies
+from orchestration.warehouse import plan_run
 from tests.ingest.conftest import in_a_process
 
 
@@ -195,6 +197,8 @@ def test_amounts_of_two_currencies_are_never_added_up(company: Any, bills_feed: 
     head = company.ledger.head()
     with pytest.raises(BadInput, match=r"rows in CNY have landed, the first in bills_1\.csv"):
         company.ingest()
+    with pytest.raises(BadInput, match="rows in CNY have landed"):
+        plan_run(company.deployment, company.ledger, ["2025-01"], load_policies(company.deployment))
     assert company.ledger.head() == head
     assert in_a_process(company, again=True, TIERHOUSE_FAILPOINT="ingest.again_recorded").returncode == -signal.SIGKILL
     company.ingest()
