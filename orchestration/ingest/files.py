@@ -77,18 +77,29 @@ def storage_errors(folder: Path) -> Iterator[None]:
 
 def storage_failure(err: duckdb.Error, folder: Path) -> Failed | None:
     """An error of DuckDB in words if it is one of disk or memory, whatever class it has; ``folder``: where, if it does not name the file."""
-    code = next((code for said, code in _SAID.items() if said in str(err).lower()), None)
-    text = str(err).splitlines()[0]
-    if code is None and isinstance(err, duckdb.OutOfMemoryException):
+    if failed := disk_failure(str(err), folder):
+        return failed
+    if isinstance(err, duckdb.OutOfMemoryException):
         return Failed(
             "DuckDB needs more memory than it may take",
             str(folder),
             "give it more in the environment: TIERHOUSE_INGEST_MEMORY for ingest, TIERHOUSE_MEMORY_LIMIT for all else; nothing half-done was kept",
         )
-    if code is None and not isinstance(err, duckdb.IOException):
-        return None
-    named = re.search(r'"(/[^"\\]+)\\?"', text)
-    return _failed(code, text.removeprefix("IO Error: "), named[1] if named else str(folder))
+    if isinstance(err, duckdb.IOException):
+        text = str(err).splitlines()[0]
+        return _failed(None, text.removeprefix("IO Error: "), _file_in(text) or str(folder))
+    return None
+
+
+def disk_failure(text: str, folder: Path) -> Failed | None:
+    """What a text of DuckDB says of the disk, in words; None if it says nothing of it."""
+    line, code = next(((line, code) for line in text.splitlines() for said, code in _SAID.items() if said in line.lower()), ("", None))
+    return None if code is None else _failed(code, line, _file_in(line) or str(folder))
+
+
+def _file_in(text: str) -> str | None:
+    found = re.search(r'"(/[^"\\]+)\\?"', text)
+    return found[1] if found else None
 
 
 # What DuckDB quotes of the system, and says itself of the disk.

@@ -14,6 +14,7 @@ from pathlib import Path
 
 from orchestration.deployment import PROJECT_ROOT, Deployment
 from orchestration.errors import Failed
+from orchestration.ingest.files import disk_failure
 from orchestration.periods import add_months, first_day
 from orchestration.warehouse.plan import RunPlan
 
@@ -58,7 +59,7 @@ def call_dbt(deployment: Deployment, args: list[str], say: Callable[[str], None]
             printed.append(line.rstrip())
             say(line.rstrip())
     if child.returncode:
-        raise Failed(
+        raise disk_failure("\n".join(printed), deployment.data) or Failed(
             failure_of(printed, child.returncode), _log_of(deployment), "see dbt's log for the SQL; correct the cause and run again"
         )
 

@@ -17,6 +17,7 @@ from orchestration.channels import channel_ids, deliver
 from orchestration.deployment import Deployment
 from orchestration.errors import Failed, Held
 from orchestration.ingest import SourceMapping, ingest, load_contracts
+from orchestration.ingest.files import disk_failure
 from orchestration.ledger import releases_in_catalog
 from orchestration.policy import require_sound
 from orchestration.release import policy_folders, release, released_policies, require_whole
@@ -191,7 +192,7 @@ def model_assets(deployment: Deployment, project: DbtProject, manifest: Mapping[
         if not ok:
             with run.stage("dbt"):
                 remedy = "nothing was released; correct the model, the data or the test named, then run the same command again"
-                raise Failed(f"dbt failed: {problem}", str(target / "dbt.log"), remedy)
+                raise disk_failure(problem, run.deployment.data) or Failed(f"dbt failed: {problem}", str(target / "dbt.log"), remedy)
 
     made: dg.AssetsDefinition = models
     return made

@@ -16,7 +16,7 @@ from orchestration.cli.base import Context
 from orchestration.cli.summary import print_ingest
 from orchestration.errors import BadInput, Failed
 from orchestration.ingest import balance, landed_parts, new_drops, open_periods
-from orchestration.ingest.files import storage_errors
+from orchestration.ingest.files import disk_failure, storage_errors
 from tests.ingest.conftest import BILL_HEADER, in_a_process
 from tests.support import TIERHOUSE
 
@@ -488,6 +488,13 @@ def test_too_little_memory_is_said_with_what_to_do(tmp_path: Path) -> None:
         with pytest.raises(Failed, match="more memory") as caught, storage_errors(tmp_path):
             con.execute("create table t as select md5(range::varchar) as m from range(3000000) order by m").fetchall()
         assert "TIERHOUSE_INGEST_MEMORY" in caught.value.remedy and caught.value.where == str(tmp_path)
+
+
+def test_what_dbt_quotes_of_a_full_disk_is_told_as_one_and_nothing_else_is(tmp_path: Path) -> None:
+    head = "Database Error in model int_customer_months (models/intermediate/periods/int_customer_months.sql)"
+    told = disk_failure(f'{head}\n  IO Error: Could not write file "/data/warehouse.duckdb": No space left on device', tmp_path)
+    assert told is not None and (told.what, told.where) == ("the disk is full", "/data/warehouse.duckdb")
+    assert disk_failure(f"{head}\n  Binder Error: there is no column", tmp_path) is None
 
 
 def test_a_file_that_may_not_grow_is_named_with_the_limit_and_nothing_lands(company: Any, bills_feed: dict[str, Any]) -> None:
