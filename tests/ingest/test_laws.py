@@ -11,7 +11,8 @@ import pytest
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
-from orchestration.ingest import balance
+from orchestration.ingest import balance, new_drops
+from tests.support import draws
 
 KEYS = st.sampled_from(["k1", "k2", "k3", "k4", ""])
 CELLS = st.fixed_dictionaries(
@@ -196,3 +197,59 @@ def test_order_and_line_numbers_hold_in_a_file_that_is_read_in_parallel(company:
     assert company.in_force("bill_lines", "count(*)", "1") == [(sum(n % 97 != 0 and n % 1009 != 1 for n in range(2, rows + 2)),)]
     assert company.in_force("bill_lines", "count(*) filter (where _key <> 'k' || _row)", "1") == [(0,)]
     assert all(f"k{line}," in text[: len(str(line)) + 2] for line, _, text in company.quarantine())
+
+
+@settings(LAW, max_examples=draws(3, 60))
+@given(chance=st.randoms(use_true_random=False), added=st.sampled_from([None, "product", "bill_line_id"]))
+def test_what_is_in_force_after_many_ingests_is_what_one_ingest_gives(
+    company: Any, bills_feed: dict[str, Any], customers_feed: dict[str, Any], chance: Any, added: str | None
+) -> None:
+    """Customers who become known late, files that others replace, and columns that are added to a mapping without keys leave no trace."""
+    control = {"files": "control_*.csv", "columns": {"file": "file", "rows": "n", "replaces": "instead"}}
+    columns = {name: text for name, text in bills_feed["columns"].items() if added is None or name != "bill_line_id"}
+    after = columns | ({added: "kind" if added == "product" else "id"} if added else {})
+
+    def start(mapped: dict[str, str]) -> Any:
+        here = _fresh(company)
+        here.config |= {"customers_from": "customers", "max_bad_share": 1}
+        here.map({**bills_feed, "columns": mapped, "control": control}, customers_feed)
+        return here
+
+    here, others = start(columns), ["c2", "c3"]
+    files: dict[str, list[str]] = {}
+    replaced: dict[str, str] = {}
+    chance.shuffle(others)
+    here.drop("customers_c1.csv", "id,since,name,brand\nc1,2025-01-01,Ann,\n")
+    for number in range(chance.randint(5, 9)):
+        what = chance.choice(["file", "file", "customer", "replaced", "column", "ingest"])
+        # A key always has its customer and amount where rows have no key by which a correction could be known.
+        rows = [(key, "abc".index(key) + 1) if added else (key, chance.randint(1, 3)) for key in chance.sample("abc", chance.randint(1, 3))]
+        free = [name for name in sorted(files) if name not in {*replaced, *replaced.values()}]
+        if what == "file":
+            name = f"bills_{number}.csv"
+            files[name] = [f"{key},d{key},c{value},2025-01,voice,{value},CNY" for key, value in rows] + [
+                f"u{number},u{number},c1,2025-02,voice,9,CNY"
+            ]
+            here.bills(name, *files[name])
+        elif what == "customer" and others:
+            here.drop(f"customers_{others[-1]}.csv", f"id,since,name,brand\n{others.pop()},2025-01-01,Bob,\n")
+        elif what == "replaced" and len(free) > 1:
+            new, old = chance.sample(free, 2)
+            replaced[new] = old
+            here.drop(f"control_{number}.csv", f"file,n,instead\n{new},{len(files[new])},{old}\n")
+        elif what == "column":
+            here.map({**bills_feed, "columns": after, "control": control}, customers_feed)
+        else:
+            here.ingest()
+    there = start(after)
+    for name, drops in [("customers_1.csv", here), ("customers_1.csv", there)]:
+        drops.drop(name, "id,since,name,brand\n" + "".join(f"{customer},2025-01-01,Cid,\n" for customer in ("c1", "c2", "c3")))
+    for name in sorted({*files} - {*replaced.values()}):
+        there.bills(name, *files[name])
+    found = []
+    for one in (here, there):
+        one.ingest()
+        assert new_drops(one.deployment, one.ledger) == []
+        assert all(a["agrees"] and a["rows_in"] == a["landed"] + a["quarantined"] + a["superseded"] for a in balance(one.ledger))
+        found.append(sorted(one.in_force("bill_lines", "document_id, customer_id, bill_period, net_amount")))
+    assert found[0] == found[1]
