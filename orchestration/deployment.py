@@ -263,6 +263,6 @@ def load_deployment(folder: str | Path | None = None) -> Deployment:
     deployment = Deployment(path, config)
     if found := next((sign for sign in PATTERN_SIGNS if sign in str(deployment.data)), None):
         # DuckDB would look for other folders' files. Names of drops may have them: these are read one by one.
-        remedy = f"name a folder without {', '.join(PATTERN_SIGNS)} in its path under `data:`, or in TIERHOUSE_DATA"
+        remedy = f"move it to a path without {', '.join(PATTERN_SIGNS)} and name that under `data:`, or in TIERHOUSE_DATA"
         raise BadInput(f"the path of the data folder has a {found}, which reads as a pattern", str(deployment.data), remedy)
     return deployment

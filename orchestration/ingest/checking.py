@@ -217,8 +217,14 @@ def settings_used(feed: Feed, config: Config) -> dict[str, str]:
     used = {}
     if any(column.allowed_currency for column in feed.contract.columns.values()):
         used["currency"] = config.currency
-    has_times = any(feed.contract.columns[name].type == "timestamp" for name in feed.columns)
-    if has_times or any("timestamp" in expression.sql.lower() for expression in feed.columns.values()):
+    # A file with types of its own may hold moments that a cast turns to days.
+    local = ("timestamp", "date", "period") if feed.config.format == "parquet" else ("timestamp",)
+    expressions = [*feed.columns.values(), *filter(None, (feed.where, feed.unattributed))]
+    reads_times = any(feed.contract.columns[name].type in local for name in feed.columns) or any(
+        "timestamp" in expression.sql.lower() for expression in expressions
+    )
+    # The zone of a mapping goes before the deployment's, but for the month in which a bill counts.
+    if (reads_times and not feed.config.timezone) or (feed.entity == "bill_lines" and "billed_at" in feed.columns):
         used["timezone"] = config.timezone
     return used
 

@@ -39,12 +39,11 @@ def list_earlier_keys(
     if feed.entity != "bill_lines":
         return None
     con.execute(f"create or replace table _earlier as {_NONE}").fetchall()
-    drops: dict[tuple[str, ...], list[Standing]] = {}
-    for drop in known.standing_of(feed.source, feed.entity):
-        mapped = drop.payload.get("columns")
-        if mapped and not drop.is_replaced and set(mapped) < set(feed.columns):
-            drops.setdefault(tuple(mapped), []).append(drop)
-    for mapped, landed in drops.items():
+    for mapped in known.mapped(feed.source, feed.entity):
+        if not set(mapped) < set(feed.columns):
+            continue
+        standing = known.standing_of(feed.source, feed.entity)
+        landed = [drop for drop in standing if drop.payload.get("columns") == list(mapped) and not drop.is_replaced]
         as_read = content(feed.contract, set(feed.columns) - set(mapped))
         con.execute(
             "create or replace table _as_before as select key, document_id, "
@@ -53,7 +52,7 @@ def list_earlier_keys(
             f"where not _other and (_mask | {waits}) = {waits})"
         ).fetchall()
         low, high = con.execute("select min(document_id), max(document_id) from _as_before").fetchall()[0]
-        if low is not None and (there := " union all ".join(_rows_of(deployment, known, landed, low, high))):
+        if landed and low is not None and (there := " union all ".join(_rows_of(deployment, known, landed, low, high))):
             con.execute(
                 f"insert into _earlier select distinct key, drop_id, before from _as_before join ({there}) using (before)"
             ).fetchall()

@@ -87,17 +87,18 @@ def storage_failure(err: duckdb.Error, folder: Path) -> Failed | None:
         )
     if isinstance(err, duckdb.IOException):
         text = str(err).splitlines()[0]
-        return _failed(None, text.removeprefix("IO Error: "), _file_in(text) or str(folder))
+        return _failed(None, text.removeprefix("IO Error: "), file_in(text) or str(folder))
     return None
 
 
 def disk_failure(text: str, folder: Path) -> Failed | None:
     """What a text of DuckDB says of the disk, in words; None if it says nothing of it."""
     line, code = next(((line, code) for line in text.splitlines() for said, code in _SAID.items() if said in line.lower()), ("", None))
-    return None if code is None else _failed(code, line, _file_in(line) or str(folder))
+    return None if code is None else _failed(code, line, file_in(line) or str(folder))
 
 
-def _file_in(text: str) -> str | None:
+def file_in(text: str) -> str | None:
+    """The path that a message of DuckDB names, if it names one."""
     found = re.search(r'"(/[^"\\]+)\\?"', text)
     return found[1] if found else None
 

@@ -103,10 +103,12 @@ def land(
         counts = count(con, contract.amount_column, key)
     older = known.in_force(contract.entity, feed.source)
     con.execute("create or replace table _overtaken (key varchar)").fetchall()
+    earlier = list_earlier_keys(con, deployment, known, feed, key, scan.mask("unknown_reference"), file_id)
+    named = files_named(con, known.standing_of(feed.source, contract.entity)) if earlier else {}
     if "refers_to_document_id" in feed.columns:
         # What it landed before goes, whatever its keys were.
         others = [part for part in older if part.file_id not in arrival.earlier_ids]
-        referred_periods(con, others, known.superseded(contract.entity), key)
+        referred_periods(con, others, known.superseded(contract.entity), key, named)
     withdrawn = overtake_withdrawn(con, contract, key)
     if arrival.is_replaced:
         con.execute(f"insert into _overtaken select {key} from _rows where _mask = 0 and not _other").fetchall()
@@ -124,8 +126,6 @@ def land(
     folder = deployment.landing / contract.entity / feed.source / file_id
     parts = write_parts(con, deployment, feed.source, contract, rows, file_id, key, folder)
     overtaken = rows if withdrawn else None
-    earlier = list_earlier_keys(con, deployment, known, feed, key, scan.mask("unknown_reference"), file_id)
-    named = files_named(con, known.standing_of(feed.source, contract.entity)) if earlier else {}
     supersedes = supersede(
         con, deployment, contract, known, older, parts, key, file_id, replaced=arrival.earlier_ids, overtaken=overtaken, earlier=named
     )

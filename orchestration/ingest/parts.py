@@ -150,7 +150,7 @@ def lists_of(deployment: Deployment, drops: Iterable[tuple[int, dict[str, Any]]]
 @dataclass
 class _OfFeed:
     """What is known of one feed. ``names``: what each file's name stands for; ``by_bytes``: entries by SHA-256; ``gone``: file id → how many of
-    its rows are superseded."""
+    its rows are superseded; ``mapped``: the columns that its mapping had, where rows have no keys of their own."""
 
     entries: list[tuple[int, dict[str, Any]]] = field(default_factory=list)
     named: list[dict[str, Any]] = field(default_factory=list)
@@ -160,6 +160,7 @@ class _OfFeed:
     rows: Counter[str] = field(default_factory=Counter)
     gone: Counter[str] = field(default_factory=Counter)
     standing: dict[_Origin, Standing] = field(default_factory=dict)
+    mapped: dict[tuple[str, ...], None] = field(default_factory=dict)
     with_lists: dict[_Origin, dict[str, Any]] = field(default_factory=dict)
 
 
@@ -193,6 +194,8 @@ class Landed:
         self._first.setdefault((entity, drop["sha256"]), drop["source"])
         feed.entries.append((seq, drop))
         feed.by_bytes.setdefault(drop["sha256"], []).append(drop)
+        if drop.get("columns"):
+            feed.mapped[tuple(drop["columns"])] = None
         # What is said of a drop later is no delivery.
         if not drop.get("readmits"):
             self._name(feed, drop)
@@ -260,6 +263,10 @@ class Landed:
     def drop(self, origin: _Origin) -> Standing | None:
         """A drop as it stands, see :func:`origin_of`; None where another landing has taken its place."""
         return self._standing.get(origin)
+
+    def mapped(self, source: str, entity: str) -> list[tuple[str, ...]]:
+        """The sets of columns, sorted, that the mappings of a feed have had, where rows have no keys of their own."""
+        return list(self._of(source, entity).mapped)
 
     def drop_of(self, source: str, entity: str) -> dict[str, str]:
         """File id of each part of a feed → the drop that it is of."""

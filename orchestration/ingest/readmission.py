@@ -34,8 +34,7 @@ def readmittable(con: duckdb.DuckDBPyConnection, deployment: Deployment, known: 
     """
     for contract in load_contracts().values():
         targets = references.targets(contract)
-        # As where the deployment takes its customers from the bills since: what waited for them waits for nothing.
-        is_less_checked = any(column.references and name not in targets for name, column in contract.columns.items())
+        is_less_checked = references.is_less_checked(contract)
         for drop in known.standing():
             payload = drop.payload
             if payload["entity"] != contract.entity or not payload.get("waiting") or drop.is_replaced:
@@ -102,8 +101,9 @@ def _admit(con: duckdb.DuckDBPyConnection, deployment: Deployment, known: Landed
     newer += f" union all select before from ({resent}) where drop_id = {literal(before['file_id'])}"
     con.execute(f"create or replace table _overtaken as select _key as key from _rows where _key in ({newer})").fetchall()
     con.execute(f"create or replace table _earlier as {earlier_keys(deployment, [drop])}").fetchall()
+    earlier = files_named(con, drops)
     if entity == "bill_lines":
-        referred_periods(con, parts_here, known.superseded(entity), key)
+        referred_periods(con, parts_here, known.superseded(entity), key, earlier)
     overtaken = overtake_withdrawn(con, contract, key)
     counts = count(con, contract.amount_column, key)
     if contract.personal:
@@ -123,7 +123,7 @@ def _admit(con: duckdb.DuckDBPyConnection, deployment: Deployment, known: Landed
         key,
         file_id,
         overtaken="_rows" if overtaken else None,
-        earlier=files_named(con, drops),
+        earlier=earlier,
     )
     waiting = place_waiting(
         con,

@@ -29,9 +29,18 @@ class References:
             if column.references is None:
                 continue
             entity, _, target = column.references.partition(".")
-            if entity in self._mapped and not (entity == "customers" and self._deployment.config.customers_from == "bill_lines"):
+            if entity in self._mapped and not self._is_taken_from_bills(entity):
                 found[name] = entity, target
         return found
+
+    def _is_taken_from_bills(self, entity: str) -> bool:
+        return entity == "customers" and self._deployment.config.customers_from == "bill_lines"
+
+    def is_less_checked(self, contract: Contract) -> bool:
+        """Whether a column is not checked because customers are taken from the bills: what waits for one, since before that was so, waits
+        for nothing. An entity that no source delivers any more is another matter: its rows may come again."""
+        named = (column.references.partition(".")[0] for column in contract.columns.values() if column.references)
+        return any(map(self._is_taken_from_bills, named))
 
     def of(self, contract: Contract, columns: set[str]) -> dict[str, str]:
         """For those of ``columns`` (what a feed maps) that are checked: table with one column ``value``."""

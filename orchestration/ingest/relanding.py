@@ -9,7 +9,7 @@ that it landed before. What is asked is recorded first; an ingest that finds it 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection
+from collections.abc import Iterable
 from pathlib import Path
 
 from orchestration.deployment import Deployment
@@ -20,41 +20,42 @@ from orchestration.ingest.copies import own_id
 from orchestration.ingest.finding import Found
 from orchestration.ingest.landing import Arrival
 from orchestration.ingest.mapping import Feed
-from orchestration.ingest.parts import Landed, Standing, asked_again, file_stat, is_known_by_stat
+from orchestration.ingest.parts import Landed, Standing, asked_again, file_stat, is_known_by_stat, origin_of
 from orchestration.ingest.reading import sha256_of
 from orchestration.ingest.replacement import replaced_drops
 from orchestration.ledger.store import Ledger
 
 
 def under_older_mapping(deployment: Deployment, known: Landed, feeds: list[Feed]) -> dict[str, list[str]]:
-    """Feed id → names of its drops that stand as another mapping than today's read them, or under other settings of the deployment."""
+    """Feed id → names of its drops that stand as another mapping than today's read them, or under other settings of the deployment.
+
+    A drop that does not say its settings was landed by a version that read some rows, and made some keys, in another way.
+    """
     found: dict[str, list[str]] = {}
     for feed in feeds:
         today = feed.mapping_hash, settings_used(feed, deployment.config)
         for drop in _landable(known, feed):
-            if (drop.payload["mapping_hash"], drop.payload.get("settings", today[1])) != today:
+            if (drop.payload["mapping_hash"], drop.payload.get("settings")) != today:
                 found.setdefault(feed.id, []).append(drop.payload["file"])
     return found
 
 
-def check_currency(deployment: Deployment, ledger: Ledger, known: Landed, landing_anew: Collection[Feed] = ()) -> None:
-    """BadInput if rows count that landed in another currency than today's and do not land anew: two would be added up."""
-    asked = asked_again(ledger)
-    anew = {(feed.source, feed.entity) for feed in landing_anew}
-    found: dict[str, str] = {}
+def check_currency(deployment: Deployment, known: Landed, landing_anew: Iterable[Standing] = ()) -> None:
+    """BadInput if rows count that landed in another currency than today's: two would be added up.
+
+    ``landing_anew``: drops that land anew before anything is made of them.
+    """
+    anew = {origin_of(drop.payload) for drop in landing_anew}
     for drop in known.standing():
-        feed = drop.payload["source"], drop.payload["entity"]
+        origin = source, entity, _ = origin_of(drop.payload)
         currency = drop.payload.get("settings", {}).get("currency", deployment.config.currency)
-        if currency == deployment.config.currency or feed in anew or drop.seq < asked.get(feed, 0):
+        if currency == deployment.config.currency or origin in anew or drop.is_replaced or not drop.payload["landed"]:
             continue
-        if drop.payload["landed"] and not drop.is_replaced:
-            found.setdefault(currency, drop.payload["file"])
-    if found:
-        currency, file = next(iter(found.items()))
         raise BadInput(
-            f"`currency` is {deployment.config.currency}, and rows in {currency} have landed, the first in {file}",
+            f"`currency` is {deployment.config.currency}, and rows in {currency} have landed, the first in {drop.payload['file']}",
             str(deployment.folder / "tierhouse.yaml"),
-            "put the currency back, or land all files anew: `tierhouse ingest --again`; rows in another currency go to quarantine then",
+            "put the currency back, or land all files anew: `tierhouse ingest --again`; rows in another currency go to quarantine then "
+            f"(that needs a mapping of {entity} of {source}, also where it has been taken away)",
         )
 
 

@@ -34,7 +34,7 @@ from orchestration.ingest.parts import Landed
 from orchestration.ingest.reading import REPLACEMENT, Survey, Unreadable, head_of, survey_as_it_is
 from orchestration.ingest.readmission import readmit
 from orchestration.ingest.references import References
-from orchestration.ingest.relanding import ask_again, check_currency, to_land_anew, under_older_mapping
+from orchestration.ingest.relanding import ask_again, check_currency, to_land_anew, under_older_mapping, unfinished
 from orchestration.ingest.replacement import check_folders, lands_replaced, replacements, withdraw_replaced
 from orchestration.ingest.report import FileReport, IngestReport
 from orchestration.ingest.totals import ControlTotal, read_totals, record_totals, recorded_totals
@@ -91,7 +91,8 @@ def ingest(
         report = IngestReport()
         known = Landed(deployment, ledger).load()
         require_vault(deployment, known.drops)
-        check_currency(deployment, ledger, known, feeds if again else ())
+        begun = [drop for _, drop in unfinished(ledger, known, feeds)]
+        check_currency(deployment, known, [*begun, *(d for feed in feeds if again for d in known.standing_of(feed.source, feed.entity))])
         with _connection(deployment) as con:
             hashed_with = salt(deployment, ledger)
             con.execute(f"create macro pseudonym(value) as substr(sha256({literal(hashed_with)} || value), 1, 24)").fetchall()
@@ -130,7 +131,7 @@ def ingest(
             say(f"{name}: has the bytes of {of}, which is landed: recorded as its copy, changes nothing")
         for feed_id, names in report.older_mapping.items():
             say(
-                f"{feed_id}: {counted(len(names), 'file')} read by an older mapping, or under another currency or time zone; "
+                f"{feed_id}: {counted(len(names), 'file')} read by an older mapping or version, or under another currency or time zone; "
                 "to land the feed anew: tierhouse ingest --again"
             )
         report.held_periods = open_periods(deployment, ledger)

@@ -57,11 +57,7 @@ def supersede(
         good = f"select {key} from _rows where _mask = 0 and not _other"
         named = f" or o.file_id in ({', '.join(map(literal, replaced))})" if replaced else ""
         if earlier:
-            drops = ", ".join(f"({literal(file_id)}, {literal(drop_id)})" for file_id, drop_id in earlier.items())
-            named += (
-                f" or (o.file_id, o.key) in (select (d.file_id, e.before) from _earlier as e join (values {drops}) as d(file_id, drop_id) "
-                f"using (drop_id) where e.key in ({good}))"
-            )
+            named += f" or (o.file_id, o.key) in ({_under_earlier_keys(earlier, good)})"
         gone = known.superseded(contract.entity, {part.file_id for part in met})
         rows = in_force(listable(contract, met), gone, "file_id", "key")
         chosen.append(f"select o.* from {rows} as o where (o.key in ({good}){named})")
@@ -74,6 +70,12 @@ def supersede(
         )
     con.execute(f"create or replace table _superseded as {' union all '.join(chosen)}").fetchall()
     return record_superseded(con, deployment, contract, file_id)
+
+
+def _under_earlier_keys(earlier: Mapping[str, str], good: str) -> str:
+    """Query of (file id, key) of the rows in the files of ``earlier`` (not empty) that the rows of the keys ``good`` are, see :func:`supersede`."""
+    drops = ", ".join(f"({literal(file_id)}, {literal(drop_id)})" for file_id, drop_id in earlier.items())
+    return f"select (d.file_id, e.before) from _earlier as e join (values {drops}) as d(file_id, drop_id) using (drop_id) where e.key in ({good})"
 
 
 def _share_documents(older: Part, parts: list[dict[str, Any]]) -> bool:
@@ -181,20 +183,22 @@ def bill_periods(con: duckdb.DuckDBPyConnection, older: list[Part], gone: list[P
         and part.max_document >= low
     ]
     if not met:
-        return "select null::varchar as document_id, null::varchar as period, null::varchar as _key where false"
+        return "select null::varchar as document_id, null::varchar as period, null::varchar as _key, null::varchar as _file_id where false"
     bills = (
         f"select document_id, bill_period as period, _key, _file_id from read_parquet({paths_sql(met)}, hive_partitioning = false) "
         "where not coalesce(is_credit_note, false) and document_id in (select document from _notes)"
     )
-    return f"select document_id, period, _key from {in_force(bills, gone)}"
+    return f"select document_id, period, _key, _file_id from {in_force(bills, gone)}"
 
 
-def referred_periods(con: duckdb.DuckDBPyConnection, older: list[Part], gone: list[Path], key: str) -> None:
+def referred_periods(
+    con: duckdb.DuckDBPyConnection, older: list[Part], gone: list[Path], key: str, earlier: Mapping[str, str] | None = None
+) -> None:
     """Give credit notes of ``_rows`` that name a bill but not its period the period of that bill, where it is known.
 
     Where there are such notes ``_rows`` gets a column ``_own_period``: what the note's period is without the bill, null where it is that.
     ``gone``: files that list the superseded rows of ``older`` parts; rows whose key stands in ``_rows`` are superseded now, but for the
-    keys in the table ``_overtaken``: of those the row of ``_rows`` is.
+    keys in the table ``_overtaken``: of those the row of ``_rows`` is. ``earlier``: see :func:`supersede`.
     """
     con.execute(
         "create or replace table _notes as select rowid as place, refers_to_document_id as document from _rows "
@@ -205,7 +209,9 @@ def referred_periods(con: duckdb.DuckDBPyConnection, older: list[Part], gone: li
     con.execute("alter table _rows add column if not exists _own_period varchar").fetchall()
     good = f"_mask = 0 and not _other and {key} not in (select key from _overtaken)"
     here = f"select document_id, _period as period from _rows where {good} and not coalesce(is_credit_note, false)"
-    before = f"select document_id, period from ({bill_periods(con, older, gone)}) where _key not in (select {key} from _rows where {good})"
+    now = f"select {key} from _rows where {good}"
+    under_earlier = f" and (_file_id, _key) not in ({_under_earlier_keys(earlier, now)})" if earlier else ""
+    before = f"select document_id, period from ({bill_periods(con, older, gone)}) where _key not in ({now}){under_earlier}"
     con.execute(
         f"update _rows set _own_period = _period, _period = b.period from (select n.place, min(d.period) as period from _notes n "
         f"join ({here} union all {before}) d on d.document_id = n.document group by 1) b where _rows.rowid = b.place"

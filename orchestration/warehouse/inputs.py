@@ -20,7 +20,7 @@ from orchestration.deployment import Deployment
 from orchestration.errors import Busy, Failed
 from orchestration.ingest import parts
 from orchestration.ingest.contracts import Contract, load_contracts
-from orchestration.ingest.files import storage_failure
+from orchestration.ingest.files import file_in, storage_failure
 from orchestration.ingest.parts import Part
 from orchestration.ingest.relanding import check_currency
 from orchestration.ingest.supersession import in_force
@@ -162,7 +162,7 @@ class Landed:
         try:
             return self._con.execute(query, parameters or []).fetchall()
         except duckdb.IOException as err:
-            where = str(parameters[0]) if parameters and isinstance(parameters[0], str) else "landing"
+            where = file_in(str(err)) or (str(parameters[0]) if parameters and isinstance(parameters[0], str) else "landing")
             raise Failed(f"the landing cannot be read: {err}", where, "restore the file from a backup, or make it readable") from err
 
     def select(self, entity: str, periods: set[str] | None = None) -> str:
@@ -385,7 +385,7 @@ def plan_run(
     there may be nothing to do; BadInput where the periods would go on from rows that they may not go on from."""
     cutoff_seq, _ = ledger.head()
     landed = landed_at(deployment, ledger, cutoff_seq)
-    check_currency(deployment, ledger, landed.known)
+    check_currency(deployment, landed.known)
     kinds = {program.subject_type for program in policies.enabled()}
     if "customer" in kinds or not kinds:
         there = landed.periods("bill_lines")

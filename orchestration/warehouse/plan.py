@@ -112,19 +112,25 @@ def _hash_files(roots: list[Path], suffixes: tuple[str, ...]) -> str:
 
 
 def code_version() -> str:
-    """Version of what turns landed rows into decisions: ``0.1.0+<12 hex>``, the hex over models, macros and compiler."""
-    roots = [PROJECT_ROOT / "models", PROJECT_ROOT / "dbt_project" / "macros", PROJECT_ROOT / "orchestration" / "policy"]
+    """Version of what turns landed rows into decisions: ``0.1.0+<12 hex>``, the hex over models, macros, compiler and the views over landing."""
+    roots = [
+        PROJECT_ROOT / "models",
+        PROJECT_ROOT / "dbt_project" / "macros",
+        PROJECT_ROOT / "orchestration" / "policy",
+        PROJECT_ROOT / "orchestration" / "warehouse",
+    ]
     return f"{version('tierhouse')}+{_hash_files(roots, ('.sql', '.py'))[:12]}"
 
 
 def months_code() -> str:
-    """Hash of the SQL that makes customer-months; another hash means that every month is read again."""
+    """Hash of what makes customer-months of landed rows; another hash means that every month is read again."""
     roots = [
         PROJECT_ROOT / "models" / "staging",
         PROJECT_ROOT / "models" / "intermediate" / "periods",
         PROJECT_ROOT / "dbt_project" / "macros",
+        PROJECT_ROOT / "orchestration" / "warehouse",
     ]
-    return _hash_files(roots, (".sql",))
+    return _hash_files(roots, (".sql", ".py"))
 
 
 def windows_code() -> str:

@@ -9,6 +9,10 @@ import pytest
 
 from orchestration.errors import BadInput
 from orchestration.ingest import balance, new_drops
+from orchestration.ingest.checking import settings_used
+from orchestration.ingest.mapping import load_mappings
+from orchestration.ingest.parts import Landed
+from orchestration.ingest.relanding import under_older_mapping
 from orchestration.policy import load_policies
 from orchestration.warehouse import plan_run
 from tests.ingest.conftest import in_a_process
@@ -203,3 +207,62 @@ def test_amounts_of_two_currencies_are_never_added_up(company: Any, bills_feed: 
     assert in_a_process(company, again=True, TIERHOUSE_FAILPOINT="ingest.again_recorded").returncode == -signal.SIGKILL
     company.ingest()
     assert amounts(company) == [("b", 2)]
+
+
+def test_files_that_a_version_before_landed_without_their_settings_can_be_landed_anew(company: Any, bills_feed: dict[str, Any]) -> None:
+    company.map(bills_feed)
+    company.bills("bills_1.csv", "a,d1,c1,2025-01,voice,1,CNY")
+    company.ingest()
+    known = Landed(company.deployment, company.ledger).load()
+    feeds = load_mappings(company.deployment)[0].feeds
+    assert under_older_mapping(company.deployment, known, feeds) == {}
+    for drop in known.drops:
+        del drop["settings"]
+    assert under_older_mapping(company.deployment, known, feeds) == {"shop__bill_lines": ["bills_1.csv"]}
+
+
+@pytest.mark.parametrize(
+    ("own_zone", "format_", "columns", "hangs_on_the_zone"),
+    [
+        (None, "parquet", {"valid_from_date": "since"}, True),
+        (None, "csv", {"valid_from_date": "since"}, False),
+        (None, "csv", {"valid_from_date": "cast(cast(since as timestamptz) as date)"}, True),
+        ("UTC", "parquet", {"valid_from_date": "since"}, False),
+    ],
+)
+def test_days_hang_on_the_zone_where_the_file_may_hold_moments(
+    company: Any, customers_feed: dict[str, Any], own_zone: str | None, format_: str, columns: dict[str, str], hangs_on_the_zone: bool
+) -> None:
+    customers_feed |= {"format": format_, "columns": {"customer_id": "id", **columns}} | ({"timezone": own_zone} if own_zone else {})
+    company.map(customers_feed)
+    feed = load_mappings(company.deployment)[0].feeds[0]
+    assert ("timezone" in settings_used(feed, company.deployment.config)) is hangs_on_the_zone
+
+
+def test_who_takes_the_mapping_of_other_money_away_is_told_how_to_go_on(company: Any, bills_feed: dict[str, Any]) -> None:
+    company.map(bills_feed, source="old")
+    company.bills("bills_1.csv", "a,d1,c1,2025-01,voice,1,CNY")
+    company.ingest()
+    (company.folder / "sources" / "old.yaml").unlink()
+    company.map({**bills_feed, "files": "new_*.csv"})
+    company.config["currency"] = "EUR"
+    with pytest.raises(BadInput) as refused:
+        company.ingest(again=True)
+    assert "a mapping of bill_lines of old, also where it has been taken away" in refused.value.remedy
+
+
+def test_a_credit_note_follows_a_bill_that_comes_again_under_another_key(company: Any, bills_feed: dict[str, Any]) -> None:
+    columns = bills_feed["columns"]
+    del columns["bill_line_id"], columns["bill_period"]
+    columns |= {"billed_at": "id", "is_credit_note": "kind = 'credit'", "refers_to_document_id": "nullif(ref, '')"}
+    head = "id,doc,cust,month,kind,amount,currency,ref\n"
+    bill, note = "2025-01-31 10:00:00,D1,c1,2025-02,voice,100,CNY,\n", "2025-03-05 10:00:00,N1,c1,2025-03,credit,-5,CNY,D1\n"
+    company.map(bills_feed)
+    company.drop("bills_1.csv", head + bill)
+    company.ingest()
+    assert company.in_force("bill_lines", "document_id, bill_period") == [("D1", "2025-01")]
+    columns["bill_period"] = "month"
+    company.map(bills_feed)
+    company.drop("bills_2.csv", head + bill + note)
+    company.ingest()
+    assert company.in_force("bill_lines", "document_id, bill_period", "1") == [("D1", "2025-02"), ("N1", "2025-02")]

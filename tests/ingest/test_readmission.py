@@ -103,6 +103,14 @@ def test_rows_wait_no_longer_for_customers_whom_the_deployment_takes_from_bills(
     assert new_drops(shop.deployment, shop.ledger) == []
 
 
+def test_rows_go_on_waiting_for_customers_of_a_source_that_has_ended(shop: Any, bills_feed: dict[str, Any]) -> None:
+    shop.bills("bills_1.csv", "a,d1,c1,2025-01,voice,1,CNY", "b,d1,c2,2025-02,voice,2,CNY")
+    shop.ingest()
+    shop.map(bills_feed)
+    assert shop.ingest().readmitted == {}
+    assert accounts(shop) == {"bills_1.csv": (2, 1, 1, 0)}
+
+
 def test_a_second_customer_is_admitted_from_what_still_waits(shop: Any) -> None:
     shop.bills("bills_1.csv", "a,d1,c2,2025-01,voice,1,CNY", "b,d1,c3,2025-01,voice,2,CNY")
     shop.ingest()

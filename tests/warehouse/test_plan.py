@@ -314,15 +314,16 @@ def test_released_months_that_the_warehouse_lacks_are_lost(tmp_path: Path) -> No
     assert lost_periods(path, []) == []
 
 
-def test_the_code_version_follows_the_code_wherever_the_project_lies(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("file", ["models/staging/stg_x.sql", "dbt_project/macros/x.sql", "orchestration/warehouse/inputs.py"])
+def test_the_code_version_follows_the_code_wherever_the_project_lies(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, file: str) -> None:
     """Also in a folder called ``target``, as dbt's own."""
     root = tmp_path / "target" / "tierhouse"
-    for folder in ("models/staging", "dbt_project/macros", "orchestration/policy"):
+    for folder in ("models/staging", "dbt_project/macros", "orchestration/policy", "orchestration/warehouse"):
         (root / folder).mkdir(parents=True)
     monkeypatch.setattr("orchestration.warehouse.plan.PROJECT_ROOT", root)
     seen = set()
     for text in ("select 1", "select 2"):
-        (root / "models" / "staging" / "stg_x.sql").write_text(text)
+        (root / file).write_text(text)
         seen.add((code_version(), months_code()))
     assert len({version for version, _ in seen}) == len({months for _, months in seen}) == 2
 
