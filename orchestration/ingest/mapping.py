@@ -37,6 +37,10 @@ def _pattern(value: str | None) -> str | None:
 def _glob(value: str) -> str:
     if Path(value).is_absolute() or ".." in Path(value).parts:
         raise ValueError(f"{value!r} leaves the drops folder")
+    # Versions of Python read these in different ways.
+    *folders, name = Path(value).parts or ("",)
+    if name == "**" or any("**" in part and part != "**" for part in (*folders, name)):
+        raise ValueError(f"{value!r} is no pattern for file names: ** stands for folders, alone between two signs /, as in **/*.csv")
     try:
         # Of what is no folder nothing is listed, but the pattern is read.
         next(Path(os.devnull).glob(value), None)

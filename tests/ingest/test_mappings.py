@@ -277,6 +277,8 @@ def test_the_mappings_of_the_examples_are_right(example: str) -> None:
     [
         ({"files": ""}, "no pattern"),
         ({"files": "**x.csv"}, "no pattern"),
+        ({"files": "bills**/x.csv"}, "no pattern"),
+        ({"files": "bills/**"}, "no pattern"),
         ({"files": "../bills_*.csv"}, "leaves the drops folder"),
         ({"control": {"files": "../*.csv", "columns": {"file": "f", "rows": "n"}}}, "leaves the drops folder"),
         ({"delimiter": '"'}, "cannot stand between values"),
