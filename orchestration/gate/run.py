@@ -149,8 +149,9 @@ def make_candidate(con: Connection, deployment: Deployment, plan: Plan, period: 
 
     The macro ``candidate.is_same_person`` asks of two names what :func:`orchestration.people.same_person` asks.
 
-    ``previous`` holds the period before: the candidate of the same run where the run has it (it is released before this
-    one or not at all), else the release that the catalog names; without either its relations are there and empty.
+    ``previous`` holds the period before: the candidate of the same run where the run has it, which this one goes on from (where that
+    one is not released, or stays rolled back, nor is this one), else the release that the catalog names; without either its relations
+    are there and empty.
     """
     if not deployment.warehouse.is_file():
         raise Failed("there is no warehouse", str(deployment.warehouse), f"run `tierhouse run --periods {period}`")

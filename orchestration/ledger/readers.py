@@ -3,11 +3,13 @@ was computed from, a build that was none."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from orchestration.errors import BadInput
 from orchestration.ledger.store import Entry, Ledger
+from orchestration.periods import add_months
 
 
 def releases_in_catalog(ledger: Ledger) -> dict[str, str]:
@@ -38,6 +40,25 @@ def last_computed(ledger: Ledger, upto: int | None = None) -> dict[str, dict[str
         if entry.payload.get("release") in in_catalog:
             newest[entry.payload["period"]] = entry.payload
     return newest
+
+
+def goes_on_from_unseen(after: str, last: str, unseen: Collection[str], computed: Mapping[str, str], seen: Mapping[str, str]) -> BadInput:
+    """The refusal of ``after``, the month before which is one of ``unseen``: rolled back, and so to stay.
+
+    The warehouse knows nothing of a rollback. Levels would be held, and movements counted, from what was taken back. ``last``: the last
+    month that was asked for; ``computed``, ``seen``: period → the release that the warehouse's rows were released as last, and the one
+    that readers see.
+    """
+    start = newest = add_months(after, -1)
+    while (before := add_months(start, -1)) in unseen:
+        start = before
+    shown = f"{computed[newest]} was rolled back, and readers see {seen.get(newest) or f'nothing of {newest}'}"
+    return BadInput(
+        f"{after} would go on from what readers do not see: {shown}",
+        "--periods",
+        f"correct what was wrong and run `tierhouse run --periods {start}..{last}`, which publishes {computed[newest]} again where its rows "
+        f"are the same, or go back to a catalog with {computed[newest]}: `tierhouse releases` lists them",
+    )
 
 
 # Hashes of what a period is computed from, and what it means that one is another now.

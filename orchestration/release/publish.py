@@ -18,16 +18,18 @@ from typing import Any, Literal
 import duckdb
 
 from orchestration.deployment import Deployment
-from orchestration.errors import Failed, Held
+from orchestration.errors import BadInput, Failed, Held
 from orchestration.failpoints import failpoint
 from orchestration.gate.candidate import Plan, combined_hash
 from orchestration.ingest.files import sha256_file, storage_errors, sync_folder
 from orchestration.ingest.parts import landed, with_lists
-from orchestration.ledger.readers import last_computed, what_is_new
+from orchestration.ledger.readers import goes_on_from_unseen, last_computed, what_is_new
 from orchestration.ledger.store import Ledger
 from orchestration.locking import exclusive
+from orchestration.periods import add_months
+from orchestration.queries import rows_of
 from orchestration.release.catalog import publish_catalog, recorded_catalog
-from orchestration.release.files import open_warehouse, policies_of, seal, seal_file, write_marts, write_policies
+from orchestration.release.files import WAREHOUSE, open_warehouse, policies_of, seal, seal_file, write_marts, write_policies
 from orchestration.release.folder import MANIFEST
 from orchestration.release.record import build_problem, gate_problem, held_before, last_gate, release_entries, release_entry
 from orchestration.release.recovery import recover
@@ -42,13 +44,15 @@ class PeriodReport:
     """What became of one period. ``release``: the id that readers see; for a held period what they saw before, or null.
 
     ``released_again``: an older revision that readers saw no more, as after a rollback, holds the same rows. ``rolled_back``: so it
-    does, but was computed from nothing new, and that undoes no rollback.
+    does, but was computed from nothing new, and that undoes no rollback. ``why``, ``remedy``: of a held period; without a remedy of its own
+    it is that of the gate.
     """
 
     period: str
     status: Status
     release: str | None
     why: str = ""
+    remedy: str = ""
 
 
 @dataclass
@@ -66,20 +70,26 @@ class ReleaseReport:
 def release(deployment: Deployment, ledger: Ledger, plan: Plan, *, say: Say) -> ReleaseReport:
     """Release the plan's periods in order, up to the first that is held; then move the pointer once.
 
-    Raises Held, after releasing what may be, with the report in ``details``; Failed for a full disk or a folder that
+    A month is held, too, that would go on from one that stays rolled back: the plan may be older than the rollback, as of a step that is
+    executed again. Raises Held, after releasing what may be, with the report in ``details``; Failed for a full disk or a folder that
     cannot be written, with nothing half done.
     """
     with exclusive(deployment, "release"):
         recover(deployment, ledger, say)
         standing = recorded_catalog(ledger.last("catalog"))
         periods = dict(standing.periods)
+        computed = {period: str(payload["release"]) for period, payload in last_computed(ledger).items()}
+        unseen = {period for period, name in computed.items() if name != periods.get(period)}
         report = ReleaseReport(catalog=standing.catalog)
         held: PeriodReport | None = None
         done: set[str] = set()
         try:
             for period in sorted(plan.periods):
                 if held is None:
-                    outcome = release_period(deployment, ledger, plan, period, done, periods.get(period), say)
+                    goes_on = None
+                    if add_months(period, -1) in unseen:
+                        goes_on = goes_on_from_unseen(period, max(plan.periods), unseen, computed, periods)
+                    outcome = release_period(deployment, ledger, plan, period, done, periods.get(period), goes_on)
                 else:
                     outcome = PeriodReport(period, "held", periods.get(period), f"{held.period} is held, and with it what comes after")
                 report.periods.append(outcome)
@@ -92,6 +102,7 @@ def release(deployment: Deployment, ledger: Ledger, plan: Plan, *, say: Say) -> 
                     say(f"release {period}: rolled back, and nothing is new since; readers see {outcome.release or 'nothing of it'}")
                     continue
                 assert outcome.release is not None
+                unseen.discard(period)
                 periods[period] = outcome.release
                 say(
                     f"release {period}: {outcome.release}"
@@ -109,7 +120,9 @@ def release(deployment: Deployment, ledger: Ledger, plan: Plan, *, say: Say) -> 
                         _confirm(ledger, plan, release_entry(ledger, outcome.release).payload)
         if held is not None:
             keys = deployment.gates / held.period / plan.run_id
-            if keys.is_dir():
+            if held.remedy:
+                where, remedy = "release", held.remedy
+            elif keys.is_dir():
                 where, remedy = (
                     str(keys),
                     "look at the failing keys there, correct the data or the policy, and run again; docs/held-release.md",
@@ -124,9 +137,10 @@ def release(deployment: Deployment, ledger: Ledger, plan: Plan, *, say: Say) -> 
 
 
 def release_period(
-    deployment: Deployment, ledger: Ledger, plan: Plan, period: str, done: set[str], visible: str | None, say: Say
+    deployment: Deployment, ledger: Ledger, plan: Plan, period: str, done: set[str], visible: str | None, goes_on: BadInput | None
 ) -> PeriodReport:
-    """Release one period if its gate passed for exactly this candidate. ``visible``: the release that readers see."""
+    """Release one period if its gate passed for exactly this candidate. ``visible``: the release that readers see; ``goes_on``: what holds
+    it, if it is new, because the month before stays rolled back."""
     problem = build_problem(ledger, plan.run_id) or gate_problem(ledger, plan.run_id, period)
     if problem:
         return PeriodReport(period, "held", visible, problem)
@@ -138,14 +152,23 @@ def release_period(
     scratch = deployment.scratch / f"release-{name}"
     try:
         with storage_errors(deployment.data):
-            return _write(deployment, ledger, plan, period, name, scratch, visible)
+            return _write(deployment, ledger, plan, period, name, scratch, visible, goes_on)
     except duckdb.Error as err:
         raise Failed(f"the release cannot be written: {err}", str(scratch), "see the message; nothing was released") from err
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
 
 
-def _write(deployment: Deployment, ledger: Ledger, plan: Plan, period: str, name: str, scratch: Path, visible: str | None) -> PeriodReport:
+def _write(
+    deployment: Deployment,
+    ledger: Ledger,
+    plan: Plan,
+    period: str,
+    name: str,
+    scratch: Path,
+    visible: str | None,
+    goes_on: BadInput | None,
+) -> PeriodReport:
     gate = last_gate(ledger, period, plan.run_id)
     assert gate is not None
     shutil.rmtree(scratch, ignore_errors=True)
@@ -157,13 +180,16 @@ def _write(deployment: Deployment, ledger: Ledger, plan: Plan, period: str, name
         if candidate_hash != gate.payload["candidate_hash"]:
             return PeriodReport(period, "held", visible, "the gate looked at other rows than the candidate holds now")
         content_hash = combined_hash({mart: table["hash"] for mart, table in tables.items()})
+        if_new = PeriodReport(period, "held", visible, goes_on.what, goes_on.remedy) if goes_on and _carries_levels(con) else None
         # The newest first; an older one can only be equal after a rollback.
         for payload in reversed(release_entries(ledger, period)):
             if payload["content_hash"] == content_hash:
                 if payload["release"] != visible and what_is_new(last_computed(ledger).get(period), _made_from(plan)):
-                    return PeriodReport(period, "released_again", payload["release"])
+                    return if_new or PeriodReport(period, "released_again", payload["release"])
                 _confirm(ledger, plan, payload)
                 return PeriodReport(period, "unchanged" if payload["release"] == visible else "rolled_back", visible)
+        if if_new:
+            return if_new
         write_policies(con, scratch)
         policies = policies_of(con, scratch)
     finally:
@@ -216,8 +242,14 @@ def _write(deployment: Deployment, ledger: Ledger, plan: Plan, period: str, name
     return PeriodReport(period, "released", name)
 
 
+def _carries_levels(con: duckdb.DuckDBPyConnection) -> bool:
+    """Whether a program is on that goes on from the month before: events carry no level."""
+    return bool(rows_of(con, f"select 1 from {WAREHOUSE}.policy.programs where enabled and clock is distinct from 'event' limit 1"))
+
+
 def _confirm(ledger: Ledger, plan: Plan, payload: dict[str, Any]) -> None:
-    """Record that the revision that readers see was computed again, from what this run knew, and has the same rows."""
+    """Record that a revision was computed again, from what this run knew, and has the same rows: the one that readers see, or one that
+    was rolled back and stays so."""
     same = {key: payload[key] for key in ("release", "period", "content_hash")}
     ledger.append("confirmation", {**same, **_made_from(plan), "run_id": plan.run_id, "cutoff_seq": plan.cutoff_seq})
 

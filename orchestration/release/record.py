@@ -69,6 +69,6 @@ def gate_problem(ledger: Ledger, run_id: str, period: str) -> str | None:
 def held_before(ledger: Ledger, period: str, done: set[str]) -> str | None:
     """An earlier period that is held: its newest verdict failed and nothing of it was released since.
 
-    ``done``: periods that this run released or found unchanged.
+    ``done``: periods that this run released, or found unchanged or rolled back.
     """
     return next((other for other in held_periods(ledger) if other < period and other not in done), None)

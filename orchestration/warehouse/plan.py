@@ -17,7 +17,7 @@ from typing import Any, Protocol
 
 from orchestration.deployment import PROJECT_ROOT, Deployment
 from orchestration.errors import BadInput
-from orchestration.ledger.readers import begun, held_periods, last_computed, payloads_in_catalog, what_is_new
+from orchestration.ledger.readers import begun, goes_on_from_unseen, held_periods, last_computed, payloads_in_catalog, what_is_new
 from orchestration.ledger.store import Ledger, canonical_json
 from orchestration.periods import add_months, period_index, periods_between
 
@@ -201,27 +201,13 @@ def check_levels_go_on(periods: list[str], first: str, released: Mapping[str, Se
 def check_readers_see_what_is_read(periods: list[str], computed: Mapping[str, str], seen: Mapping[str, str], new: Collection[str]) -> None:
     """BadInput if a month was rolled back, stays so, and a month after it would go on from rows that readers do not see.
 
-    The warehouse knows nothing of a rollback. Levels would be held, and movements counted, from what was taken back, and the gate would
-    have another month to compare with, or none. ``computed``: period → the release that the warehouse's rows were released as last;
-    ``seen``: period → the release that readers see; ``new``: those of the periods that something new is there for, which are released.
+    ``computed``, ``seen``: see :func:`orchestration.ledger.readers.goes_on_from_unseen`; ``new``: those of the periods that something new
+    is there for, which are released. The release asks again: a rollback may come between.
     """
-
-    def is_unseen(period: str) -> bool:
-        return period in computed and computed[period] != seen.get(period) and period not in new
-
-    after = next((p for p in periods if is_unseen(add_months(p, -1)) and (p == periods[0] or p in new)), None)
-    if after is None:
-        return
-    start = newest = add_months(after, -1)
-    while is_unseen(before := add_months(start, -1)):
-        start = before
-    shown = f"{computed[newest]} was rolled back, and readers see {seen.get(newest) or f'nothing of {newest}'}"
-    raise BadInput(
-        f"{after} would go on from what readers do not see: {shown}",
-        "--periods",
-        f"correct what was wrong and run `tierhouse run --periods {start}..{periods[-1]}`, or go back to a catalog with {computed[newest]}: "
-        "`tierhouse releases` lists them",
-    )
+    unseen = {period for period, release in computed.items() if release != seen.get(period) and period not in new}
+    after = next((p for p in periods if add_months(p, -1) in unseen and (p == periods[0] or p in new)), None)
+    if after is not None:
+        raise goes_on_from_unseen(after, periods[-1], unseen, computed, seen)
 
 
 def check_no_run_was_broken_off(periods: list[str], ledger: Ledger) -> None:

@@ -8,6 +8,7 @@ import json
 import shutil
 import subprocess
 import sys
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -23,8 +24,9 @@ from orchestration.gate import run_gate
 from orchestration.gate.suites import load_suites
 from orchestration.ingest.files import sha256_file
 from orchestration.ledger import Ledger
-from orchestration.release import current_catalog, list_releases, recover, release
+from orchestration.release import current_catalog, list_releases, recover, release, rollback
 from orchestration.release.descriptions import mart_descriptions
+from orchestration.release.files import write_policies
 from orchestration.release.publish import ReleaseReport
 from tests.gate.fixture_warehouse import Plan, build_warehouse, make_place, record_build, silent
 
@@ -357,6 +359,45 @@ def test_a_held_period_holds_those_after_it_and_not_those_before(tmp_path: Path)
     gated(deployment, ledger, mended)
     report = release(deployment, ledger, mended, say=silent)
     assert [p.status for p in report.periods] == ["released", "released"]
+
+
+@pytest.mark.parametrize("clock", ["month", "event"])
+def test_no_month_is_released_on_top_of_one_that_stays_rolled_back(clock: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As where the step of the release is executed again after a disk was full and the month that it had released was rolled back."""
+    deployment, ledger = make_place(tmp_path)
+    build_warehouse(deployment, ["2026-04", *PERIODS], faults=[f"update policy.programs set clock = '{clock}'"])
+    before, plan = Plan("run1", ["2026-04"]), Plan("run2", PERIODS)
+    gated(deployment, ledger, before)
+    release(deployment, ledger, before, say=silent)
+    gated(deployment, ledger, plan)
+    with monkeypatch.context() as patched, pytest.raises(Failed, match="disk is full"):
+        patched.setattr("orchestration.release.publish.write_policies", full_at("2026-06"))
+        release(deployment, ledger, plan, say=silent)
+    rollback(deployment, ledger, None, "wrong bar", "an.operator", say=silent)
+    if clock == "event":
+        assert [p.status for p in release(deployment, ledger, plan, say=silent).periods] == ["rolled_back", "released"], (
+            "no level is carried"
+        )
+        return
+    error = held(deployment, ledger, plan)
+    assert "2026-06 would go on from what readers do not see: 2026-05.r1 was rolled back, and readers see nothing" in error.what
+    assert "--periods 2026-05..2026-06`, which publishes 2026-05.r1 again where its rows are the same" in error.remedy
+    assert [p["status"] for p in error.details["report"]["periods"]] == ["rolled_back", "held"]
+    assert current_catalog(deployment) == {"catalog": 3, "periods": {"2026-04": "2026-04.r1"}}
+    corrected = Plan("run3", PERIODS, inputs_hash="other drops")
+    gated(deployment, ledger, corrected)
+    assert [p.status for p in release(deployment, ledger, corrected, say=silent).periods] == ["released_again", "released"]
+
+
+def full_at(period: str) -> Callable[..., None]:
+    """A write of policies that finds the disk full at one period."""
+
+    def write(con: duckdb.DuckDBPyConnection, folder: Path) -> None:
+        if period in folder.name:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        write_policies(con, folder)
+
+    return write
 
 
 def test_a_full_disk_leaves_the_old_catalog_and_no_half_state(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
