@@ -161,9 +161,6 @@ def build_attributes(seed: Seed, metrics: Mapping[str, Metric]) -> dict[str, Att
 def _attribute(row: Row, metrics: Mapping[str, Metric], of: tuple[Attribute, ...]) -> Attribute:
     """The attribute of a row. ``of``: what it is made of, in the order of its cell."""
     kind = row["kind"]
-    if row["attribute_id"] in RESERVED or "__" in row["attribute_id"]:
-        raise row.bad("attribute_id", f"{row['attribute_id']!r} is a name that the compiled SQL uses itself", "choose another name")
-    refuse_keyword(row, "attribute_id")
     _check_uses(row)
     metric, months, divisor = (_metric(row, column, metrics) for column in ("metric_id", "months_metric_id", "divisor_metric_id"))
     _check_entity(row)

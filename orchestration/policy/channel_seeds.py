@@ -103,11 +103,18 @@ def _check_source(row: Row) -> None:
     personal = [name for name, body in contract.items() if body.get("personal")]
     if column not in personal:
         raise row.bad("source", f"{column!r} is not a personal column of {entity}", close_match(column, personal))
-    if (key := subject_key(entity)) != ["customer_id"]:
-        what = f"personal columns of {entity} are kept by {', '.join(key)}, and a feed has a row a customer"
-        raise row.bad("source", what, "name an entity whose key is customer_id")
     if not row["personal"]:
         raise row.bad("personal", f"{source!r} is personal data", "write true")
+
+
+def refuse_other_keys(columns: Seed) -> None:
+    """BadInput for a channel column of an entity whose personal columns the vault keeps by another key than the customer's."""
+    for row in columns:
+        prefix, _, rest = row["source"].partition(".")
+        entity = rest.partition(".")[0]
+        if prefix == "vault" and (key := subject_key(entity)) != ["customer_id"]:
+            what = f"personal columns of {entity} are kept by {', '.join(key)}, and a feed has a row a customer"
+            raise row.bad("source", what, "name an entity whose key is customer_id")
 
 
 def _check_audience(row: Row, known: Mapping[str, list[str] | tuple[str, ...]]) -> None:

@@ -13,8 +13,17 @@ from pathlib import Path
 from orchestration.deployment import Deployment
 from orchestration.errors import BadInput
 from orchestration.policy import cells
-from orchestration.policy.attributes import NAMED_KINDS, build_attributes, contract_columns, entities, need, period_column, refuse_keyword
-from orchestration.policy.channel_seeds import check_channels
+from orchestration.policy.attributes import (
+    NAMED_KINDS,
+    RESERVED,
+    build_attributes,
+    contract_columns,
+    entities,
+    need,
+    period_column,
+    refuse_keyword,
+)
+from orchestration.policy.channel_seeds import check_channels, refuse_other_keys
 from orchestration.policy.model import Measure, Metric, Policies, canonical_hash
 from orchestration.policy.programs import build_programs
 from orchestration.policy.reader import Row, Seed, check_references, close_match, load_schema, read_seed, shown_path
@@ -59,25 +68,40 @@ def load_policies(deployment: Deployment) -> Policies:
 
 
 def refuse_mistaken(policies: Policies) -> None:
-    """BadInput for metrics and attributes of which the warehouse would give another number than the seeds say.
+    """BadInput for measures, metrics, attributes and channel columns that the SQL could not hold, or of which the warehouse would give
+    another number than the seeds say.
 
-    Not of a release's policies: what was released with such a number is explained with it.
+    Not of a release's policies: what was released with such a name or number is explained with it.
     """
+    for measure in policies.measures.values():
+        refuse_keyword(measure.row, "measure_id")
+        name = measure.measure_id
+        if measure.aggregation != "flag" and (name in TAKEN_NAMES or name in FLAGS or name.startswith("total_")):
+            raise _is_there(measure.row, "measure_id")
     for metric in policies.metrics.values():
+        refuse_keyword(metric.row, "metric_id")
         name, of = metric.metric_id, metric.subject_type
         own = () if of == "customer" else contract_columns(SUBJECT_TYPES[of].entity)
         # What is carried since joining is named total_<measure>, in the same table.
-        if name in own or name.startswith("total_"):
-            raise metric.row.bad("metric_id", f"{name!r} is a column that the warehouse has already", "choose another name")
+        if name in TAKEN_NAMES or name in CUSTOMER_COLUMNS or name in own or name.startswith("total_"):
+            raise _is_there(metric.row, "metric_id")
         if metric.is_service and metric.window == "total":
             # Who has been there for longer would be divided by too few months.
             what = f"months in service are known of the last {cells.MAX_WINDOW_MONTHS} months"
             raise metric.row.bad("window", what, "choose a window of months, ytd or last_year")
     for attribute in policies.attributes.values():
         name, found = attribute.attribute_id, attribute.metric
+        if name in RESERVED or "__" in name:
+            raise attribute.row.bad("attribute_id", f"{name!r} is a name that the compiled SQL uses itself", "choose another name")
+        refuse_keyword(attribute.row, "attribute_id")
         if attribute.kind in NAMED_KINDS and name in policies.metrics and (found is None or found.metric_id != name):
             what = f"{name!r} is the name of a metric, and averages and ratios of it would be taken of this one"
             raise attribute.row.bad("attribute_id", what, "choose another name")
+    refuse_other_keys(policies.seeds["channel_columns"])
+
+
+def _is_there(row: Row, column: str) -> BadInput:
+    return row.bad(column, f"{row[column]!r} is a column that the warehouse has already", "choose another name")
 
 
 def _of_known(seed: Seed, key: str, owner: Seed) -> Seed:
@@ -111,14 +135,11 @@ def build_policies(seeds: Mapping[str, Seed]) -> Policies:
 
 def _measure(row: Row, seeds: Mapping[str, Seed], spend: tuple[str, ...]) -> Measure:
     name, entity, aggregation = row["measure_id"], row["entity"], row["aggregation"]
-    refuse_keyword(row, "measure_id")
     if aggregation == "flag":
         _check_flag(row)
         # A month is active when its spend is above zero.
         is_active = name == "is_active"
         return Measure(name, entity, aggregation, None, "charge_type" if is_active else None, spend if is_active else (), "boolean", row)
-    if name in TAKEN_NAMES or name in FLAGS or name.startswith("total_"):
-        raise row.bad("measure_id", f"{name!r} is a column that the warehouse has already", "choose another name")
     if entity not in entities():
         raise row.bad("entity", f"{entity!r} is not an entity", close_match(entity, sorted(entities())))
     if clock_of(entity) is None:
@@ -184,9 +205,6 @@ def clock_of(entity: str) -> str | None:
 def _metric(row: Row, measures: Mapping[str, Measure]) -> Metric:
     measure = measures[row["measure_id"]]
     name, subject = row["metric_id"], row["subject_type"] or "customer"
-    refuse_keyword(row, "metric_id")
-    if name in TAKEN_NAMES or name in CUSTOMER_COLUMNS:
-        raise row.bad("metric_id", f"{name!r} is a column that the warehouse has already", "choose another name")
     if (measure.aggregation == "flag") != (row["aggregation"] == "months"):
         what = "a flag is counted in months" if measure.aggregation == "flag" else "months are counted of a flag"
         raise row.bad(

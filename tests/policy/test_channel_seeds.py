@@ -9,6 +9,7 @@ from orchestration.channels.contract import Condition
 from orchestration.channels.feed import audience_sql, make_subjects
 from orchestration.errors import BadInput
 from orchestration.policy.channel_seeds import DECIDED, TAG, audience_columns
+from orchestration.policy.load import refuse_mistaken
 
 
 def refused(seeds, *parts: str) -> None:
@@ -59,8 +60,6 @@ def test_an_audience_that_no_delivery_could_choose_is_refused_in_its_cell(seeds,
         ("channel_columns", 2, "source", "spend", "is not a source"),
         ("channel_columns", 3, "source", "vault.customer.phone", "did you mean 'customers'?"),
         ("channel_columns", 3, "source", "vault.customers.brand", "is not a personal column"),
-        ("channel_columns", 3, "source", "vault.staff.name", "are kept by staff_id, and a feed has a row a customer"),
-        ("channel_columns", 3, "source", "vault.lines.number", "are kept by line_id, and a feed has a row a customer"),
         ("channel_columns", 3, "personal", "false", "is personal data"),
         ("channel_columns", 3, "column_name", "customer_id", "stands twice"),
         ("channels", 2, "order_by", "-priorty;customer_id", "did you mean 'priority'?"),
@@ -70,6 +69,13 @@ def test_an_audience_that_no_delivery_could_choose_is_refused_in_its_cell(seeds,
 def test_a_feed_that_no_delivery_could_write_is_refused_in_its_cell(seeds, seed, row, column, value, message):
     seeds.set(seed, row, column, value)
     refused(seeds, f"{seed}.csv, row {row}, column {column}", message)
+
+
+@pytest.mark.parametrize(("entity", "column", "key"), [("staff", "name", "staff_id"), ("lines", "number", "line_id")])
+def test_a_column_that_the_vault_keeps_by_another_key_is_refused_and_what_was_released_with_it_is_read(seeds, entity, column, key):
+    seeds.set("channel_columns", 3, "source", f"vault.{entity}.{column}")
+    with pytest.raises(BadInput, match=f"row 3, column source: .* are kept by {key}, and a feed has a row a customer"):
+        refuse_mistaken(seeds.load())
 
 
 @pytest.mark.parametrize("source", ["as_of_period", "catalog", "stale_after_at"])

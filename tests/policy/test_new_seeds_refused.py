@@ -165,6 +165,7 @@ def test_an_attribute_of_the_name_of_another_metric_is_refused(own):
 def test_a_metric_of_the_name_of_another_column_is_refused(own, name):
     """What was carried since joining became the number of the metric."""
     own.add("metrics", {"metric_id": name, "measure_id": "spend_amount", "window": "12m", "aggregation": "sum", "unit": "currency"})
+    own.load()
     refused(own, "metrics.csv", f"'{name}' is a column that the warehouse has already")
 
 
@@ -196,6 +197,7 @@ def test_a_metric_of_the_name_of_a_column_of_its_subject_is_refused(own):
 def test_a_word_of_sql_names_no_column(own, seed, column, word):
     head, *rows = own.rows(seed)
     own.write(seed, [head, *rows, [word if name == column else cell for name, cell in zip(head, rows[-1], strict=True)]])
+    own.load()  # What was released with it is read.
     refused(own, f"{seed}.csv, row {len(rows) + 2}, column {column}", f"'{word}' is a word of SQL")
 
 
@@ -212,6 +214,7 @@ def test_an_attribute_of_a_name_that_the_sql_uses_itself_is_refused(own, name):
             "may_be_null": "true",
         },
     )
+    own.load()
     refused(own, "column attribute_id", "the compiled SQL uses itself")
 
 
