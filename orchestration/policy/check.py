@@ -19,6 +19,7 @@ from orchestration.policy.model import Policies, Program, Version
 from orchestration.policy.past import Released, changed_past, declarations
 from orchestration.policy.sanity import bands_and_dimensions, plans_and_checklists
 from orchestration.policy.tables import Table
+from orchestration.wording import counted
 
 
 def check_policies(
@@ -45,7 +46,7 @@ def require_sound(
     errors = [finding for finding in found if finding.severity == "error"]
     if errors:
         first = errors[0]
-        more = f" (and {len(errors) - 1} more findings)" if len(errors) > 1 else ""
+        more = f" (and {counted(len(errors) - 1, 'more finding')})" if len(errors) > 1 else ""
         raise BadInput(first.what + more, first.where, first.remedy, {"findings": [finding.as_json() for finding in errors]})
     return found
 
@@ -59,7 +60,7 @@ def check_program(policies: Policies, program: Program, today: date) -> Iterator
             # Every rule but the first would be masked: one finding says what is the matter with all of them.
             yield finding_at(
                 version.rules[0].row, version.version, "error", "no_conditions",
-                f"none of the {len(version.rules)} rules of {program.program_id} {version.version} has a condition: each of them holds for everyone",
+                f"none of the {counted(len(version.rules), 'rule')} of {program.program_id} {version.version} has a condition: each of them holds for everyone",
                 f"add the conditions to {policies.seeds['decision_conditions'].file}, or keep one rule",
             )  # fmt: skip
         else:

@@ -16,6 +16,7 @@ from orchestration.policy.operands import all_attributes
 from orchestration.policy.reader import Row, Seed, close_match
 from orchestration.policy.sql import compare_ranks
 from orchestration.policy.subjects import SUBJECT_TYPES
+from orchestration.wording import counted
 
 HASH = re.compile(r"[0-9a-f]{64}")
 # Seeds whose rows belong to one version of a program.
@@ -301,7 +302,7 @@ def _check_method(version: Row, program: Row, rules: tuple[Rule, ...]) -> None:
     if len(used) < count:
         wanted = " or ".join(sorted(kinds))
         raise program.bad(
-            "method", f"{program['method']} rests on {count} attribute{'s' if count > 1 else ''} of kind {wanted}, and the rules of {version['version']} use {len(used)}",
+            "method", f"{program['method']} rests on {counted(count, 'attribute')} of kind {wanted}, and the rules of {version['version']} use {len(used)}",
             f"use one in the rules ({wanted}), or write decision_table",
         )  # fmt: skip
 
