@@ -1,7 +1,8 @@
 """Deliveries: for each channel one file of the catalog that readers see, with a manifest, recorded in the ledger.
 
 Feeds are made from released Parquet only, so that no channel ever sees a candidate. A delivery has an idempotency key
-(channel, contract, catalog): doing it again after a crash writes the same bytes and records it once.
+(channel, contract, catalog, and the number of the delivery where it is not the catalog's first to the channel): doing it again after a crash
+writes the same bytes and records it once.
 """
 
 from __future__ import annotations
@@ -70,18 +71,27 @@ def _outstanding(contracts: Sequence[Contract], ledger: Ledger) -> list[Contract
     if not catalog.periods:
         return []
     sent = {entry.payload["channel"]: entry.payload["idempotency_key"] for entry in ledger.entries("delivery")}
-    return [contract for contract in contracts if sent.get(contract.channel_id) != _key(contract, catalog)]
+    return [contract for contract in contracts if not _is_of(sent.get(contract.channel_id, ""), contract, catalog)]
 
 
-def _key(contract: Contract, catalog: Catalog) -> str:
-    return f"{contract.channel_id}:{contract.version}:{contract.hash[:12]}:{catalog.catalog}"
+def _key(contract: Contract, catalog: Catalog, number: int) -> str:
+    """A contract that is changed and changed back is delivered a third time: by the key of the first delivery a receiver would take it for that."""
+    key = f"{contract.channel_id}:{contract.version}:{contract.hash[:12]}:{catalog.catalog}"
+    return key if number == 1 else f"{key}:{number}"
+
+
+def _is_of(key: str, contract: Contract, catalog: Catalog) -> bool:
+    """Whether a key is that of a delivery of the catalog by the contract, whatever its number."""
+    first = _key(contract, catalog, 1)
+    return key == first or key.startswith(f"{first}:")
 
 
 def deliver(deployment: Deployment, ledger: Ledger, *, say: Say, contracts: Sequence[Contract] | None = None) -> list[Delivery]:
     """Send the standing catalog to every channel that has not got it; return what was sent.
 
-    A channel that cannot be served holds up no other. Raises the first one's error once all have been tried: BadInput for a contract that
-    names what does not exist, Failed when a file cannot be written or the vault is gone.
+    A channel that cannot be served holds up no other, and each is told of. Raises one error once all have been tried: the first Failed, as
+    when a file cannot be written or the vault is gone, because to try again may help there; else the first of all, as BadInput for a contract
+    that names what does not exist.
     """
     with exclusive(deployment, "deliver"):
         recover(deployment, ledger, say)
@@ -97,7 +107,7 @@ def deliver(deployment: Deployment, ledger: Ledger, *, say: Say, contracts: Sequ
             except TierhouseError as err:
                 if is_interruption(err):
                     raise
-                say(f"channel {contract.channel_id}: not delivered: {err.what}")
+                say(f"channel {contract.channel_id}: not delivered: {err.what}" + _where_and_what_to_do(err))
                 problems.append(err)
                 continue
             say(
@@ -106,8 +116,12 @@ def deliver(deployment: Deployment, ledger: Ledger, *, say: Say, contracts: Sequ
             )
             done.append(delivery)
         if problems:
-            raise problems[0]
+            raise next((err for err in problems if isinstance(err, Failed)), problems[0])
         return done
+
+
+def _where_and_what_to_do(err: TierhouseError) -> str:
+    return (f" ({err.where})" if err.where else "") + (f"; to do: {err.remedy}" if err.remedy else "")
 
 
 def _deliver_one(deployment: Deployment, ledger: Ledger, contract: Contract, catalog: Catalog, period: str) -> Delivery:
@@ -119,7 +133,9 @@ def _deliver_one(deployment: Deployment, ledger: Ledger, contract: Contract, cat
     # made again is the same file.
     stale = datetime.fromisoformat(release_entry(ledger, release).at) + timedelta(hours=contract.staleness_hours)
     stale_after_at = stale.strftime("%Y-%m-%dT%H:%M:%SZ")
-    name = _name(ledger, contract.channel_id, catalog.catalog)
+    number = _number(ledger, contract.channel_id, catalog.catalog)
+    # What was delivered stays: hotline_3_2 is the second delivery of catalog 3 to the hotline, by another contract.
+    name = f"{contract.channel_id}_{catalog.catalog}" + (f"_{number}" if number > 1 else "")
     scratch = deployment.scratch / f"channel-{name}"
     target = deployment.channels / contract.channel_id / f"{name}.csv"
     try:
@@ -142,7 +158,7 @@ def _deliver_one(deployment: Deployment, ledger: Ledger, contract: Contract, cat
                 sha256=sha256_file(scratch / target.name),
                 stale_after_at=stale_after_at,
                 contract_hash=contract.hash,
-                idempotency_key=_key(contract, catalog),
+                idempotency_key=_key(contract, catalog, number),
             )
             (scratch / target.name).chmod(FEED_MODE)
             place(scratch / target.name, target)
@@ -163,11 +179,10 @@ def _deliver_one(deployment: Deployment, ledger: Ledger, contract: Contract, cat
     return delivery
 
 
-def _name(ledger: Ledger, channel: str, catalog: int) -> str:
-    """``hotline_3``; ``hotline_3_2`` for the second delivery of catalog 3 to the hotline, by another contract: what was delivered stays."""
+def _number(ledger: Ledger, channel: str, catalog: int) -> int:
+    """Which delivery of the catalog to the channel is the next one."""
     sent = [entry.payload for entry in ledger.entries("delivery")]
-    before = sum((delivery["channel"], delivery["catalog"]) == (channel, catalog) for delivery in sent)
-    return f"{channel}_{catalog}" + (f"_{before + 1}" if before else "")
+    return 1 + sum((delivery["channel"], delivery["catalog"]) == (channel, catalog) for delivery in sent)
 
 
 def write_feed(deployment: Deployment, contract: Contract, release: Path, catalog: int, stale_after_at: str, target: Path) -> int:

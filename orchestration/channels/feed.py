@@ -98,7 +98,11 @@ def _level_condition(con: duckdb.DuckDBPyConnection, condition: Condition) -> st
     """Levels are compared by the ranks of the release, whatever numbers these are."""
     level = condition.value.strip()
     if not rows_of(con, f"select 1 from named where level_id = {literal(level)}"):
-        raise BadInput(f"the release has no level {level!r}", condition.where, "run its period again with the levels of today")
+        raise BadInput(
+            f"the release has no level {level!r}",
+            condition.where,
+            "change the audience of the contract, or go to a catalog whose release has the level",
+        )
     bar = f"(select rank_of_level from named where level_id = {literal(level)})"
     return f"coalesce(s.level_id in (select level_id from named where rank_of_level {condition.operator} {bar}), false)"
 
