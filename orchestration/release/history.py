@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from orchestration.deployment import Deployment
-from orchestration.errors import BadInput, Failed, Mismatch
+from orchestration.errors import BadInput, Failed, Mismatch, TierhouseError
+from orchestration.interruption import is_interruption
 from orchestration.ledger.readers import releases_in_catalog
 from orchestration.ledger.store import Entry, Ledger
 from orchestration.locking import exclusive
@@ -36,23 +37,25 @@ def list_catalogs(ledger: Ledger) -> list[dict[str, Any]]:
 def rollback(deployment: Deployment, ledger: Ledger, to_catalog: int | None, reason: str, requested_by: str, *, say: Say) -> dict[str, Any]:
     """Let readers see an earlier catalog again (default: the one before the standing one) and tell the channels.
 
-    The way back is a new catalog with the earlier one's revisions; nothing is deleted. The same rollback asked again after it was
-    stopped, before readers or channels had it, is finished and goes no further back; with another reason or requester it is another
-    one. Raises BadInput for a catalog that does not exist or stands already, or without a reason and a requester; Failed or
-    Mismatch where the files of a release that it brings back are gone or were changed.
+    The way back is a new catalog with the earlier one's revisions; nothing is deleted. One that readers or channels have not got, because it
+    was stopped or a channel could not be served, is finished first, whatever the reason that is given now: to go further back takes a
+    ``to_catalog``. Raises BadInput for a catalog that does not exist or stands already, or without a reason and a requester; Failed or
+    Mismatch where the files of a release that it brings back are gone or were changed; Failed, too, where a channel cannot be served: the
+    catalog stands then.
     """
-    from orchestration.channels import deliver
-
     if not reason.strip() or not requested_by.strip():
         raise BadInput("a rollback needs a reason and a requester", "rollback", "add --reason TEXT and --by NAME")
     with exclusive(deployment, "rollback"):
         stopped = _unfinished(deployment, ledger)
         recover(deployment, ledger, say)
         # What a run that was stopped has recorded is published by now, and the rollback stands no more.
-        if stopped is not None and stopped == ledger.last("catalog") and _is_asked_again(stopped, to_catalog, reason, requested_by):
+        if stopped is not None and stopped == ledger.last("catalog") and to_catalog in (None, stopped.payload["cause"]["to"]):
             cause = stopped.payload["cause"]
-            say(f"catalog {stopped.payload['catalog']}: the rollback to catalog {cause['to']} was stopped, and is finished now")
-            return _result(stopped.payload, deliver(deployment, ledger, say=say))
+            say(
+                f"catalog {stopped.payload['catalog']}: the rollback to catalog {cause['to']}, asked for by {cause['requested_by']} "
+                f"({cause['reason']}), was stopped, and is finished now; to go further back name a catalog (--to)"
+            )
+            return _result(stopped.payload, _told(deployment, ledger, stopped.payload, say))
         entries = {int(e.payload["catalog"]): e for e in ledger.entries("catalog")}
         if not entries:
             raise BadInput(
@@ -74,7 +77,26 @@ def rollback(deployment: Deployment, ledger: Ledger, to_catalog: int | None, rea
         cause = {"kind": "rollback", "to": target, "from": standing, "reason": reason.strip(), "requested_by": requested_by.strip()}
         catalog = publish_catalog(deployment, ledger, periods, cause)
         say(f"catalog {catalog.catalog}: back to what catalog {target} showed")
-        return _result({**catalog.as_json(), "cause": cause}, deliver(deployment, ledger, say=say))
+        payload = {**catalog.as_json(), "cause": cause}
+        return _result(payload, _told(deployment, ledger, payload, say))
+
+
+def _told(deployment: Deployment, ledger: Ledger, catalog: dict[str, Any], say: Say) -> list[Delivery]:
+    """The channels are told; Failed, with which of them are not and why, where one cannot be served: nothing was refused, the catalog stands."""
+    from orchestration.channels import deliver, pending
+
+    try:
+        return deliver(deployment, ledger, say=say)
+    except TierhouseError as err:
+        if is_interruption(err):
+            raise
+        without = pending(deployment, ledger)
+        raise Failed(
+            f"catalog {catalog['catalog']} stands now, with what catalog {catalog['cause']['to']} showed, and {', '.join(without)} "
+            f"{'has' if len(without) == 1 else 'have'} not got it: {err.what}",
+            err.where,
+            f"{err.remedy}; the same command then sends what is outstanding, and so does the next run",
+        ) from err
 
 
 def _check_whole(folder: Path, entry: Entry) -> None:
@@ -95,12 +117,6 @@ def _unfinished(deployment: Deployment, ledger: Ledger) -> Entry | None:
         return None
     is_seen = pointer_if_whole(deployment) == recorded_catalog(standing)
     return None if is_seen and not pending(deployment, ledger) else standing
-
-
-def _is_asked_again(stopped: Entry, to_catalog: int | None, reason: str, requested_by: str) -> bool:
-    """Whether the command is the one that made the rollback, and no second one: as while a channel cannot be written."""
-    cause = stopped.payload["cause"]
-    return to_catalog in (None, cause["to"]) and (reason.strip(), requested_by.strip()) == (cause["reason"], cause["requested_by"])
 
 
 def _result(catalog: dict[str, Any], deliveries: Sequence[Delivery]) -> dict[str, Any]:

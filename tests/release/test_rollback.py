@@ -245,17 +245,25 @@ def test_a_rollback_that_is_killed_is_finished_by_the_same_command(
     ledger.verify()
 
 
-def test_another_rollback_is_not_taken_for_one_that_no_channel_has_got(
-    place: tuple[Deployment, Ledger], monkeypatch: pytest.MonkeyPatch
+def test_a_rollback_that_a_channel_has_not_got_stands_and_is_finished_whatever_the_reason_given_then(
+    place: tuple[Deployment, Ledger],
 ) -> None:
     deployment, ledger = place
-    rollback(deployment, ledger, None, "wrong bar", "an.operator", say=silent)
-    monkeypatch.setattr("orchestration.channels.pending", lambda *_: ["hotline"])
-    again = rollback(deployment, ledger, None, "wrong bar", "an.operator", say=silent)
-    assert (again["catalog"], again["new_catalog"]) == (2, 4)
-    other = rollback(deployment, ledger, None, "still wrong", "another.operator", say=silent)
-    assert (other["catalog"], other["new_catalog"], other["from_catalog"]) == (1, 5, 4)
-    assert (other["reason"], other["requested_by"]) == ("still wrong", "another.operator")
+    deployment.channels.write_text("a file where a folder must be", encoding="utf-8")
+    stands = r"catalog 4 stands now, with what catalog 2 showed, and hotline has not got it: "
+    for reason in ("wrong bar", "wrong bar, once more"):
+        with pytest.raises(Failed, match=stands) as caught:
+            rollback(deployment, ledger, None, reason, "an.operator", say=silent)
+        assert str(deployment.data) in caught.value.where and "the same command then sends what is outstanding" in caught.value.remedy
+        assert current_catalog(deployment) == {"catalog": 4, "periods": {PERIOD: "2026-06.r2"}}
+    with pytest.raises(Failed, match="catalog 5 stands now, with what catalog 1 showed"):
+        rollback(deployment, ledger, 1, "still wrong", "another.operator", say=silent)
+    deployment.channels.unlink()
+    said: list[str] = []
+    done = rollback(deployment, ledger, None, "try again", "an.operator", say=said.append)
+    assert (done["catalog"], done["new_catalog"], done["from_catalog"]) == (1, 5, 4)
+    assert (done["reason"], done["requested_by"]) == ("still wrong", "another.operator")
+    assert "asked for by another.operator (still wrong), was stopped, and is finished now" in said[0]
     assert current_catalog(deployment) == {"catalog": 5, "periods": {PERIOD: "2026-06.r1"}}
 
 
