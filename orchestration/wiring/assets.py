@@ -253,17 +253,23 @@ def _deliver_what_is_released(context: dg.AssetExecutionContext, run: Run) -> No
         run.say(f"channels: {failure.description}")
     finally:
         run.error = held
-    for delivery in run.deliveries:
-        asset = dg.AssetKey(["channel", delivery["channel"]])
-        context.log_event(dg.AssetMaterialization(asset, metadata=_of_delivery(run, delivery)))
+    _log_deliveries(context, run, run.deliveries)
 
 
 def _deliver(run: Run) -> None:
+    """Deliver, and add to the run's deliveries what was sent, also where a channel cannot be served: those of an earlier attempt stay."""
     before, _ = run.ledger.head()
     try:
         deliver(run.deployment, run.ledger, say=run.say)
     finally:
-        run.deliveries = [entry.payload for entry in run.ledger.entries("delivery", after=before)]
+        run.deliveries += [entry.payload for entry in run.ledger.entries("delivery", after=before)]
+
+
+def _log_deliveries(context: dg.AssetExecutionContext, run: Run, deliveries: Sequence[Mapping[str, Any]]) -> None:
+    """Tell Dagster of deliveries that no step hands over as its result."""
+    for delivery in deliveries:
+        asset = dg.AssetKey(["channel", delivery["channel"]])
+        context.log_event(dg.AssetMaterialization(asset, metadata=_of_delivery(run, delivery)))
 
 
 def _of_delivery(run: Run, delivery: Mapping[str, Any]) -> dict[str, Any]:
@@ -295,9 +301,15 @@ def channel_assets(deployment: Deployment) -> dg.AssetsDefinition | None:
     @dg.multi_asset(name="deliver", specs=specs, retry_policy=RETRY, required_resource_keys={RESOURCE_KEY})
     def deliver_channels(context: dg.AssetExecutionContext) -> Iterator[dg.MaterializeResult[None]]:
         run = the_run(context)
-        with run.stage("channels"):
-            _deliver(run)
-        for delivery in run.deliveries:
+        earlier = len(run.deliveries)
+        try:
+            with run.stage("channels"):
+                _deliver(run)
+        except dg.Failure:
+            # The next attempt finds these channels served, and has no result of them.
+            _log_deliveries(context, run, run.deliveries[earlier:])
+            raise
+        for delivery in run.deliveries[earlier:]:
             yield dg.MaterializeResult(asset_key=dg.AssetKey(["channel", delivery["channel"]]), metadata=_of_delivery(run, delivery))
 
     return deliver_channels
