@@ -295,7 +295,8 @@ def outcome_of(run: Run, periods: list[str], head: int, before: Mapping[str, str
     again = {period for period in periods if period not in released and visible[period] != before[period]}
     # Each that is known of a month takes the place of what was said of it before.
     status = {period.period: period.status for period in as_they_stand(run.deployment, run.ledger, periods)}
-    first_held = _first_held(run, [period for period in periods if period not in released | again])
+    confirmed = {entry.payload["period"] for entry in run.ledger.entries("confirmation", after=head)}
+    first_held = _first_held(run, [period for period in periods if period not in released | again | confirmed])
     status |= {period: "held" for period in periods if first_held is not None and period >= first_held}
     status |= dict.fromkeys(again, "released_again") | {period: "released" for period in periods if period in released}
     checks = {gate.period: [dict(check) for check in gate.checks] for gate in run.gates}
@@ -314,6 +315,6 @@ def outcome_of(run: Run, periods: list[str], head: int, before: Mapping[str, str
 
 
 def _first_held(run: Run, not_released: Sequence[str]) -> str | None:
-    """The first month that the gate held; else, of a release that was held for another reason, the first that was not released."""
+    """The first month that the gate held; else, of a release that was held for another reason, the first that was neither released nor confirmed."""
     by_the_gate = next((gate.period for gate in run.gates if not gate.passed), None)
     return by_the_gate or (next(iter(not_released), None) if isinstance(run.error, Held) else None)

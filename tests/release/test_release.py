@@ -28,6 +28,8 @@ from orchestration.release import current_catalog, list_releases, recover, relea
 from orchestration.release.descriptions import mart_descriptions
 from orchestration.release.files import write_policies
 from orchestration.release.publish import ReleaseReport
+from orchestration.wiring.launch import outcome_of, visible_releases
+from orchestration.wiring.resources import Run
 from tests.gate.fixture_warehouse import Plan, build_warehouse, make_place, record_build, silent
 
 PERIODS = ["2026-05", "2026-06"]
@@ -366,9 +368,9 @@ def test_no_month_is_released_on_top_of_one_that_stays_rolled_back(clock: str, t
     """As where the step of the release is executed again after a disk was full and the month that it had released was rolled back."""
     deployment, ledger = make_place(tmp_path)
     build_warehouse(deployment, ["2026-04", *PERIODS], faults=[f"update policy.programs set clock = '{clock}'"])
-    before, plan = Plan("run1", ["2026-04"]), Plan("run2", PERIODS)
-    gated(deployment, ledger, before)
-    release(deployment, ledger, before, say=silent)
+    first, plan = Plan("run1", ["2026-04"]), Plan("run2", PERIODS)
+    gated(deployment, ledger, first)
+    release(deployment, ledger, first, say=silent)
     gated(deployment, ledger, plan)
     with monkeypatch.context() as patched, pytest.raises(Failed, match="disk is full"):
         patched.setattr("orchestration.release.publish.write_policies", full_at("2026-06"))
@@ -379,10 +381,13 @@ def test_no_month_is_released_on_top_of_one_that_stays_rolled_back(clock: str, t
             "no level is carried"
         )
         return
-    error = held(deployment, ledger, plan)
+    before, (head, _), run = visible_releases(deployment, PERIODS), ledger.head(), Run(deployment)
+    run.error = error = held(deployment, ledger, plan)
     assert "2026-06 would go on from what readers do not see: 2026-05.r1 was rolled back, and readers see nothing" in error.what
     assert "--periods 2026-05..2026-06`, which publishes 2026-05.r1 again where its rows are the same" in error.remedy
     assert [p["status"] for p in error.details["report"]["periods"]] == ["rolled_back", "held"]
+    told = [(p.period, p.status) for p in outcome_of(run, PERIODS, head, before, plan.run_id).periods]
+    assert told == [("2026-05", "rolled_back"), ("2026-06", "held")], "what the release confirmed is not held"
     assert current_catalog(deployment) == {"catalog": 3, "periods": {"2026-04": "2026-04.r1"}}
     corrected = Plan("run3", PERIODS, inputs_hash="other drops")
     gated(deployment, ledger, corrected)
