@@ -18,6 +18,8 @@ from orchestration.ingest.files import place, storage_errors
 from orchestration.ledger.store import Entry, Ledger
 
 POINTER = "current.json"
+# Entries that only a run writes, or what delivers, each of which has recovered before; an ingest alone has not.
+_OF_A_RUN = ("build_started", "build", "gate", "release", "confirmation", "delivery")
 _POINTER_REMEDY = "run any released month again with `tierhouse run --periods YYYY-MM`: it puts the pointer right from the ledger"
 
 
@@ -41,9 +43,10 @@ def current_catalog(deployment: Deployment) -> dict[str, Any] | None:
     catalog = read_pointer(deployment)
     if catalog.catalog:
         return catalog.as_json()
-    newest = Ledger(deployment.ledger).last("catalog", "delivery")
-    # A run that is stopped before it moves the first pointer leaves none; the second catalog, and what is delivered, come after it.
-    if newest is not None and (newest.kind == "delivery" or newest.payload["catalog"] > 1):
+    ledger = Ledger(deployment.ledger)
+    published = ledger.last("catalog")
+    # A run that is stopped before it moves the first pointer leaves none. What comes after it is proof: the next one moves it first of all.
+    if published is not None and (published.payload["catalog"] > 1 or ledger.entries(*_OF_A_RUN, after=published.seq)):
         raise Mismatch(
             "readers see no catalog, and the ledger records what was published", str(deployment.catalogs / POINTER), _POINTER_REMEDY
         )

@@ -155,13 +155,15 @@ def test_a_pointer_that_is_none_or_gone_is_named_by_every_command_and_put_right_
     assert current_catalog(deployment) == {"catalog": 3, "periods": {PERIOD: "2026-06.r3"}}
 
 
-def test_a_first_catalog_whose_pointer_was_never_moved_is_none_yet(tmp_path: Path) -> None:
-    """As a run leaves it that is stopped in between."""
+@pytest.mark.parametrize("later", [("delivery", {"channel": "hotline", "catalog": 1}), ("build_started", {"run_id": "run2"})])
+def test_a_first_catalog_whose_pointer_was_never_moved_is_none_yet(later: tuple[str, dict[str, object]], tmp_path: Path) -> None:
+    """As a run leaves it that is stopped in between; whoever comes after it has moved the pointer first, but for an ingest."""
     deployment, ledger = make_place(tmp_path)
     ledger.append("catalog", {"catalog": 1, "periods": {PERIOD: "2026-06.r1"}})
     assert current_catalog(deployment) is None
+    ledger.append("drop_refused", {"file": "a.csv"})
     check_pointer(deployment, ledger)
-    ledger.append("delivery", {"channel": "hotline", "catalog": 1})
+    ledger.append(*later)
     with pytest.raises(Mismatch, match="the ledger records what was published"):
         current_catalog(deployment)
 
