@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -151,7 +152,7 @@ def make_candidate(con: Connection, deployment: Deployment, plan: Plan, period: 
 
     ``previous`` holds the period before: the candidate of the same run where the run has it, which this one goes on from (where that
     one is not released, or stays rolled back, nor is this one), else the release that the catalog names; without either its relations
-    are there and empty.
+    are there and empty. Failed where the warehouse holds nothing to check, or that release is damaged.
     """
     if not deployment.warehouse.is_file():
         raise Failed("there is no warehouse", str(deployment.warehouse), f"run `tierhouse run --periods {period}`")
@@ -167,9 +168,13 @@ def make_candidate(con: Connection, deployment: Deployment, plan: Plan, period: 
     marts = marts_of(con, WAREHOUSE)
     if not marts:
         raise Failed("the warehouse holds no marts", str(deployment.warehouse), f"build it: `tierhouse run --periods {period}`")
-    before = previous_source(deployment, plan, period)
-    # Of a release that is damaged nothing may be taken for empty: what compares two months would find nothing, and pass.
-    released = mart_files(before) if isinstance(before, Path) else {}
+    try:
+        before = previous_source(deployment, plan, period)
+        # Of a release that is damaged nothing may be taken for empty: what compares two months would find nothing, and pass.
+        released = mart_files(before) if isinstance(before, Path) else {}
+    except Failed as err:
+        both = f"{add_months(period, -1)}..{plan.periods[-1]}"
+        raise replace(err, remedy=f"{err.remedy}, or run that month and this one in one range: `tierhouse run --periods {both}`") from err
     tables: dict[str, dict[str, Any]] = {}
     for mart in marts:
         stored = f"{WAREHOUSE}.marts.{quoted(mart.name)}"

@@ -267,7 +267,8 @@ def test_a_month_does_not_pass_because_the_release_of_the_month_before_is_damage
     shutil.rmtree(victim) if victim.is_dir() else victim.unlink()
     with pytest.raises(Failed) as caught:
         gated(deployment, ledger, plan)
-    assert str(victim).rstrip("/") in caught.value.where and "from a backup" in caught.value.remedy
+    assert str(victim).rstrip("/") in caught.value.where and "from a backup, or run that month" in caught.value.remedy
+    assert "--periods 2026-05..2026-06" in caught.value.remedy
     assert "the gate crashed" in held(deployment, ledger, plan).what
 
 
