@@ -369,7 +369,8 @@ def paths_command(context: Context, program: str | None, period: str, limit: int
 
 @command(main, "status")
 def status_command(context: Context) -> None:
-    """Show what is landed, open, released, and due again. Released periods whose input has changed since are due again."""
+    """Show what is landed, open, released, due again and not delivered. Released periods whose input has changed since are due again."""
+    from orchestration.channels import pending
     from orchestration.cli.late import as_json, print_late
     from orchestration.ingest import ANY_PERIOD, open_periods, standing_drops
     from orchestration.release import current_catalog, held_periods
@@ -380,6 +381,11 @@ def status_command(context: Context) -> None:
     catalog = current_catalog(context.deployment)
     late = late_inputs(context.deployment, context.ledger)
     held = held_periods(context.ledger)
+    try:
+        outstanding = pending(context.deployment, context.ledger) if catalog else []
+    except BadInput:
+        # Who mends the policies asks for the rest meanwhile; `policy check` says what is wrong with them.
+        outstanding = None
     value: dict[str, Any] = {
         "deployment": context.deployment.name,
         "files_landed": len(landed),
@@ -388,6 +394,7 @@ def status_command(context: Context) -> None:
         "open_periods": opened,
         "held_periods": held,
         "catalog": catalog,
+        "channels_outstanding": outstanding,
         "late_inputs": as_json(context, late),
     }
 
@@ -402,6 +409,12 @@ def status_command(context: Context) -> None:
         click.echo(f"released periods: {released}")
         if held:
             click.echo(f"held by the gate, and with them what comes after: {', '.join(ranges(held))}; see docs/held-release.md")
+        if outstanding is None:
+            click.echo("which channels have the catalog is not known: the policies are refused, see `tierhouse policy check`")
+        elif outstanding:
+            click.echo(
+                f"channels that have not got the catalog: {', '.join(outstanding)}; the next run, or the same rollback again, sends it"
+            )
         print_late(context, late)
 
     context.result(value, render)

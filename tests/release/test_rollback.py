@@ -248,7 +248,7 @@ def test_a_rollback_that_is_killed_is_finished_by_the_same_command(
 
 
 def test_a_rollback_that_a_channel_has_not_got_stands_and_is_finished_whatever_the_reason_given_then(
-    place: tuple[Deployment, Ledger],
+    place: tuple[Deployment, Ledger], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     deployment, ledger = place
     deployment.channels.write_text("a file where a folder must be", encoding="utf-8")
@@ -260,6 +260,8 @@ def test_a_rollback_that_a_channel_has_not_got_stands_and_is_finished_whatever_t
         assert current_catalog(deployment) == {"catalog": 4, "periods": {PERIOD: "2026-06.r2"}}
     with pytest.raises(Failed, match="catalog 5 stands now, with what catalog 1 showed"):
         rollback(deployment, ledger, 1, "still wrong", "another.operator", say=silent)
+    monkeypatch.setenv("TIERHOUSE_DATA", str(deployment.data))
+    assert "channels that have not got the catalog: hotline; " in CliRunner().invoke(main, ["status"]).output
     deployment.channels.unlink()
     said: list[str] = []
     done = rollback(deployment, ledger, None, "try again", "an.operator", say=said.append)
@@ -267,6 +269,7 @@ def test_a_rollback_that_a_channel_has_not_got_stands_and_is_finished_whatever_t
     assert (done["reason"], done["requested_by"]) == ("still wrong", "another.operator")
     assert "asked for by another.operator (still wrong), was stopped, and is finished now" in said[0]
     assert current_catalog(deployment) == {"catalog": 5, "periods": {PERIOD: "2026-06.r1"}}
+    assert json.loads(CliRunner().invoke(main, ["status", "--json"]).output)["channels_outstanding"] == []
 
 
 def test_a_rollback_after_a_run_that_was_stopped_takes_back_what_that_run_has_recorded(
