@@ -29,13 +29,13 @@ from orchestration.ledger.store import Ledger
 def under_older_mapping(deployment: Deployment, known: Landed, feeds: list[Feed]) -> dict[str, list[str]]:
     """Feed id → names of its drops that stand as another mapping than today's read them, or under other settings of the deployment.
 
-    A drop that does not say its settings was landed by a version that read some rows, and made some keys, in another way.
+    A drop that does not say its settings was landed by a version before they were kept: where there are any, it may have been read otherwise.
     """
     found: dict[str, list[str]] = {}
     for feed in feeds:
         today = feed.mapping_hash, settings_used(feed, deployment.config)
         for drop in _landable(known, feed):
-            if (drop.payload["mapping_hash"], drop.payload.get("settings")) != today:
+            if (drop.payload["mapping_hash"], drop.payload.get("settings", {})) != today:
                 found.setdefault(feed.id, []).append(drop.payload["file"])
     return found
 

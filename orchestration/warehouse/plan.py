@@ -105,7 +105,7 @@ def new_run_id() -> str:
 def _hash_files(roots: list[Path], suffixes: tuple[str, ...]) -> str:
     found = hashlib.sha256()
     for root in roots:
-        for path in sorted(p for p in root.rglob("*") if p.suffix in suffixes):
+        for path in [root] if root.is_file() else sorted(p for p in root.rglob("*") if p.suffix in suffixes):
             found.update(path.relative_to(PROJECT_ROOT).as_posix().encode())
             found.update(path.read_bytes())
     return found.hexdigest()
@@ -117,7 +117,7 @@ def code_version() -> str:
         PROJECT_ROOT / "models",
         PROJECT_ROOT / "dbt_project" / "macros",
         PROJECT_ROOT / "orchestration" / "policy",
-        PROJECT_ROOT / "orchestration" / "warehouse",
+        PROJECT_ROOT / "orchestration" / "warehouse" / "inputs.py",
     ]
     return f"{version('tierhouse')}+{_hash_files(roots, ('.sql', '.py'))[:12]}"
 
@@ -128,7 +128,7 @@ def months_code() -> str:
         PROJECT_ROOT / "models" / "staging",
         PROJECT_ROOT / "models" / "intermediate" / "periods",
         PROJECT_ROOT / "dbt_project" / "macros",
-        PROJECT_ROOT / "orchestration" / "warehouse",
+        PROJECT_ROOT / "orchestration" / "warehouse" / "inputs.py",
     ]
     return _hash_files(roots, (".sql", ".py"))
 
