@@ -83,20 +83,33 @@ def rollback(deployment: Deployment, ledger: Ledger, to_catalog: int | None, rea
 
 def _told(deployment: Deployment, ledger: Ledger, catalog: dict[str, Any], say: Say) -> list[Delivery]:
     """The channels are told; Failed, with which of them are not and why, where one cannot be served: nothing was refused, the catalog stands."""
-    from orchestration.channels import deliver, pending
+    from orchestration.channels import deliver
 
     try:
         return deliver(deployment, ledger, say=say)
     except TierhouseError as err:
         if is_interruption(err):
             raise
-        without = pending(deployment, ledger)
+        without = _without(deployment, ledger)
         raise Failed(
-            f"catalog {catalog['catalog']} stands now, with what catalog {catalog['cause']['to']} showed, and {', '.join(without)} "
-            f"{'has' if len(without) == 1 else 'have'} not got it: {err.what}",
+            f"catalog {catalog['catalog']} stands now, with what catalog {catalog['cause']['to']} showed, and "
+            f"{', '.join(without) or 'the channels'} {'has' if len(without) == 1 else 'have'} not got it: {err.what}",
             err.where,
             f"{err.remedy}; the same command then sends what is outstanding, and so does the next run",
         ) from err
+
+
+def _without(deployment: Deployment, ledger: Ledger) -> list[str]:
+    """Channels that have not got the standing catalog, by any contract; none where seeds that are refused leave nobody to say: whatever state
+    the policies are in, a rollback is carried out."""
+    from orchestration.channels import pending
+
+    standing = recorded_catalog(ledger.last("catalog")).catalog
+    have = {entry.payload["channel"] for entry in ledger.entries("delivery") if entry.payload["catalog"] == standing}
+    try:
+        return [channel for channel in pending(deployment, ledger) if channel not in have]
+    except BadInput:
+        return []
 
 
 def _check_whole(folder: Path, entry: Entry) -> None:
@@ -110,13 +123,11 @@ def _check_whole(folder: Path, entry: Entry) -> None:
 
 def _unfinished(deployment: Deployment, ledger: Ledger) -> Entry | None:
     """The rollback that made the standing catalog, if readers or channels have not got it."""
-    from orchestration.channels import pending
-
     standing = ledger.last("catalog")
     if standing is None or standing.payload["cause"]["kind"] != "rollback":
         return None
     is_seen = pointer_if_whole(deployment) == recorded_catalog(standing)
-    return None if is_seen and not pending(deployment, ledger) else standing
+    return None if is_seen and not _without(deployment, ledger) else standing
 
 
 def _result(catalog: dict[str, Any], deliveries: Sequence[Delivery]) -> dict[str, Any]:

@@ -272,6 +272,31 @@ def test_a_rollback_that_a_channel_has_not_got_stands_and_is_finished_whatever_t
     assert json.loads(CliRunner().invoke(main, ["status", "--json"]).output)["channels_outstanding"] == []
 
 
+def test_a_rollback_is_carried_out_though_the_policies_are_half_edited(
+    place: tuple[Deployment, Ledger], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    deployment, ledger = place
+
+    def refused(_: Deployment) -> None:
+        raise BadInput("no such column", "channels.csv", "correct it")
+
+    monkeypatch.setattr("orchestration.channels.delivery.load_contracts", refused)
+    for to_catalog, number in ((None, 4), (1, 5)):
+        with pytest.raises(Failed, match=f"catalog {number} stands now, with what catalog .* showed, and the channels have not got it: "):
+            rollback(deployment, ledger, to_catalog, "wrong bar", "an.operator", say=silent)
+        assert (current_catalog(deployment) or {})["catalog"] == number
+
+
+def test_a_channel_whose_contract_is_new_leaves_no_rollback_unfinished(
+    place: tuple[Deployment, Ledger], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    deployment, ledger = place
+    rollback(deployment, ledger, None, "wrong bar", "an.operator", say=silent)
+    monkeypatch.setattr("orchestration.channels.delivery.load_contracts", lambda _: [contract(order_by=("level_id",))])
+    rollback(deployment, ledger, None, "another fault", "an.operator", say=silent)
+    assert current_catalog(deployment) == {"catalog": 5, "periods": {PERIOD: "2026-06.r1"}}
+
+
 def test_a_rollback_after_a_run_that_was_stopped_takes_back_what_that_run_has_recorded(
     place: tuple[Deployment, Ledger], monkeypatch: pytest.MonkeyPatch
 ) -> None:
