@@ -17,6 +17,8 @@ import pytest
 
 from tests.support import PROJECT_ROOT, Cli, prepared
 
+pytestmark = pytest.mark.slow
+
 PERIOD = "2026-06"
 VERSION = {"version": "v1", "valid_from_period": "2020-01", "author": "an.author", "approver": "another", "approved_on": "2020-01-01"}
 

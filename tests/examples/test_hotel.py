@@ -176,6 +176,7 @@ def test_names_of_guests_are_in_the_vault_and_in_no_release(hotel: Cli) -> None:
         assert shown == [(0,)], path.name
 
 
+@pytest.mark.slow
 def test_receptions_noted_too_late_are_named_and_graded_when_their_months_run_again(hotel: Cli, make_cli: Callable[..., Cli]) -> None:
     place = make_cli(copy_of=hotel.folder, deployment=HOTEL)
     assert place.json("status")["late_inputs"] == {"periods": [], "commands": []}
