@@ -320,7 +320,7 @@ def _content(
     Of the levels the order of those that the version gives: levels have no versions, and one that only a later version gives, or
     another number for the same rank, changes nothing of this one.
     """
-    used = _used(version, [attributes[row["order_attribute"]] for row in actions["target_lists"]])
+    used = used_attributes(version, [attributes[row["order_attribute"]] for row in actions["target_lists"]])
     metrics = {m.metric_id: m for a in used.values() for m in a.metrics}
     measures = {m.measure.measure_id: m.measure for m in metrics.values()}
     content: dict[str, Any] = {
@@ -351,7 +351,7 @@ def _content(
     return content
 
 
-def _used(version: Version, of_lists: Iterable[Attribute]) -> dict[str, Attribute]:
+def used_attributes(version: Version, of_lists: Iterable[Attribute]) -> dict[str, Attribute]:
     """The attributes that a version's conditions use, with the bands and dimensions that it gives them, then those that order its lists; each
     with what it is made of."""
     used: dict[str, Attribute] = {}

@@ -10,6 +10,7 @@ from orchestration.policy.facts import bounds
 from orchestration.policy.finding import Finding, finding_at
 from orchestration.policy.model import Attribute, Cap, Dimension, Policies, Program, Rule, ScopeRule, Value, Version
 from orchestration.policy.profiles import condition_holds, may_be_null
+from orchestration.policy.programs import used_attributes
 
 HUNDRED = Decimal(100)
 # Score of a number that is not known, by `missing`; where the others share the weight there is none.
@@ -51,19 +52,9 @@ def bands_and_dimensions(policies: Policies, program: Program) -> Iterator[Findi
 
 def _used(policies: Policies, version: Version) -> dict[str, Attribute]:
     """The attributes of a version's conditions with their parts; those that lists order by too."""
-    found: dict[str, Attribute] = {}
-
-    def visit(attribute: Attribute) -> None:
-        found[attribute.attribute_id] = attribute
-        for part in attribute.parts:
-            visit(part)
-
-    for attribute in version.attributes:
-        visit(attribute)
-    for row in policies.seeds["target_lists"]:
-        if (row["program_id"], row["version"]) == (version.program_id, version.version) and row["order_attribute"] not in found:
-            visit(policies.attributes[row["order_attribute"]])
-    return found
+    of_version = (version.program_id, version.version)
+    lists = (row for row in policies.seeds["target_lists"] if (row["program_id"], row["version"]) == of_version)
+    return used_attributes(version, (policies.attributes[row["order_attribute"]] for row in lists))
 
 
 def _alike_bands(program: Program, version: Version, attribute: Attribute) -> Iterator[Finding]:
