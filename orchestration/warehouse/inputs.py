@@ -238,13 +238,20 @@ class Landed:
                 select distinct line_id, bill_period as period from ({relation(self.contracts["bill_lines"], billed, self.replaced["bill_lines"])})
                 where customer_id is null and line_id is not null
             ),
+            -- As the staging model reads them: whoever takes a number over ends the interval before, also for the months after giving it back.
+            intervals as (
+                select line_id, customer_id, start_date,
+                    least(end_date, lead(start_date) over (partition by line_id order by start_date, _source) - 1) as end_date
+                from ({self.select("lines")})
+                where line_id in (select line_id from numbers)
+            ),
             held as (
                 select months.period, l.line_id, l.customer_id, greatest(l.start_date, months.first_day) as first_day,
-                    least(coalesce(l.end_date, months.last_day), months.last_day) as last_day
-                from ({self.select("lines")}) as l
+                    least(l.end_date, months.last_day) as last_day
+                from intervals as l
                 inner join numbers using (line_id)
                 inner join months on numbers.period = months.period and l.start_date <= months.last_day
-                where l.end_date is null or l.end_date >= months.first_day
+                where l.end_date is null or (l.end_date >= months.first_day and l.end_date >= l.start_date)
             )
             select period, cast(bit_xor(hash(line_id, customer_id, first_day, last_day)) as varchar) || ':' || count(*) from held group by period
             """

@@ -340,3 +340,20 @@ def test_a_change_of_holders_changes_the_months_with_bills_by_number_alone(tmp_p
     assert [period for period in after if after[period] != before[period]] == ["2025-02"]
     place.land("lines", [{"line_id": "L9", "customer_id": "C9", "start_date": "2024-12-01", "_key": "L9"}])
     assert digests() == after, "no bill names that number"
+
+
+def test_a_number_that_was_lent_changes_the_months_after_it_was_given_back(tmp_path: Path) -> None:
+    """Whoever took it over ended the interval before, which has no end of its own: in March it is nobody's."""
+    place = Place(tmp_path)
+    months = ["2025-01", "2025-02", "2025-03"]
+    place.land("bill_lines", [place.bill(month, None, month, "1", line_id="L1", billed_at=f"{month}-15 00:00:00") for month in months])
+    place.land("lines", [{"line_id": "L1", "customer_id": "C1", "start_date": "2024-12-01", "_key": "L1"}])
+
+    def digests() -> dict[str, str]:
+        return landed_at(place.deployment, place.ledger, place.ledger.head()[0]).period_digests(months[-1])
+
+    before = digests()
+    lent = {"line_id": "L1", "customer_id": "C2", "start_date": "2025-02-01", "end_date": "2025-02-28", "_key": "L1b"}
+    place.land("lines", [lent])
+    after = digests()
+    assert [month for month in months if after[month] != before[month]] == ["2025-02", "2025-03"]
