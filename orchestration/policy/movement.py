@@ -98,6 +98,8 @@ def _pairs(program_ids: Iterable[str]) -> str:
     columns += [f"{value} as before_{name}" for name, value in before.items()]
     columns += [f"b.{name} as before_{name}" for name in known]
     columns += [f"coalesce({alias}.validity_months, 0) > 0 as {name}" for alias, name in (("v", "has_review"), ("w", "had_review"))]
+    # What was held without validity ends by no review: a version that brings one reviews it at once.
+    columns.append("b.level_id is not null and b.valid_until_period is null as was_unbound")
     moved = _where_moved(program_ids)
     return "\n".join(
         [
@@ -188,7 +190,7 @@ def _covered() -> str:
         reviewed = "t.had_review" if step < POLICY else "t.has_review"
         override = "" if step >= AT["nomination"] else "before_"
         cap = "" if step >= AT["cap"] else "before_"
-        held = f"case when {reviewed} then greatest({qualified}, t.before_held_level_rank) else {qualified} end"
+        held = f"case when {reviewed} and not t.was_unbound then greatest({qualified}, t.before_held_level_rank) else {qualified} end"
         shown = f"coalesce(t.{override}set_level_rank, greatest(least({held}, t.{cap}cap_level_rank), t.{override}at_least_level_rank))"
         columns.append(f"case when {unknown} then t.before_level_rank else {shown} end as l{step}")
     return "\n".join(["select", "    t.*,", sql.columns(columns), "from told as t"])

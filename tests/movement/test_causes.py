@@ -80,6 +80,13 @@ def test_a_new_policy_version(make_world):
     assert moved(world, bill(JULY, "50")) == "policy"
 
 
+def test_a_version_that_brings_validity_ends_none(make_world):
+    """Nothing was held for a time: whom its rules lower, the policy moved."""
+    world = make_world((USUAL, LONG_AGO), (replace(LASTING, version="v2", bars=(300, 120, 80, 60)), JULY))
+    world.customers["A"] = steady("50")
+    assert moved(world, bill(JULY, "50")) == "policy"
+
+
 def test_the_end_of_validity_and_of_grace(make_world):
     for number, (rules, falls) in enumerate([(LASTING, 3), (replace(LASTING, grace=2), 5)]):
         with tempfile.TemporaryDirectory() as folder:

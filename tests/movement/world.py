@@ -404,7 +404,7 @@ class World:
 
         def rank(rules: Rules, covers: Released, cap: int | None) -> int:
             qualified = DECIDE[program](rules, i)
-            held = max(qualified, was.held) if rules.validity else qualified
+            held = max(qualified, was.held) if rules.validity and was.valid_until is not None else qualified
             return cover(held, cap, covers.at_least, covers.set_level)
 
         ranks = []
