@@ -60,7 +60,8 @@ def path_of(
             [grace, fall],
         )
         con.execute(
-            """create table attributes as select * from (values ('avg', 'average', 'customer', 's6', 'm6'), ('ytd', 'metric', 'customer', 'y', null), ('sum', 'metric', 'customer', 's6', null))
+            """create table attributes as select * from (values ('avg', 'average', 'customer', 's6', 'm6'), ('ytd', 'metric', 'customer', 'y', null), ('sum', 'metric', 'customer', 's6', null),
+                ('ytd_avg', 'average', 'customer', 'y', 'my'))
             as t (attribute_id, kind, subject_type, metric_id, months_metric_id)"""
         )
         con.execute(
@@ -111,6 +112,20 @@ def test_nothing_leaves_a_sum_before_its_window_is_full(months: int, pace: int, 
         missing_attribute="sum",
         missing_amount=Decimal(bar - sum(window)),
         evidence=json.dumps({"sum": str(sum(window))}),
+    )
+    assert (row and row["months_to_next_level"]) == expected
+
+
+@pytest.mark.parametrize("months", [[90] * 6, [60, 80], [110]])
+@pytest.mark.parametrize("pace", [0, 100, 120, 130, 150, 300])
+def test_an_average_over_the_calendar_year_asks_for_the_bar_of_each_further_month(months: list[int], pace: int):
+    expected = next((n for n in range(1, 4) if sum(months) + n * pace >= 120 * (len(months) + n)), None)
+    row = path_of(
+        pace=str(3 * pace),
+        next_level_id="mid",
+        missing_attribute="ytd_avg",
+        missing_amount=Decimal(120 * len(months) - sum(months)),
+        evidence=json.dumps({"y": str(sum(months)), "my": len(months)}),
     )
     assert (row and row["months_to_next_level"]) == expected
 

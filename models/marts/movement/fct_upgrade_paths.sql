@@ -89,6 +89,7 @@ paced as (
         candidates.*,
         sums.window_kind,
         sums.window_months,
+        sums.months_metric_id is not null as is_average,
         cast(cast(paces.recent_amount as decimal(38, 4)) * 10000 as hugeint) // served.recent_months as pace_units,
         cast(cast(candidates.missing_amount as decimal(38, 4)) * 10000 as hugeint) as missing_units,
         cast(cast(json_extract_string(candidates.evidence, '$.' || sums.operand) as decimal(38, 4)) * 10000 as hugeint) as window_units,
@@ -122,8 +123,9 @@ gaining as (
     select
         *,
         case
+            when is_average and (window_kind = 'ytd' or divided_months < window_months)
+                then pace_units - (window_units + missing_units) // divided_months
             when window_kind in ('total', 'ytd') then pace_units
-            when divided_months < window_months then pace_units - (window_units + missing_units) // divided_months
             when window_months is not null then pace_units - window_units // (window_months - months_until_full)
         end as gain_units
     from paced
