@@ -5,7 +5,7 @@ Everything here is SQL text made from contract and mapping; nothing is executed 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from zoneinfo import ZoneInfo
@@ -104,12 +104,14 @@ def build_scan(
             inner.append(f"({' or '.join(expression.failed)}) as {quoted('f_' + name)}")
     for key, predicate in (("unattributed", feed.unattributed), ("where", feed.where)):
         inner.append(f"{_predicate(predicate, lacking)} as {quoted('p_' + key)}")
+    lost = any(predicate is not None and _lacks(predicate, lacking) for predicate in (feed.where, feed.unattributed))
     if told := feed.where is not None and not _lacks(feed.where, lacking):
         is_no_answer = f"({feed.where.sql} is not null and {_predicate(feed.where, lacking)} is null)"
         inner.append(f"({' or '.join(filter(None, (feed.where.raised, is_no_answer)))}) as f_where")
+        # Parquet has text or none.
+        inner.append(f"{'false' if feed.config.format == 'parquet' else _holds_broken(feed.where.columns)} as w_broken")
     if broken:
-        cells = ", ".join(quoted(name) for name in header)
-        inner.append(f"contains(concat_ws(' ', {cells}), {literal(REPLACEMENT)}) as p_broken")
+        inner.append(f"{_holds_broken(header)} as p_broken")
     types = _types(con, feed, relation, inner)
 
     typed: list[str] = []
@@ -118,7 +120,7 @@ def build_scan(
     if told:
         # Nobody knows whose row it is.
         checks.append(Check("bad_value", "where", "f_where"))
-    if absent:
+    if absent or lost:
         # One bit says it for the row; the columns are told once, in the file's report.
         checks[2].predicate = "true"
     feed_zone = feed.config.timezone or zone
@@ -200,11 +202,12 @@ def build_scan(
         else quoted(name)
         for name in contract.columns
     ]
-    where = f"coalesce(not p_where, {'not f_where' if told else 'true'})" if feed.where else "false"
     # A row that cannot be split has that reason alone: what stands in its cells means nothing.
-    unsplit = sum(
-        1 << bit for bit, reason in enumerate(STRUCTURAL) if reason in ("truncated_row", "malformed_row") or (reason == "missing_column")
-    )
+    unsplit = sum(1 << bit for bit, reason in enumerate(STRUCTURAL) if reason in ("truncated_row", "malformed_row", "missing_column"))
+    # Where that gives no answer, or the answer hangs on a broken cell, no feed may take the row for another's.
+    where = f"coalesce(not p_where, not f_where and (__EXTRA__) & {unsplit} = 0)" if told else "false"
+    if told:
+        where = f"({where} and not (({'p_broken or ' if broken else ''}(__EXTRA__) & 1 <> 0) and w_broken))"
     outer = (
         f"{', '.join(columns)}, cast(case when {where} then 0 when (__EXTRA__) & {unsplit} <> 0 then (__EXTRA__) else {mask} end as bigint) as _mask, "
         f"{where} as _other, coalesce(p_unattributed, false) as _unattributed, {typed_period} as _period"
@@ -232,6 +235,11 @@ def settings_used(feed: Feed, config: Config) -> dict[str, str]:
 def is_before(name: str, start: str) -> str:
     """Predicate of rows whose column ``name`` holds an earlier day than ``start``, which it must not."""
     return f"{quoted(name)} < {quoted(start)}"
+
+
+def _holds_broken(columns: Iterable[str]) -> str:
+    """Predicate of rows of which one of these columns holds what was no text."""
+    return f"contains(concat_ws(' ', {', '.join(['null', *map(quoted, sorted(columns))])}), {literal(REPLACEMENT)})"
 
 
 def _nul_tests(feed: Feed, absent: set[str]) -> list[str]:

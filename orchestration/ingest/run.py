@@ -266,9 +266,9 @@ def _check_mappings(con: duckdb.DuckDBPyConnection, deployment: Deployment, know
             item.lacking = frozenset(column.lower() for column in asked if column.lower() not in has)
         nowhere = frozenset.intersection(*(item.lacking for item in items))
         if feed.config.format == "jsonl":
-            # A key that is null is often left out: only one that a required column needs must be there.
+            # A key that is null is often left out: only one that a required column needs, or that says what a row is, must be there.
             needed = {c.lower() for n, e in feed.columns.items() if feed.contract.columns[n].required for c in e.columns}
-            nowhere &= needed
+            nowhere &= needed | {c.lower() for c in (feed.where.columns if feed.where else ())}
         wrong = [column for column in asked if column.lower() in nowhere - optional]
         if wrong and (feed.source, feed.entity, feed.mapping_hash) not in proven:
             for column in wrong:
@@ -320,6 +320,8 @@ def _scan_of(con: duckdb.DuckDBPyConnection, deployment: Deployment, drop: Drop,
     if feed.config.format == "jsonl":
         # JSON lines leave out what is null; only a key that a required column needs is a column that is missing.
         soft |= {c.lower() for n, e in feed.columns.items() if not feed.contract.columns[n].required for c in e.columns}
+        # What a row is, and whose, is asked of a key that is left out as of one that is null.
+        soft |= {column.lower() for predicate in (feed.where, feed.unattributed) if predicate for column in predicate.columns}
     added = [column for column in absent if column.lower() in soft]
     if added:
         drop.relation = f"(select *, {', '.join(f'null::varchar as {quoted(column)}' for column in added)} from {drop.relation})"

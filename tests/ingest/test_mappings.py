@@ -33,6 +33,12 @@ def test_an_unknown_column_of_the_file_is_named_with_the_one_that_was_meant(comp
     assert "shop.yaml, line 14" in text and "net_amount" in text and "'amont'" in text and "'amount'" in text
 
 
+def test_a_key_of_json_lines_that_no_row_has_is_no_way_to_tell_what_a_row_is(company: Any, bills_feed: dict[str, Any]) -> None:
+    company.map({**bills_feed, "format": "jsonl", "files": "bills_*.jsonl", "where": "knd = 'voice'"})
+    company.drop("bills_1.jsonl", '{"id":"a","doc":"d1","cust":"c1","month":"2025-01","kind":"voice","amount":1,"currency":"CNY"}\n')
+    assert "has no column 'knd'" in (text := refused(company)) and "did you mean 'kind'" in text and "key where" in text
+
+
 def test_an_unknown_column_of_the_contract_and_a_missing_one_are_told_together(company: Any, bills_feed: dict[str, Any]) -> None:
     bills_feed["columns"]["net_amout"] = bills_feed["columns"].pop("net_amount")
     company.map(bills_feed)

@@ -16,6 +16,7 @@ from pydantic import ValidationError
 from orchestration.cli.main import main
 from orchestration.ingest import balance, load_contracts
 from orchestration.ingest.contracts import Contract
+from tests.ingest.conftest import BILL_HEADER
 
 
 def test_good_rows_land_typed_with_their_line_number(company: Any, bills_feed: dict[str, Any]) -> None:
@@ -168,6 +169,59 @@ def test_rows_of_another_entity_are_counted_and_neither_landed_nor_bad(company: 
     [total] = [line for line in table.splitlines() if "1 file " in line]
     shown = dict(zip((t.strip() for t in titles.split("┃")), (n.strip() for n in total.split("│")), strict=True))
     assert [shown[name] for name in ("rows in", "landed", "quarantined", "superseded", "of others")] == ["2", "1", "0", "0", "1"]
+
+
+def test_a_row_that_cannot_be_split_is_left_to_others_only_where_it_says_that_it_is_theirs(
+    company: Any, bills_feed: dict[str, Any]
+) -> None:
+    bills_feed["where"] = "kind <> 'call'"
+    company.map(bills_feed)
+    company.bills("bills_1.csv", "a,d1,c1,2025-01,voice,1,CNY", "b,d1", "c,d1,c1,2025-01,call,1", "e,d1,c1,2025-01,voice,1,CNY,x", "f,d1")
+    report = company.ingest()
+    assert (report.rows_in, report.landed, report.quarantined, report.files[0].not_for_entity) == (5, 1, 3, 1)
+    assert company.quarantine("line, reasons") == [(3, ["missing_column"]), (5, ["malformed_row"]), (6, ["missing_column"])]
+    company.map({**bills_feed, "format": "jsonl", "files": "bills_*.jsonl"}, source="other")
+    row = '{"id":"%s","doc":"d1","cust":"c1","month":"2025-01","kind":"%s","amount":1,"currency":"CNY"}'
+    company.drop("bills_1.jsonl", "\n".join([row % ("a", "voice"), "{no json", row % ("b", "call"), '{"id":"cut']))
+    report = company.ingest()
+    assert (report.rows_in, report.landed, report.quarantined, report.files[0].not_for_entity) == (4, 1, 2, 1)
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "gb18030"])
+def test_a_row_is_not_left_to_others_by_a_broken_cell(company: Any, bills_feed: dict[str, Any], encoding: str) -> None:
+    company.map({**bills_feed, "encoding": encoding, "where": "kind = 'voice'"})
+    rows = [
+        b"a,d1,c1,2025-01,voice,1,CNY",
+        b"b,d1,c1,2025-01,v\xff\xffce,1,CNY",
+        b"c,d\xff,c1,2025-01,call,1,CNY",
+        b"e,d\xff,c1,2025-01,voice,1,CNY",
+    ]
+    company.drop("bills_1.csv", b"\n".join([BILL_HEADER.encode(), *rows]) + b"\n")
+    report = company.ingest()
+    assert (report.landed, report.files[0].not_for_entity) == (1, 1)
+    assert company.quarantine("line, reasons") == [(3, ["broken_encoding"]), (5, ["broken_encoding"])]
+
+
+def test_a_file_without_the_column_that_says_whose_its_rows_are_goes_to_quarantine(company: Any, bills_feed: dict[str, Any]) -> None:
+    """Where the mapping asks `where` or `unattributed` of it; its rows were left out, or counted for the customer that they name."""
+    for number, key in enumerate(("where", "unattributed")):
+        company.map({**bills_feed, key: "what = 'bill'", "files": f"bills_{number}*.csv"}, source=f"shop{number}")
+        company.drop(f"bills_{number}1.csv", "id,doc,cust,month,kind,amount,currency,what\na,d1,c1,2025-01,voice,1,CNY,bill\n")
+        company.bills(f"bills_{number}2.csv", f"b{number},d1,c1,2025-01,voice,1,CNY")
+    report = company.ingest()
+    assert (report.landed, report.quarantined, sum(file.not_for_entity for file in report.files)) == (2, 2, 0)
+    assert company.quarantine("key, reasons") == [("b0", ["missing_column"]), ("b1", ["missing_column"])]
+
+
+def test_a_key_of_json_lines_that_a_file_leaves_out_is_null_where_a_mapping_asks_what_a_row_is(
+    company: Any, bills_feed: dict[str, Any]
+) -> None:
+    company.map({**bills_feed, "format": "jsonl", "files": "bills_*.jsonl", "where": "coalesce(deleted, 'no') <> 'yes'"})
+    row = '{"id":"%s","doc":"d1","cust":"c1","month":"2025-01","kind":"voice","amount":1,"currency":"CNY"%s}\n'
+    company.drop("bills_1.jsonl", row % ("a", ',"deleted":"yes"') + row % ("b", ""))
+    company.drop("bills_2.jsonl", row % ("c", ""))
+    report = company.ingest()
+    assert [(file.landed, file.not_for_entity) for file in report.files] == [(1, 1), (1, 0)]
 
 
 def test_line_numbers_are_those_of_an_editor_through_blank_lines_and_quoted_line_ends(company: Any, bills_feed: dict[str, Any]) -> None:
