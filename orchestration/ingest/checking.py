@@ -154,6 +154,9 @@ def build_scan(
                 bad = _inexact(bad, cell, value, kind, column.scale or 0)
             if column.type in ("date", "timestamp"):
                 bad = _out_of_time(bad, value, column.type, derives=contract.entity == "bill_lines" and name == "billed_at")
+                if kind == "VARCHAR":
+                    # A year of two digits is read as one of the first century, and days of it come in the wrong order.
+                    bad += rf" or ({value} < {column.type} '1000-01-01' and not regexp_matches({cell}, '^\s*\d{{4}}'))"
             checks.append(Check(column.bad_reason, name, bad))
         elif failed:
             checks.append(Check(column.bad_reason, name, f"{empty} and {failed}"))
@@ -298,7 +301,16 @@ def _typed(kind: str, sql_type: str, cell: str, source: str) -> str:
         return f"cast(try_cast(cast({cell} as varchar) as _period) as varchar)"
     if kind == "text":
         return f"cast({cell} as varchar)"
-    return f"try_cast({cell} as {sql_type})"
+    plain = f"try_cast({cell} as {sql_type})"
+    if kind == "date" and source == "VARCHAR":
+        # The day of a moment is that of the session's zone, which is the feed's.
+        return f"case when length({cell}) > 10 and {_states_zone(cell)} then cast(try_cast({cell} as timestamptz) as date) else {plain} end"
+    return plain
+
+
+def _states_zone(cell: str) -> str:
+    """Predicate of texts of a moment that state its zone: Z, +08, -0500, a name. A cast to timestamp or date drops it."""
+    return rf"regexp_matches({cell}, ':.*[^0-9:.\s]')"
 
 
 def _fixed_offset(zone: str) -> timedelta | None:
@@ -322,9 +334,7 @@ def _utc(cell: str, naive: str, source: str, zone: str) -> str:
         local = f"case when {naive} >= timestamp '2000-01-02' then {naive} - to_seconds({int(offset.total_seconds())}) else {exact} end"
     if source != "VARCHAR":
         return f"({local})"
-    # A cast to timestamp drops a zone that stands in the text (Z, +08, -0500, a name); one to timestamptz applies it.
-    stated = f"regexp_matches({cell}, ':.*[^0-9:.\\s]')"
-    return f"(case when {stated} then timezone('UTC', try_cast({cell} as timestamptz)) else {local} end)"
+    return f"(case when {_states_zone(cell)} then timezone('UTC', try_cast({cell} as timestamptz)) else {local} end)"
 
 
 def _inexact(bad: str, cell: str, value: str, kind: str, scale: int) -> str:

@@ -466,6 +466,34 @@ def test_a_date_without_end_is_bad_and_an_open_end_is_none(company: Any, custome
     assert company.quarantine("line, reasons") == [(3, ["bad_date"]), (5, ["bad_date"])]
 
 
+def test_the_day_of_a_moment_is_that_of_the_zone_of_its_feed(company: Any, customers_feed: dict[str, Any]) -> None:
+    """Midnight in Shanghai, as programs write it, is the day before in UTC."""
+    company.map({**customers_feed, "timezone": "Asia/Shanghai"})
+    texts = ["2025-01-31T16:00:00Z", "2025-01-31T15:59:59.999+00:00", "2025-01-31 16:00:00", "2025-02-01 00:00:00+08", "2025-01-31"]
+    company.drop("customers_1.csv", "id,since,name,brand\n" + "".join(f"c{number},{text},Ann,\n" for number, text in enumerate(texts)))
+    company.ingest()
+    days = [str(day) for _, day in company.in_force("customers", "customer_id, valid_from_date", "1")]
+    assert days == ["2025-02-01", "2025-01-31", "2025-01-31", "2025-02-01", "2025-01-31"]
+
+
+def test_a_year_of_two_digits_is_none(company: Any, customers_feed: dict[str, Any]) -> None:
+    customers_feed["columns"] |= {"joined_date": "brand", "brand": "null"}
+    company.map(customers_feed)
+    company.drop("customers_1.csv", "id,since,name,brand\nc1,31-01-25,Ann,\nc2,0001-01-01,Bob,25/01/31\nc3,0001-01-01,Cy,0099-01-01\n")
+    visits = {"entity": "payments", "files": "paid_*.csv", "format": "csv"}
+    columns = {"payment_id": "id", "customer_id": "cust", "paid_at": "paid", "amount": "1", "currency": "'CNY'"}
+    company.map({**visits, "columns": columns}, source="till")
+    company.drop("paid_1.csv", "id,cust,paid\np1,c1,25-01-31 10:00:00\np2,c1,2025-01-31 10:00:00\n")
+    company.ingest()
+    assert [row[0] for row in company.in_force("customers", "customer_id", "1")] == ["c3"]
+    assert company.in_force("payments", "payment_id") == [("p2",)]
+    assert sorted(company.quarantine("details")) == [
+        (["bad_date: joined_date"],),
+        (["bad_date: valid_from_date"],),
+        (["bad_timestamp: paid_at"],),
+    ]
+
+
 @pytest.mark.parametrize("zone", [None, "UTC", "Asia/Shanghai"])
 @pytest.mark.parametrize("expression", ["moment", "cast(moment as timestamptz)"])
 def test_the_last_nanosecond_of_a_month_is_in_it(company: Any, bills_feed: dict[str, Any], zone: str | None, expression: str) -> None:
