@@ -181,11 +181,13 @@ def build_scan(
             checks.append(Check(ENDS_BEFORE_START, name, is_before(name, column.not_before)))
         if name in known:
             counted = " and not coalesce(p_unattributed, false)" if feed.unattributed else ""
+            instead = column.references_without
+            asked = f"case when {quoted(instead)} is null then {value} end" if instead in feed.columns else value
             checks.append(
                 Check(
                     "unknown_reference",
                     name,
-                    f"{value} is not null and not coalesce({value} in (select value from {known[name]}), false){counted}",
+                    f"({asked}) is not null and not coalesce(({asked}) in (select value from {known[name]}), false){counted}",
                 )
             )
     if contract.entity == "bill_lines":

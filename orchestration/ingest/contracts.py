@@ -39,7 +39,7 @@ class Column(BaseModel):
     personal: bool = False
     references: str | None = Field(None, description="entity.column that must hold the value")
     references_without: str | None = Field(
-        None, description="column that says the same more directly: `references` counts only for sources that do not deliver it"
+        None, description="column that says the same more directly: `references` counts only for rows that have no value there"
     )
     allowed: list[str] | None = None
     allowed_currency: bool = False

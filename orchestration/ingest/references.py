@@ -44,11 +44,7 @@ class References:
 
     def of(self, contract: Contract, columns: set[str]) -> dict[str, str]:
         """For those of ``columns`` (what a feed maps) that are checked: table with one column ``value``."""
-        return {
-            name: self._table(*target)
-            for name, target in self.targets(contract).items()
-            if name in columns and contract.columns[name].references_without not in columns
-        }
+        return {name: self._table(*target) for name, target in self.targets(contract).items() if name in columns}
 
     def _table(self, entity: str, column: str) -> str:
         table = quoted(f"_known_{entity}_{column}")

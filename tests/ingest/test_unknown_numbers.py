@@ -94,6 +94,21 @@ def test_numbers_are_not_looked_up_where_a_customer_is_mapped_or_no_source_deliv
     assert ("6",) in company.in_force("bill_lines", "_key", "_key")
 
 
+def test_a_bill_without_a_customer_waits_for_its_number_though_others_of_its_source_name_one(company: Any, feed: dict[str, Any]) -> None:
+    company.map({**feed, "columns": {**feed["columns"], "customer_id": "cust"}}, LINES)
+    deliver(company)
+    company.drop(
+        "bills_1.csv",
+        f"{HEADER},cust\n1,d1,1390009,2026-01,voice,1,CNY,K9\n2,d2,1390009,2026-01,voice,2,CNY,\n3,d3,1390001,2026-01,voice,3,CNY,\n",
+    )
+    company.ingest()
+    assert company.in_force("bill_lines", "_key", "_key") == [("1",), ("3",)]
+    assert company.quarantine("key, reasons") == [("2", ["unknown_reference"])]
+    company.drop("lines_2.csv", "num,cust,since\n1390009,K1,2026-01-01\n")
+    company.ingest()
+    assert company.in_force("bill_lines", "_key", "_key") == [("1",), ("2",), ("3",)]
+
+
 def test_a_bill_with_customer_and_number_waits_for_the_customer_alone(
     company: Any, feed: dict[str, Any], customers_feed: dict[str, Any]
 ) -> None:
