@@ -52,6 +52,16 @@ RESERVED = frozenset(
 NAMED_KINDS = frozenset({"column", "metric", "months_since", "nomination", "application", "score", "band"})
 _TYPES = {"average": "decimal", "ratio": "decimal", "score": "decimal", "position": "decimal", "share": "decimal", "portion": "decimal",
           "months_since": "integer", "band": "category", "application": "category", "nomination": "level"}  # fmt: skip
+# Types that an attribute may have by that of its column.
+_READ_AS: dict[str, tuple[str, ...]] = {
+    "text": ("category",),
+    "period": ("category",),
+    "boolean": ("boolean", "category"),
+    "date": ("date", "category"),
+    "integer": ("integer", "decimal", "category"),
+    "decimal": ("decimal",),
+    "timestamp": (),
+}
 _USES: dict[str, tuple[str, ...]] = {
     "column": ("column_name",),
     "metric": ("metric_id",),
@@ -274,22 +284,45 @@ def _check_entity(row: Row) -> None:
     column = row["column_name"]
     own = entity in (None, subject.entity)
     known: Iterable[str] = contract_columns(entity or subject.entity)
-    if own and subject.name == "customer":
-        known = CUSTOMER_COLUMNS
+    if own:
+        # A subject is known by its key, and not by what the key is called.
+        known = CUSTOMER_COLUMNS if subject.name == "customer" else [name for name in known if name != subject.key]
     if column not in known:
         of = f"the {subject.name}'s metrics" if own and subject.name == "customer" else entity or subject.entity
         raise row.bad("column_name", f"{column!r} is not a column of {of}", close_match(column, known))
-    if own:
-        return
-    if history_column(entity) is None:
-        raise row.bad(
-            "entity", f"rows of {entity!r} do not hold from a day on, so that there is no newest one", "count or add them up: see metrics"
-        )
-    if subject.key not in contract_columns(entity):
-        raise row.bad("entity", f"{entity!r} says nothing of a {subject.name}", f"name an entity with {subject.key}")
-    body = contract_columns(entity)[column]
-    if body.get("personal"):
+    if not own:
+        if history_column(entity) is None:
+            raise row.bad(
+                "entity",
+                f"rows of {entity!r} do not hold from a day on, so that there is no newest one",
+                "count or add them up: see metrics",
+            )
+        if subject.key not in contract_columns(entity):
+            raise row.bad("entity", f"{entity!r} says nothing of a {subject.name}", f"name an entity with {subject.key}")
+    if contract_columns(entity or subject.entity).get(column, {}).get("personal"):
         raise row.bad("column_name", f"{column!r} is personal: it is in the vault and decides nothing", "name another column")
+
+
+def refuse_misread(attribute: Attribute) -> None:
+    """BadInput for a column attribute of another type than its column: the values would not be read, or be read as others.
+
+    An amount as a whole number would be rounded, and of a moment the day hangs on the time zone.
+    """
+    if attribute.kind not in {"column", "months_since"}:
+        return
+    row, subject, column = attribute.row, SUBJECT_TYPES[attribute.subject_type], str(attribute.column_name)
+    entity = attribute.entity or subject.entity
+    of_metrics = subject.name == "customer" and entity == subject.entity
+    type_ = CUSTOMER_COLUMNS[column] if of_metrics else str(contract_columns(entity)[column]["type"]).partition("(")[0]
+    if attribute.kind == "months_since":
+        if type_ != "date":
+            raise row.bad("column_name", f"{column!r} is {type_}, and months are counted from a date", "name a column that holds a date")
+    elif not (fitting := _READ_AS[type_]):
+        raise row.bad(
+            "column_name", f"{column!r} is {type_}, which no rule compares", "name a column that holds a date, a number or a word"
+        )
+    elif attribute.type not in fitting:
+        raise row.bad("type", f"{attribute.type!r} does not fit: {column!r} is {type_}", f"write {' or '.join(fitting)}")
 
 
 def _check_average(row: Row, metric: Metric, months: Metric) -> None:

@@ -22,6 +22,7 @@ from orchestration.policy.operands import (
     quotient,
 )
 from orchestration.policy.relations import extra_column, is_extra, is_month_metric
+from orchestration.policy.subjects import CUSTOMER_COLUMNS
 
 RANK_VALUE = "decimal(24, 4)"
 FULL_SCORE = 100 * 10**6
@@ -109,7 +110,7 @@ def source(program: Program, operand: Operand) -> str:
     column = f"{alias}.{sql.identifier(name)}"
     if attribute.kind == "months_since":
         return f"{sql.period_index('m.period')} - {sql.month_index(column)}"
-    if alias == "m" and program.subject_type == "customer":
+    if alias == "m" and program.subject_type == "customer" and (attribute.type != "category" or CUSTOMER_COLUMNS[name] == "text"):
         return column
     return f"cast({column} as {operand.sql_type})"
 

@@ -22,12 +22,13 @@ from orchestration.policy.attributes import (
     need,
     period_column,
     refuse_keyword,
+    refuse_misread,
 )
 from orchestration.policy.channel_seeds import check_channels, refuse_other_keys
 from orchestration.policy.model import Measure, Metric, Policies, canonical_hash
 from orchestration.policy.programs import build_programs
 from orchestration.policy.reader import Row, Seed, check_references, close_match, load_schema, read_seed, shown_path
-from orchestration.policy.subjects import CUSTOMER_COLUMNS, MONTH_TABLES, SUBJECT_TYPES
+from orchestration.policy.subjects import BILL_LINE_WORDS, CUSTOMER_COLUMNS, MONTH_TABLES, SUBJECT_TYPES
 
 # Rows that hold from a day on are counted in the month in which they begin.
 _BEGINS = dict.fromkeys(("subscriptions", "devices", "group_members", "household_members"), "start_date")
@@ -78,6 +79,9 @@ def refuse_mistaken(policies: Policies) -> None:
         name = measure.measure_id
         if measure.aggregation != "flag" and (name in TAKEN_NAMES or name in FLAGS or name.startswith("total_")):
             raise _is_there(measure.row, "measure_id")
+        if measure.entity == "bill_lines" and measure.filter_column not in (None, *BILL_LINE_WORDS):
+            what = f"bill lines are added up without their {measure.filter_column!r}"
+            raise measure.row.bad("filter_column", what, f"choose them by {', '.join(BILL_LINE_WORDS)}")
     for metric in policies.metrics.values():
         refuse_keyword(metric.row, "metric_id")
         name, of = metric.metric_id, metric.subject_type
@@ -94,6 +98,7 @@ def refuse_mistaken(policies: Policies) -> None:
         if name in RESERVED or "__" in name:
             raise attribute.row.bad("attribute_id", f"{name!r} is a name that the compiled SQL uses itself", "choose another name")
         refuse_keyword(attribute.row, "attribute_id")
+        refuse_misread(attribute)
         if attribute.kind in NAMED_KINDS and name in policies.metrics and (found is None or found.metric_id != name):
             what = f"{name!r} is the name of a metric, and averages and ratios of it would be taken of this one"
             raise attribute.row.bad("attribute_id", what, "choose another name")

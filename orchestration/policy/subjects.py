@@ -34,11 +34,24 @@ SUBJECT_TYPES: dict[str, SubjectType] = {
     )
 }
 
-# What the metrics row of a customer holds besides window metrics (models/intermediate/customers/int_customer_metrics.sql).
-CUSTOMER_COLUMNS = (
-    "brand", "plan", "region", "segment", "is_real_name", "credit_class", "joined_date", "left_date", "tenure_months",
-    "is_in_service", "spend_amount", "net_amount", "first_bill_index", "last_bill_index", "months_since_active",
-)  # fmt: skip
+# What the metrics row of a customer holds besides window metrics (models/intermediate/customers/int_customer_metrics.sql), with its contract type.
+CUSTOMER_COLUMNS = {
+    "brand": "text",
+    "plan": "text",
+    "region": "text",
+    "segment": "text",
+    "is_real_name": "boolean",
+    "credit_class": "text",
+    "joined_date": "date",
+    "left_date": "date",
+    "tenure_months": "integer",
+    "is_in_service": "boolean",
+    "spend_amount": "decimal",
+    "net_amount": "decimal",
+    "first_bill_index": "integer",
+    "last_bill_index": "integer",
+    "months_since_active": "integer",
+}
 
 # Those of them that every customer has in every month.
 COUNTED_COLUMNS = frozenset({"is_in_service", "spend_amount", "net_amount"})
@@ -48,3 +61,6 @@ SPEND_COLUMNS = frozenset({"spend_amount", "months_since_active"})
 
 # Rows of these entities are added up into month tables, which later months read instead of the rows.
 MONTH_TABLES = ("bill_lines", "points")
+
+# Words of bill lines by which a measure may choose them: those that are there where the lines are added up (int_customer_months.sql).
+BILL_LINE_WORDS = ("charge_type", "document_id", "product")

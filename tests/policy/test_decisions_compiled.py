@@ -271,6 +271,23 @@ def test_an_amount_that_is_said_to_be_enough_is_enough(tmp_path_factory, decide,
         assert all(rank >= least for rank, least in zip(reached, wanted, strict=True)), (reached, wanted)
 
 
+def test_a_column_of_numbers_that_is_read_as_a_category_is_compared_as_text(seeds, decide):
+    seeds.add(
+        "attributes",
+        {
+            "attribute_id": "months_told",
+            "subject_type": "customer",
+            "kind": "column",
+            "type": "category",
+            "column_name": "tenure_months",
+            "may_be_null": "true",
+        },
+    )
+    seeds.rules([("told", "star_2", [("months_told", "in", "12|unknown")]), ("others", "star_1", [])])
+    found = decide(seeds.load(), {"tenure_months": 12}, {"tenure_months": 13}, {})
+    assert [row["matched_rule_id"] for row in found] == ["told", "others", "others"]
+
+
 def test_who_is_out_of_scope_is_not_decided_and_says_why(seeds, decide):
     (decision,) = decide(seeds.load(), {**spend("1800"), "is_in_scope": False, "scope_reason": "test line"})
     assert (decision["status"], decision["status_reason"], decision["qualified_level_id"]) == ("out_of_scope", "test line", None)

@@ -339,3 +339,44 @@ def test_grouped_digits_are_read_where_they_are_unambiguous(own):
     assert band.below == 1000
     own.set("bands", number, "below", "1,000")
     refused(own, f"bands.csv, row {number}, column below", "decimal comma")
+
+
+ATTRIBUTE = {"attribute_id": "read", "subject_type": "customer", "kind": "column", "type": "category", "may_be_null": "true"}
+
+
+@pytest.mark.parametrize(
+    ("cells", "parts"),
+    [
+        # As a whole number 499,999.50 would be 500,000.
+        ({"type": "integer", "column_name": "asset_amount", "entity": "financial_positions"}, ("column type", "'asset_amount' is decimal")),
+        ({"type": "decimal", "column_name": "grade", "entity": "credit_grades"}, ("column type", "'grade' is text")),
+        ({"type": "boolean", "column_name": "brand"}, ("column type", "'brand' is text")),
+        # 500000.0000 is no word that anybody writes.
+        ({"column_name": "spend_amount"}, ("column type", "'spend_amount' is decimal")),
+        (
+            {"subject_type": "reception", "type": "date", "column_name": "arrives_at", "entity": "receptions"},
+            ("column column_name", "'arrives_at' is timestamp, which no rule compares"),
+        ),
+        ({"kind": "months_since", "type": "integer", "column_name": "plan"}, ("column column_name", "months are counted from a date")),
+        ({"subject_type": "staff", "column_name": "name"}, ("column column_name", "'name' is personal")),
+        ({"subject_type": "staff", "column_name": "staff_id", "entity": "staff"}, ("column column_name", "not a column of staff")),
+    ],
+    ids=lambda value: value.get("column_name") if isinstance(value, dict) else "",
+)
+def test_a_column_that_would_not_be_read_as_what_it_is_is_refused(seeds, cells, parts):
+    seeds.add("attributes", ATTRIBUTE | cells)
+    refused(seeds, f"attributes.csv, row {row(seeds, 'attributes', attribute_id='read')}", *parts)
+
+
+@pytest.mark.parametrize(
+    ("type_", "column"), [("decimal", "tenure_months"), ("category", "is_real_name"), ("category", "joined_date"), ("date", "joined_date")]
+)
+def test_a_column_may_be_read_as_what_it_can_be_written_as(seeds, type_, column):
+    seeds.add("attributes", ATTRIBUTE | {"type": type_, "column_name": column})
+    refuse_mistaken(seeds.load())
+
+
+def test_bill_lines_are_not_chosen_by_what_is_gone_where_they_are_added_up(seeds):
+    measure = {"measure_id": "of_number", "entity": "bill_lines", "aggregation": "count", "type": "integer", "unit": "lines"}
+    seeds.add("measures", measure | {"filter_column": "line_id", "filter_values": "L1"})
+    refused(seeds, "column filter_column", "bill lines are added up without their 'line_id'")

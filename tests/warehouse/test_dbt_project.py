@@ -9,6 +9,9 @@ from typing import Any
 import pytest
 
 from orchestration.deployment import PROJECT_ROOT
+from orchestration.policy.attributes import contract_columns, entities, history_column
+from orchestration.policy.load import clock_of
+from orchestration.policy.subjects import MONTH_TABLES, SUBJECT_TYPES
 from orchestration.warehouse.dbt import call_dbt, dbt_env
 from tests.warehouse.place import Place
 
@@ -58,6 +61,18 @@ def test_a_model_reads_only_its_own_layer_or_those_before(manifest: dict[str, An
                 assert LAYERS.index(models[parent]["schema"]) <= LAYERS.index(node["schema"]), (node["name"], parent)
             elif parent.startswith("source.tierhouse.landing"):
                 assert node["schema"] == "staging", (node["name"], parent)
+
+
+@pytest.mark.parametrize("kind", SUBJECT_TYPES)
+def test_a_subject_waits_for_all_rows_that_a_policy_may_ask_for(manifest: dict[str, Any], kind: str) -> None:
+    """What it reads is known when it is built, and not to dbt; a row without a staging model could not be read at all."""
+    subject = SUBJECT_TYPES[kind]
+    node = models_of(manifest)["int_customer_extras" if kind == "customer" else f"int_{kind}_metrics"]
+    waited_for = {parent.rpartition("stg_landing__")[2] for parent in node["depends_on"]["nodes"]}
+    readable = {name for name in entities() if subject.key in contract_columns(name) and (clock_of(name) or history_column(name))}
+    # These a customer's other models read.
+    elsewhere = {*MONTH_TABLES, "customers"} if kind == "customer" else set()
+    assert readable - elsewhere - waited_for == set()
 
 
 def test_tests_are_named_as_claims_about_a_model(manifest: dict[str, Any]) -> None:
