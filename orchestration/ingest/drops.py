@@ -23,6 +23,7 @@ from orchestration.ingest.reading import (
     TextFile,
     Unreadable,
     csv_relation,
+    header_lines,
     header_of,
     lines_relation,
     read_text,
@@ -40,9 +41,10 @@ _JSON_SAMPLE = 2000
 class Drop:
     """An opened drop.
 
-    ``relation`` gives the file's columns as SQL; ``ordinal`` is the SQL for a row's place among the rows of ``relation``
-    when that is scanned into a table (``rowid``, or a carried column ``_ord``). ``text`` is None for Parquet. ``offsets``
-    take ordinals to line numbers; ``tall`` are the lines at which a row of several lines begins, and how many it has.
+    ``relation`` gives the columns ``header`` as SQL: those of the file, ``file_header``, if nothing was added or turned.
+    ``ordinal`` is the SQL for a row's place among the rows of ``relation`` when that is scanned into a table (``rowid``, or
+    a carried column ``_ord``). ``text`` is None for Parquet. ``offsets`` take ordinals to line numbers; ``tall`` are the
+    lines at which a row of several lines begins, and how many it has.
     """
 
     path: Path
@@ -54,6 +56,10 @@ class Drop:
     rejects: list[Reject] = field(default_factory=list)
     offsets: list[tuple[int, int]] = field(default_factory=list)
     tall: dict[int, int] = field(default_factory=dict)
+    file_header: list[str] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self.file_header = self.file_header or list(self.header)
 
     @property
     def ordinal(self) -> str:
@@ -123,7 +129,7 @@ def open_drop(
     """Make the relation. ``asked`` are the columns that expressions name (for JSON lines, the keys to take)."""
     if text is None:
         source = f"read_parquet({one_file(path)}, file_row_number = true, hive_partitioning = false)"
-        return Drop(path, feed, header, f"(select * exclude (file_row_number){_without_nanoseconds(con, source)} from {source})", None)
+        return Drop(path, feed, header, f"(select * exclude (file_row_number){_as_text_and_time(con, source)} from {source})", None)
     if feed.config.format == "csv":
         return Drop(path, feed, header, csv_relation(text, feed.config.delimiter, feed.config.header, header), text)
     con.execute(f"create or replace table _lines as select line from {lines_relation(text)}").fetchall()
@@ -133,25 +139,36 @@ def open_drop(
         path_text = literal("$." + json.dumps(key, ensure_ascii=False))
         if con.execute(f"select 1 from _lines where try(json_exists(line, {path_text})) limit 1").fetchall():
             header.append(key)
+    if feed.config.unpivot:
+        # Any key may be one that becomes rows.
+        there = con.execute("select distinct unnest(try(json_keys(line))) as key from _lines order by key").fetchall()
+        known.update(name.lower() for name in header)
+        header.extend(key for (key,) in there if key.lower() not in known)
     cut = -1 if text.ends_with_newline else text.lines - 1
     money = {c.lower() for n, e in feed.columns.items() if feed.contract.columns[n].scale is not None for c in e.columns}
     if feed.config.unpivot:
         money |= {key.lower() for key in header}
-    values = ", ".join(
-        f"{_json_number(f'j[{i}]', key) if key.lower() in money else f'j[{i}]'} as {quoted(key)}" for i, key in enumerate(header, 1)
-    )
+    cells: dict[str, list[tuple[str, str]]] = {}
+    for i, key in sorted(enumerate(header, 1), key=lambda place: place[1] not in asked):
+        cell = _json_number(f"j[{i}]", key) if key.lower() in money else f"j[{i}]"
+        cells.setdefault(key.lower(), []).append((key, cell))
+    # Columns are known whatever the case of their letters; of keys that differ in it alone the one that the mapping names goes first.
+    values = ", ".join(f"coalesce({', '.join(cell for _, cell in same)}) as {quoted(same[0][0])}" for same in cells.values())
     paths = ", ".join(literal("$." + json.dumps(key, ensure_ascii=False)) for key in header)
     relation = (
         f"(select {values}, _ord, case when object then 0 when _ord = {cut} then 2 else 8 end as _structural from (select json_extract_string(case when object then line else '{{}}' end, [{paths}]) as j, "
         f"line, _ord, object from (select line, rowid as _ord, coalesce(try(json_type(line) = 'OBJECT'), false) as object from _lines where trim(coalesce(line, '')) <> '')))"
     )
-    return Drop(path, feed, header, relation, text, carry="_ord, _structural")
+    return Drop(path, feed, [same[0][0] for same in cells.values()], relation, text, carry="_ord, _structural")
 
 
-def _without_nanoseconds(con: duckdb.DuckDBPyConnection, source: str) -> str:
-    """REPLACE clause that cuts timestamps of a Parquet file to microseconds. A cast rounds them, and the last moment of a day is the next day."""
+def _as_text_and_time(con: duckdb.DuckDBPyConnection, source: str) -> str:
+    """REPLACE clause for columns of a Parquet file: timestamps are cut to microseconds, for a cast rounds them, and the last moment of a day is
+    the next day; bytes that are text are text, which old writers do not say of it."""
     cut = []
     for name, kind, *_ in con.execute(f"describe select * from {source}").fetchall():
+        if kind == "BLOB":
+            cut.append(f"coalesce(try(decode({quoted(name)})), cast({quoted(name)} as varchar)) as {quoted(name)}")
         if kind in ("TIMESTAMP_NS", "TIMESTAMPTZ_NS"):
             moment = f"coalesce(try(make_timestamp(epoch_ns({quoted(name)}) // 1000)), timestamp 'infinity')"
             moment = moment if kind == "TIMESTAMP_NS" else f"timezone('UTC', {moment})"
@@ -177,36 +194,41 @@ def unpivoted(con: duckdb.DuckDBPyConnection, drop: Drop) -> Drop:
     """The same drop with months (or kinds) that stand in columns as rows. A file without any of them is Unreadable."""
     rule = drop.feed.config.unpivot
     assert rule is not None
+    listed = {name.lower(): name for name in rule.columns or ()}
     chosen: dict[str, str] = {}
     for name in drop.header:
         if rule.columns is not None:
-            if name in rule.columns:
-                chosen[name] = name
+            if name.lower() in listed:
+                chosen[name] = listed[name.lower()]
         elif match := re.search(rule.pattern or "", name):
-            chosen[name] = match.group(1) if match.re.groups else name
+            chosen[name] = next((group for group in match.groups()[:1] if group is not None), name)
     if not chosen:
-        raise Unreadable(f"none of its columns is one that `unpivot` names (it has: {', '.join(drop.header[:20])})")
-    kept = [name for name in drop.header if name not in chosen]
+        raise Unreadable("none of its columns is one that `unpivot` names")
+    made = {rule.name.lower(), rule.value.lower()}
+    kept = [name for name in drop.header if name not in chosen and name.lower() not in made]
     if drop.carry:
         base = drop.relation
     else:
         con.execute(f"create or replace table _wide as select * from {drop.relation}").fetchall()
         base = "(select *, rowid as _ord, 0 as _structural from _wide)"
     ids = [*map(quoted, kept), "_ord", "_structural"]
-    cells = [f"cast({quoted(old)} as varchar) as {quoted(new)}" for old, new in chosen.items()]
-    relation = (
-        f"(select * from (select {', '.join([*ids, *cells])} from {base}) "
-        f"unpivot ({quoted(rule.value)} for {quoted(rule.name)} in ({', '.join(quoted(new) for new in chosen.values())})))"
-    )
+    # Names of our own meanwhile: what the columns give may be one name twice, or that of another column.
+    cells = [f"cast({quoted(name)} as varchar) as _cell{number}" for number, name in enumerate(chosen)]
+    turned = ", ".join(f"_cell{number} as {quoted(name)}" for number, name in enumerate(chosen.values()))
+    wide = ", ".join([*ids, *cells])
+    name, value = quoted(rule.name), quoted(rule.value)
+    relation = f"select * from (select {wide} from {base}) unpivot ({value} for {name} in ({turned}))"
+    if drop.carry:
+        # A line that is no row of the file has no cells.
+        relation += f" union all by name select {', '.join(ids)}, null as {name}, null as {value} from {base} where _structural <> 0"
     return Drop(
         drop.path,
         drop.feed,
         [*kept, rule.name, rule.value],
-        relation,
+        f"({relation})",
         drop.text,
         carry="_ord, _structural",
-        rejects=drop.rejects,
-        offsets=drop.offsets,
+        file_header=drop.file_header,
     )
 
 
@@ -216,16 +238,16 @@ def settle_lines(con: duckdb.DuckDBPyConnection, drop: Drop, accepted: int) -> N
         drop.offsets = [(0, 1)]
     elif drop.feed.config.format == "jsonl":
         drop.rejects = rejects_of(con, drop.text, ["line"], "\x01") if _has_rejects(con) else []
-        drop.rejects = [replace(reject, values=[None] * len(drop.header)) for reject in drop.rejects]
+        drop.rejects = [replace(reject, values=[None] * len(drop.file_header)) for reject in drop.rejects]
         drop.offsets = shifts(drop.text, 1, accepted, drop.rejects, [])
     else:
-        header_lines = 1 if drop.feed.config.header else 0
-        drop.rejects = rejects_of(con, drop.text, drop.header, drop.feed.config.delimiter) if _has_rejects(con) else []
+        above = header_lines(drop.text, drop.feed.config.delimiter) if drop.feed.config.header else 0
+        drop.rejects = rejects_of(con, drop.text, drop.file_header, drop.feed.config.delimiter) if _has_rejects(con) else []
         tall: list[tuple[int, int]] = []
         spans = sum(reject.text.count("\n") + 1 for reject in drop.rejects)
-        if accepted + spans + header_lines != drop.text.lines:
+        if accepted + spans + above != drop.text.lines:
             tall = _tall_rows(con, drop)
-        drop.offsets = shifts(drop.text, header_lines + 1, accepted, drop.rejects, tall)
+        drop.offsets = shifts(drop.text, above + 1, accepted, drop.rejects, tall, skips_spaces=len(drop.file_header) > 1)
         starts = [ordinal for ordinal, _ in drop.offsets]
         for ordinal, extra in tall:
             drop.tall[ordinal + drop.offsets[bisect.bisect_right(starts, ordinal) - 1][1]] = extra + 1
@@ -242,8 +264,8 @@ def _has_rejects(con: duckdb.DuckDBPyConnection) -> bool:
 def _tall_rows(con: duckdb.DuckDBPyConnection, drop: Drop) -> list[tuple[int, int]]:
     """Ordinals of rows with line ends inside quotes, and how many."""
     assert drop.text is not None
-    relation = csv_relation(drop.text, drop.feed.config.delimiter, drop.feed.config.header, drop.header)
-    cells = " + ".join(f"coalesce(length({quoted(n)}) - length(replace({quoted(n)}, chr(10), '')), 0)" for n in drop.header)
+    relation = csv_relation(drop.text, drop.feed.config.delimiter, drop.feed.config.header, drop.file_header)
+    cells = " + ".join(f"coalesce(length({quoted(n)}) - length(replace({quoted(n)}, chr(10), '')), 0)" for n in drop.file_header)
     con.execute(f"create or replace table _tall as select {cells} as extra from {relation}").fetchall()
     rows = con.execute("select rowid, extra from _tall where extra > 0 order by rowid").fetchall()
     for table in ("_tall", "reject_errors", "reject_scans"):
@@ -252,10 +274,12 @@ def _tall_rows(con: duckdb.DuckDBPyConnection, drop: Drop) -> list[tuple[int, in
 
 
 def rejects_relation(con: duckdb.DuckDBPyConnection, drop: Drop) -> str:
-    """The rows that could not be split, as a relation with the file's columns, ``_line`` and ``_structural`` bits."""
-    rejects_table(con, "_rejects", drop.header, drop.rejects)
+    """The rows that could not be split, as a relation with the columns of the drop's, ``_line`` and ``_structural`` bits."""
+    rejects_table(con, "_rejects", drop.file_header, drop.rejects)
     bits = "case _reason when 'broken_encoding' then 1 when 'truncated_row' then 2 when 'missing_column' then 4 else 8 end"
-    return f"(select *, {bits} as _structural from _rejects)"
+    there = set(drop.file_header)
+    columns = ", ".join(quoted(name) if name in there else f"null::varchar as {quoted(name)}" for name in drop.header)
+    return f"(select {columns}, _line, {bits} as _structural from _rejects)"
 
 
 def original_texts(con: duckdb.DuckDBPyConnection, drop: Drop, spans: Iterable[tuple[int, int]]) -> Iterator[str]:

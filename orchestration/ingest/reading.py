@@ -307,10 +307,19 @@ def header_of(text: TextFile, delimiter: str, has_header: bool) -> list[str]:
     if any(NUL in name for name in names):
         raise Unreadable("its header holds NUL bytes: it is no text, or UTF-16; it must be UTF-8 or GB18030")
     folded = [name.lower() for name in names]
-    twice = sorted({name for name in folded if name and folded.count(name) > 1})
-    if twice:
-        raise Unreadable(f"its header names a column twice: {', '.join(twice)}")
+    if twice := next((name for name in folded if name and folded.count(name) > 1), None):
+        # By number: where a file has no header these are the values of its first row, and this is kept in the ledger.
+        places = [str(number) for number, name in enumerate(folded, 1) if name == twice]
+        raise Unreadable(f"its header names a column twice: columns {' and '.join(places)}")
     return [name or f"column{i}" for i, name in enumerate(names)]
+
+
+def header_lines(text: TextFile, delimiter: str) -> int:
+    """Lines that the header of a CSV takes: a name in quotes may hold line ends."""
+    with text.path.open(encoding="utf-8", errors="replace", newline="") as file:
+        rows = csv.reader(io.StringIO(file.read(MAX_LINE)), delimiter=delimiter)
+        next(rows, None)
+        return rows.line_num
 
 
 def csv_relation(text: TextFile, delimiter: str, has_header: bool, header: list[str]) -> str:
@@ -318,7 +327,9 @@ def csv_relation(text: TextFile, delimiter: str, has_header: bool, header: list[
     columns = "{" + ", ".join(f"{literal(name)}: 'VARCHAR'" for name in header) + "}"
     return (
         f"read_csv({one_file(text.path)}, header = {str(has_header).lower()}, auto_detect = false, delim = {literal(delimiter)}, "
-        f"quote = '\"', escape = '\"', columns = {columns}, store_rejects = true, rejects_limit = 0, max_line_size = {MAX_LINE})"
+        f"quote = '\"', escape = '\"', columns = {columns}, store_rejects = true, rejects_limit = 0, "
+        # A folder called month=1 is no column of the file.
+        f"max_line_size = {MAX_LINE}, hive_partitioning = false)"
     )
 
 
@@ -326,7 +337,7 @@ def lines_relation(text: TextFile) -> str:
     """Every line of the file as one column ``line`` (for JSON lines)."""
     return (
         f"read_csv({one_file(text.path)}, header = false, auto_detect = false, delim = '\x01', quote = '', escape = '', "
-        f"columns = {{'line': 'VARCHAR'}}, store_rejects = true, rejects_limit = 0, max_line_size = {MAX_LINE})"
+        f"columns = {{'line': 'VARCHAR'}}, store_rejects = true, rejects_limit = 0, max_line_size = {MAX_LINE}, hive_partitioning = false)"
     )
 
 
@@ -390,17 +401,20 @@ def rejects_table(con: duckdb.DuckDBPyConnection, name: str, header: list[str], 
     con.unregister("_arrow")
 
 
-def shifts(text: TextFile, first_line: int, accepted: int, rejects: list[Reject], tall: Iterable[tuple[int, int]]) -> list[tuple[int, int]]:
+def shifts(
+    text: TextFile, first_line: int, accepted: int, rejects: list[Reject], tall: Iterable[tuple[int, int]], *, skips_spaces: bool = False
+) -> list[tuple[int, int]]:
     """How far a row's line number is from its ordinal: ``(ordinal from which it holds, line − ordinal)``, ascending.
 
     Rejected rows, blank lines and line ends inside quotes (``tall``: ordinal and how many) move the rows after them.
+    ``skips_spaces``: a line of nothing but spaces is no row either.
     """
     spans = {reject.line: reject.text.count("\n") + 1 for reject in rejects}
     if accepted + len(spans) + first_line - 1 == text.lines and not any(span > 1 for span in spans.values()):
         blanks: list[int] = []
         high: list[tuple[int, int]] = []
     else:
-        blanks = _blank_lines(text)
+        blanks = _blank_lines(text, skips_spaces)
         high = sorted(tall)
     events = sorted([(line, "reject") for line in spans] + [(line, "blank") for line in blanks if line >= first_line])
     offset = first_line
@@ -431,12 +445,12 @@ def shifts(text: TextFile, first_line: int, accepted: int, rejects: list[Reject]
     return sorted(dict(result).items())
 
 
-def _blank_lines(text: TextFile) -> list[int]:
+def _blank_lines(text: TextFile, skips_spaces: bool) -> list[int]:
     found: list[int] = []
     number = 0
     with text.path.open("rb") as file:
         for line in file:
             number += 1
-            if not line.rstrip(b"\r\n"):
+            if not (line.decode("utf-8", "replace").strip() if skips_spaces else line.rstrip(b"\r\n")):
                 found.append(number)
     return found

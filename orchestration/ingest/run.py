@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import shutil
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
@@ -272,7 +272,7 @@ def _check_mappings(con: duckdb.DuckDBPyConnection, deployment: Deployment, know
         wrong = [column for column in asked if column.lower() in nowhere - optional]
         if wrong and (feed.source, feed.entity, feed.mapping_hash) not in proven:
             for column in wrong:
-                remedy = _other_reading(feed, items[0].header) or nearest(column, items[0].header)
+                remedy = _other_reading(feed, items[0].header, asked) or nearest(column, items[0].header)
                 problems.append(BadInput(f"{items[0].name} has no column {column!r}", feed.place(asked[column]), remedy))
             continue
         fullest = min(items, key=lambda item: len(item.lacking))
@@ -284,13 +284,17 @@ def _check_mappings(con: duckdb.DuckDBPyConnection, deployment: Deployment, know
         raise together(problems)
 
 
-def _other_reading(feed: Feed, header: list[str]) -> str | None:
-    """The setting that was probably meant where a text file's header shows that it was read with another encoding or delimiter."""
-    if feed.config.format == "csv" and any(REPLACEMENT in name for name in header):
+def _other_reading(feed: Feed, header: list[str], asked: Iterable[str]) -> str | None:
+    """The setting that was probably meant where a text file's first line shows that it was read with another encoding or delimiter, or is
+    no header. ``asked``: the columns that the mapping names. What stands in a first line that may be a row is not told."""
+    if feed.config.format != "csv" or not feed.config.header:
+        return None
+    if any(REPLACEMENT in name for name in header):
         return f"its header is no text in {feed.config.encoding}: correct `encoding`"
-    if feed.config.format == "csv" and feed.config.header and len(header) == 1:
-        other = next((sign for sign in ";\t|," if sign in header[0] and sign != feed.config.delimiter), None)
-        return f"its header is one column, {header[0][:80]!r}: is `delimiter` {other!r}?" if other else None
+    if len(header) == 1 and (other := next((sign for sign in ";\t|," if sign in header[0] and sign != feed.config.delimiter), None)):
+        return f"its header is one column: is `delimiter` {other!r}?"
+    if {name.lower() for name in header}.isdisjoint(column.lower() for column in asked):
+        return "its first line names none of the columns of the mapping: correct these, or say `header: false` if the file has no header"
     return None
 
 

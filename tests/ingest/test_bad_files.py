@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import os
 from collections.abc import Callable
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -36,7 +37,7 @@ REFUSED: dict[str, tuple[str, Callable[[Path], Any], str]] = {
     "pipe": ("b.csv", lambda path: os.mkfifo(path), "pipe"),
     "blank lines": ("b.csv", lambda path: path.write_bytes(b"\n \n\n"), "no column names"),
     "UTF-16": ("b.csv", lambda path: path.write_bytes(TEXT.decode().encode("utf-16")), "UTF-16"),
-    "a name twice": ("b.csv", lambda path: path.write_bytes(TEXT.replace(b"doc", b"ID")), "twice: id"),
+    "a name twice": ("b.csv", lambda path: path.write_bytes(TEXT.replace(b"doc", b"ID")), "twice: columns 1 and 2"),
     "gzip cut short": ("b.csv.gz", lambda path: path.write_bytes(gzip.compress(TEXT * 50)[:60]), "no complete gzip"),
     "no gzip": ("b.csv.gz", lambda path: path.write_bytes(TEXT), "no complete gzip"),
     "gzip of nothing": ("b.csv.gz", lambda path: path.write_bytes(gzip.compress(b"")), "no column names"),
@@ -117,6 +118,38 @@ def test_a_nul_in_a_text_of_parquet_sends_its_row_to_quarantine(company: Any, bi
     assert [(line, reasons) for line, reasons, _ in found] == [(2, ["broken_encoding"]), (4, ["broken_encoding"])]
     assert '"doc":"d\\u0000"' in found[0][2]
     assert [row["agrees"] for row in balance(company.ledger)] == [True]
+
+
+def test_bytes_of_parquet_that_are_text_are_read_as_text(company: Any, bills_feed: dict[str, Any]) -> None:
+    """Old writers do not say of their texts that they are."""
+    bills_feed["columns"]["product"] = "product"
+    company.map({**bills_feed, "files": "b.*", "format": "parquet"})
+    table = {name: pa.array([value.encode()], pa.binary()) for name, value in {**ROW, "kind": "语音", "amount": "12.50"}.items()}
+    pq.write_table(pa.table({**table, "product": pa.array([b"\xff\x00"], pa.binary())}), company.drops / "b.parquet")
+    company.ingest()
+    assert company.in_force("bill_lines", "_key, charge_type, net_amount, product") == [("a", "语音", Decimal("12.5"), "\\xFF\\x00")]
+
+
+@pytest.mark.parametrize(
+    ("first", "told"),
+    [
+        ("c1,2025-01-01,Wang Wei,Wang Wei", "twice: columns 3 and 4"),
+        ("c1,2025-01-01,Wang Wei,gotone", "`header: false`"),
+        ("c1;2025-01-01;Wang Wei;gotone", "is `delimiter` ';'?"),
+    ],
+)
+def test_a_first_row_that_is_taken_for_a_header_is_told_nowhere(
+    company: Any, customers_feed: dict[str, Any], first: str, told: str
+) -> None:
+    """It may hold personal columns; errors go to logs, and those of refused files to the ledger."""
+    company.map(customers_feed)
+    company.drop("customers_1.csv", f"{first}\nc2,2025-01-01,Li Na,gotone\n")
+    try:
+        text = company.ingest().refused[0]["message"]
+    except BadInput as err:
+        text = str(err)
+    assert told in text and "wang" not in text.lower()
+    assert all("wang" not in str(entry.payload).lower() for entry in company.ledger.entries())
 
 
 @pytest.mark.parametrize("form", ["csv", "parquet"])

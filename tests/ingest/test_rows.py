@@ -252,6 +252,25 @@ def test_line_numbers_are_those_of_an_editor_through_blank_lines_and_quoted_line
     ]
 
 
+def test_lines_are_counted_through_lines_of_spaces_and_a_header_of_several_lines(company: Any, bills_feed: dict[str, Any]) -> None:
+    bills_feed["columns"] |= {"net_amount": '"Amount\n(CNY)"', "product": "article"}
+    company.map({**bills_feed, "optional_columns": ["article"]})
+    rows = ['id,doc,cust,month,kind,"Amount', '(CNY)",currency', "a,d1,c1,2025-01,voice,1,CNY", "   ", 'b,"d', '1",c1,2025-01,voice,1,CNY']
+    rows += ["\u3000", "c,d1,c1,2025-01,voice,x,CNY", "d,d1,c1,2025-01,voice,1,CNY"]
+    company.drop("bills_1.csv", ("\n".join(rows) + "\n").encode())
+    report = company.ingest()
+    assert (report.rows_in, company.in_force("bill_lines", "_key, _row", "_row")) == (4, [("a", 3), ("b", 5), ("d", 9)])
+    assert company.quarantine() == [(8, ["bad_decimal"], rows[7])]
+
+
+def test_a_broken_byte_is_told_as_one_where_an_optional_column_is_absent(company: Any, bills_feed: dict[str, Any]) -> None:
+    bills_feed["columns"]["product"] = "article"
+    company.map({**bills_feed, "optional_columns": ["article"]})
+    company.drop("bills_1.csv", f"{BILL_HEADER}\na,d?,c1,2025-01,voice,1,CNY\n".encode().replace(b"?", b"\xff"))
+    company.ingest()
+    assert company.quarantine("line, reasons") == [(2, ["broken_encoding"])]
+
+
 @pytest.mark.parametrize("end", [b"\n", b"\r\n", b"\r"])
 def test_every_kind_of_line_end_is_read(company: Any, bills_feed: dict[str, Any], end: bytes) -> None:
     company.map(bills_feed)
@@ -339,6 +358,15 @@ def test_json_lines_with_keys_left_out_and_lines_that_are_none(company: Any, bil
     ]
 
 
+def test_of_keys_of_json_lines_that_differ_in_case_the_one_that_is_named_counts(company: Any, bills_feed: dict[str, Any]) -> None:
+    bills_feed |= {"format": "jsonl", "files": "bills_*.jsonl"}
+    company.map(bills_feed)
+    row = '{"ID":"%s","id":"%s","doc":"d1","cust":"c1","month":"2025-01","kind":"voice","%s":1,"currency":"CNY"}\n'
+    company.drop("bills_1.jsonl", row % ("x", "a", "amount") + row % ("x", "b", "Amount"))
+    assert company.ingest().landed == 2
+    assert company.in_force("bill_lines", "_key, net_amount", "1") == [("a", 1), ("b", 1)]
+
+
 def test_parquet_keeps_row_numbers_and_tells_bad_rows_as_json(company: Any, bills_feed: dict[str, Any]) -> None:
     bills_feed |= {"format": "parquet", "files": "bills_*.parquet"}
     company.map(bills_feed)
@@ -358,23 +386,6 @@ def test_parquet_keeps_row_numbers_and_tells_bad_rows_as_json(company: Any, bill
     assert company.in_force("bill_lines", "_key, _row", "_row") == [("a", 1), ("c", 3)]
     [(line, reasons, text)] = company.quarantine()
     assert (line, reasons) == (2, ["bad_period"]) and '"month":"2025-99"' in text and "file_row_number" not in text
-
-
-def test_months_in_columns_become_rows_and_an_empty_cell_none(company: Any) -> None:
-    feed = {
-        "entity": "points",
-        "files": "points_*.csv",
-        "format": "csv",
-        "unpivot": {"pattern": r"^M(\d{4}-\d{2})$", "name": "period", "value": "points"},
-        "columns": {"customer_id": "cust", "period": "period", "points_type": "'base'", "points": "points"},
-    }
-    company.map(feed)
-    company.drop("points_1.csv", "cust,M2025-01,M2025-02\nc1,10,\nc2,x,30\nc3\n")
-    report = company.ingest()
-    assert company.in_force("points", "customer_id, period, points, _row", "1, 2") == [("c1", "2025-01", 10, 2), ("c2", "2025-02", 30, 3)]
-    assert company.quarantine() == [(3, ["bad_integer"], "c2,x,30"), (4, ["missing_column"], "c3")]
-    assert report.rows_in == report.landed + report.quarantined == 4
-    assert {part.name for part in (company.deployment.landing / "points").rglob("period=*")} == {"period=2025-01", "period=2025-02"}
 
 
 def test_timestamps_are_utc_and_periods_local_months(company: Any, bills_feed: dict[str, Any]) -> None:
