@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import duckdb
@@ -13,6 +12,7 @@ import duckdb
 from orchestration.deployment import Config, Deployment
 from orchestration.ingest.copies import delivered
 from orchestration.ingest.mapping import Feed
+from orchestration.ingest.names import base_name
 from orchestration.ingest.parts import Landed, Standing
 from orchestration.ingest.quarantine import corrected_since
 from orchestration.ingest.reading import Unreadable, sha256_of
@@ -58,7 +58,7 @@ def record_status(
         told = recorded.get((feed.source, feed.entity), {})
         mine_refused = [r for r in refused if (r["source"], r["entity"]) == (feed.source, feed.entity) and _is_refused(deployment, r, mine)]
         said = replacements(told, [])
-        replaced = replaced_names(said, [Path(drop["file"]).name for drop in mine])
+        replaced = replaced_names(said, [base_name(drop["file"]) for drop in mine])
         lost, sent_again = _taken_back(known, feed, said)
         here = _Delivered(mine, mine_refused, replaced | sent_again, lost, partial(corrected_since, con, deployment, known))
         found = _problems(feed, here, totals.get(feed.id, []), begun, deployment.config)
@@ -85,7 +85,7 @@ def _taken_back(known: Landed, feed: Feed, said: dict[str, str]) -> tuple[set[st
     # A name under which something else came since stands for that.
     last = {item["file"]: item["sha256"] for item in known.named_of(feed.source, feed.entity)}
     left = [drop for drop in left if last[drop["file"]] == drop["sha256"]]
-    names = {Path(drop["file"]).name for drop in left if drop["sha256"] in counting and not _counts_as(standing, drop["file"])}
+    names = {base_name(drop["file"]) for drop in left if drop["sha256"] in counting and not _counts_as(standing, drop["file"])}
     return {drop["file_id"] for drop in left if drop["sha256"] not in counting}, names
 
 
@@ -146,7 +146,7 @@ def _without_total(feed: Feed, here: _Delivered, told: Collection[str]) -> dict[
     """Drops of a feed with control totals for which none was ever stated, by period. ``told``: base names for which one was."""
     found: dict[str, list[str]] = {}
     for drop in here.drops:
-        if Path(drop["file"]).name not in here.replaced.union(told) and "copy_of" not in drop:
+        if base_name(drop["file"]) not in here.replaced.union(told) and "copy_of" not in drop:
             for period in _periods(feed, drop, drop["file"]):
                 found.setdefault(period, []).append(f"{feed.id}: no control total says what {drop['file']} should hold")
     return found
@@ -159,8 +159,8 @@ def _problems(
     drops, replaced = here.drops, here.replaced
     found: dict[str, list[str]] = {}
     # A file that was sent again is one file, under its name or another. A copy counts where it takes the place of what it repeats.
-    counted = [drop for drop in drops if "copy_of" not in drop or Path(drop["copy_of"]).name in replaced]
-    newest = {drop["file"]: drop for drop in counted if Path(drop["file"]).name not in replaced}
+    counted = [drop for drop in drops if "copy_of" not in drop or base_name(drop["copy_of"]) in replaced]
+    newest = {drop["file"]: drop for drop in counted if base_name(drop["file"]) not in replaced}
     lost = {file: drop for file, drop in newest.items() if drop["file_id"] in here.lost}
     newest = {file: drop for file, drop in newest.items() if file not in lost}
     if feed.config.expected:
@@ -184,10 +184,11 @@ def _problems(
                 f"{feed.id}: none of the rows of {file} counts, another file had replaced it, and its control total no longer says so: "
                 "it must be sent under a new name"
             )
+    last = {base_name(drop["file"]): drop for drop in drops}
     for total in totals:
         if total.file in replaced:
             continue
-        announced: dict[str, Any] | None = next((d for d in reversed(drops) if Path(d["file"]).name == total.file), None)
+        announced = last.get(total.file)
         periods = _periods(feed, announced, total.file)
         for period in periods:
             found.setdefault(period, [])
@@ -198,7 +199,7 @@ def _problems(
     for drop in counted:
         # A name without a period may be used for the next month: what was bad before it is not sent again.
         is_newest = drop is newest.get(drop["file"]) or not feed.period_of(drop["file"])
-        if _has_too_many_bad(drop, 0, config) and is_newest and Path(drop["file"]).name not in replaced:
+        if _has_too_many_bad(drop, 0, config) and is_newest and base_name(drop["file"]) not in replaced:
             sent_right = here.corrected(drop)
             if not _has_too_many_bad(drop, sent_right, config):
                 continue

@@ -13,6 +13,7 @@ from orchestration.errors import Failed
 from orchestration.ingest.contracts import load_contracts
 from orchestration.ingest.copies import Deliveries
 from orchestration.ingest.mapping import Feed, SourceMapping
+from orchestration.ingest.names import matching
 from orchestration.ingest.parts import Landed, file_stat, is_known_by_stat
 from orchestration.ingest.reading import Unreadable, sha256_of
 
@@ -55,7 +56,7 @@ def walk(deployment: Deployment, known: Landed, feeds: Iterable[Feed]) -> Iterat
     # Hashing lets go of the interpreter: two files at a time.
     with ThreadPoolExecutor(_HASHED_AT_ONCE, thread_name_prefix="hash") as pool:
         for feed in feeds:
-            paths = sorted(deployment.drops.glob(feed.config.files), key=lambda path: str(path.relative_to(deployment.drops)))
+            paths = sorted(matching(deployment.drops, feed.config.files), key=lambda path: str(path.relative_to(deployment.drops)))
             names = {path: str(path.relative_to(deployment.drops)) for path in paths}
             unread = {path for path, name in names.items() if _is_text(name) and not is_known_by_stat(path, deliveries.last(feed, name))}
             fresh = [path for path in paths if path in unread and path not in digests]

@@ -18,6 +18,7 @@ from orchestration.deployment import NAME_PATTERN, PERIOD_PATTERN, Deployment, e
 from orchestration.errors import BadInput
 from orchestration.ingest.contracts import Contract, load_contracts
 from orchestration.ingest.expressions import Expression, Parser, nearest
+from orchestration.ingest.names import base_name, in_one_form
 from orchestration.ledger.store import canonical_json
 
 
@@ -72,7 +73,9 @@ class Expected(_Strict):
     """A promise of the source; a period in which it is not kept is not closed."""
 
     files_per_period: int = Field(1, ge=1, description="at least so many files per period")
-    period_from_name: str = Field(description="regular expression on the file name with groups year and month")
+    period_from_name: str = Field(
+        description="regular expression on the file name with two groups, year and month in this order or called so (`(?P<month>…)`); with a `/` in it, on the path under the drops folder"
+    )
     first_period: str | None = Field(
         None, pattern=PERIOD_PATTERN, description="first period that is promised, of a source that begins after the others"
     )
@@ -187,11 +190,13 @@ class Feed:
         return _place(self.mapping_file, self.mapping_text, self.entity, key)
 
     def period_of(self, name: str) -> str | None:
-        """Period that the name of a drop (without its folders) states, if the feed promises files per period."""
+        """Period that the name of a drop states, if the feed promises files per period; its folders where the promise asks for one."""
         if self.config.expected is None:
             return None
-        match = re.search(self.config.expected.period_from_name, Path(name).name)
-        year, month = match.group(1, 2) if match else ("", "")
+        pattern = in_one_form(self.config.expected.period_from_name)
+        match = re.search(pattern, in_one_form(name) if "/" in pattern else base_name(name))
+        named = match.groupdict() if match else {}
+        year, month = (named["year"], named["month"]) if {"year", "month"} <= named.keys() else match.group(1, 2) if match else ("", "")
         # What a pattern takes for a month need not be one.
         is_month = re.fullmatch(r"(19|2[01])\d\d", year or "", re.ASCII) and re.fullmatch(r"0?[1-9]|1[0-2]", month or "", re.ASCII)
         return f"{year}-{int(month):02d}" if is_month else None
@@ -257,6 +262,15 @@ def _feed(config: FeedConfig, source: str, path: Path, text: str, parser: Parser
                 f"required columns are not mapped: {', '.join(missing)}",
                 _place(path, text, config.entity, "columns"),
                 "map each to an expression or a constant",
+            )
+        )
+    if config.control and config.control.amount_column not in (None, contract.amount_column):
+        added = f"are those of {contract.amount_column}" if contract.amount_column else "are not added up: its totals compare rows"
+        problems.append(
+            BadInput(
+                f"amounts of {contract.entity} {added}",
+                _place(path, text, config.entity, "amount_column"),
+                "leave `amount_column` out" + ("" if contract.amount_column else ", and `amount`"),
             )
         )
     control = config.control.columns.model_dump(exclude_none=True) if config.control else {}

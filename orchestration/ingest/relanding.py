@@ -20,6 +20,7 @@ from orchestration.ingest.copies import own_id
 from orchestration.ingest.finding import Found
 from orchestration.ingest.landing import Arrival
 from orchestration.ingest.mapping import Feed
+from orchestration.ingest.names import matching
 from orchestration.ingest.parts import Landed, Standing, asked_again, file_stat, is_known_by_stat, origin_of
 from orchestration.ingest.reading import sha256_of
 from orchestration.ingest.replacement import replaced_drops
@@ -110,7 +111,7 @@ def _locate(deployment: Deployment, feed: Feed, drop: Standing, *, is_begun: boo
     named: Path = deployment.drops / drop.payload["file"]
     if named.exists() and is_known_by_stat(named, drop.payload):
         return named
-    for path in [named, *sorted(deployment.drops.glob(feed.config.files))]:
+    for path in [named, *sorted(matching(deployment.drops, feed.config.files))]:
         if path.is_file() and path.stat().st_size == drop.payload["bytes"] and sha256_of(path) == drop.payload["sha256"]:
             return path
     raise BadInput(

@@ -21,6 +21,7 @@ from orchestration.ingest.contracts import Contract
 from orchestration.ingest.earlier_keys import earlier_keys, landed_under
 from orchestration.ingest.landing import Arrival
 from orchestration.ingest.mapping import Feed
+from orchestration.ingest.names import base_name
 from orchestration.ingest.parts import Landed, Part, Standing, following, origin_of
 from orchestration.ingest.supersession import in_force, listable, nothing_superseded, paths_sql, record_superseded
 from orchestration.ingest.totals import ControlTotal
@@ -37,7 +38,7 @@ def replacements(recorded: dict[str, dict[str, Any]], totals: Sequence[ControlTo
     alone say so, the newest of them counts.
     """
     said = {file: total["replaces"] for file, total in recorded.items()} | {total.file: total.replaces for total in totals}
-    found = {file: Path(other).name for file, other in said.items() if other}
+    found = {file: base_name(other) for file, other in said.items() if other}
     stated_in = {total.file: total.stated_in for total in totals}
     # ``recorded`` has the newest last.
     for file in list(found):
@@ -64,19 +65,19 @@ def check_folders(
     period stands for one file, whatever its folder.
     """
     meant = {name for pair in said.items() for name in pair if feed.period_of(name) is None}
-    there = {name for total in totals if total.replaces for name in (total.file, Path(total.replaces).name)}
-    there.update(Path(name).name for name, _ in coming)
+    there = {name for total in totals if total.replaces for name in (total.file, base_name(total.replaces))}
+    there.update(base_name(name) for name, _ in coming)
     delivered = [(drop["file"], drop["sha256"]) for drop in known.named_of(feed.source, feed.entity)]
     bytes_of: dict[str, dict[str, set[str]]] = {}
     for name, sha256 in [*delivered, *coming]:
-        if (base := Path(name).name) in meant & there:
+        if (base := base_name(name)) in meant & there:
             bytes_of.setdefault(base, {}).setdefault(name, set()).add(sha256)
     for base, files in bytes_of.items():
         # A file that was moved is the file that it was.
         if other := next(((one, two) for one, two in combinations(sorted(files), 2) if files[one].isdisjoint(files[two])), None):
             raise BadInput(
                 f"a control total says of {base} that it replaces a file or is replaced, and {other[0]} and {other[1]} are different files of that name",
-                next((total.stated_in for total in totals if base in (total.file, Path(total.replaces or "").name)), other[1]),
+                next((total.stated_in for total in totals if base in (total.file, base_name(total.replaces or ""))), other[1]),
                 "have the source name its files so that no two have the same name, or take `replaces` out of the control file",
             )
 
@@ -96,7 +97,7 @@ def replaced_bytes(said: dict[str, str], deliveries: Sequence[tuple[str, str]]) 
 
 def deliveries_of(known: Landed, feed: Feed) -> list[tuple[str, str]]:
     """Base name and SHA-256 of every file that a feed has delivered, in order."""
-    return [(Path(drop["file"]).name, drop["sha256"]) for drop in known.named_of(feed.source, feed.entity)]
+    return [(base_name(drop["file"]), drop["sha256"]) for drop in known.named_of(feed.source, feed.entity)]
 
 
 def replaced_drops(known: Landed, feed: Feed, said: dict[str, str]) -> list[Standing]:
@@ -109,7 +110,7 @@ def replaced_drops(known: Landed, feed: Feed, said: dict[str, str]) -> list[Stan
 
 def lands_replaced(known: Landed, feed: Feed, said: dict[str, str], arrival: Arrival) -> bool:
     """Whether a file that is to land is replaced by one that is there. What lands anew is no further delivery."""
-    arriving = [] if arrival.earlier_ids else [(Path(arrival.name).name, arrival.sha256)]
+    arriving = [] if arrival.earlier_ids else [(base_name(arrival.name), arrival.sha256)]
     return arrival.sha256 in replaced_bytes(said, [*deliveries_of(known, feed), *arriving])
 
 

@@ -95,7 +95,9 @@ def ingest(
         check_currency(deployment, known, [*begun, *(d for feed in feeds if again for d in known.standing_of(feed.source, feed.entity))])
         with _connection(deployment) as con:
             hashed_with = salt(deployment, ledger)
-            con.execute(f"create macro pseudonym(value) as substr(sha256({literal(hashed_with)} || value), 1, 24)").fetchall()
+            hashed = f"substr(sha256({literal(hashed_with)} || value), 1, 24)"
+            # Of no number there is no pseudonym: it would be one number that all rows without one share.
+            con.execute(f"create macro pseudonym(value) as case when trim(cast(value as varchar)) <> '' then {hashed} end").fetchall()
             new = _find(con, deployment, ledger, known, feeds, report)
             totals = {feed.id: read_totals(con, deployment, feed) for mapping in mappings for feed in mapping.feeds if feed.config.control}
             recorded = recorded_totals(ledger)

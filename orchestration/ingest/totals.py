@@ -16,6 +16,7 @@ from orchestration.errors import BadInput
 from orchestration.ingest.copies import delivered
 from orchestration.ingest.expressions import nearest
 from orchestration.ingest.mapping import Feed
+from orchestration.ingest.names import base_name, matching
 from orchestration.ingest.reading import Unreadable, csv_relation, header_of, read_text, rejects_of, sha256_of
 from orchestration.ledger.store import Ledger
 
@@ -39,10 +40,10 @@ def read_totals(con: duckdb.DuckDBPyConnection, deployment: Deployment, feed: Fe
     control = feed.config.control
     assert control is not None
     found: dict[str, ControlTotal] = {}
-    for path in sorted(deployment.drops.glob(control.files)):
+    for path in sorted(matching(deployment.drops, control.files)):
         name = str(path.relative_to(deployment.drops))
         for total in _read(con, scratch or deployment.scratch, feed, path, name):
-            if fnmatch.fnmatch(total.file, Path(feed.config.files).name):
+            if fnmatch.fnmatch(total.file, base_name(feed.config.files)):
                 found[total.file] = total
     return list(found.values())
 
@@ -78,7 +79,7 @@ def _read(con: duckdb.DuckDBPyConnection, scratch: Path, feed: Feed, path: Path,
         try:
             totals.append(
                 ControlTotal(
-                    Path(str(file)).name,
+                    base_name(str(file)),
                     int(str(count)),
                     Decimal(str(amount).replace(",", "")) if amount not in (None, "") else None,
                     replaces or None,
@@ -95,14 +96,15 @@ def recorded_totals(ledger: Ledger) -> dict[tuple[str, str], dict[str, dict[str,
     found: dict[tuple[str, str], dict[str, dict[str, Any]]] = {}
     for entry in ledger.entries("control_total"):
         of_feed = found.setdefault((entry.payload["source"], entry.payload["entity"]), {})
-        of_feed.pop(entry.payload["file"], None)
-        of_feed[entry.payload["file"]] = entry.payload
+        file = base_name(entry.payload["file"])
+        of_feed.pop(file, None)
+        of_feed[file] = entry.payload
     return found
 
 
 def new_totals(ledger: Ledger, feeds: Iterable[Feed], totals: dict[str, list[ControlTotal]]) -> list[tuple[ControlTotal, dict[str, Any]]]:
     """Totals (by feed id) that are not recorded yet, or come out otherwise than recorded, each with its ``control_total`` payload."""
-    drops = {(drop["source"], drop["entity"], Path(drop["file"]).name): drop for drop in delivered(ledger)}
+    drops = {(drop["source"], drop["entity"], base_name(drop["file"])): drop for drop in delivered(ledger)}
     last = recorded_totals(ledger)
     found = []
     for feed in feeds:

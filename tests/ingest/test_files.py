@@ -7,7 +7,8 @@ import signal
 import subprocess
 from decimal import Decimal
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
+from unicodedata import normalize
 
 import duckdb
 import pytest
@@ -275,6 +276,25 @@ def test_a_name_with_no_month_where_one_is_looked_for_is_no_promised_file(compan
     assert company.ingest().held_periods == {"2025-01": ["shop__bill_lines: 0 of 1 promised files for 2025-01 are there"]}
 
 
+@pytest.mark.parametrize(
+    ("name", "pattern"),
+    [
+        ("bills_01-2025.csv", r"_(?P<month>\d\d)-(?P<year>\d{4})"),
+        ("2025/01/bills.csv", r"^(\d{4})/(\d\d)/"),
+        ("year=2025/month=1/bills.csv", r"year=(\d+)/month=(\d+)/"),
+    ],
+)
+def test_a_promise_is_kept_by_files_whose_month_stands_first_or_in_their_folders(
+    company: Any, bills_feed: dict[str, Any], name: str, pattern: str
+) -> None:
+    company.map({**bills_feed, "files": "**/bills*.csv", "expected": {"period_from_name": pattern}})
+    company.bills(name, "a,d1,c1,2025-01,voice,1,CNY")
+    assert company.ingest().held_periods == {}
+    (company.drops / name).unlink()
+    company.bills(name.replace("01", "03").replace("=1", "=3"), "b,d2,c1,2025-03,voice,1,CNY")
+    assert list(company.ingest().held_periods) == ["2025-02"]
+
+
 def test_a_refused_file_keeps_its_period_open_until_it_is_sent_again_or_taken_out(company: Any, bills_feed: dict[str, Any]) -> None:
     company.map({**promised(bills_feed), "control": None})
     bad = company.drop("bills_2025-01.csv", "")
@@ -388,6 +408,19 @@ def test_a_file_that_is_announced_and_not_there_keeps_its_period_open(company: A
     report = company.ingest()
     assert "announced" in report.held_periods["2025-01"][0]
     assert open_periods(company.deployment, company.ledger) == report.held_periods
+
+
+@pytest.mark.parametrize("form", ["NFC", "NFD"])
+def test_an_accent_in_a_name_may_be_written_in_two_ways(company: Any, bills_feed: dict[str, Any], form: Literal["NFC", "NFD"]) -> None:
+    other: Literal["NFC", "NFD"] = "NFD" if form == "NFC" else "NFC"
+    feed = {**promised(bills_feed), "files": normalize(other, "Umsätze_*.csv")}
+    feed["expected"] = {"period_from_name": normalize(other, r"Umsätze_(\d{4})-(\d\d)")}
+    company.map(feed)
+    company.bills(normalize(form, "Umsätze_2025-01.csv"), "a,d1,c1,2025-01,voice,1,CNY")
+    company.drop("control_1.csv", normalize(other, "file,n,total,instead\nUmsätze_2025-01.csv,1,1,\n"))
+    report = company.ingest()
+    assert (report.landed, report.held_periods, report.without_files) == (1, {}, [])
+    assert new_drops(company.deployment, company.ledger) == []
 
 
 def test_an_unchanged_state_is_not_recorded_again(company: Any, bills_feed: dict[str, Any]) -> None:

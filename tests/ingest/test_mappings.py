@@ -300,6 +300,18 @@ def test_a_pattern_or_delimiter_that_cannot_be_is_an_error_of_the_mapping(
     assert "shop.yaml" in error.value.where
 
 
+@pytest.mark.parametrize(
+    ("entity", "column", "words"), [("bill_lines", "cost_amount", "those of net_amount"), ("points", "points", "not added up")]
+)
+def test_an_amount_that_no_control_total_can_be_compared_with_is_an_error_of_the_mapping(
+    company: Any, bills_feed: dict[str, Any], entity: str, column: str, words: str
+) -> None:
+    control = {"files": "control_*.csv", "columns": {"file": "f", "rows": "n", "amount": "a"}, "amount_column": column}
+    points = {"customer_id": "c", "period": "p", "points_type": "'base'", "points": "n"}
+    company.map({**bills_feed, "entity": entity, "control": control} | ({"columns": points} if entity == "points" else {}))
+    assert words in (text := refused(company)) and "key amount_column" in text
+
+
 def test_a_key_that_stands_twice_is_named_with_its_line(company: Any, bills_feed: dict[str, Any]) -> None:
     company.map(bills_feed)
     file = company.folder / "sources" / "shop.yaml"

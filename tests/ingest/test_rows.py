@@ -644,6 +644,16 @@ def test_a_pseudonym_is_the_same_in_every_drop_and_hides_the_number(company: Any
     assert first == second and len(first) == 24 and "1380000" not in first
 
 
+def test_of_an_empty_number_there_is_no_pseudonym(company: Any, bills_feed: dict[str, Any]) -> None:
+    """In JSON lines and Parquet a text may be empty: all bills without a number were of one."""
+    bills_feed["columns"] |= {"line_id": "pseudonym(num)"}
+    company.map({**bills_feed, "format": "jsonl", "files": "bills_*.jsonl"})
+    row = '{"id":"%s","doc":"d1","cust":"c1","month":"2025-01","kind":"voice","amount":1,"currency":"CNY","num":"%s"}\n'
+    company.drop("bills_1.jsonl", row % ("a", "") + row % ("b", " ") + row % ("c", "139"))
+    company.ingest()
+    assert company.in_force("bill_lines", "_key, line_id is null", "_key") == [("a", True), ("b", True), ("c", False)]
+
+
 def test_a_rejected_text_cannot_speak_to_the_terminal(company: Any, bills_feed: dict[str, Any]) -> None:
     company.map(bills_feed)
     company.bills("bills_1.csv", 'a,d1,c1,2025-01,"\x1b[2Jvoice\nnext",x,CNY', "b,d2,c1,2025-01,语音,y,CNY")
