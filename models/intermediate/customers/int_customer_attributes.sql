@@ -38,12 +38,14 @@ spell_rows as (
 spells as (
     select
         spell_rows.customer_id,
+        spell_rows.spell,
         spell_rows.joined_date,
         spell_rows.left_date,
         targets.period,
         targets.period_index,
-        {{ month_index("spell_rows.joined_date") }} as first_index,
-        coalesce({{ month_index("spell_rows.left_date") }}, 999999) as last_index,
+        {{ month_index("spell_rows.left_date") }} + 1 as away_first_index,
+        lead({{ month_index("spell_rows.joined_date") }}) over (partition by spell_rows.customer_id, targets.period order by spell_rows.spell)
+        - 1 as away_last_index,
         row_number() over (
             partition by spell_rows.customer_id, targets.period
             order by
@@ -55,21 +57,29 @@ spells as (
     where spell_rows.is_newest_of_spell
 ),
 
-spells_before as (
-    select
-        customer_id,
-        period,
-        bit_or(
-            {{ month_bits("greatest(period_index - last_index, 0)", "least(period_index - first_index, 59)") }}
-        ) as earlier_mask
-    from spells
-    where newest_first > 1 and first_index <= period_index and period_index - last_index <= 59 and first_index <= last_index
-    group by customer_id, period
-),
-
 spells_now as (
     select * from spells
     where newest_first = 1
+),
+
+-- Whole months between two spells, whatever numbers were still held then.
+spells_before as (
+    select
+        spells.customer_id,
+        spells.period,
+        max(case when spells.spell = 0 then spells.joined_date end) as first_joined_date,
+        bit_or(
+            case
+                when spells.away_first_index <= spells.away_last_index and spells.period_index - spells.away_last_index <= 59
+                    then
+                        {{ month_bits("spells.period_index - spells.away_last_index", "least(spells.period_index - spells.away_first_index, 59)") }}
+                else 0
+            end
+        ) as away_mask
+    from spells
+    inner join spells_now
+        on spells.customer_id = spells_now.customer_id and spells.period = spells_now.period and spells.spell < spells_now.spell
+    group by spells.customer_id, spells.period
 ),
 
 -- The row that holds on the last day; where none does yet, the first one, for its days of joining and leaving alone.
@@ -98,7 +108,8 @@ select
     case when as_of.holds then as_of.credit_class end as credit_class,
     case when spells_now.customer_id is not null then spells_now.joined_date else as_of.newest_joined_date end as joined_date,
     case when spells_now.customer_id is not null then spells_now.left_date else as_of.newest_left_date end as left_date,
-    spells_before.earlier_mask
+    spells_before.first_joined_date,
+    spells_before.away_mask
 from as_of
 left join spells_now on as_of.customer_id = spells_now.customer_id and as_of.period = spells_now.period
 left join spells_before on as_of.customer_id = spells_before.customer_id and as_of.period = spells_before.period

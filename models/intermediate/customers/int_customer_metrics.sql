@@ -30,24 +30,28 @@ joined as (
         attributes.joined_date,
         attributes.left_date,
         attributes.left_index,
-        attributes.earlier_mask,
+        attributes.away_mask,
         line_service.line_mask,
-        coalesce(attributes.joined_index, windows.total_first_bill_index) as first_index
+        coalesce(attributes.joined_index, windows.total_first_bill_index) as first_index,
+        case
+            when attributes.away_mask is null then coalesce(attributes.joined_index, windows.total_first_bill_index)
+            else coalesce({{ month_index("attributes.first_joined_date") }}, least(attributes.joined_index, windows.total_first_bill_index))
+        end as served_from_index
     from windows
     left join attributes on windows.customer_id = attributes.customer_id and windows.period = attributes.period
     left join line_service on windows.customer_id = line_service.customer_id and windows.period = line_service.period
 ),
 
--- Months of service by the best source there is: numbers held, else the dates of joining and leaving (who had left and came back has earlier
--- ones), else the first bill on.
+-- Months of service by the best source there is: numbers held, else the dates of joining and leaving, else the first bill on. Between leaving and
+-- coming back there are none.
 served as (
     select
         *,
         coalesce(
             line_mask,
-            coalesce(case when first_index <= period_index then {{ month_bits("0", "least(period_index - first_index, 59)") }} end, 0)
-            | coalesce(earlier_mask, 0)
-        ) & case
+            case when served_from_index <= period_index then {{ month_bits("0", "least(period_index - served_from_index, 59)") }} end,
+            0
+        ) & ~coalesce(away_mask, 0) & case
             when left_index is null or left_index >= period_index then {{ month_bits("0", "59") }}
             when left_index >= period_index - 59 then {{ month_bits("period_index - left_index", "59") }}
             else 0
