@@ -45,6 +45,16 @@ said as (
         _source,
         _file_id
     from {{ ref("stg_landing__prospects") }}
+    union all
+    select
+        'group' as subject_type,
+        group_id as subject_id,
+        valid_from_date as said_date,
+        manager_id as owner_id,
+        1 as source_order,
+        _source,
+        _file_id
+    from {{ ref("stg_landing__groups") }}
 ),
 
 ranked as (
