@@ -17,7 +17,7 @@ from orchestration.periods import add_months
 from orchestration.policy.finding import Finding, finding_at
 from orchestration.policy.model import Policies, Program, Version
 from orchestration.policy.past import Released, changed_past, declarations
-from orchestration.policy.sanity import bands_and_dimensions, plans_and_checklists
+from orchestration.policy.sanity import bands_and_dimensions, contact_targets, plans_and_checklists
 from orchestration.policy.tables import Table
 from orchestration.wording import counted
 
@@ -34,6 +34,7 @@ def check_policies(
     for program in policies.enabled():
         found += check_program(policies, program, today or date.today())
         found += plans_and_checklists(policies, program)
+        found += contact_targets(policies, program)
         found += bands_and_dimensions(policies, program)
     return sorted(found, key=lambda f: f.severity != "error")
 

@@ -11,6 +11,7 @@ from orchestration.policy.finding import Finding, finding_at
 from orchestration.policy.model import Attribute, Cap, Dimension, Policies, Program, Rule, ScopeRule, Value, Version
 from orchestration.policy.profiles import condition_holds, may_be_null
 from orchestration.policy.programs import used_attributes
+from orchestration.policy.reader import Row
 
 HUNDRED = Decimal(100)
 # Score of a number that is not known, by `missing`; where the others share the weight there is none.
@@ -30,6 +31,43 @@ def plans_and_checklists(policies: Policies, program: Program) -> Iterator[Findi
                     own[-1] if own else version.row, version.version, "warning", f"no_{name[:-1]}",
                     f"{program.program_id} {version.version} has no {what} for {', '.join(lacking)}", f"add rows to {policies.seeds[name].file}",
                 )  # fmt: skip
+
+
+def contact_targets(policies: Policies, program: Program) -> Iterator[Finding]:
+    """Targets of contact plans that nothing is compared with, and groups with more than one: the highest would count."""
+    for version in program.versions:
+        rows = [r for r in policies.seeds["contact_plans"] if (r["program_id"], r["version"]) == (program.program_id, version.version)]
+        of = f"of {program.program_id} {version.version}"
+        for row in rows:
+            for column in ("share_target_pct", "reach_target_pct"):
+                if row[column] is not None and row["contact_group"] is None:
+                    what = f"level {row['level_id']!r} {of} has a {column} and no contact group, of which shares and reach are reckoned"
+                    yield finding_at(
+                        row, version.version, "warning", "contact_target", what, "name its contact_group, or leave it empty", column
+                    )
+            if row["reach_target_pct"] is not None and not row["is_priority"]:
+                what = f"level {row['level_id']!r} {of} has a reach_target_pct, and its subjects are no priority subjects"
+                yield finding_at(
+                    row,
+                    version.version,
+                    "warning",
+                    "contact_target",
+                    what,
+                    "write true for is_priority, or leave it empty",
+                    "reach_target_pct",
+                )
+        for column, counting in (("share_target_pct", rows), ("reach_target_pct", [row for row in rows if row["is_priority"]])):
+            first: dict[str, Row] = {}
+            for row in counting:
+                if row["contact_group"] is None or row[column] is None:
+                    continue
+                other = first.setdefault(row["contact_group"], row)
+                if other[column] != row[column]:
+                    what = (
+                        f"contact group {row['contact_group']!r} {of} has a {column} of {other[column]:f} in row {other.line} "
+                        f"and of {row[column]:f} here: the higher one counts"
+                    )
+                    yield finding_at(row, version.version, "warning", "contact_target", what, "give the group one target", column)
 
 
 def bands_and_dimensions(policies: Policies, program: Program) -> Iterator[Finding]:

@@ -270,6 +270,27 @@ def test_plans_and_checklists_that_leave_a_level_out_are_found(own):
     assert (plan, checklist) == ("no_contact_plan", "no_checklist") and what.endswith("no contact plan for gold")
 
 
+@pytest.mark.parametrize(
+    ("plans", "words"),
+    [
+        ({"gold": {"share_target_pct": "60"}}, "level 'gold' of own v1 has a share_target_pct and no contact group"),
+        ({"gold": {"contact_group": "G", "reach_target_pct": "60"}}, "its subjects are no priority subjects"),
+        (
+            {"gold": {"contact_group": "G", "share_target_pct": "60"}, "silver": {"contact_group": "G", "share_target_pct": "50"}},
+            "'G' of own v1 has a share_target_pct of 50 in row",
+        ),
+        ({"gold": {"contact_group": "G", "share_target_pct": "60"}, "silver": {"contact_group": "G"}}, None),
+    ],
+)
+def test_targets_of_contacts_that_are_compared_with_nothing_or_contradict_each_other_are_found(own, plans, words):
+    for level, cells in plans.items():
+        for column, value in cells.items():
+            own.set("contact_plans", own.row_of("contact_plans", program_id="own", level_id=level), column, value)
+    found = sanity(own)
+    assert [kind for kind, _ in found] == (["contact_target"] if words else [])
+    assert all(words in what for _, what in found)
+
+
 def test_bands_that_no_rule_tells_apart_or_uses_are_found(own):
     row = own.row_of("decision_conditions", program_id="own", attribute="t_spend_band", operator="!=")
     own.set("decision_conditions", row, "value", "big")
