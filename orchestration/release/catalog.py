@@ -20,6 +20,10 @@ from orchestration.ledger.store import Entry, Ledger
 POINTER = "current.json"
 # Entries that only a run writes, or what delivers, each of which has recovered before; an ingest alone has not.
 _OF_A_RUN = ("build_started", "build", "gate", "release", "confirmation", "delivery")
+BEHIND_REMEDY = (
+    "restore the newest backup of the ledger; if there is none, take the folders releases and catalogs out of the data folder, and keep them: "
+    "runs begin anew then"
+)
 _POINTER_REMEDY = "run any released month again with `tierhouse run --periods YYYY-MM`: it puts the pointer right from the ledger"
 
 
@@ -39,18 +43,30 @@ class Catalog:
 
 
 def current_catalog(deployment: Deployment) -> dict[str, Any] | None:
-    """What the pointer says: {catalog, periods}; None before the first release. Mismatch if it is no catalog, or gone since one was published."""
+    """What the pointer says: {catalog, periods}; None before the first release. Mismatch if it is no catalog, gone since one was published, or
+    ahead of the ledger, which was lost or is an older one then: what it says of releases and rows is not what readers see."""
     catalog = read_pointer(deployment)
-    if catalog.catalog:
-        return catalog.as_json()
     ledger = Ledger(deployment.ledger)
     published = ledger.last("catalog")
+    if problem := ahead(catalog, published):
+        raise Mismatch(problem, str(deployment.ledger), BEHIND_REMEDY)
+    if catalog.catalog:
+        return catalog.as_json()
     # A run that is stopped before it moves the first pointer leaves none. What comes after it is proof: the next one moves it first of all.
     if published is not None and (published.payload["catalog"] > 1 or ledger.entries(*_OF_A_RUN, after=published.seq)):
         raise Mismatch(
             "readers see no catalog, and the ledger records what was published", str(deployment.catalogs / POINTER), _POINTER_REMEDY
         )
     return None
+
+
+def ahead(pointer: Catalog, published: Entry | None) -> str | None:
+    """How the pointer shows that the ledger lacks its last catalogs, or None. ``published``: the last one recorded. A crash leaves a pointer
+    behind its entry, never ahead of it."""
+    recorded = recorded_catalog(published).catalog
+    return (
+        f"readers see catalog {pointer.catalog}, and the last that the ledger records is {recorded}" if pointer.catalog > recorded else None
+    )
 
 
 def read_pointer(deployment: Deployment) -> Catalog:

@@ -30,7 +30,7 @@ from orchestration.periods import add_months
 from orchestration.queries import rows_of
 from orchestration.release.catalog import publish_catalog, recorded_catalog
 from orchestration.release.files import WAREHOUSE, open_warehouse, policies_of, seal, seal_file, write_marts, write_policies
-from orchestration.release.folder import MANIFEST
+from orchestration.release.folder import MANIFEST, is_whole
 from orchestration.release.record import build_problem, gate_problem, held_before, last_gate, release_entries, release_entry
 from orchestration.release.recovery import recover
 from orchestration.wording import counted
@@ -183,11 +183,19 @@ def _write(
         if_new = PeriodReport(period, "held", visible, goes_on.what, goes_on.remedy) if goes_on and _carries_levels(con) else None
         # The newest first; an older one can only be equal after a rollback.
         for payload in reversed(release_entries(ledger, period)):
-            if payload["content_hash"] == content_hash:
-                if payload["release"] != visible and what_is_new(last_computed(ledger).get(period), _made_from(plan)):
-                    return if_new or PeriodReport(period, "released_again", payload["release"])
+            if payload["content_hash"] != content_hash:
+                continue
+            is_seen = payload["release"] == visible
+            if not is_seen and not what_is_new(last_computed(ledger).get(period), _made_from(plan)):
                 _confirm(ledger, plan, payload)
-                return PeriodReport(period, "unchanged" if payload["release"] == visible else "rolled_back", visible)
+                return PeriodReport(period, "rolled_back", visible)
+            if not is_whole(deployment.releases / payload["release"], payload.get("manifest_hash")):
+                # Readers would get what lies there, or nothing: the same rows make a revision of their own.
+                break
+            if not is_seen:
+                return if_new or PeriodReport(period, "released_again", payload["release"])
+            _confirm(ledger, plan, payload)
+            return PeriodReport(period, "unchanged", visible)
         if if_new:
             return if_new
         write_policies(con, scratch)

@@ -8,18 +8,25 @@ Called under the lock at the start of every run and of every release. It writes 
 
 from __future__ import annotations
 
-import json
 import re
 import shutil
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 from orchestration.deployment import Deployment
 from orchestration.errors import Failed
 from orchestration.ingest.files import storage_errors
 from orchestration.ledger.store import Ledger
-from orchestration.release.catalog import Catalog, move_pointer, pointer_if_whole, publish_catalog, recorded_catalog
+from orchestration.release.catalog import (
+    BEHIND_REMEDY,
+    Catalog,
+    ahead,
+    move_pointer,
+    pointer_if_whole,
+    publish_catalog,
+    recorded_catalog,
+)
+from orchestration.release.folder import gate_of
 from orchestration.release.record import release_entries
 from orchestration.wording import counted
 
@@ -44,12 +51,6 @@ def recover(deployment: Deployment, ledger: Ledger, say: Say) -> None:
         say(f"recovered: the pointer names catalog {standing.catalog} again")
 
 
-BEHIND_REMEDY = (
-    "restore the newest backup of the ledger; if there is none, take the folders releases and catalogs out of the data folder, and keep them: "
-    "runs begin anew then"
-)
-
-
 def require_whole(deployment: Deployment, ledger: Ledger) -> None:
     """Failed if the ledger is :func:`behind`. Also before an ingest: what it lands without knowing what has landed is written over files
     that the entries of a backup name."""
@@ -67,11 +68,10 @@ def behind(deployment: Deployment, ledger: Ledger) -> str | None:
     if folders and ledger.last() is None:
         more = f" and {len(folders) - 1} more" if len(folders) > 1 else ""
         return f"the ledger is empty, and {counted(len(folders), 'release is', 'releases are')} there: {folders[0].name}{more}"
-    recorded = recorded_catalog(ledger.last("catalog")).catalog
-    if pointer.catalog > recorded:
-        return f"readers see catalog {pointer.catalog}, and the last that the ledger records is {recorded}"
+    if problem := ahead(pointer, ledger.last("catalog")):
+        return problem
     known = {payload["release"] for payload in release_entries(ledger)}
-    unknown = {folder.name: _gate_of(folder) for folder in folders if folder.name not in known}
+    unknown = {folder.name: gate_of(folder) for folder in folders if folder.name not in known}
     gates = {(entry.seq, entry.hash) for entry in ledger.entries("gate")} if unknown else set()
     for name, gate in unknown.items():
         if gate is not None and gate not in gates:
@@ -83,15 +83,6 @@ def _folders(deployment: Deployment) -> list[Path]:
     """The folders of releases, by name. What else somebody keeps beside them is theirs."""
     found = deployment.releases.iterdir() if deployment.releases.is_dir() else ()
     return sorted(folder for folder in found if folder.is_dir() and _RELEASE.fullmatch(folder.name))
-
-
-def _gate_of(release: Path) -> tuple[Any, Any] | None:
-    """Number and hash of the entry that let a release pass; None for a folder that is no release."""
-    try:
-        gate = json.loads((release / "manifest.json").read_text(encoding="utf-8"))["gate"]
-        return gate["seq"], gate["hash"]
-    except (OSError, ValueError, KeyError, TypeError):
-        return None
 
 
 def _remove_leftovers(deployment: Deployment, ledger: Ledger, say: Say) -> None:

@@ -112,10 +112,14 @@ def is_nothing_new(deployment: Deployment, ledger: Ledger, periods: list[str], p
     from orchestration.channels import pending
     from orchestration.ingest import new_drops
     from orchestration.warehouse import plan_run
+    from orchestration.release import is_there
 
     if not deployment.warehouse.exists() or new_drops(deployment, ledger) or pending(deployment, ledger):
         return False
     return plan_run(deployment, ledger, periods, policies).nothing_new
+    # Where files of what readers see are gone, the same rows make a new revision.
+    if not all(is_there(deployment, release) for release in visible_releases(deployment, periods).values() if release):
+        return False
 
 
 def as_they_stand(deployment: Deployment, ledger: Ledger, periods: Sequence[str]) -> list[PeriodOutcome]:

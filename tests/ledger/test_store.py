@@ -65,6 +65,8 @@ def test_the_file_refuses_changes_and_deletions(tmp_path: Path) -> None:
         "update entries set kind = 'release' where seq = 3",
         "update entries set payload = '{' where seq = 2",
         "update entries set payload = 7 where seq = 2",
+        "update entries set payload = '{\"n\":9,' || substr(payload, 2) where seq = 2",
+        "update entries set payload = ' ' || payload where seq = 2",
     ],
 )
 def test_a_forged_entry_is_found(tmp_path: Path, attack: str) -> None:
@@ -78,6 +80,25 @@ def test_a_forged_entry_is_found(tmp_path: Path, attack: str) -> None:
     con.commit()
     con.close()
     with pytest.raises(Mismatch, match="does not fit the chain"):
+        ledger.verify()
+
+
+def test_an_index_that_hides_an_entry_is_found(tmp_path: Path) -> None:
+    """Whoever asks for the verdicts would not see it, and the chain is whole."""
+    ledger = Ledger(tmp_path / "l.sqlite")
+    for period in ("2026-05", "2026-06"):
+        ledger.append("gate", {"period": period, "passed": False})
+    with sqlite3.connect(ledger.path) as con:
+        con.execute("pragma writable_schema = on")
+        con.execute(
+            "update sqlite_schema set sql = 'create index entries_kind on entries (kind, seq) where seq < 2' where name = 'entries_kind'"
+        )
+    with sqlite3.connect(ledger.path) as con:
+        con.execute("reindex entries_kind")
+        con.execute("pragma writable_schema = on")
+        con.execute("update sqlite_schema set sql = 'create index entries_kind on entries (kind, seq)' where name = 'entries_kind'")
+    assert [entry.payload["period"] for entry in ledger.entries("gate")] == ["2026-05"]
+    with pytest.raises(Mismatch, match="damaged"):
         ledger.verify()
 
 

@@ -121,6 +121,8 @@ def test_verifying_such_a_ledger_is_a_mismatch(
     monkeypatch.setenv("TIERHOUSE_DATA", str(deployment.data))
     assert call(["ledger", "verify"]) == 0
     cut(ledger, catalog_of_run1(ledger))
+    for command in (["status"], ["releases"], ["explain", "c1", "--period", "2026-06"], ["paths", "--period", "2026-06"]):
+        assert call(command) == 4 and "backup of the ledger" in capsys.readouterr().err, command
     capsys.readouterr()
     assert call(["ledger", "verify", "--json"]) == 4
     error = json.loads(capsys.readouterr().out)

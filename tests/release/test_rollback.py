@@ -8,6 +8,7 @@ import shutil
 import signal
 import subprocess
 import sys
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta, tzinfo
 from pathlib import Path
 
@@ -21,7 +22,7 @@ from orchestration.errors import BadInput, Failed, Mismatch
 from orchestration.gate import run_gate
 from orchestration.ledger import Ledger, last_computed
 from orchestration.ledger.readers import what_is_new
-from orchestration.release import ReleaseReport, check_pointer, current_catalog, list_catalogs, recover, release, rollback
+from orchestration.release import ReleaseReport, check_pointer, current_catalog, is_there, list_catalogs, recover, release, rollback
 from orchestration.wiring.launch import PeriodOutcome, as_they_stand, outcome_of, visible_releases
 from orchestration.wiring.resources import Run
 from tests.gate.fixture_warehouse import Plan, build_warehouse, contract, make_place, record_build, silent
@@ -405,3 +406,62 @@ def test_nothing_to_go_back_to(tmp_path: Path) -> None:
     deployment, ledger = make_place(tmp_path)
     with pytest.raises(BadInput, match="nothing was published"):
         rollback(deployment, ledger, None, "x", "y", say=silent)
+
+
+def changed(file: Path) -> None:
+    file.chmod(0o644)
+    file.write_bytes(file.read_bytes() + b"\n")
+
+
+@pytest.mark.parametrize(
+    ("damage", "told"),
+    [
+        (lambda releases: changed(releases / "2026-06.r3" / "fct_decisions.parquet"), "2026-06.r3 was changed after it was released"),
+        (lambda releases: changed(releases / "2026-06.r1" / "tierhouse.duckdb"), "2026-06.r1 was changed after it was released"),
+        (lambda releases: changed(releases / "2026-06.r2" / "manifest.json"), "2026-06.r2 was changed after it was released"),
+        (lambda releases: (releases / "2026-06.r1" / "manifest.json").unlink(), "release 2026-06.r1 is not there any more"),
+        (lambda releases: shutil.rmtree(releases / "2026-06.r3"), "release 2026-06.r3 is not there any more"),
+        (lambda releases: shutil.rmtree(releases / "2026-06.r1"), None),
+    ],
+)
+def test_verifying_the_ledger_finds_released_files_that_are_others_than_were_released(
+    damage: Callable[[Path], None], told: str | None, place: tuple[Deployment, Ledger], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What readers see no more may be taken away to save space; what is there must be what was released."""
+    deployment, _ = place
+    monkeypatch.setenv("TIERHOUSE_DATA", str(deployment.data))
+    assert CliRunner().invoke(main, ["ledger", "verify"]).exit_code == 0
+    damage(deployment.releases)
+    said = CliRunner().invoke(main, ["ledger", "verify"])
+    assert said.exit_code == (4 if told else 0) and (told or "chain intact") in said.output
+
+
+def test_verifying_a_ledger_that_was_written_anew_from_an_entry_on_is_a_mismatch(
+    place: tuple[Deployment, Ledger], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its chain has no fault; that the releases passed gates of another one shows it."""
+    deployment, ledger = place
+    entries = ledger.entries()
+    ledger.path.unlink()
+    for entry in entries:
+        ledger.append(entry.kind, entry.payload | {"ok": True} if entry.kind == "build" else entry.payload)
+    monkeypatch.setenv("TIERHOUSE_DATA", str(deployment.data))
+    assert ledger.verify() == len(entries)
+    said = CliRunner().invoke(main, ["ledger", "verify"])
+    assert said.exit_code == 4 and "2026-06.r1 passed a gate, entry 2, that the ledger does not record" in said.output
+
+
+@pytest.mark.parametrize("damage", ["changed", "gone"])
+def test_readers_are_not_sent_to_a_release_whose_files_are_damaged(damage: str, place: tuple[Deployment, Ledger]) -> None:
+    """The same rows make a revision of their own, whether the damaged one is to be released again or is the one that readers see."""
+    deployment, ledger = place
+    for release_id in ("2026-06.r1", "2026-06.r3"):
+        changed(deployment.releases / release_id / "fct_decisions.parquet")
+        if damage == "gone":
+            shutil.rmtree(deployment.releases / release_id)
+    assert [(p.status, p.release) for p in publish(deployment, ledger, "run4", "1", "other").periods] == [("released", "2026-06.r4")]
+    assert [(p.status, p.release) for p in publish(deployment, ledger, "run5", "3", "more").periods] == [("released", "2026-06.r5")]
+    shutil.rmtree(deployment.releases / "2026-06.r5")
+    assert not is_there(deployment, "2026-06.r5")
+    assert [(p.status, p.release) for p in publish(deployment, ledger, "run6", "3", "more").periods] == [("released", "2026-06.r6")]
+    assert [p.status for p in publish(deployment, ledger, "run7", "3", "more").periods] == ["unchanged"]
