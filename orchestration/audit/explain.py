@@ -35,7 +35,8 @@ NONE_HOLDS = "no rule holds"
 
 @dataclass(frozen=True)
 class Explanation:
-    """All that is known about one decision. ``decision`` is the released row, by column."""
+    """All that is known about one decision. ``decision`` is the released row, by column; ``is_amount_enough``: whether its missing amount
+    gives the next level all by itself (null where none is missing)."""
 
     subject_id: str
     period: str
@@ -52,6 +53,7 @@ class Explanation:
     applications: list[ApplicationStep]
     deliveries: list[dict[str, Any]]
     unit: str
+    is_amount_enough: bool | None = None
     next_review: Outlook | None = None
     departures: list[Departure] = field(default_factory=list)
     steps: list[dict[str, Any]] = field(default_factory=list)
@@ -120,6 +122,7 @@ class Explanation:
             },
             "period": self.period,
             "level": _level(program, self.decision["level_id"]),
+            "currency": self.unit,
             "decision": {k: _plain(v) for k, v in self.decision.items() if k not in ("evidence", "steps")},
             "evidence": json.loads(self.decision["evidence"] or "{}"),
             "steps": self.steps,
@@ -128,6 +131,7 @@ class Explanation:
             "matched_rule": self.matched.as_json() if self.matched else None,
             "level_above": _level(program, above[0].level_id) if above else None,
             "rules_of_level_above": [v.as_json() for v in above],
+            "is_amount_enough": self.is_amount_enough,
             "rules": [v.as_json() for v in self.rules],
             "scope_rules": [v.as_json() for v in self.tables.scope],
             "caps": [v.as_json() for v in self.tables.caps],
@@ -212,8 +216,9 @@ def explain(
         applications=applications,
         deliveries=deliveries(deployment, ledger, found["release"], policies, program.program_id, subject_id),
         unit=deployment.config.currency,
+        is_amount_enough=_is_amount_enough(program, judged, evidence, read, decision),
         departures=gone,
-        next_review=outlook(decision, program, version) if version else None,
+        next_review=outlook(decision, program),
         steps=steps,
     )
 
@@ -299,6 +304,18 @@ def _same_gap(program: Program, version: Version, tables: Tables, match: TableVe
     if Decimal(missing) not in asked:
         shown = " or ".join(f"{amount:f}" for amount in asked) or "nothing"
         raise _mismatch(f"the policy asks for {shown} more of {attribute}, the decision says {missing}", where)
+
+
+def _is_amount_enough(
+    program: Program, version: Version | None, evidence: Evidence, read: Sequence[Reading], decision: dict[str, Any]
+) -> bool | None:
+    """Whether the rules give the next level, or a higher one, once the missing amount is added and all else stays."""
+    number = next((r for r in read if r.attribute.attribute_id == decision["missing_attribute"]), None)
+    if version is None or decision["missing_amount"] is None or decision["next_level_id"] is None or number is None:
+        return None
+    raised = evidence.raised(number, Decimal(decision["missing_amount"]))
+    match = matching([judge_rule(rule, program, raised) for rule in version.rules], program)
+    return match is not None and program.level(str(match.level_id)).rank >= program.level(decision["next_level_id"]).rank
 
 
 def _same_values(

@@ -7,7 +7,7 @@ the recorded ones differ the evidence contradicts itself, which is a Mismatch an
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date
 from decimal import Decimal
 from typing import Any
@@ -120,6 +120,7 @@ class Evidence:
         self._values = values
         self._where = where
         self._read: dict[str, Reading] = {}
+        self._is_supposed = False
 
     def __bool__(self) -> bool:
         return bool(self._values)
@@ -147,6 +148,16 @@ class Evidence:
         """A recorded number."""
         value = self.operand(name)
         return None if value is None else Decimal(value)
+
+    def raised(self, reading: Reading, amount: Decimal) -> Evidence:
+        """The same with ``amount`` more of a number (of a quotient: of its numerator) and of what is made of it; all else stays."""
+        if reading.number is None:
+            raise ValueError(f"{reading.attribute.attribute_id} is no number")
+        number = replace(reading.number, top=reading.number.top + amount)
+        supposed = Evidence(self._values, self._where)
+        supposed._is_supposed = True
+        supposed._read[reading.attribute.attribute_id] = replace(reading, value=number.value, number=number)
+        return supposed
 
     def read(self, attribute: Attribute) -> Reading:
         """The attribute's value and what it is made of."""
@@ -250,7 +261,8 @@ class Evidence:
         return Reading(a, value, _number(value), {a.attribute_id: recorded}, (), dimensions)
 
     def _same(self, name: str, again: Any, recorded: Any) -> None:
-        if again != recorded:
+        # What is only supposed was recorded by nobody.
+        if again != recorded and not self._is_supposed:
             raise Mismatch(
                 f"the evidence gives {name} = {_text(again)}, the decision holds {_text(recorded)}",
                 self._where,

@@ -5,6 +5,7 @@ from __future__ import annotations
 from orchestration.audit.explain import Explanation
 from orchestration.audit.sections import conditions, life, record, scores, sources
 from orchestration.audit.texts import Lang
+from orchestration.wording import one_line
 
 
 def render(explanation: Explanation, lang: Lang = "en") -> str:
@@ -27,4 +28,5 @@ def render(explanation: Explanation, lang: Lang = "en") -> str:
         record.policy(explanation, lang),
         record.release(explanation, lang),
     ]
-    return "\n\n".join("\n".join(section) for section in sections if section)
+    # Reasons, ids and names of files are what sources wrote: none of them may begin a line of the explanation, or speak to the terminal.
+    return "\n\n".join("\n".join(map(one_line, section)) for section in sections if section)

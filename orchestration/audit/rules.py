@@ -86,7 +86,7 @@ def judge(condition: Condition, program: Program, evidence: Evidence) -> Verdict
     """Judge one condition. A comparison with null is false; quotients are compared as products."""
     reading = evidence.read(condition.attribute)
     if condition.attribute.kind == "band" or reading.number is None:
-        return Verdict(condition, _compare(condition, reading.value, program), reading)
+        return Verdict(condition, compare(condition, reading.value, program), reading)
     number = reading.number
     values = [Decimal(value) for value in condition.values if isinstance(value, int | Decimal)]
     holds = _compare_number(condition.operator, number, values)
@@ -108,8 +108,8 @@ def _compare_number(operator: str, number: Number, values: Sequence[Decimal]) ->
     return {"=": at == 0, "!=": at != 0, "<": at < 0, "<=": at <= 0, ">": at > 0, ">=": at >= 0}[operator]
 
 
-def _compare(condition: Condition, found: Value | None, program: Program) -> bool:
-    """Null is equal to nothing; only ``is null`` and a list with null admit it."""
+def compare(condition: Condition, found: Value | None, program: Program) -> bool:
+    """Whether a condition holds for a value that is no number. Null is equal to nothing; only ``is null`` and a list with null admit it."""
     operator, values = condition.operator, condition.values
     if operator == "is null":
         return found is None

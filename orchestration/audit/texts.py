@@ -66,6 +66,14 @@ TEXTS: dict[str, dict[Lang, str]] = {
         "zh": "封顶 {cap} 未生效，最高{level}：{description}",
     },
     "to_next": {"en": "Missing to {level}: {amount}{unit} more of {name}.", "zh": "距{level}尚差：{name} {amount}{unit}。"},
+    "to_next_part": {
+        "en": "Missing to {level}: {amount}{unit} more of {name}, and what else its rule asks for: that amount alone does not give it.",
+        "zh": "距{level}尚差：{name} {amount}{unit}，另须满足该规则的其余条件，仅此数量尚不足以达到。",
+    },
+    "to_next_band": {
+        "en": "Missing to {level}: {name} is in another band than a rule asks for.",
+        "zh": "距{level}：{name}所在区段不符合规则要求。",
+    },
     "to_next_place": {
         "en": "Missing to {level}: {name} is not as a rule asks; how much more would do depends on the other subjects.",
         "zh": "距{level}：{name}未达到规则要求，尚差多少取决于其他对象。",
@@ -285,6 +293,10 @@ TEXTS: dict[str, dict[Lang, str]] = {
     "next_nomination_ends": {
         "en": "The nomination that gives it ends on {end}, before that: without another one the rules decide anew.",
         "zh": "但所依据的提名于 {end} 到期，早于该次复审；届时若无新的提名，将按其他规则重新评定。",
+    },
+    "next_version": {
+        "en": "By then version {version} of the policy holds, whose rules may give another level.",
+        "zh": "届时生效的是政策版本 {version}，按其规则评定的级别可能不同。",
     },
     "next_one_level": {
         "en": "Next review in {due}: if nothing changes, it falls by one level to {level} in {falls}.",

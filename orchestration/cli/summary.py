@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shlex
-import unicodedata
 from collections import Counter
 from decimal import Decimal
 from pathlib import Path
@@ -19,7 +18,7 @@ from orchestration.ingest.parts import standing_drops
 from orchestration.ingest.quarantine import quarantined_rows
 from orchestration.periods import ranges
 from orchestration.release import held_periods, release_folder
-from orchestration.wording import counted
+from orchestration.wording import counted, one_line
 
 if TYPE_CHECKING:
     from orchestration.ingest import IngestReport
@@ -117,12 +116,7 @@ def print_quarantine(context: Context, listing: list[dict[str, Any]]) -> None:
         over = "; another file has replaced this one, nothing is to be done" if item["is_replaced"] else ""
         click.echo(f"{item['file']} ({item['entity']}): {counted(item['quarantined'], 'row')}: {_reasons(item['reasons'])}{over}")
         for row in item["rows"]:
-            click.echo(f"  line {row['line']}: {', '.join(row['reasons'])}: {_in_one_line(row['text'] or '')[:160]}")
-
-
-def _in_one_line(text: str) -> str:
-    """Text of a source for a terminal: what would move its cursor, change its colours or turn the line round stands as its number."""
-    return "".join(c.encode("unicode_escape").decode() if unicodedata.category(c) in ("Cc", "Cf") else c for c in text)
+            click.echo(f"  line {row['line']}: {', '.join(row['reasons'])}: {one_line(row['text'] or '')[:160]}")
 
 
 def print_catalogs(context: Context, catalogs: list[dict[str, Any]]) -> None:

@@ -5,19 +5,23 @@ from __future__ import annotations
 import json
 import re
 import shutil
+import unicodedata
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import duckdb
 import pytest
 
 from orchestration.audit import Explanation, explain, render
+from orchestration.audit.life import Outlook, outlook
 from orchestration.audit.texts import Lang
 from orchestration.deployment import load_deployment
 from orchestration.errors import BadInput, Mismatch
 from orchestration.ledger import Ledger
 from orchestration.policy import Policies, load_policy_files
 from orchestration.policy.attributes import contract_columns, entities
+from orchestration.policy.model import Level, Version
 from tests.audit.wide_release import PERIOD, RELEASE, WideRelease, drops, make
 
 
@@ -109,7 +113,7 @@ def test_a_chinese_explanation_has_no_english_word_but_ids(made: WideRelease) ->
             "en",
             ["Staff member s2: Senior", "Initiative", "(none)", "missing: the others share its weight", "over 3 (Customer satisfaction"],
         ),
-        ("staff_grade", "s4", "en", ["Not evaluated: needs staff_satisfaction_3m."]),
+        ("staff_grade", "s4", "en", ["Why this level\n  Not evaluated: needs staff_satisfaction_3m.\n\n"]),
         ("staff_grade", "s3", "zh", ["不在评级范围", "范围规则 no_service_staff", "岗位"]),
         (
             "group_value",
@@ -409,18 +413,96 @@ def test_a_review_is_told_as_a_sentence_with_what_comes_next(
     found = _explain(wide, "six_star", "c4")
     text = render(found, "en")
     assert [phrase for phrase in [*en, "Cause: validity or grace ended."] if phrase not in text] == [], text
+    assert (f"Held until {until}, then reviewed." in text) is (until >= PERIOD), "what is over is not told as to come"
     assert zh in render(found, "zh")
 
 
 @pytest.mark.parametrize(("until", "ends"), [("2026-11", False), ("2026-12", True)])
 def test_a_nomination_that_ends_before_the_review_is_told_with_it(wide: WideRelease, until: str, ends: bool) -> None:
     steps = (
-        '[{"step":"scope","from":null,"to":null,"why":"in scope"},{"step":"qualified","from":null,"to":"vvip","why":"approved"},'
-        '{"step":"review","from":"vvip","to":"vvip","why":"first"}]'
+        '[{"step":"scope","from":null,"to":null,"why":"in scope"},{"step":"qualified","from":null,"to":"star_6","why":"star_6_nominated"},'
+        '{"step":"review","from":"star_6","to":"star_6","why":"first"}]'
     )
-    rank = {"held_level_id": "vvip", "held_level_rank": 2, "valid_until_period": until, "review": "first"}
-    rule = next(v.item_id for v in _explain(wide, "reception", "e1").rules if v.level_id == "vvip")
-    wide.change("reception", "e1", steps=steps.replace("approved", rule), **rank)
-    found = _explain(wide, "reception", "e1")
+    held = {"held_level_id": "star_6", "held_level_rank": 6, "valid_until_period": until, "review": "first"}
+    wide.change("six_star", "c9", steps=steps, **held)
+    found = _explain(wide, "six_star", "c9")
     assert ("is renewed. The nomination that gives it ends on 2026-12-31, before that" in render(found, "en")) is ends
     assert ("续期。但所依据的提名于 2026-12-31 到期" in render(found, "zh")) is ends
+
+
+def test_a_review_follows_the_version_that_then_holds(made: WideRelease) -> None:
+    program = _explain(made, "six_star", "c4").program
+    first = replace(program.versions[0], valid_to="2026-12")
+
+    def later(**cells: Any) -> Version:
+        return replace(
+            first, version="v2", valid_from="2027-01", valid_to=None, row=replace(first.row, values={**first.row.values, **cells})
+        )
+
+    def asked(until: str, *versions: Version) -> list[str] | None:
+        decision = {"period": PERIOD, "valid_until_period": until, "held_level_id": "star_6", "qualified_level_id": "star_4"}
+        found = outlook(decision, replace(program, versions=versions))
+        return list(found.as_json().values()) if found else None
+
+    second = later(fall="to_qualified", grace_months=3)
+    assert asked("2026-11", first, second) == ["2026-12", "one_level", "2027-01", "star_5", "v1"]
+    assert asked("2026-12", first, second) == ["2027-01", "to_qualified", "2027-04", "star_4", "v2"]
+    # Nothing is reviewed where the program has ended, or where the level follows the rules every month.
+    assert asked("2026-12", first) is None
+    assert asked("2026-12", first, later(validity_months=None)) is None
+
+
+def test_that_another_version_reviews_the_level_is_told(made: WideRelease) -> None:
+    found = _explain(made, "six_star", "c4")
+    review = Outlook("2027-06", "renewed", "2027-06", "star_5", "v2")
+    assert "By then version v2 of the policy holds" in render(replace(found, next_review=review), "en")
+    assert "届时生效的是政策版本 v2" in render(replace(found, next_review=review), "zh")
+    assert "By then" not in render(replace(found, next_review=replace(review, policy_version="v1")), "en")
+
+
+@pytest.mark.parametrize(
+    ("program", "subject", "is_enough", "en", "zh"),
+    [
+        ("six_star", "c2", True, "more of Average monthly spend, 6 months.", "距五星尚差：近6个月月均消费"),
+        # Score and satisfaction are both too low: with the points alone the rule of experts does not hold.
+        ("staff_grade", "s2", False, "that amount alone does not give it", "仅此数量尚不足以达到"),
+        ("size_growth", "c2", None, "Size is in another band than a rule asks for", "规模所在区段不符合规则要求"),
+    ],
+)
+def test_what_is_missing_is_told_as_what_it_brings(
+    made: WideRelease, program: str, subject: str, is_enough: bool | None, en: str, zh: str
+) -> None:
+    found = _explain(made, program, subject)
+    assert found.as_json()["is_amount_enough"] is is_enough and found.as_json()["currency"] == "CNY"
+    for lang, phrase in (("en", en), ("zh", zh)):
+        told = [line for line in render(found, cast(Lang, lang)).splitlines() if "Missing to" in line or line.startswith("  距")]
+        assert len(told) == 1 and phrase in told[0], told
+
+
+def test_who_holds_a_level_of_overrides_alone_is_not_asked_why_not(made: WideRelease) -> None:
+    found = _explain(made, "six_star", "c3")
+    honour, legend = (
+        Level(name, rank, replace(found.program.levels[-1].row, values={"name_en": name.title(), "name_zh": name}))
+        for name, rank in (("honour", 8), ("legend", 9))
+    )
+    qualified = {"qualified_level_id": "star_6", "qualified_level_rank": 6}
+
+    def told(*levels: Level, shown: Level | None = None) -> str:
+        held = {"level_id": shown.level_id, "level_rank": shown.rank} if shown else {}
+        program = replace(found.program, levels=(*found.program.levels, *levels))
+        return render(replace(found, program=program, decision={**found.decision, **qualified, **held}), "en")
+
+    assert "Why not Honour\n  No rule gives Honour; only an override can." in told(honour)
+    assert "There is no level above." in told(honour, shown=honour)
+    assert "Why not Legend\n  No rule gives Legend; only an override can." in told(honour, legend, shown=honour)
+
+
+def test_text_of_sources_begins_no_line_and_does_not_speak_to_the_terminal(made: WideRelease) -> None:
+    found = _explain(made, "six_star", "c1")
+    (row,) = found.nominations
+    forged = replace(row, reason="standing\x1b[2J\n  Approved by everybody\u202e", nomination_id="n3\r")
+    for lang in ("en", "zh"):
+        text = render(replace(found, nominations=[forged]), cast(Lang, lang))
+        assert not any(line.strip().startswith("Approved") for line in text.splitlines())
+        assert not {c for c in text if unicodedata.category(c) in ("Cc", "Cf")} - {"\n"}
+        assert r"standing\x1b[2J\n  Approved by everybody\u202e" in text

@@ -178,6 +178,9 @@ def drops() -> dict[str, list[dict[str, Any]]]:
             _nomination("n2", "reception", "e2", "nominate", "vvip", "k.sales"),
             _nomination("n3", "six_star", "c1", "at_least", "star_4", "k.boss"),
             _nomination("n4", "six_star", "c3", "set", "star_6", "k.boss"),
+            _nomination("n5", "six_star", "c9", "nominate", "star_6", "k.boss"),
+            # Of a lower level, for longer.
+            _nomination("n6", "six_star", "c9", "nominate", "star_5", "k.boss", "2028-12-31"),
         ],
         "applications": [
             {"application_id": a, "program_id": "accredited", "subject_id": s, "step": t, "step_date": d, "decided_by": b, "outcome": o}
@@ -190,10 +193,10 @@ def drops() -> dict[str, list[dict[str, Any]]]:
     }  # fmt: skip
 
 
-def _nomination(name: str, program: str, subject: str, kind: str, level: str, approver: str) -> dict[str, Any]:
+def _nomination(name: str, program: str, subject: str, kind: str, level: str, approver: str, end: str = "2026-12-31") -> dict[str, Any]:
     return {
         "nomination_id": name, "program_id": program, "subject_id": subject, "kind": kind, "level_id": level, "reason": "standing",
-        "requester_id": "k.sales", "approver_id": approver, "approved_date": "2026-05-20", "start_date": "2026-06-01", "end_date": "2026-12-31",
+        "requester_id": "k.sales", "approver_id": approver, "approved_date": "2026-05-20", "start_date": "2026-06-01", "end_date": end,
     }  # fmt: skip
 
 
@@ -369,7 +372,8 @@ def _requests(con: duckdb.DuckDBPyConnection, policies: Policies) -> None:
         where approver_id <> requester_id and approved_date <= date '{LAST_DAY}' and start_date <= date '{LAST_DAY}' and end_date >= date '2026-06-01'"""
     )
     con.execute(
-        "create table nominations as select program_id, subject_id, period, level_id, level_rank from requests where kind = 'nominate'"
+        "create table nominations as select program_id, subject_id, period, max_by(level_id, level_rank) as level_id, max(level_rank) as level_rank "
+        "from requests where kind = 'nominate' group by all"
     )
     con.execute(
         f"""create table applications as select program_id, subject_id, '{PERIOD}' as period, max(step_date) as event_date, true as is_event,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from decimal import Decimal
 
-from orchestration.audit.explain import Explanation
+from orchestration.audit.explain import SEVERAL_HOLD, Explanation
 from orchestration.audit.readings import Reading, bounds
 from orchestration.audit.rules import TableVerdict, Verdict
 from orchestration.audit.sections import words
@@ -44,7 +44,8 @@ def why(e: Explanation, lang: Lang) -> list[str]:
         return lines
     if e.decision["status"] != "decided":
         lines.append("  " + text(lang, "not_evaluated", reason=words.reason(e, lang)))
-        for verdict in (v for v in e.rules if v.holds):
+        # Of a subject that lacks a number no rule was asked.
+        for verdict in (v for v in e.rules if v.holds and e.decision["status_reason"] == SEVERAL_HOLD):
             lines += ["  " + text(lang, "rule_failed", rule=verdict.item_id, description=_description(verdict, lang))]
             lines += conditions(e, verdict, lang)
         return lines
@@ -73,7 +74,8 @@ def above(e: Explanation, lang: Lang) -> list[str]:
     if e.decision["status"] != "decided":
         return []
     if e.level_above is None:
-        rank = e.decision["qualified_level_rank"]
+        # What an override gives may be above all that the rules give.
+        rank = max(e.decision["qualified_level_rank"], e.decision["level_rank"] or 0)
         by_override = [words.name(level, lang) for level in e.program.levels if level.rank > rank]
         if not by_override:
             return [text(lang, "above_none")]
@@ -98,13 +100,15 @@ def _to_next(e: Explanation, lang: Lang) -> list[str]:
     missing = e.decision["missing_amount"]
     if missing is None:
         number = attribute.of[0] if attribute.kind == "band" else attribute
-        key = "to_next_place" if number.kind in {"position", "share", "portion"} else "to_next_other"
+        is_place = number.kind in {"position", "share", "portion"}
+        key = "to_next_place" if is_place else "to_next_band" if attribute.kind == "band" else "to_next_other"
         return ["  " + text(lang, key, level=title, name=shown)]
     # Of a quotient more of its numerator is meant, which has the unit of its metric.
     quotient = attribute.metric.row["unit"] if attribute.kind in {"average", "ratio"} and attribute.metric else attribute.unit
     amount = Decimal(missing)
     shown_unit = words.unit(quotient, e.unit, lang, amount)
-    return ["  " + text(lang, "to_next", level=title, amount=words.amount(amount), unit=shown_unit, name=shown)]
+    key = "to_next" if e.is_amount_enough else "to_next_part"
+    return ["  " + text(lang, key, level=title, amount=words.amount(amount), unit=shown_unit, name=shown)]
 
 
 def caps(e: Explanation, lang: Lang) -> list[str]:

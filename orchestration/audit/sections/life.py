@@ -8,7 +8,9 @@ from typing import Any
 from orchestration.audit.explain import Explanation
 from orchestration.audit.landed import last_day
 from orchestration.audit.life import overrides_in_force
+from orchestration.audit.rules import compare
 from orchestration.audit.sections import words
+from orchestration.audit.sources import highest_nominated
 from orchestration.audit.texts import Lang, text, text_if_any
 from orchestration.periods import add_months
 
@@ -66,16 +68,23 @@ def steps(e: Explanation, lang: Lang) -> list[str]:
         said = [text(lang, f"next_{n.effect}", due=n.review_period, level=title, falls=n.effect_period)]
         if n.effect == "renewed" and (end := _nomination_ends(e, n.review_period)):
             said.append(text(lang, "next_nomination_ends", end=end))
+        if e.version and n.policy_version != e.version.version:
+            said.append(text(lang, "next_version", version=n.policy_version))
         lines.append("  " + words.sentences(said, lang))
     return lines
 
 
 def _nomination_ends(e: Explanation, review_period: str) -> date | None:
-    """Last day of the nominations on which the matched rule rests, where none of them is in force any more at the review."""
-    if e.matched is None or all(v.condition.attribute.kind != "nomination" for v in e.matched.conditions):
+    """Last day of the nominations on which the matched rule rests, where it does not hold any more by those in force at the review."""
+    asked = [v.condition for v in e.matched.conditions if v.condition.attribute.kind == "nomination"] if e.matched else []
+
+    def holds(level_id: str | None) -> bool:
+        return all(compare(condition, level_id, e.program) for condition in asked)
+
+    if not asked or holds(highest_nominated(e.nominations, e.program, review_period)):
         return None
     counting = [n for n in e.nominations if n.kind == "nominate" and n.standing(e.period) == "counts"]
-    return max((n.end_date for n in counting), default=None) if all(n.standing(review_period) != "counts" for n in counting) else None
+    return max((n.end_date for n in counting if holds(n.level_id)), default=None)
 
 
 def _step(e: Explanation, step: dict[str, Any], lang: Lang) -> str:
@@ -127,6 +136,7 @@ def movement(e: Explanation, lang: Lang) -> list[str]:
     # What an event decides is held for no time.
     if d["held_since_period"] and key != "event":
         said.append(text(lang, "held_since", since=d["held_since_period"]))
-    if d["valid_until_period"]:
+    # In grace the validity is over; the step says until when.
+    if d["valid_until_period"] and d["valid_until_period"] >= e.period:
         said.append(text(lang, "held_until", until=d["valid_until_period"]))
     return [text(lang, "movement"), "  " + words.sentences(said, lang)]
