@@ -284,9 +284,8 @@ def _check_entity(row: Row) -> None:
     column = row["column_name"]
     own = entity in (None, subject.entity)
     known: Iterable[str] = contract_columns(entity or subject.entity)
-    if own:
-        # A subject is known by its key, and not by what the key is called.
-        known = CUSTOMER_COLUMNS if subject.name == "customer" else [name for name in known if name != subject.key]
+    if own and subject.name == "customer":
+        known = CUSTOMER_COLUMNS
     if column not in known:
         of = f"the {subject.name}'s metrics" if own and subject.name == "customer" else entity or subject.entity
         raise row.bad("column_name", f"{column!r} is not a column of {of}", close_match(column, known))

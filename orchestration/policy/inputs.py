@@ -22,7 +22,7 @@ from orchestration.policy.operands import (
     quotient,
 )
 from orchestration.policy.relations import extra_column, is_extra, is_month_metric
-from orchestration.policy.subjects import CUSTOMER_COLUMNS
+from orchestration.policy.subjects import CUSTOMER_COLUMNS, SUBJECT_TYPES
 
 RANK_VALUE = "decimal(24, 4)"
 FULL_SCORE = 100 * 10**6
@@ -107,6 +107,8 @@ def source(program: Program, operand: Operand) -> str:
         return f"coalesce({column}, 0)" if alias == "x" else column
     assert attribute.column_name
     name = extra_column(attribute) if is_extra(attribute) else attribute.column_name
+    if name == SUBJECT_TYPES[program.subject_type].key:
+        return f"{alias}.subject_id"
     column = f"{alias}.{sql.identifier(name)}"
     if attribute.kind == "months_since":
         return f"{sql.period_index('m.period')} - {sql.month_index(column)}"

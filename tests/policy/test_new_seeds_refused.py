@@ -359,7 +359,6 @@ ATTRIBUTE = {"attribute_id": "read", "subject_type": "customer", "kind": "column
         ),
         ({"kind": "months_since", "type": "integer", "column_name": "plan"}, ("column column_name", "months are counted from a date")),
         ({"subject_type": "staff", "column_name": "name"}, ("column column_name", "'name' is personal")),
-        ({"subject_type": "staff", "column_name": "staff_id", "entity": "staff"}, ("column column_name", "not a column of staff")),
     ],
     ids=lambda value: value.get("column_name") if isinstance(value, dict) else "",
 )

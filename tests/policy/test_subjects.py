@@ -107,3 +107,21 @@ def test_staff_are_there_from_the_month_they_join_to_the_month_they_leave(con, t
     stays = found["stays", "2026-06"]
     assert (stays["staff_satisfaction_3m_sum"], stays["staff_satisfaction_3m_count"]) == (90, 1)
     assert (found["stays", "2026-05"]["staff_satisfaction_3m_sum"], found["comes", "2026-06"]["staff_satisfaction_3m_count"]) == (10, 0)
+
+
+def test_a_rule_may_ask_which_group_it_is(con, tmp_path):
+    folder = SeedFolder(tmp_path / "seeds", "group_value")
+    for seed in ("channels", "channel_audience", "channel_columns"):
+        folder.write(seed, folder.rows(seed)[:1])
+    which = {"attribute_id": "which", "subject_type": "group", "kind": "column", "type": "category", "column_name": "group_id"}
+    folder.add("attributes", which | {"may_be_null": "false"})
+    row = folder.row_of("decision_conditions", attribute="is_nominated_strategic")
+    for column, value in {"attribute": "which", "value": "G1"}.items():
+        folder.set("decision_conditions", row, column, value)
+    compiled = compile_policies(folder.load())
+    for name in ("G1", "G2"):
+        group(con, name, "2026-05-01")
+    subjects = compiled["group_subjects"].replace("__MONTHS__", "months")
+    text = compiled["decisions"].replace("__GROUP_SUBJECTS__", f"({subjects})")
+    found = con.execute(f"select subject_id, qualified_level_id from ({text}) where period = '2026-06'").fetchall()
+    assert dict(found) == {"G1": "strategic", "G2": "potential"}
