@@ -17,7 +17,7 @@ from orchestration.ingest.parts import Landed, Standing
 from orchestration.ingest.quarantine import corrected_since
 from orchestration.ingest.reading import Unreadable, sha256_of
 from orchestration.ingest.replacement import deliveries_of, replaced_bytes, replaced_names, replacements
-from orchestration.ingest.totals import ControlTotal, compare, recorded_totals
+from orchestration.ingest.totals import ControlTotal, compare, recorded_totals, stated
 from orchestration.ledger.store import Ledger
 from orchestration.periods import periods_between
 from orchestration.wording import counted
@@ -61,7 +61,7 @@ def record_status(
         replaced = replaced_names(said, [base_name(drop["file"]) for drop in mine])
         lost, sent_again = _taken_back(known, feed, said)
         here = _Delivered(mine, mine_refused, replaced | sent_again, lost, partial(corrected_since, con, deployment, known))
-        found = _problems(feed, here, totals.get(feed.id, []), begun, deployment.config)
+        found = _problems(feed, here, stated(feed, totals.get(feed.id, []), told), begun, deployment.config)
         if feed.config.control:
             for period, texts in _without_total(feed, here, told).items():
                 found.setdefault(period, []).extend(texts)
@@ -253,7 +253,7 @@ def _disagreement(feed: Feed, total: ControlTotal, drop: dict[str, Any] | None) 
     if result["agrees"]:
         return None
     if drop is None:
-        return f"{feed.id}: {total.file} is announced in {total.stated_in} and not there"
+        return f"{feed.id}: {total.file} is announced in {total.stated_in or 'a control file that is gone'} and not there"
     found = None if total.amount is None else result["amount_found"]
     return (
         f"{feed.id}: {total.file} has {_holding(result['rows_found'], found)}, its control total says "

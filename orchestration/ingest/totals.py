@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import fnmatch
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 from pathlib import Path
@@ -23,7 +23,7 @@ from orchestration.ledger.store import Ledger
 
 @dataclass(frozen=True)
 class ControlTotal:
-    """One row of a control file: base name of the drop, data rows, sum of amounts, and the drop it re-sends."""
+    """One row of a control file: base name of the drop, data rows, sum of amounts, and the drop it re-sends. ``stated_in``: name of the control file."""
 
     file: str
     rows: int
@@ -100,6 +100,21 @@ def recorded_totals(ledger: Ledger) -> dict[tuple[str, str], dict[str, dict[str,
         of_feed.pop(file, None)
         of_feed[file] = entry.payload
     return found
+
+
+def stated(feed: Feed, now: Sequence[ControlTotal], recorded: Mapping[str, dict[str, Any]]) -> list[ControlTotal]:
+    """Every control total of a feed as it was stated last, also where its control file has been taken away since (``stated_in`` is empty then):
+    archived like the drops that it speaks of, or on a share that is not there, it has not been taken back. ``recorded``: those of the feed.
+    """
+    there = {total.file for total in now}
+    gone = [
+        ControlTotal(
+            file, said["rows_expected"], Decimal(said["amount_expected"]) if said["amount_expected"] else None, said["replaces"], ""
+        )
+        for file, said in recorded.items()
+        if file not in there and fnmatch.fnmatch(file, base_name(feed.config.files))
+    ]
+    return [*gone, *now] if feed.config.control else []
 
 
 def new_totals(ledger: Ledger, feeds: Iterable[Feed], totals: dict[str, list[ControlTotal]]) -> list[tuple[ControlTotal, dict[str, Any]]]:

@@ -402,6 +402,31 @@ def test_a_file_without_its_control_total_keeps_its_period_open(company: Any, bi
     assert company.ingest().held_periods == {}, "a total that was stated once may be archived"
 
 
+def test_a_total_that_does_not_agree_holds_its_period_though_its_control_file_is_taken_away(
+    company: Any, bills_feed: dict[str, Any]
+) -> None:
+    """As archived by night, or where the share with the drops is not mounted: the period closed, and the next run released it."""
+    company.map(promised(bills_feed))
+    company.bills("bills_2025-01.csv", "a,d1,c1,2025-01,voice,1,CNY")
+    company.bills("bills_2025-02.csv", "b,d1,c1,2025-02,voice,1,CNY")
+    rows = "bills_2025-01.csv,1,2,", "bills_2025-02.csv,1,1,", "bills_2025-03.csv,1,1,"
+    control = company.drop("control_2025.csv", "file,n,total,instead\n" + "".join(f"{row}\n" for row in rows))
+    held = company.ingest().held_periods
+    assert list(held) == ["2025-01", "2025-03"]
+    control.unlink()
+    [problem] = company.ingest().held_periods["2025-01"]
+    assert [problem] == held["2025-01"]
+    assert "bills_2025-03.csv is announced in a control file that is gone and not there" in str(company.ingest().held_periods["2025-03"])
+    company.bills("bills_2025-01.csv", "a,d1,c1,2025-01,voice,2,CNY")
+    company.bills("bills_2025-03.csv", "c,d1,c1,2025-03,voice,1,CNY")
+    assert company.ingest().held_periods == {}, "a file mends it"
+    company.bills("bills_2025-04.csv", "d,d1,c1,2025-04,voice,1,CNY")
+    company.drop("control_2025.csv", "file,n,total,instead\nbills_2025-04.csv,1,9,\n")
+    assert list(company.ingest().held_periods) == ["2025-04"]
+    company.map({name: value for name, value in promised(bills_feed).items() if name != "control"})
+    assert company.ingest().held_periods == {}, "what asks for no totals is held by none"
+
+
 def test_a_file_that_is_announced_and_not_there_keeps_its_period_open(company: Any, bills_feed: dict[str, Any]) -> None:
     company.map(promised(bills_feed))
     company.drop("control_2025-01.csv", "file,n,total,instead\nbills_2025-01.csv,1,1,\n")
