@@ -42,7 +42,7 @@ _MADE = "<!-- Made by `make docs`. Do not edit by hand. -->"
 # What the code reads from the environment. A test checks that the code reads no other TIERHOUSE_ variable.
 ENVIRONMENT = {
     "TIERHOUSE_DEPLOYMENT": "folder of the deployment, where `--deployment` is not given",
-    "TIERHOUSE_DATA": "takes the place of `data:` in `tierhouse.yaml`; for tests and trials",
+    "TIERHOUSE_DATA": "takes the place of `data:` in `tierhouse.yaml`; for tests and trials. Refused where another deployment's rows have landed",
     "TIERHOUSE_DROPS": "takes the place of `drops:` in `tierhouse.yaml`; for tests and trials",
     "TIERHOUSE_INGEST_MEMORY": "memory that ingest may use, as DuckDB writes sizes; default `4GB`",
     "TIERHOUSE_MEMORY_LIMIT": "memory that the gate, a release and `tierhouse status` may each use, as DuckDB writes sizes; default `4GB`",

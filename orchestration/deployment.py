@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import difflib
 import os
+import re
 from datetime import date, datetime
 from pathlib import Path
 from typing import Any, Literal, get_args
@@ -16,6 +17,8 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from orchestration.errors import BadInput
+from orchestration.ledger.readers import owner_of
+from orchestration.ledger.store import Ledger
 from orchestration.memory import ingest_memory, query_memory
 from orchestration.periods import parse_period
 from orchestration.sqltext import PATTERN_SIGNS
@@ -63,13 +66,25 @@ class Config(BaseModel):
 
     _known_zone = field_validator("timezone")(known_zone)
 
+    @field_validator("failure_webhook")
+    @classmethod
+    def _is_address(cls, value: str | None) -> str | None:
+        # What cannot be posted to is found when a run fails at night, by nobody.
+        if value is not None and not re.match(r"https?://[^/\s]", value):
+            raise ValueError(f"{value!r} is no address to post to; write one that begins with https:// or http://")
+        return value
+
     @field_validator("first_period")
     @classmethod
     def _is_period(cls, value: str) -> str:
         try:
-            return parse_period(value)
+            period = parse_period(value)
         except BadInput as err:
             raise ValueError(f"{err.what}; {err.remedy}") from err
+        # Dagster counts the months from it on, and a year before and behind.
+        if not "1900-01" <= period <= "2999-12":
+            raise ValueError(f"{value!r} is no month of any bill; write the first month that is to be graded")
+        return period
 
 
 class Deployment:
@@ -82,9 +97,9 @@ class Deployment:
         self.data = (folder / Path(config.data).expanduser()).resolve()
         override = os.environ.get("TIERHOUSE_DATA")
         if override:
-            self.data = Path(override).resolve()
+            self.data = Path(override).expanduser().resolve()
         drops = os.environ.get("TIERHOUSE_DROPS")
-        self.drops = Path(drops).resolve() if drops else (folder / Path(config.drops).expanduser()).resolve()
+        self.drops = (Path(drops) if drops else folder / Path(config.drops).expanduser()).expanduser().resolve()
         self.sources = folder / config.sources
         self.policies = folder / config.policies
         self.landing = self.data / "landing"
@@ -230,7 +245,7 @@ class _Loader(yaml.SafeLoader):
         return super().construct_mapping(node, deep)
 
 
-def read_yaml(path: Path) -> tuple[dict[str, Any], str]:
+def read_yaml(path: Path, *, may_be_empty: bool = False) -> tuple[dict[str, Any], str]:
     """Parsed mapping and text of a YAML file; BadInput if it cannot be read or is no mapping."""
     try:
         text = path.read_text(encoding="utf-8-sig")
@@ -241,6 +256,8 @@ def read_yaml(path: Path) -> tuple[dict[str, Any], str]:
     except yaml.YAMLError as err:
         what, where, remedy = _yaml_problem(err)
         raise BadInput(what, f"{path}, {where}" if where else str(path), remedy) from err
+    if content is None and may_be_empty:
+        return {}, text
     if not isinstance(content, dict):
         raise BadInput("holds no keys", str(path), "write `key: value` lines; see examples/telecom")
     return content, text
@@ -251,7 +268,7 @@ def load_deployment(folder: str | Path | None = None) -> Deployment:
     # A setting that would stop a later step is found before the first.
     ingest_memory()
     query_memory()
-    path = Path(folder or os.environ.get("TIERHOUSE_DEPLOYMENT") or DEFAULT_DEPLOYMENT).resolve()
+    path = Path(folder or os.environ.get("TIERHOUSE_DEPLOYMENT") or DEFAULT_DEPLOYMENT).expanduser().resolve()
     file = path / "tierhouse.yaml"
     if not file.is_file():
         raise BadInput("no tierhouse.yaml here, so this is no deployment", str(path), "name a folder that holds one: --deployment DIR")
@@ -261,8 +278,23 @@ def load_deployment(folder: str | Path | None = None) -> Deployment:
     except ValidationError as err:
         raise explain_validation(err, Config, str(file), text) from err
     deployment = Deployment(path, config)
-    if found := next((sign for sign in PATTERN_SIGNS if sign in str(deployment.data)), None):
-        # DuckDB would look for other folders' files. Names of drops may have them: these are read one by one.
-        remedy = f"move it to a path without {', '.join(PATTERN_SIGNS)} and name that under `data:`, or in TIERHOUSE_DATA"
-        raise BadInput(f"the path of the data folder has a {found}, which reads as a pattern", str(deployment.data), remedy)
+    # DuckDB would look for other folders' files. Names of drops may have them: these are read one by one. And of a folder `period=2026-06` it
+    # makes a column of every file below it, in the place of the file's own.
+    signs = {**dict.fromkeys(PATTERN_SIGNS, "reads as a pattern"), "=": "reads as a column of its files"}
+    if found := next((sign for sign in signs if sign in str(deployment.data)), None):
+        remedy = f"move it to a path without {', '.join(signs)} and name that under `data:`, or in TIERHOUSE_DATA"
+        raise BadInput(f"the path of the data folder has a {found}, which {signs[found]}", str(deployment.data), remedy)
+    _check_owner(deployment)
     return deployment
+
+
+def _check_owner(deployment: Deployment) -> None:
+    """BadInput if another deployment's rows have landed in the data folder: releases, channels and vault of two companies would be mixed."""
+    owner = owner_of(Ledger(deployment.ledger))
+    if owner is not None and owner != deployment.name:
+        raise BadInput(
+            f"this is the data folder of deployment {owner!r}, and not of {deployment.name!r}",
+            str(deployment.data),
+            "name the deployment's own under `data:` in its tierhouse.yaml, and set TIERHOUSE_DATA for no other; where `name` was changed, "
+            "change it back",
+        )

@@ -82,5 +82,5 @@ def _holder(note: Path) -> str:
     try:
         holder = json.loads(note.read_text())
         return f"process {holder['pid']} on {holder['host']} ({holder['doing']}, since {holder['since']})"
-    except (OSError, ValueError, KeyError):
+    except (OSError, ValueError, KeyError, TypeError):
         return "another process"

@@ -15,9 +15,8 @@ from orchestration.deployment import Deployment
 from orchestration.errors import Failed
 from orchestration.ingest.contracts import load_contracts
 from orchestration.ingest.files import place_privately
+from orchestration.ledger.readers import KEY_KIND
 from orchestration.ledger.store import Ledger
-
-KEY_KIND = "pseudonym_key"
 
 
 def salt(deployment: Deployment, ledger: Ledger) -> str:
@@ -49,10 +48,10 @@ def salt(deployment: Deployment, ledger: Ledger) -> str:
     return text
 
 
-def record_key(ledger: Ledger, text: str) -> None:
-    """Record which salt the rows are hashed with, once; by its hash, which tells nothing of a random key."""
+def record_key(deployment: Deployment, ledger: Ledger, text: str) -> None:
+    """Record which salt the rows are hashed with, and whose they are, once; the salt by its hash, which tells nothing of a random key."""
     if ledger.last(KEY_KIND) is None:
-        ledger.append(KEY_KIND, {"sha256": _digest(text)})
+        ledger.append(KEY_KIND, {"sha256": _digest(text), "deployment": deployment.name})
 
 
 def _digest(text: str) -> str:

@@ -120,7 +120,7 @@ def ingest(
                 for payload in withdraw_replaced(con, deployment, ledger, known, feed, said[feed.id]):
                     say(f"{payload['file']}: another file has replaced it, none of its rows counts any more")
             if known.drops:
-                record_key(ledger, hashed_with)
+                record_key(deployment, ledger, hashed_with)
             for payload in readmit(con, deployment, ledger, known, references):
                 report.add_readmitted(payload)
                 say(f"{payload['file']}: {counted(payload['landed'], 'row')} admitted from quarantine: what they refer to is known now")
@@ -152,7 +152,7 @@ def _check_names(deployment: Deployment, mappings: list[SourceMapping], sources:
         raise BadInput(
             "the drops folder is not there",
             str(deployment.drops),
-            "make it and put the sources' files there, or correct `drops:` in tierhouse.yaml",
+            "make it and put the sources' files there, or correct `drops:` in tierhouse.yaml, or TIERHOUSE_DROPS",
         )
 
 

@@ -11,6 +11,16 @@ from orchestration.errors import BadInput
 from orchestration.ledger.store import Entry, Ledger
 from orchestration.periods import add_months
 
+# Recorded once, as the first rows land: of which deployment they are, and the hash of the key of its pseudonyms.
+KEY_KIND = "pseudonym_key"
+
+
+def owner_of(ledger: Ledger) -> str | None:
+    """Name of the deployment whose rows the ledger records; None before the first, and where an older version has recorded it by a hash alone."""
+    recorded = ledger.last(KEY_KIND)
+    owner = recorded.payload.get("deployment") if recorded else None
+    return str(owner) if owner else None
+
 
 def releases_in_catalog(ledger: Ledger) -> dict[str, str]:
     """Period → release id in the catalog that stands; empty before the first."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import subprocess
 import sys
@@ -11,7 +12,9 @@ import pytest
 
 from orchestration.deployment import load_deployment
 from orchestration.errors import BadInput, Busy
-from orchestration.locking import exclusive
+from orchestration.ingest.irreplaceable import record_key
+from orchestration.ledger import Ledger
+from orchestration.locking import exclusive, who_holds
 
 GOOD = """\
 name: tiny
@@ -43,6 +46,8 @@ def test_a_good_configuration_loads(tmp_path: Path, monkeypatch: pytest.MonkeyPa
         (GOOD + "curency: EUR\n", ["unknown key 'curency' (line 8)", "did you mean 'currency'?"]),
         (GOOD.replace("Asia/Shanghai", "Asia/Shanghia"), ["'timezone' (line 4)", "no time zone"]),
         (GOOD.replace("2026-01", "2026-13"), ["'first_period' (line 5)", "not a period"]),
+        (GOOD.replace("2026-01", "0001-01"), ["'first_period' (line 5)", "is no month of any bill"]),
+        (GOOD.replace("2026-01", "9999-12"), ["'first_period' (line 5)", "is no month of any bill"]),
         (GOOD.replace("currency: CNY\n", ""), ["key 'currency' is missing"]),
         (
             GOOD.replace("title: A", "title: : A"),
@@ -60,6 +65,10 @@ def test_a_good_configuration_loads(tmp_path: Path, monkeypatch: pytest.MonkeyPa
         (GOOD.replace("2026-01", "2026-01-01"), ["'first_period' (line 5)", "YAML reads this as a date; put it in quotes"]),
         (GOOD.replace("CNY", "cny"), ["'currency' (line 3): 'cny' does not fit; write the three capital letters"]),
         (GOOD.replace("name: tiny", "name: Tiny Ltd"), ["'name' (line 1): 'Tiny Ltd' does not fit; write small letters, digits and _"]),
+        (
+            GOOD + "failure_webhook: hooks.example.com/tierhouse\n",
+            ["'failure_webhook' (line 8)", "no address to post to; write one that begins"],
+        ),
         ("", ["holds no keys"]),
     ],
 )
@@ -71,16 +80,51 @@ def test_a_bad_configuration_is_explained(tmp_path: Path, text: str, words: list
         assert word in str(caught.value)
 
 
-@pytest.mark.parametrize("name", ["data[1]", "what?", "all*"])
+@pytest.mark.parametrize("name", ["data[1]", "what?", "all*", "period=2026-06"])
 def test_a_data_folder_whose_path_reads_as_a_pattern_is_refused(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """DuckDB reads the files of ``data1`` where it is told to read those of ``data[1]``."""
+    """DuckDB reads the files of ``data1`` where it is told to read those of ``data[1]``, and ``period`` in them is what the folder says."""
     monkeypatch.delenv("TIERHOUSE_DATA", raising=False)
     folder = write(tmp_path / "d", GOOD.replace("data: data", f"data: '{name}'"))
-    with pytest.raises(BadInput, match="reads as a pattern") as caught:
+    with pytest.raises(BadInput, match=r"reads as a (pattern|column of its files)") as caught:
         load_deployment(folder)
     assert caught.value.where == str(folder / name)
     monkeypatch.setenv("TIERHOUSE_DATA", str(tmp_path / "elsewhere"))
     assert load_deployment(folder).data == tmp_path / "elsewhere"
+
+
+def test_the_data_folder_of_another_deployment_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """TIERHOUSE_DATA goes with every deployment that is named beside it: releases and channels of two companies would be mixed."""
+    monkeypatch.delenv("TIERHOUSE_DATA", raising=False)
+    mine, other = write(tmp_path / "mine", GOOD), write(tmp_path / "other", GOOD.replace("name: tiny", "name: small"))
+    record_key(load_deployment(mine), Ledger(load_deployment(mine).ledger), "salt")
+    monkeypatch.setenv("TIERHOUSE_DATA", str(tmp_path / "mine" / "data"))
+    assert load_deployment(mine).name == "tiny"
+    with pytest.raises(BadInput, match="the data folder of deployment 'tiny', and not of 'small'") as caught:
+        load_deployment(other)
+    assert caught.value.where == str(tmp_path / "mine" / "data") and "TIERHOUSE_DATA" in caught.value.remedy
+
+
+def test_a_home_in_a_path_of_the_environment_is_the_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As where no shell has put it in: in a unit file of a service, or in quotes."""
+    write(tmp_path / "d", GOOD)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    for name, value in (("DEPLOYMENT", "~/d"), ("DATA", "~/data"), ("DROPS", "~/drops")):
+        monkeypatch.setenv(f"TIERHOUSE_{name}", value)
+    deployment = load_deployment()
+    assert (deployment.folder, deployment.data, deployment.drops) == (tmp_path / "d", tmp_path / "data", tmp_path / "drops")
+
+
+@pytest.mark.parametrize("note", ["", "[]", "3", '"x"', "null", '{"pid": 1}'])
+def test_a_note_of_the_lock_that_is_none_names_nobody(note: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("TIERHOUSE_DATA", raising=False)
+    deployment = load_deployment(write(tmp_path / "d", GOOD))
+    deployment.data.mkdir()
+    deployment.lock.with_suffix(".json").write_text(note)
+    with deployment.lock.open("w") as held:
+        fcntl.flock(held, fcntl.LOCK_EX)
+        assert who_holds(deployment) == "another process"
+        with pytest.raises(Busy, match="another process holds the lock"), exclusive(deployment, "a run"):
+            pass
 
 
 def test_a_folder_without_configuration_is_no_deployment(tmp_path: Path) -> None:

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from orchestration.errors import Failed
+from orchestration.errors import BadInput, Failed
 
 
 @pytest.fixture
@@ -55,6 +55,15 @@ def test_a_deployment_from_before_the_key_was_recorded_records_it_at_its_next_in
 
 
 def test_another_name_of_the_deployment_would_hash_every_number_anew(shop: Any) -> None:
+    shop.config["name"] = "store"
+    with pytest.raises(BadInput, match="the data folder of deployment 'shop', and not of 'store'"):
+        shop.ingest()
+    shop.config["name"] = "shop"
+    kept = shop.ledger.entries()
+    shop.deployment.ledger.unlink()
+    for entry in kept:
+        # As an older version recorded it.
+        shop.ledger.append(entry.kind, {name: value for name, value in entry.payload.items() if name != "deployment"})
     shop.config["name"] = "store"
     with pytest.raises(Failed, match=r"`name` in tierhouse\.yaml"):
         shop.ingest()
