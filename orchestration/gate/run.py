@@ -7,10 +7,13 @@ the candidate. One that is stopped by a signal alone records nothing. Only the r
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
+
+import duckdb
 
 from orchestration.deployment import Deployment
 from orchestration.errors import Failed, TierhouseError
@@ -223,11 +226,13 @@ def make_build_table(con: Connection, ledger: Ledger, plan: Plan) -> None:
 def run_suite(gx: Session, suite: Suite, deployment: Deployment, folder: Path) -> list[dict[str, Any]]:
     """All checks of a suite, relation by relation so that GX computes their metrics together."""
     for relation in suite.relations:
-        gx.con.execute(f"create or replace table gate.{relation.name} as {relation.sql}")
+        with naming(f"relation {relation.name}", suite):
+            gx.con.execute(f"create or replace table gate.{relation.name} as {relation.sql}")
     by_relation: dict[str, list[tuple[Check, list[Expectation]]]] = {}
     counted = [check for check in suite.checks if check.none_of is not None]
     for check in counted:
-        gx.con.execute(f"create table gate.{check.check} as {check.none_of}")
+        with naming(f"check {check.check}", suite):
+            gx.con.execute(f"create table gate.{check.check} as {check.none_of}")
     if counted:
         # One row, one column a check: so that GX looks at all of them in one query.
         counts = ", ".join(f"(select count(*) from gate.{check.check}) as {check.check}" for check in counted)
@@ -242,6 +247,16 @@ def run_suite(gx: Session, suite: Suite, deployment: Deployment, folder: Path) -
         for check, expectations in together:
             verdicts[check.check], found = found[: len(expectations)], found[len(expectations) :]
     return [check_result(gx.con, suite, check, verdicts[check.check], deployment, folder) for check in suite.checks]
+
+
+@contextmanager
+def naming(what: str, suite: Suite) -> Iterator[None]:
+    """Say of which suite and check it is that SQL is none, or asks for what is not there: a deployment writes its own."""
+    try:
+        yield
+    except (duckdb.ProgrammingError, duckdb.DataError) as err:
+        problem = str(err).splitlines()[0]
+        raise Failed(f"{what} could not be evaluated: {problem}", f"expectations/{suite.suite}.yaml", "correct the suite") from err
 
 
 def none_in(column: str) -> Expectation:
@@ -262,11 +277,13 @@ def check_result(
     if not passed:
         keys_file = folder / f"{check.check}.csv"
         query = f"select * from gate.{check.check}" if check.none_of is not None else str(check.failing)
-        con.execute(f"copy ({query}) to {literal(str(keys_file))} (format csv, header true)")
-        failing_rows = int(rows_of(con, f"select count(*) from ({query})")[0][0])
+        with naming(f"check {check.check}", suite):
+            con.execute(f"copy ({query}) to {literal(str(keys_file))} (format csv, header true)")
+            failing_rows = int(rows_of(con, f"select count(*) from ({query})")[0][0])
     observed = "as expected" if passed else counted(failing_rows, "failing row")
     if check.observe is not None:
-        seen = rows_of(con, check.observe)
+        with naming(f"check {check.check}", suite):
+            seen = rows_of(con, check.observe)
         observed = str(seen[0][0]) if seen and seen[0][0] is not None else observed
     return {
         "suite": suite.suite,

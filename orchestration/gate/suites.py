@@ -2,7 +2,7 @@
 
 A suite has derived relations (SQL, made in schema ``gate`` in the order given) and checks. A check names a relation and
 one or more expectations on it, and the SQL that lists all keys that fail; or only ``none_of``: SQL whose rows are the
-failing keys, of which there must be none. A file of the same name in ``<deployment>/expectations`` takes the place of
+failing keys, of which there must be none. A file of the same name (``.yml`` is as good) in ``<deployment>/expectations`` takes the place of
 one here, so that a deployment sets its own budgets.
 """
 
@@ -76,8 +76,11 @@ def suite_files(deployment: Deployment) -> list[Path]:
     """The files in force, by name: the project's, each replaced by the deployment's of the same name, and the deployment's own."""
     files: dict[str, Path] = {}
     for folder in (PROJECT_ROOT / "expectations", deployment.folder / "expectations"):
-        if folder.is_dir():
-            files.update({path.name: path for path in sorted(folder.glob("*.yaml"))})
+        found = sorted([*folder.glob("*.yaml"), *folder.glob("*.yml")])
+        names = [path.stem for path in found]
+        if twice := next((path for path in found if names.count(path.stem) > 1), None):
+            raise BadInput(f"the suite {twice.stem!r} stands in two files", str(folder), "keep one of them")
+        files.update(zip(names, found, strict=True))
     return [files[name] for name in sorted(files)]
 
 

@@ -16,7 +16,7 @@ import pytest
 from orchestration.errors import BadInput, Failed
 from orchestration.gate import run_gate
 from orchestration.gate.run import run_suite
-from orchestration.gate.suites import Suite, load_suite
+from orchestration.gate.suites import Suite, load_suite, suite_files
 from orchestration.gate.validation import Session
 from tests.gate.fixture_warehouse import Plan, build_warehouse, make_place, record_build, silent
 
@@ -59,12 +59,28 @@ def test_a_check_that_cannot_be_evaluated_is_a_gate_that_crashed(tmp_path: Path)
     (deployment.folder / "expectations" / "own.yaml").write_text(
         GOOD.replace("select 1 where false", "select nothing from candidate.nowhere")
     )
-    with pytest.raises(Failed, match="nowhere"):
+    with pytest.raises(Failed, match="nowhere") as caught:
         run_gate(deployment, ledger, Plan("run1", ["2026-06"]), "2026-06", say=silent, problems={})
+    assert caught.value.what.startswith("check own__holds could not be evaluated") and caught.value.where == "expectations/own.yaml"
     entry = ledger.last("gate")
     assert entry is not None
     assert entry.payload["passed"] is False
     assert "nowhere" in entry.payload["crashed"]
+
+
+def test_a_suite_counts_whichever_ending_its_file_has(tmp_path: Path) -> None:
+    """Of a deployment's own limits in `movement.yml` nothing was known, and those of the project held."""
+    deployment, _ = make_place(tmp_path)
+    usual = suite_files(deployment)
+    folder = deployment.folder / "expectations"
+    folder.mkdir()
+    for name in ("movement", "own"):
+        (folder / f"{name}.yml").write_text(GOOD.replace("suite: own", f"suite: {name}"))
+    found = {path.stem: path for path in suite_files(deployment)}
+    assert len(found) == len(usual) + 1 and found["movement"] == folder / "movement.yml" and found["own"] == folder / "own.yml"
+    (folder / "own.yaml").write_text(GOOD)
+    with pytest.raises(BadInput, match="'own' stands in two files"):
+        suite_files(deployment)
 
 
 @pytest.fixture
