@@ -112,7 +112,8 @@ def _hash_files(roots: list[Path], suffixes: tuple[str, ...]) -> str:
 
 
 def code_version() -> str:
-    """Version of what turns landed rows into decisions: ``0.1.0+<12 hex>``, the hex over models, macros, compiler and the views over landing."""
+    """Version of what turns landed rows into decisions: ``0.1.0+<12 hex>``, the hex over models, macros, compiler, the views over landing and the
+    settings of the dbt project, whose ``vars`` say who is flapping or likely to rise."""
     roots = [
         PROJECT_ROOT / "models",
         PROJECT_ROOT / "dbt_project" / "macros",
@@ -124,6 +125,7 @@ def code_version() -> str:
 
 def months_code() -> str:
     """Hash of what makes customer-months of landed rows; another hash means that every month is read again."""
+        PROJECT_ROOT / "dbt_project" / "dbt_project.yml",
     roots = [
         PROJECT_ROOT / "models" / "staging",
         PROJECT_ROOT / "models" / "intermediate" / "periods",

@@ -87,17 +87,19 @@ class Run:
 
     def require_plan(self, periods: list[str] | None = None) -> RunPlan:
         """The plan of this run, else the last one kept; BadInput if that is for other periods than ``periods``, or of other code."""
-        if self.plan is None and (kept := self._kept_plan()) is not None:
+        if (kept := self.plan or self._kept_plan()) is not None:
             from orchestration.warehouse import code_version, is_prepared_for
 
+            # Also within one run: a checkout may be updated while dbt reads it.
             if kept.code_version != code_version():
                 # The rows would be released under the version that did not make them.
                 raise BadInput(
                     "models, macros or policies' compiler have changed since the warehouse was prepared",
                     "assets landing/* and plan",
-                    _IN_ONE_RUN,
+                    f"run `tierhouse run --periods {kept.periods[0]}..{kept.periods[-1]}`; in Dagster {_IN_ONE_RUN}",
                 )
-            self.plan = kept if is_prepared_for(self.deployment, kept) else None
+            if self.plan is None:
+                self.plan = kept if is_prepared_for(self.deployment, kept) else None
         if self.plan is None or (periods is not None and list(self.plan.periods) != periods):
             asked = periods[0] if periods and len(periods) == 1 else f"{periods[0]}..{periods[-1]}" if periods else "these months"
             raise BadInput(f"the warehouse is not prepared for {asked}", "assets landing/* and plan", _IN_ONE_RUN)

@@ -16,7 +16,7 @@ import pytest
 
 from orchestration.deployment import PROJECT_ROOT, load_deployment
 from orchestration.errors import BadInput, Failed, Held, TierhouseError
-from orchestration.warehouse import RunPlan, dbt_args
+from orchestration.warehouse import RunPlan, code_version, dbt_args
 from orchestration.wiring.build import build_defs
 from orchestration.wiring.dbt import manifest_is_stale
 from orchestration.wiring.resources import BUSY_TAG, Run
@@ -128,6 +128,17 @@ def test_a_kept_plan_is_followed_only_while_code_and_warehouse_are_its_own(tmp_p
 
 
 @pytest.mark.parametrize("kept", ["", "[]", '{"run_id": "r", "code_version": "0.1.0"}', '{"of": "another version"}'])
+def test_code_that_changes_within_a_run_ends_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As where a checkout is updated while dbt reads it: the release would name a version that did not make its rows."""
+    run = Run(load_deployment(PROJECT_ROOT / "examples" / "telecom"))
+    run.plan = RunPlan("id", ["2025-11", "2025-12"], [], 1, "p", "i", code_version(), False)
+    assert run.require_plan() == run.plan
+    monkeypatch.setattr("orchestration.warehouse.code_version", lambda: "0.1.0+corrected")
+    with pytest.raises(BadInput, match="have changed since the warehouse was prepared") as caught:
+        run.require_plan()
+    assert "tierhouse run --periods 2025-11..2025-12" in caught.value.remedy
+
+
 def test_a_kept_plan_that_is_none_or_of_another_version_is_no_plan(kept: str, tmp_path: Path) -> None:
     place = PreparedPlace(tmp_path)
     (place.deployment.data / "plan.json").write_text(kept, encoding="utf-8")
