@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import json
 import os
 import sys
@@ -18,11 +19,15 @@ from packaging.version import Version
 
 from orchestration.deployment import PROJECT_ROOT, Deployment
 from orchestration.errors import Failed
+from orchestration.ingest.files import sha256_file
 from orchestration.warehouse import dbt_env
 
 PROJECT_DIR = PROJECT_ROOT / "dbt_project"
 RESULTS = "run_results.json"
-_PARSED = ("dbt_project/*.yml", "dbt_project/macros/**/*.sql", "dbt_project/tests/**/*.sql", "models/**/*.sql", "models/**/*.yml")
+_PARSED = (
+    *("dbt_project/*.yml", "dbt_project/macros/**/*.sql", "dbt_project/tests/**/*.sql"),
+    *("models/**/*.sql", "models/**/*.yml", "models/**/*.md"),
+)
 
 
 class QuickDbtCli(DbtCliResource):  # type: ignore[misc] # dagster-dbt is not typed for mypy
@@ -50,26 +55,44 @@ def dbt_resource(project: DbtProject) -> DbtCliResource:
     return QuickDbtCli(project_dir=project, dbt_executable=str(Path(sys.executable).parent / "tierhouse-dbt"))
 
 
-def manifest_is_stale(manifest: Path, root: Path = PROJECT_ROOT) -> bool:
-    """Whether a file that dbt parses, or the folder of one (a removed file), is newer than the manifest."""
-    if not manifest.exists():
+def parsed_hash(root: Path = PROJECT_ROOT) -> str:
+    """Hash of all that dbt parses, and of the version that does: their times may be older than a manifest that was made of other files."""
+    found = hashlib.sha256(installed_version("dbt-core").encode())
+    for path in sorted({path for pattern in _PARSED for path in root.glob(pattern)}):
+        found.update(path.relative_to(root).as_posix().encode())
+        found.update(hashlib.sha256(path.read_bytes()).digest())
+    return found.hexdigest()
+
+
+def manifest_is_stale(manifest: Path, parsed: str) -> bool:
+    """Whether the manifest is another than dbt would make of what hashes to ``parsed``, or was cut off while it was written."""
+    try:
+        return _made_from(manifest).read_text(encoding="utf-8") != _note(manifest, parsed)
+    except OSError:
         return True
-    parsed = [path for pattern in _PARSED for path in root.glob(pattern)]
-    made = manifest.stat().st_mtime
-    return any(path.stat().st_mtime > made for path in {*parsed, *(path.parent for path in parsed if path.parent != root)})
+
+
+def _made_from(manifest: Path) -> Path:
+    return manifest.with_suffix(".made_from")
+
+
+def _note(manifest: Path, parsed: str) -> str:
+    return f"{parsed} {sha256_file(manifest)}"
 
 
 def load_manifest(deployment: Deployment, project: DbtProject) -> Mapping[str, Any]:
-    """The dbt manifest, parsed anew if a model, macro, test or project file has changed since."""
+    """The dbt manifest, parsed anew if a model, macro, test or project file has changed since, or if it is not whole."""
     path = project.manifest_path
     path.parent.mkdir(parents=True, exist_ok=True)
+    parsed = parsed_hash()
     with FileLock(path.with_suffix(".lock")):
-        if manifest_is_stale(path):
+        if manifest_is_stale(path, parsed):
             with environment(profile_environment(deployment)):
                 (path.parent / RESULTS).unlink(missing_ok=True)
                 parse = dbt_resource(project).cli(["parse", "--quiet"], target_path=path.parent, raise_on_error=False).wait()
             if not parse.is_successful():
                 raise Failed(f"dbt cannot parse the project: {what_failed(parse)}", str(path.parent / "dbt.log"), "correct the file named")
+            _made_from(path).write_text(_note(path, parsed), encoding="utf-8")
         manifest: Mapping[str, Any] = json.loads(path.read_text(encoding="utf-8"))
     return manifest
 

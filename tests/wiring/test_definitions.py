@@ -13,12 +13,13 @@ from typing import Any
 
 import dagster as dg
 import pytest
+from dagster_dbt import DbtProject
 
 from orchestration.deployment import PROJECT_ROOT, load_deployment
 from orchestration.errors import BadInput, Failed, Held, TierhouseError
 from orchestration.warehouse import RunPlan, code_version, dbt_args
 from orchestration.wiring.build import build_defs
-from orchestration.wiring.dbt import manifest_is_stale
+from orchestration.wiring.dbt import load_manifest, manifest_is_stale, parsed_hash
 from orchestration.wiring.resources import BUSY_TAG, Run
 from orchestration.wiring.schedules import monthly_schedule
 from orchestration.wiring.sensors import SETTLED_SECONDS, changed
@@ -127,7 +128,6 @@ def test_a_kept_plan_is_followed_only_while_code_and_warehouse_are_its_own(tmp_p
         Run(place.deployment).require_plan(["2025-01"])
 
 
-@pytest.mark.parametrize("kept", ["", "[]", '{"run_id": "r", "code_version": "0.1.0"}', '{"of": "another version"}'])
 def test_code_that_changes_within_a_run_ends_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """As where a checkout is updated while dbt reads it: the release would name a version that did not make its rows."""
     run = Run(load_deployment(PROJECT_ROOT / "examples" / "telecom"))
@@ -139,6 +139,7 @@ def test_code_that_changes_within_a_run_ends_it(tmp_path: Path, monkeypatch: pyt
     assert "tierhouse run --periods 2025-11..2025-12" in caught.value.remedy
 
 
+@pytest.mark.parametrize("kept", ["", "[]", '{"run_id": "r", "code_version": "0.1.0"}', '{"of": "another version"}'])
 def test_a_kept_plan_that_is_none_or_of_another_version_is_no_plan(kept: str, tmp_path: Path) -> None:
     place = PreparedPlace(tmp_path)
     (place.deployment.data / "plan.json").write_text(kept, encoding="utf-8")
@@ -269,21 +270,31 @@ def test_sources_are_the_assets_that_make_them() -> None:
 def test_the_manifest_is_parsed_anew_when_a_model_changes_or_goes(tmp_path: Path) -> None:
     model = tmp_path / "models" / "staging" / "a.sql"
     model.parent.mkdir(parents=True)
-    model.write_text("select 1")
-    manifest = tmp_path / "manifest.json"
-    assert manifest_is_stale(manifest, tmp_path)
-    manifest.write_text("{}")
-    later = manifest.stat().st_mtime + 10
-    os.utime(manifest, (later, later))
-    assert not manifest_is_stale(manifest, tmp_path)
-    os.utime(model, (later + 1, later + 1))
-    assert manifest_is_stale(manifest, tmp_path)
-    os.utime(manifest, (later + 2, later + 2))
-    assert not manifest_is_stale(manifest, tmp_path)
-    model.with_name("b.sql").write_text("select 2")
-    model.unlink()
-    os.utime(model.parent, (later + 3, later + 3))
-    assert manifest_is_stale(manifest, tmp_path)
+    seen = {parsed_hash(tmp_path)}
+    for text in ("select 1", "select 2"):
+        model.write_text(text)
+        # As files that were unpacked from an archive: older than any manifest.
+        os.utime(model, (0, 0))
+        seen.add(parsed_hash(tmp_path))
+    model.rename(model.with_name("b.sql"))
+    seen.add(parsed_hash(tmp_path))
+    (tmp_path / "models" / "b.md").write_text("{% docs b %}b{% enddocs %}")
+    seen.add(parsed_hash(tmp_path))
+    assert len(seen) == 5
+
+
+def test_a_manifest_that_was_cut_off_or_is_of_other_files_is_made_anew(tmp_path: Path) -> None:
+    """As by a run that was killed while dbt wrote it; every later run ended as a defect."""
+    shutil.copytree(PROJECT_ROOT / "dbt_project", tmp_path / "dbt_project", ignore=shutil.ignore_patterns("target", "logs"))
+    shutil.copytree(PROJECT_ROOT / "models", tmp_path / "models")
+    project = DbtProject(project_dir=tmp_path / "dbt_project")
+    deployment = load_deployment(PROJECT_ROOT / "examples" / "telecom")
+    whole = load_manifest(deployment, project)
+    file = project.manifest_path
+    assert not manifest_is_stale(file, parsed_hash()) and manifest_is_stale(file, "of other files")
+    file.write_bytes(file.read_bytes()[:1000])
+    assert load_manifest(deployment, project)["nodes"].keys() == whole["nodes"].keys()
+    assert not manifest_is_stale(file, parsed_hash())
 
 
 def test_an_overridden_resource_takes_the_place_of_the_real_one() -> None:
