@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
+from collections import Counter
 from datetime import date
 from decimal import Decimal
 
@@ -17,6 +18,8 @@ MAX_WINDOW_MONTHS = 60
 MONEY_SCALE = 4
 NULL_WORD = "(null)"
 SPEND_WORD = "(spend)"
+# As an input method for Chinese writes the bar.
+WIDE_BAR = "\uff5c"
 
 # Digits are those of ASCII: what Python calls a digit besides is no way to write an amount.
 _PLAIN = re.compile(r"[+-]?\d+(\.\d+)?", re.ASCII)
@@ -60,7 +63,7 @@ def tidy(raw: str) -> str:
 _NARROW: dict[int, int | str] = {**{0xFF01 + n: 0x21 + n for n in range(94)}, 0x2212: "-", 0x3000: " ", 0x2009: " ", 0x202F: " "}
 
 
-def _narrow(text: str) -> str:
+def narrow(text: str) -> str:
     """Full-width characters as their ASCII forms, and nothing else: a superscript or a circled digit is no digit of a number."""
     return text.translate(_NARROW)
 
@@ -77,7 +80,7 @@ def parse_decimal(text: str, scale: int = MONEY_SCALE, point_may_group: bool = F
     ``point_may_group``: whoever wrote it may separate thousands by points, so that ``15.000`` has two readings.
     """
     shown = repr(text)
-    plain = _narrow(text)
+    plain = narrow(text)
     if _GROUPED.fullmatch(plain):
         plain = plain.replace(",", "").replace(" ", "")
     if point_may_group and (found := _POINT_GROUP.fullmatch(plain)):
@@ -121,7 +124,7 @@ def parse_integer(text: str) -> int:
 
 def parse_boolean(text: str) -> bool:
     """true or false, as people and spreadsheets write them."""
-    word = _narrow(text).lower()
+    word = narrow(text).lower()
     if word in {"true", "yes", "1"}:
         return True
     if word in {"false", "no", "0"}:
@@ -131,7 +134,7 @@ def parse_boolean(text: str) -> bool:
 
 def parse_period(text: str) -> str:
     """A calendar month ``2026-06``. What a spreadsheet makes of one is refused with the month it probably was."""
-    plain = _narrow(text)
+    plain = narrow(text)
     if _PERIOD.fullmatch(plain):
         return plain
     if re.fullmatch(r"[1-9]\d{4}(\.0+)?", plain):
@@ -146,7 +149,7 @@ def parse_period(text: str) -> str:
 
 def parse_date(text: str) -> date:
     """A day ``2026-06-30``. Other orders of day and month are refused: they cannot be told apart."""
-    plain = _narrow(text)
+    plain = narrow(text)
     if re.fullmatch(r"\d{4}-\d{2}-\d{2}", plain, re.ASCII):
         try:
             return date.fromisoformat(plain)
@@ -172,7 +175,7 @@ def parse_list(text: str) -> tuple[str, ...]:
     parts = tuple(part.strip() for part in text.split("|"))
     if any(not part for part in parts):
         raise CellProblem(f"{text!r} holds an empty value", "join values with one | and nothing at the ends")
-    twice = sorted({part for part in parts if parts.count(part) > 1})
+    twice = sorted(part for part, times in Counter(parts).items() if times > 1)
     if twice:
         raise CellProblem(f"{text!r} names {twice[0]!r} twice", "name each value once")
     return parts
@@ -180,7 +183,7 @@ def parse_list(text: str) -> tuple[str, ...]:
 
 def parse_window(text: str) -> str:
     """A window of metrics: ``6m``, ``previous_6m``, ``ytd``, ``last_year``, ``total``."""
-    plain = _narrow(text).lower()
+    plain = narrow(text).lower()
     found = WINDOW.fullmatch(plain)
     if not found:
         raise CellProblem(f"{text!r} is no window", "write 6m, previous_6m, ytd, last_year or total")

@@ -25,6 +25,7 @@ from orchestration.policy.attributes import (
     refuse_misread,
 )
 from orchestration.policy.channel_seeds import check_channels, refuse_other_keys
+from orchestration.policy.look_alikes import refuse_look_alikes
 from orchestration.policy.model import Measure, Metric, Policies, canonical_hash
 from orchestration.policy.programs import build_programs
 from orchestration.policy.reader import Row, Seed, check_references, close_match, load_schema, read_seed, shown_path
@@ -55,7 +56,7 @@ TAKEN_NAMES = frozenset(
 def load_policies(deployment: Deployment) -> Policies:
     """The policies of a deployment: each seed from its policies folder, else the default one."""
     schema = load_schema()
-    own = {path.stem: path for path in sorted(deployment.policies.glob("*.csv"))} if deployment.policies.is_dir() else {}
+    own = _own_files(deployment.policies)
     for name, path in own.items():
         if name not in schema:
             raise BadInput(f"{path.name!r} is not a seed", str(path), close_match(name, schema))
@@ -66,6 +67,17 @@ def load_policies(deployment: Deployment) -> Policies:
     policies = build_policies(seeds)
     refuse_mistaken(policies)
     return replace(policies, own_folder=shown_path(deployment.policies))
+
+
+def _own_files(folder: Path) -> dict[str, Path]:
+    """The seeds of a deployment's folder by name, whatever the case in which a spreadsheet wrote their ending."""
+    found: dict[str, Path] = {}
+    for path in sorted(folder.iterdir()) if folder.is_dir() else ():
+        if path.suffix.lower() == ".csv":
+            if path.stem in found:
+                raise BadInput(f"{path.stem!r} is there twice, as {found[path.stem].name} too", str(path), "keep one of the two")
+            found[path.stem] = path
+    return found
 
 
 def refuse_mistaken(policies: Policies) -> None:
@@ -102,7 +114,13 @@ def refuse_mistaken(policies: Policies) -> None:
         if attribute.kind in NAMED_KINDS and name in policies.metrics and (found is None or found.metric_id != name):
             what = f"{name!r} is the name of a metric, and averages and ratios of it would be taken of this one"
             raise attribute.row.bad("attribute_id", what, "choose another name")
+    for program in policies.programs.values():
+        subject = program.subject_type
+        if program.monotone_in and program.monotone_in.subject_type != subject:
+            what = f"{program.monotone_in.attribute_id!r} belongs to a {program.monotone_in.subject_type}, the program grades a {subject}"
+            raise program.row.bad("monotone_in", what, f"name a number of a {subject}, or leave it empty")
     refuse_other_keys(policies.seeds["channel_columns"])
+    refuse_look_alikes(policies)
 
 
 def _is_there(row: Row, column: str) -> BadInput:

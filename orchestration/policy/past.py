@@ -18,6 +18,7 @@ from orchestration.people import same_person
 from orchestration.periods import add_months
 from orchestration.policy.finding import Finding, finding_at
 from orchestration.policy.model import Policies, Program, Version, canonical_hash
+from orchestration.policy.operands import all_attributes
 from orchestration.policy.reader import Row, read_seed
 
 # Period → "program/version" → policy hash, as the visible release of the period records them.
@@ -95,17 +96,21 @@ def _ranks(program: Program, folder: Path | None) -> dict[str, int]:
 
 
 def _lost_levels(program: Program, folder: Path | None) -> list[str]:
-    """Levels of a release that are there no more, and that an override named in it: no rule's hash knows of them."""
+    """Levels of a release that are there no more, and that an override named in it, or a nomination that counted: no rule's hash knows of
+    them where the rules ask for no level of that name or order."""
     today = {level.level_id for level in program.levels}
     gone = {rank: level_id for level_id, rank in _ranks(program, folder).items() if level_id not in today}
     decisions = folder.parent / "fct_decisions.parquet" if folder else None
     if not gone or decisions is None or not decisions.is_file():
         return []
-    named = duckdb.execute(
-        "select distinct unnest([at_least_level_rank, set_level_rank]) from read_parquet(?) where program_id = ?",
-        [str(decisions), program.program_id],
-    ).fetchall()
-    return [gone[rank] for (rank,) in sorted(row for row in named if row[0] in gone)]
+    asked = [str(decisions), program.program_id]
+    by_override = "select distinct unnest([at_least_level_rank, set_level_rank]) from read_parquet(?) where program_id = ?"
+    named = {gone[rank] for (rank,) in duckdb.execute(by_override, asked).fetchall() if rank in gone}
+    nominations = {a.attribute_id for v in program.versions for a in all_attributes(v.attributes) if a.kind == "nomination"}
+    for name in sorted(nominations):
+        by_nomination = f"select distinct json_extract_string(evidence, '$.{name}') from read_parquet(?) where program_id = ?"
+        named |= {level_id for (level_id,) in duckdb.execute(by_nomination, asked).fetchall() if level_id in gone.values()}
+    return [level_id for _, level_id in sorted(gone.items()) if level_id in named]
 
 
 def _hash_of_order(version: Version, order: tuple[str, ...]) -> str:
@@ -200,7 +205,7 @@ def _lost(policies: Policies, program_id: str, version: str, level_id: str, peri
     order = _orders(program, folders.get(periods[0]))[1]
     return Finding(
         "error", "changed_past", program_id, version, policies.seeds["levels"].file, 1, None,
-        f"level {level_id!r} of {program_id} is gone, and overrides name it in {_shown(periods)}, released with {version!r}: run again, "
+        f"level {level_id!r} of {program_id} is gone, and nominations or overrides name it in {_shown(periods)}, released with {version!r}: run again, "
         "they would count for nothing there",
         f"bring its row back, {_declare(policies, program, now, _hash_of_order(now, order))}",
     )  # fmt: skip

@@ -157,12 +157,13 @@ def _lines(text: str, file: str, columns: Mapping[str, ColumnSchema]) -> tuple[s
     """
     start = 1
     delimiter = ""
-    first = text.split("\n", 1)[0].strip().strip('"')
+    first = text.split("\n", 1)[0].strip("\r ").strip('"')
     if first.lower().startswith("sep=") and len(first) == 5:
         delimiter = first[4]
         text = text.split("\n", 1)[1] if "\n" in text else ""
         start = 2
-    head = text.lstrip("\r\n").split("\n", 1)[0]
+    # Rows before the header may be empty ones, of separators alone.
+    head = text.lstrip("\r\n,;\t ").split("\n", 1)[0]
     if not delimiter:
         delimiter = max(",;\t", key=lambda d: (sum(cell.strip().strip('"').strip() in columns for cell in head.split(d)), d == ","))
     return delimiter, _rows(text, file, delimiter, start)

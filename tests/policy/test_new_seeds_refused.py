@@ -277,6 +277,12 @@ def test_two_programs_of_one_name_and_levels_without_a_rank_or_of_one_rank_are_r
     refused(own, "rank 2 is that of level 'silver' already")
 
 
+def test_a_promise_in_a_number_of_another_subject_is_refused(seeds):
+    """No rule of the program could ask for it, so that the promise would be proven of nothing."""
+    seeds.set("programs", 2, "monotone_in", "group_spend_12m")
+    refused(seeds, "programs.csv, row 2, column monotone_in", "belongs to a group", "name a number of a customer")
+
+
 def test_a_cap_that_names_two_levels_and_a_plan_without_its_program_are_refused(own):
     own.add(
         "caps",

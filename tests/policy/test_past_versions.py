@@ -279,12 +279,12 @@ def test_a_level_of_overrides_alone_that_is_gone_is_a_change_of_the_months_in_wh
         seeds.add("levels", {"program_id": "six_star", "level_id": level, "rank": rank, **names})
     past, folders = released(seeds, *MONTHS), {month: tmp_path / month / "policy" for month in MONTHS}
     # An at-least below the held level gives none, and is named all the same.
-    covers = {"2026-01": "null, null", "2026-02": "null, 9", "2026-03": "9, null"}
+    covers = {"2026-01": "null, null, null", "2026-02": "null, 9, null", "2026-03": "9, null, null"}
     for month, folder in folders.items():
         write_policy_files(seeds.load(), folder)
         duckdb.execute(
-            f"""copy (select 'six_star' as program_id, * from (values ({covers[month]}), (null, null)) as t (at_least_level_rank, set_level_rank)
-                union all select 'other', 8, 8) to '{folder.parent}/fct_decisions.parquet'"""
+            f"""copy (select 'six_star' as program_id, * from (values ({covers[month]}), (null, null, null)) as t (at_least_level_rank, set_level_rank, evidence)
+                union all select 'other', 8, 8, null) to '{folder.parent}/fct_decisions.parquet'"""
         )
     assert changed_past(seeds.load(), past, folders) == []
     seeds.write("levels", [row for row in seeds.rows("levels") if "unused" not in row])
@@ -293,9 +293,30 @@ def test_a_level_of_overrides_alone_that_is_gone_is_a_change_of_the_months_in_wh
     (finding,) = changed_past(seeds.load(), past, folders)
     assert (finding.kind, finding.severity, finding.version) == ("changed_past", "error", "v1")
     assert (
-        "'honour' of six_star is gone, and overrides name it in 2026-02 to 2026-03" in finding.what
+        "'honour' of six_star is gone, and nominations or overrides name it in 2026-02 to 2026-03" in finding.what
         and "bring its row back" in finding.remedy
     )
+    declare(seeds, policy_hash=re.findall("[0-9a-f]{64}", finding.remedy)[0])
+    assert changed_past(seeds.load(), past, folders) == []
+
+
+def test_a_level_that_a_nomination_named_is_not_taken_away_unnoticed(seeds, tmp_path):
+    """No rule asks for it, so that no hash knows of it; who was nominated for it would be nominated for nothing, or for a lower level."""
+    seeds.add("levels", {"program_id": "six_star", "level_id": "honour", "rank": "9", "name_en": "Honour", "name_zh": "荣誉"})
+    seeds.set("decision_conditions", seeds.row_of("decision_conditions", attribute="nominated_level"), "operator", "is not null")
+    seeds.set("decision_conditions", seeds.row_of("decision_conditions", attribute="nominated_level"), "value", "")
+    past, folders = released(seeds, *MONTHS), {month: tmp_path / month / "policy" for month in MONTHS}
+    for month, folder in folders.items():
+        write_policy_files(seeds.load(), folder)
+        evidence = '{"nominated_level": "honour"}' if month == "2026-02" else '{"nominated_level": null}'
+        duckdb.execute(
+            f"""copy (select 'six_star' as program_id, null as at_least_level_rank, null as set_level_rank, '{evidence}' as evidence)
+                to '{folder.parent}/fct_decisions.parquet'"""
+        )
+    assert changed_past(seeds.load(), past, folders) == []
+    seeds.write("levels", [row for row in seeds.rows("levels") if "honour" not in row])
+    (finding,) = changed_past(seeds.load(), past, folders)
+    assert "'honour' of six_star is gone, and nominations or overrides name it in 2026-02" in finding.what
     declare(seeds, policy_hash=re.findall("[0-9a-f]{64}", finding.remedy)[0])
     assert changed_past(seeds.load(), past, folders) == []
 

@@ -16,6 +16,7 @@ from orchestration.deployment import PROJECT_ROOT, load_deployment
 from orchestration.errors import BadInput
 from orchestration.policy import cells, check_policies, compile_policies, load_policies, load_policy_files
 from orchestration.policy.cells import CellProblem
+from orchestration.policy.load import refuse_mistaken
 from orchestration.policy.reader import load_schema
 from tests.support import draws, write_policy_files
 
@@ -438,3 +439,58 @@ def test_whatever_is_in_a_cell_it_is_read_or_refused_with_a_remedy(own, where, a
         assert err.where and err.remedy
     finally:
         own.path(name).write_bytes(sound)
+
+
+def test_a_separator_that_is_a_tab_is_named_in_the_first_line_too(seeds):
+    sound = seeds.load().hash
+    seeds.text("decision_conditions", lambda text: "sep=\t\n" + text.replace(",", "\t"))
+    assert seeds.load().hash == sound
+
+
+@pytest.mark.parametrize("separator", [",", ";", "\t"], ids=["commas", "semicolons", "tabs"])
+def test_empty_rows_before_the_header_are_passed_over(seeds, separator):
+    sound = seeds.load().hash
+    seeds.text("decision_conditions", lambda text: f"{separator * 5}\r\n" + text.replace(",", separator))
+    assert seeds.load().hash == sound
+    seeds.text("decision_conditions", lambda text: text.replace("gotone", "gotoone", 1))
+    refused(seeds, "decision_conditions.csv, row 3, column value")
+
+
+def test_a_seed_whose_ending_a_spreadsheet_wrote_in_capitals_takes_the_place_of_the_default(tmp_path: Path):
+    deployment = load_deployment()
+    deployment.policies = tmp_path / "policies"
+    deployment.policies.mkdir()
+    default = (deployment.seeds / "decision_conditions.csv").read_text(encoding="utf-8")
+    own = deployment.policies / "decision_conditions.CSV"
+    own.write_text(default.replace("star_5_spend,spend_avg_6m,>=,300\n", "star_5_spend,spend_avg_6m,>=,301\n"), encoding="utf-8")
+    assert load_policies(deployment).programs["six_star"].versions[0].rules[2].conditions[0].values == (Decimal(301),)
+    own.with_suffix(".csv").write_text(default, encoding="utf-8")
+    with pytest.raises(BadInput, match=r"is there twice, as decision_conditions\.CSV too"):
+        load_policies(deployment)
+
+
+@pytest.mark.parametrize(
+    ("operator", "value", "column", "parts"),
+    [
+        ("in", "East｜West", "value", ["full-width bar", "join values with |"]),
+        ("in", "East|（null）", "value", ["no null", "write (null)"]),
+        ("in", "East|(NULL)", "value", ["no null", "write (null)"]),
+        ("=", "East|West", "operator", ["holds several", "write in"]),
+        ("!=", "East|West", "operator", ["holds several", "write not in"]),
+    ],
+)
+def test_several_values_and_null_are_not_read_as_one_text(seeds, operator, value, column, parts):
+    """Of a category with any value (a region) nothing else tells: the rule would hold for nobody."""
+    for name, cell in (("attribute", "region"), ("operator", operator), ("value", value)):
+        seeds.set("decision_conditions", 2, name, cell)
+    with pytest.raises(BadInput) as caught:
+        refuse_mistaken(seeds.load())
+    assert f"decision_conditions.csv, row 2, column {column}" in caught.value.where
+    for part in parts:
+        assert part in str(caught.value)
+
+
+def test_a_full_width_bar_in_an_audience_is_refused(seeds):
+    seeds.add("channel_audience", {"channel_id": "hotline", "version": "1", "attribute": "region", "operator": "in", "value": "East｜West"})
+    with pytest.raises(BadInput, match="full-width bar"):
+        refuse_mistaken(seeds.load())
