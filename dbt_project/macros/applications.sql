@@ -24,3 +24,11 @@
         from {{ known }}
     ) as placed
 {%- endmacro %}
+
+{#
+    Whether an application that was returned has been handed in again: it keeps its id, and its step `application` has a later day than the
+    decision. Of these days and the outcome.
+#}
+{% macro is_handed_in_again(applied_date, decided_date, outcome) -%}
+    coalesce({{ outcome }} = 'returned' and {{ applied_date }} > {{ decided_date }}, false)
+{%- endmacro %}

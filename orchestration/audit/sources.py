@@ -183,8 +183,14 @@ def application_state(steps: list[ApplicationStep], period: str) -> tuple[str | 
         return None, None
     states: list[tuple[str, str]] = []
     for name, taken in sorted(known.items(), key=lambda item: (min(s.step_date for s in item[1]), item[0])):
-        outcomes = [s.outcome for s in taken if s.step == "decision" and s.outcome]
-        in_hand = "reviewed" if any(s.step in ("review", "decision") for s in taken) else "applied"
-        states.append((name, max(outcomes) if outcomes else in_hand))
+        outcome = max((s.outcome for s in taken if s.step == "decision" and s.outcome), default=None)
+        since = taken
+        if outcome == "returned":
+            # Handed in again under the same id, it begins anew.
+            returned = max(s.step_date for s in taken if s.step == "decision")
+            if any(s.step == "application" and s.step_date > returned for s in taken):
+                outcome, since = None, [s for s in taken if s.step_date > returned]
+        in_hand = "reviewed" if any(s.step in ("review", "decision") for s in since) else "applied"
+        states.append((name, outcome or in_hand))
     decided = [found for found in states if found[1] in ("approved", "refused")]
     return decided[-1] if decided and decided[-1][1] == "approved" else states[-1]

@@ -1,4 +1,4 @@
-"""Which landed row speaks for a customer's joining and leaving: the cases of the unit test of int_customer_attributes."""
+"""Which landed row speaks for a customer's joining and leaving, and an applicant's state: the cases of the models' unit tests."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ from datetime import date
 
 import pytest
 
-from orchestration.audit.landed import EntityRow
-from orchestration.audit.sources import rows_of_spell
+from orchestration.audit.landed import ApplicationStep, EntityRow
+from orchestration.audit.sources import application_state, rows_of_spell
 
 DECEMBER, JANUARY, APRIL = date(2025, 12, 5), date(2026, 1, 5), date(2026, 4, 5)
 BACK = [
@@ -42,3 +42,20 @@ def test_the_newest_row_of_the_relationship_that_had_begun(told: list[tuple[date
 
 def test_without_rows_there_is_none() -> None:
     assert rows_of_spell([], APRIL) == []
+
+
+@pytest.mark.parametrize(
+    ("review", "period", "state"),
+    [
+        (date(2026, 5, 20), "2026-05", "returned"),
+        (date(2026, 5, 20), "2026-06", "applied"),
+        (date(2026, 6, 11), "2026-06", "reviewed"),
+    ],
+)
+def test_what_was_returned_and_handed_in_again_is_in_hand(review: date, period: str, state: str) -> None:
+    days = {"application": date(2026, 6, 10), "review": review, "decision": date(2026, 5, 25)}
+    steps = [
+        ApplicationStep("workflow", "file", number, "A1", step, day, None, "returned" if step == "decision" else None)
+        for number, (step, day) in enumerate(days.items())
+    ]
+    assert application_state(steps, period) == ("A1", state)

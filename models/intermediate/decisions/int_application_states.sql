@@ -7,7 +7,7 @@ targets as (
 ),
 
 -- What is known of each application by the end of each period.
-known as (
+taken as (
     select
         applications.program_id,
         applications.subject_id,
@@ -22,11 +22,25 @@ known as (
                 else 0
             end
         ) = 1 as is_decided_now,
-        max(case when applications.step = 'decision' then applications.outcome end) as outcome,
-        max(case when applications.step in ('review', 'decision') then 1 else 0 end) = 1 as is_reviewed
+        max(case when applications.step = 'decision' then applications.outcome end) as told_outcome,
+        max(case when applications.step = 'application' then applications.step_date end) as applied_date,
+        max(case when applications.step = 'review' then applications.step_date end) as reviewed_date,
+        max(case when applications.step = 'decision' then applications.step_date end) as decided_date
     from applications
     inner join targets on applications.step_date <= targets.last_day
     group by applications.program_id, applications.subject_id, applications.application_id, targets.period
+),
+
+-- What was returned and is handed in again begins anew.
+known as (
+    select
+        *,
+        case when not {{ is_handed_in_again("applied_date", "decided_date", "told_outcome") }} then told_outcome end as outcome,
+        case
+            when {{ is_handed_in_again("applied_date", "decided_date", "told_outcome") }} then coalesce(reviewed_date > decided_date, false)
+            else reviewed_date is not null or decided_date is not null
+        end as is_reviewed
+    from taken
 ),
 
 counted as (

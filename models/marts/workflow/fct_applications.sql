@@ -12,7 +12,7 @@ decisions as (
     select * from {{ ref("int_held_decisions") }}
 ),
 
-applications as (
+taken as (
     select
         application_id,
         program_id,
@@ -31,6 +31,32 @@ applications as (
     group by application_id, program_id, subject_id, period
 ),
 
+in_rounds as (
+    select
+        *,
+        {{ is_handed_in_again("applied_date", "decided_date", "outcome") }} as is_again
+    from taken
+),
+
+-- What was returned and is handed in again waits for a review and a decision of its own.
+applications as (
+    select
+        application_id,
+        program_id,
+        subject_id,
+        period,
+        first_step_date,
+        applied_date,
+        findings,
+        case when not is_again or reviewed_date > decided_date then reviewed_date end as reviewed_date,
+        case when not is_again or reviewed_date > decided_date then reviewed_by end as reviewed_by,
+        case when not is_again then decided_date end as decided_date,
+        case when not is_again then decided_by end as decided_by,
+        case when not is_again then outcome end as outcome,
+        case when not is_again then notified_date end as notified_date
+    from in_rounds
+),
+
 -- Each month in which a subject's application moved, with what was known of all of them at its end.
 months as (
     select distinct
@@ -40,14 +66,16 @@ months as (
     from steps
 ),
 
-known as (
+told as (
     select
         steps.program_id,
         steps.subject_id,
         months.period,
         steps.application_id,
         min(steps.step_date) as begun_date,
-        max(case when steps.step = 'decision' then steps.outcome end) as outcome,
+        max(case when steps.step = 'application' then steps.step_date end) as applied_date,
+        max(case when steps.step = 'decision' then steps.step_date end) as decided_date,
+        max(case when steps.step = 'decision' then steps.outcome end) as told_outcome,
         max(case when {{ month_index("steps.step_date") }} = months.period then 1 else 0 end) = 1 as has_moved
     from steps
     inner join months
@@ -56,6 +84,13 @@ known as (
             and steps.subject_id = months.subject_id
             and {{ month_index("steps.step_date") }} <= months.period
     group by steps.program_id, steps.subject_id, months.period, steps.application_id
+),
+
+known as (
+    select
+        *,
+        case when not {{ is_handed_in_again("applied_date", "decided_date", "told_outcome") }} then told_outcome end as outcome
+    from told
 ),
 
 counted as (
