@@ -143,6 +143,7 @@ def report_run(context: Context, periods: list[str]) -> None:
     visible = {p.period: p.release for p in outcome.periods if p.release}
     counts, without = level_counts(context, visible), not_evaluated(context, visible)
     programs = programs_of(context, visible)
+    tags = tags_not_evaluated(context, visible)
     nobodys = unattributed(context, visible)
     landed = [drop.payload for drop in standing_drops(context.ledger)]
     reasons: Counter[str] = Counter()
@@ -152,6 +153,7 @@ def report_run(context: Context, periods: list[str]) -> None:
         **outcome.as_json(),
         "levels": counts,
         "not_evaluated": without,
+        "tags_not_evaluated": tags,
         "unattributed": nobodys,
         "quarantine": {"rows": sum(drop["quarantined"] for drop in landed), "reasons": dict(reasons)},
     }
@@ -160,6 +162,7 @@ def report_run(context: Context, periods: list[str]) -> None:
         if outcome.nothing_new:
             click.echo("Nothing new: no drop, policy or code changed since these periods were released. Nothing was written.")
         print_levels(context, programs, counts, without)
+        print_tags(tags)
         for period in outcome.periods:
             print_outcome(context, period)
         print_unattributed(context, nobodys)
@@ -211,6 +214,27 @@ def unattributed(context: Context, releases: dict[str, str]) -> list[dict[str, s
         [files],
     ).fetchall()
     return [dict(zip(("period", "unattributed_amount", "landed_amount"), row, strict=True)) for row in found]
+
+
+def tags_not_evaluated(context: Context, releases: dict[str, str]) -> list[dict[str, str]]:
+    """The tags that nobody has in the newest released period because no source delivers what they rest on: ``tag_id``, ``reason``."""
+    if not releases:
+        return []
+    file = [str(release_folder(context.deployment, releases[max(releases)]) / "dim_tags.parquet")]
+    columns = {row[0] for row in duckdb.execute("describe select * from read_parquet(?)", file).fetchall()}
+    if "status" not in columns:
+        # Released before tags said so.
+        return []
+    found = duckdb.execute(
+        "select tag_id, status_reason from read_parquet(?) where status = 'not_evaluated' order by 2, 1", file
+    ).fetchall()
+    return [{"tag_id": tag_id, "reason": reason} for tag_id, reason in found]
+
+
+def print_tags(found: list[dict[str, str]]) -> None:
+    """A line for each reason why tags are not evaluated."""
+    for reason in dict.fromkeys(item["reason"] for item in found):
+        click.echo(f"Tags not evaluated: {', '.join(item['tag_id'] for item in found if item['reason'] == reason)}: {reason}")
 
 
 def print_unattributed(context: Context, found: list[dict[str, str]]) -> None:

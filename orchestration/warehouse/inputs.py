@@ -542,8 +542,11 @@ def _write_control(con: duckdb.DuckDBPyConnection, deployment: Deployment, lande
     reached = [[period, month] for period, months in plan.charge_periods.items() for month in months]
     if reached:
         con.executemany("insert into ctl.charge_periods values (?, ?)", reached)
-    con.execute("create or replace table ctl.entities (entity varchar, parts bigint)")
-    con.executemany("insert into ctl.entities values (?, ?)", [[entity, len(found)] for entity, found in landed.parts.items()])
+    con.execute("create or replace table ctl.entities (entity varchar, parts bigint, is_delivered boolean)")
+    con.executemany(
+        "insert into ctl.entities values (?, ?, ?)",
+        [[entity, len(found), entity not in plan.undelivered] for entity, found in landed.parts.items()],
+    )
 
 
 def record_applied(deployment: Deployment, plan: RunPlan) -> None:

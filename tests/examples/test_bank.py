@@ -202,3 +202,18 @@ def test_the_drops_are_the_same_every_time(tmp_path: Path) -> None:
     first, second = MAKE(tmp_path / "a"), MAKE(tmp_path / "b")
     assert len(first) == 1 + 4 * 9
     assert all(filecmp.cmp(a, b, shallow=False) for a, b in zip(first, second, strict=True))
+
+
+def test_tags_that_rest_on_what_no_source_delivers_say_what_they_need(bank: Cli) -> None:
+    reasons = "select distinct status, status_reason from mart order by 2"
+    expected = [("not_evaluated", "needs complaints"), ("not_evaluated", "needs subscriptions")]
+    assert released(bank, PERIODS[-1], "dim_tags", reasons) == expected
+    asked = ("run", "--periods", f"{PERIODS[0]}..{PERIODS[-1]}")
+    told = bank.json(*asked)
+    assert {tag["reason"] for tag in told["tags_not_evaluated"]} == {reason for _, reason in expected}
+    shown = bank(*asked).stdout
+    for reason in ("needs complaints", "needs subscriptions"):
+        (line,) = [line for line in shown.splitlines() if line.endswith(reason)]
+        assert line.startswith("Tags not evaluated: ") and all(
+            tag["tag_id"] in line for tag in told["tags_not_evaluated"] if tag["reason"] == reason
+        )

@@ -1,7 +1,15 @@
 with tags as (
     select *
     from {{ source("policy", "tags") }}
-    where evidence in ('complaint_recent', 'complaint_serial') and enabled
+    where
+        evidence in ('complaint_recent', 'complaint_serial')
+        and enabled
+        -- What had landed before its source was taken out says nothing of today.
+        and exists (
+            select 1
+            from {{ source("ctl", "entities") }} as entities
+            where entities.entity = 'complaints' and entities.is_delivered
+        )
 ),
 
 targets as (

@@ -5,7 +5,15 @@ with subscriptions as (
 tags as (
     select *
     from {{ source("policy", "tags") }}
-    where evidence = 'subscription_ends' and enabled
+    where
+        evidence = 'subscription_ends'
+        and enabled
+        -- What had landed before its source was taken out says nothing of today.
+        and exists (
+            select 1
+            from {{ source("ctl", "entities") }} as entities
+            where entities.entity = 'subscriptions' and entities.is_delivered
+        )
 ),
 
 targets as (
