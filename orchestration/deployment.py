@@ -62,7 +62,10 @@ class Config(BaseModel):
         10, ge=1, description="a file with fewer bad rows than this holds nothing, unless more than half of its rows are bad"
     )
     failure_webhook: str | None = Field(None, description="address that gets a JSON POST when a Dagster run fails")
-    schedule_cron: str = Field("0 6 3 * *", description="when the monthly schedule runs, in the deployment's time zone")
+    schedule_cron: str = Field(
+        "0 6 3-5 * *",
+        description="when the monthly schedule runs, in the deployment's time zone; a month that has been released is not run again",
+    )
 
     _known_zone = field_validator("timezone")(known_zone)
 

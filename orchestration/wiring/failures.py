@@ -12,8 +12,9 @@ import dagster as dg
 import requests
 
 from orchestration.deployment import Deployment
-from orchestration.errors import TierhouseError
+from orchestration.errors import Busy, TierhouseError
 from orchestration.wiring.partitions import RANGE_END_TAG, RANGE_START_TAG
+from orchestration.wiring.resources import BUSY_TAG
 
 POSTED_TAG = "tierhouse/failure_posted"
 """On a run that was posted: its own id, because a run that is re-executed takes the tags of the one before with it."""
@@ -27,6 +28,7 @@ def failure_report(deployment: str, run: dg.DagsterRun, steps: Sequence[str], er
         cause = cause.__cause__
     kind = cause if cause is not None else error
     tags = run.tags
+    is_busy = tags.get(BUSY_TAG) == run.run_id
     return {
         "event": "run_failed",
         "deployment": deployment,
@@ -35,8 +37,8 @@ def failure_report(deployment: str, run: dg.DagsterRun, steps: Sequence[str], er
         "first_period": tags.get(RANGE_START_TAG) or tags.get(PARTITION_TAG),
         "last_period": tags.get(RANGE_END_TAG) or tags.get(PARTITION_TAG),
         "failed_steps": list(steps),
-        "error": type(kind).__name__ if kind is not None else None,
-        "exit_code": cause.exit_code if isinstance(cause, TierhouseError) else 1,
+        "error": type(kind).__name__ if kind is not None else Busy.__name__ if is_busy else None,
+        "exit_code": cause.exit_code if isinstance(cause, TierhouseError) else Busy.exit_code if is_busy else 1,
         "at": datetime.now(UTC).isoformat(timespec="seconds"),
     }
 

@@ -162,14 +162,26 @@ def test_a_time_that_is_no_cron_expression_is_an_error_of_the_configuration(tmp_
         monthly_schedule(load_deployment(tmp_path))
 
 
-def test_the_schedule_runs_the_month_that_has_just_ended(defs: dg.Definitions) -> None:
-    schedule = defs.get_repository_def().get_schedule_def("monthly")
+def test_the_schedule_runs_the_month_that_has_just_ended_until_it_is_released(tmp_path: Path) -> None:
+    """Dagster takes a run that met another's lock, or was held, for done: the next day of the schedule tries again."""
+    place = Place(tmp_path)
+    repository = build_defs(place.deployment).get_repository_def()
+    schedule = repository.get_schedule_def("monthly")
+    assert schedule.cron_schedule == "0 6 3-5 * *"
     with dg.DagsterInstance.ephemeral() as instance:
-        # 22:30 UTC on 2 July is 06:30 on 3 July in Shanghai.
-        at = datetime(2026, 7, 2, 22, 30, tzinfo=UTC)
-        context = dg.build_schedule_context(instance=instance, scheduled_execution_time=at, repository_def=defs.get_repository_def())
-        (request,) = schedule.evaluate_tick(context).run_requests or []
-    assert (request.partition_key, request.run_key) == ("2026-06", "2026-06")
+
+        def tick(day: int) -> Any:
+            # 22:30 UTC on 2 July is 06:30 on 3 July in Shanghai.
+            at = datetime(2026, 7, day - 1, 22, 30, tzinfo=UTC)
+            context = dg.build_schedule_context(instance=instance, scheduled_execution_time=at, repository_def=repository)
+            return schedule.evaluate_tick(context)
+
+        for day in (3, 4):
+            (request,) = tick(day).run_requests or []
+            assert (request.partition_key, request.run_key) == ("2026-06", "2026-06")
+        place.ledger.append("release", {"period": "2026-06", "release": "2026-06.r1"})
+        released = tick(5)
+    assert not released.run_requests and "2026-06 has been released" in str(released.skip_message)
 
 
 def test_new_drops_ask_for_an_ingest_once_and_not_while_they_are_written(make_place: Callable[[], Place]) -> None:

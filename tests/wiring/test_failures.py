@@ -14,8 +14,9 @@ import pytest
 
 from orchestration.deployment import Config, Deployment
 from orchestration.errors import Held
-from orchestration.wiring.failures import POSTED_TAG, failure_hook, failure_sensor, post
+from orchestration.wiring.failures import POSTED_TAG, failure_hook, failure_report, failure_sensor, post
 from orchestration.wiring.partitions import range_tags
+from orchestration.wiring.resources import BUSY_TAG
 
 SECRET = "张伟 13800138000"
 
@@ -151,3 +152,13 @@ def test_the_sensor_posts_only_runs_that_could_not_report_themselves(receiver: R
             failure_sensor(at)(context)
     assert [report["run_id"] for report in receiver.received] == [run.run_id]
     assert receiver.received[0]["failed_steps"] == ["gate"]
+
+
+def test_a_run_that_met_the_lock_of_another_is_reported_as_busy() -> None:
+    """It ends before its first step, so that no step tells why."""
+    met = dg.DagsterRun(job_name="months", run_id="9a1b", tags={BUSY_TAG: "9a1b"})
+    report = failure_report("shop", met, [], None)
+    assert (report["error"], report["exit_code"]) == ("Busy", 5)
+    again = dg.DagsterRun(job_name="months", run_id="77c0", tags=dict(met.tags))
+    report = failure_report("shop", again, [], None)
+    assert (report["error"], report["exit_code"]) == (None, 1), "re-executed it takes the tags with it"
