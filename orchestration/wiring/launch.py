@@ -10,7 +10,7 @@ import contextlib
 import logging
 import os
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,10 +18,11 @@ from typing import TYPE_CHECKING, Any
 import yaml
 
 from orchestration.dbt_child import ReadyDbt
-from orchestration.deployment import PROJECT_ROOT, Deployment
+from orchestration.deployment import PROJECT_ROOT, Deployment, read_yaml
 from orchestration.errors import EXIT_DONE, BadInput, Failed, Held, TierhouseError
 from orchestration.ledger import Ledger, last_computed
 from orchestration.locking import exclusive
+from orchestration.periods import ranges
 from orchestration.wiring.resources import Run, Say
 
 if TYPE_CHECKING:
@@ -111,15 +112,15 @@ def is_nothing_new(deployment: Deployment, ledger: Ledger, periods: list[str], p
     """Whether a run would change nothing. Reads only."""
     from orchestration.channels import pending
     from orchestration.ingest import new_drops
-    from orchestration.warehouse import plan_run
     from orchestration.release import is_there
+    from orchestration.warehouse import plan_run
 
     if not deployment.warehouse.exists() or new_drops(deployment, ledger) or pending(deployment, ledger):
         return False
-    return plan_run(deployment, ledger, periods, policies).nothing_new
     # Where files of what readers see are gone, the same rows make a new revision.
     if not all(is_there(deployment, release) for release in visible_releases(deployment, periods).values() if release):
         return False
+    return plan_run(deployment, ledger, periods, policies).nothing_new
 
 
 def as_they_stand(deployment: Deployment, ledger: Ledger, periods: Sequence[str]) -> list[PeriodOutcome]:
@@ -141,7 +142,7 @@ def visible_releases(deployment: Deployment, periods: Sequence[str]) -> dict[str
 
 def dagster_home() -> Path:
     """$DAGSTER_HOME, else the project: where dagster.yaml lies."""
-    return Path(os.environ.get("DAGSTER_HOME") or PROJECT_ROOT).resolve()
+    return Path(os.environ.get("DAGSTER_HOME") or PROJECT_ROOT).expanduser().resolve()
 
 
 # Where Dagster keeps its records and logs. Left out in a home elsewhere: there they lie in the home itself, wherever the tools are started.
@@ -173,24 +174,31 @@ def project_instance() -> dg.DagsterInstance:
         if not file.exists():
             # Without one Dagster warns at every run, and its own tools do not follow the project's settings.
             file.write_text(settings_elsewhere(), encoding="utf-8")
-        settings = yaml.safe_load(file.read_text(encoding="utf-8"))
     except OSError as err:
         raise Failed(
             f"Dagster's folder cannot be used: {err.strerror}", str(home), "set DAGSTER_HOME to a folder that can be written"
         ) from err
+    settings, _ = read_yaml(file, may_be_empty=True)
     overrides: dict[str, Any] = {
         "compute_logs": {"module": "dagster.core.storage.noop_compute_log_manager", "class": "NoOpComputeLogManager"},
         "telemetry": {"enabled": False},
     }
     for key, path in (("storage", ("sqlite", "base_dir")), ("local_artifact_storage", ("config", "base_dir"))):
-        section = (settings or {}).get(key) or {}
-        inner = section.get(path[0]) or {}
+        section = settings.get(key)
+        if not isinstance(section, dict) or not isinstance(inner := section.get(path[0]), dict):
+            continue
         if isinstance(inner.get(path[1]), str):
             folder = home / inner[path[1]]
             folder.mkdir(parents=True, exist_ok=True)
             overrides[key] = {**section, path[0]: {**inner, path[1]: str(folder)}}
     # Of the public ways to make an instance, this one takes overrides; "temp" is only its usual use.
-    return dg.DagsterInstance.local_temp(tempdir=str(home), overrides=overrides)
+    try:
+        return dg.DagsterInstance.local_temp(tempdir=str(home), overrides=overrides)
+    except dg.DagsterError as err:
+        what = " ".join(str(err).split())[:400]
+        raise BadInput(
+            f"Dagster does not take its settings: {what}", str(file), "correct the file; Dagster's documentation lists the keys"
+        ) from err
 
 
 class _AppendingHandler(logging.Handler):
@@ -239,14 +247,42 @@ def _execute(run: Run, periods: list[str], mappings: list[SourceMapping], instan
     )
     head, _ = run.ledger.head()
     before = visible_releases(deployment, periods)
-    with contextlib.nullcontext(instance) if instance else project_instance() as used:
+    with _dagsters_records(), contextlib.nullcontext(instance) if instance else project_instance() as used:
         result = definitions.resolve_job_def(MONTHS_JOB).execute_in_process(
             instance=used, tags=range_tags(periods), run_config={"loggers": {"file": {}}}, raise_on_error=False
         )
     outcome = outcome_of(run, periods, head, before, result.run_id)
     if not result.success:
-        outcome.error = hold_that_ended(run, outcome, result.all_events, log)
+        try:
+            outcome.error = hold_that_ended(run, outcome, result.all_events, log)
+        except TierhouseError as err:
+            raise _with_what_stands(err, outcome) from err.__cause__
     return outcome
+
+
+@contextlib.contextmanager
+def _dagsters_records() -> Iterator[None]:
+    """Failed where Dagster cannot keep its records of the run: their files are damaged, another user's, or on a full disk."""
+    from sqlalchemy.exc import SQLAlchemyError
+
+    try:
+        yield
+    except SQLAlchemyError as err:
+        what = str(getattr(err, "orig", None) or err).splitlines()[0]
+        raise Failed(
+            f"Dagster's records cannot be kept: {what}",
+            str(dagster_home()),
+            "make its files writable, or free space. What is damaged there may be moved away: it holds the history of runs, and nothing that a "
+            "release needs. Then run the same command again",
+        ) from err
+
+
+def _with_what_stands(err: TierhouseError, outcome: RunOutcome) -> TierhouseError:
+    """``err``, which ended a run, with the months that it had released by then: readers see them, as when a channel cannot be served."""
+    if released := [period.period for period in outcome.periods if period.status in ("released", "released_again")]:
+        err.what = f"{err.what} (released before that, and seen by readers: {', '.join(ranges(released))})"
+        err.details = {**err.details, "run": outcome.as_json()}
+    return err
 
 
 def hold_that_ended(run: Run, outcome: RunOutcome, events: Sequence[dg.DagsterEvent], log: Path) -> Held:

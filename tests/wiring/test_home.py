@@ -11,8 +11,8 @@ import pytest
 import yaml
 
 from orchestration.deployment import PROJECT_ROOT
-from orchestration.errors import Failed
-from orchestration.wiring.launch import project_instance
+from orchestration.errors import BadInput, Failed
+from orchestration.wiring.launch import dagster_home, project_instance
 
 
 @pytest.fixture
@@ -46,6 +46,37 @@ def test_a_home_with_settings_keeps_them(home: Path) -> None:
     with project_instance() as instance:
         assert not instance.run_monitoring_enabled
     assert (home / "dagster.yaml").read_text(encoding="utf-8") == text
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("storage: [", "line 1"),
+        ("storage: sqlite", "storage"),
+        ("telemtry: {enabled: false}", "telemtry"),
+        ("run_monitoring: {enabled: perhaps}", "enabled"),
+        ("just a text", "holds no keys"),
+    ],
+)
+def test_settings_that_are_none_are_named(home: Path, text: str, told: str) -> None:
+    home.mkdir()
+    (home / "dagster.yaml").write_text(text, encoding="utf-8")
+    with pytest.raises(BadInput) as caught:
+        project_instance()
+    assert str(home / "dagster.yaml") in caught.value.where and told in str(caught.value)
+
+
+def test_settings_may_be_remarks_alone(home: Path) -> None:
+    home.mkdir()
+    (home / "dagster.yaml").write_text("# all as it comes\n", encoding="utf-8")
+    with project_instance() as instance:
+        assert not instance.telemetry_enabled
+
+
+def test_a_home_may_be_named_from_that_of_the_user(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", str(home.parent))
+    monkeypatch.setenv("DAGSTER_HOME", "~/home")
+    assert dagster_home() == home
 
 
 def test_make_ui_starts_without_a_warning(home: Path) -> None:

@@ -15,6 +15,7 @@ from orchestration.errors import BadInput, Busy, Failed
 from orchestration.release import current_catalog
 from orchestration.wiring import dbt as wiring_dbt
 from orchestration.wiring.build import build_defs
+from orchestration.wiring.launch import run_months
 from tests.wiring.conftest import Place, locked_by_another_process
 
 
@@ -102,3 +103,25 @@ def test_some_of_the_models_alone_are_no_build(place: Place, instance: dg.Dagste
     assert build is not None and not build.payload["ok"] and build.payload["message"] == "only some of the models were chosen"
     with duckdb.connect(str(place.deployment.warehouse), read_only=True) as con:
         assert con.execute("select count(*) from ctl.applied").fetchall() == [(0,)]
+
+
+def test_damaged_records_of_dagster_are_told_as_that(place: Place, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    home = tmp_path / "home"
+    (home / "history").mkdir(parents=True)
+    (home / "history" / "runs.db").write_bytes(b"not a database, but long enough to look like one" * 50)
+    monkeypatch.setenv("DAGSTER_HOME", str(home))
+    head = place.ledger.head()
+    with pytest.raises(Failed, match="Dagster's records cannot be kept: file is not a database") as caught:
+        run_months(place.deployment, ["2026-06"], say=place.said.append)
+    assert caught.value.where == str(home) and "moved away" in caught.value.remedy
+    assert place.ledger.head() == head
+
+
+def test_a_run_that_fails_after_its_release_says_what_stands(place: Place, instance: dg.DagsterInstance) -> None:
+    """A channel cannot be served: who reads the error alone would take the month for not released."""
+    place.deployment.channels.mkdir(exist_ok=True)
+    (place.deployment.channels / "hotline").write_text("a file where a folder must be", encoding="utf-8")
+    with pytest.raises(Failed, match=r"\(released before that, and seen by readers: 2026-06\)") as caught:
+        place.run("2026-06", instance=instance)
+    assert [period["status"] for period in caught.value.as_json()["details"]["run"]["periods"]] == ["released"]
+    assert [delivery["channel"] for delivery in caught.value.details["run"]["deliveries"]] == ["store_queue"]
