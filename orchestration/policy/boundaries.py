@@ -168,7 +168,10 @@ def _wishes(variable: Variable) -> Iterator[object]:
 def _around(variable: Variable, bar: Value) -> Iterator[tuple[str, Value]]:
     """The bar and a step either side, as far as the attribute goes."""
     if isinstance(bar, date):
-        yield from (("below", bar - timedelta(days=1)), ("at the bar", bar), ("above", bar + timedelta(days=1)))
+        steps = (("below", -1), ("at the bar", 0), ("above", 1))
+        # No day comes before the first one, or after the last.
+        first, last = date.min.toordinal(), date.max.toordinal()
+        yield from ((case, bar + timedelta(days=step)) for case, step in steps if first <= bar.toordinal() + step <= last)
         return
     assert isinstance(bar, int | Decimal)
     if variable.attribute.type == "integer":

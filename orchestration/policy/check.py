@@ -21,6 +21,9 @@ from orchestration.policy.sanity import bands_and_dimensions, contact_targets, p
 from orchestration.policy.tables import Table
 from orchestration.wording import counted
 
+# What a spreadsheet's user writes for "open": no month comes after it.
+_END_OF_TIME = "9999-12"
+
 
 def check_policies(
     policies: Policies, released: Released | None = None, folders: Mapping[str, Path] | None = None, today: date | None = None
@@ -114,7 +117,7 @@ def _validity(program: Program) -> Iterator[Finding]:
                 f"begin version {after.version!r} with {add_months(before.valid_to, 1)}, or extend version {before.version!r}",
             )  # fmt: skip
     last = program.versions[-1] if program.versions else None
-    if last and last.valid_to is not None:
+    if last and last.valid_to is not None and last.valid_to < _END_OF_TIME:
         # A program may be wound up, so this is no error; one that was forgotten leaves every subject without a level.
         yield finding_at(last.row, last.version, "warning", "no_successor",
             f"no version of {program.program_id} follows {last.version!r}: from {add_months(last.valid_to, 1)} on its subjects are not evaluated",

@@ -31,6 +31,8 @@ CENT = Decimal("0.01")
 Profile = dict[str, Value | None]
 # An average is its sum divided by one of so many months at most, where both are compared; longer windows are left independent.
 MOST_MONTHS = 24
+# The days that there are, as numbers.
+_DAYS = Decimal(date.min.toordinal()), Decimal(date.max.toordinal())
 
 
 @dataclass(frozen=True)
@@ -124,6 +126,7 @@ class Space:
         for condition in conditions:
             by_attribute[condition.attribute.attribute_id].append(condition)
         self.variables = {name: self._variable(a, by_attribute[name], cuts[name], levels) for name, a in bases.items()}
+        self._places = {name: {code: n for n, code in enumerate(v.codes)} for name, v in self.variables.items()}
         ties, tied = self._ties(self.variables)
         self.variables = {name: replace(v, is_tied=name in tied) for name, v in self.variables.items()}
         self.ties = z3.And(ties)
@@ -132,7 +135,7 @@ class Space:
     def _variable(self, attribute: Attribute, conditions: Sequence[Condition], cuts: Collection[Fraction], levels: Sequence[Level]) -> Variable:  # fmt: skip
         name = attribute.attribute_id
         is_null = z3.Bool(f"{name} is null")
-        low, high = bounds(attribute)
+        low, high = _DAYS if attribute.type == "date" else bounds(attribute)
         if attribute.type in NUMERIC or attribute.type == "date":
             sort = z3.Real if attribute.type == "decimal" else z3.Int
             return Variable(attribute, sort(name), is_null, (), tuple(sorted(cuts)), low, high)
@@ -191,6 +194,8 @@ class Space:
                 tie(
                     [name, *_made_of(attribute.of[0], variables)],
                     v.is_null == lacking if attribute.kind == "position" else z3.Implies(lacking, v.is_null),
+                    # With an amount above zero the sum of positive amounts is, and everybody has a share of it.
+                    z3.Implies(z3.And(z3.Not(lacking), amount > 0), z3.Not(v.is_null)),
                     z3.Or(v.is_null, (amount <= 0) == (v.value == last)),
                 )
             if attribute.kind == "average" and attribute.metric and attribute.months:
@@ -225,14 +230,15 @@ class Space:
         if attribute.type == "level" and item.operator in {"<", "<=", ">", ">="}:
             bar = self.ranks[item.values[0]]
             return z3.And(known, z3.Or([value == n for n, code in enumerate(codes) if _compare(self.ranks[code], item.operator, bar)]))
-        values = [z3.IntVal(codes.index(v)) if codes else _number(v) for v in item.values]
+        places = self._places.get(attribute.attribute_id, {})
+        if item.operator in {"in", "not in"}:
+            listed = _within(value, sorted(places[v] for v in item.values)) if codes else z3.Or([value == _number(v) for v in item.values])
+            if item.operator == "not in":
+                return z3.And(known, z3.Not(listed))
+            return z3.Or(z3.And(known, listed), is_null) if item.with_null else z3.And(known, listed)
+        values = [z3.IntVal(places[v]) if codes else _number(v) for v in item.values]
         if item.operator == "in range":
             return z3.And(known, value >= values[0], value < values[1])
-        if item.operator == "in":
-            inside = z3.And(known, z3.Or([value == v for v in values]))
-            return z3.Or(inside, is_null) if item.with_null else inside
-        if item.operator == "not in":
-            return z3.And(known, *[value != v for v in values])
         return z3.And(known, _compare(value, item.operator, values[0]))
 
     def _band_formula(self, item: Condition) -> Any:
@@ -256,32 +262,32 @@ class Space:
     def moves_with(self, attribute: Attribute) -> tuple[dict[str, Variable], list[Any]]:
         """What changes where ``attribute`` rises and all else stays: the changed variables, and what holds of them.
 
-        A position or share among the subjects falls or stays, a portion or a score with the attribute as dimension rises or stays;
-        what is tied to it by definition follows.
+        A position or share among the subjects falls or stays, a portion or a score with the attribute as dimension rises or stays, and so
+        does every number of the same sum: an average has its months as they are. What is tied to it by definition follows.
         """
         value, is_null = self.operand(attribute)
         names = self.made_of(attribute)
-        metrics = {metric.metric_id for metric in attribute.metrics}
-        directions: dict[str, str] = {}
+        # Of the parts of a first known number any may rise; none falls, or is known where it was not.
+        directions: dict[str, str] = {name: ">=" for name in names if name != attribute.attribute_id}
         for name, v in self.variables.items():
             other = v.attribute
             if name in names:
                 continue
-            if other.kind in RANKED and other.of[0].attribute_id == attribute.attribute_id:
+            if other.kind in RANKED and _rises_with(other.of[0], attribute):
                 directions[name] = ">=" if other.kind == "portion" else "<="
-            elif any(d.attribute.attribute_id == attribute.attribute_id for d in other.dimensions):
-                own = [d for d in other.dimensions if d.attribute.attribute_id == attribute.attribute_id]
+            elif own := [d for d in other.dimensions if _rises_with(d.attribute, attribute)]:
                 rising = all(list(d.bands) == sorted(d.bands, key=lambda b: b[1]) for d in own)
                 directions[name] = ">=" if rising else ""
-            elif v.is_tied and other.kind in {"average", "metric"} and other.metric and other.metric.metric_id in metrics:
-                directions[name] = "" if other.metric.aggregation == "sum" else "stays"
-        directions = {name: direction for name, direction in directions.items() if direction != "stays"}
+            elif _rises_with(other, attribute):
+                directions[name] = ">="
         moved = {name: self.variables[name].moved() for name in [*names, *directions]}
         after, after_null = self.operand(attribute, {**self.variables, **moved})
         formulas = [z3.Not(is_null), z3.Not(after_null), value < after]
         for name, direction in directions.items():
             before, later = self.variables[name], moved[name]
-            formulas.append(before.is_null == later.is_null)
+            # Where nobody's amount was positive nobody had a share; with the own one that is, all have.
+            is_shared = before.attribute.kind in {"share", "portion"}
+            formulas.append(z3.Or(before.is_null, z3.Not(later.is_null)) if is_shared else before.is_null == later.is_null)
             if direction:
                 formulas.append(z3.Or(before.is_null, _compare(later.value, direction, before.value)))
         return moved, formulas
@@ -330,7 +336,7 @@ class Space:
         variable = self.variables[name]
         if value is None:
             return variable.is_null
-        found = variable.codes.index(value) if variable.codes else _number(value)
+        found = self._places[name][value] if variable.codes else _number(value)
         return z3.And(z3.Not(variable.is_null), variable.value == found)
 
     def shown_as(self, name: str) -> str:
@@ -348,11 +354,25 @@ class Space:
             code: Value = variable.codes[found.as_long()]
             return code
         if variable.attribute.type == "date":
-            return date.fromordinal(max(found.as_long(), 1))
+            return date.fromordinal(found.as_long())
         if variable.attribute.type == "integer":
             return int(found.as_long())
         value = Fraction(found.numerator_as_long(), found.denominator_as_long())
         return _decimal(value) if variable.is_tied else _plain(value, variable)
+
+
+def _rises_with(other: Attribute, attribute: Attribute) -> bool:
+    """Whether ``other`` rises or stays where ``attribute`` rises and all that is not made of it stays."""
+    return other.attribute_id == attribute.attribute_id or bool(_sums(other) & _sums(attribute))
+
+
+def _sums(attribute: Attribute) -> frozenset[str]:
+    """The sums that a number is, or is an average or the first known of: with any of them it rises or stays."""
+    if attribute.kind == "first_known":
+        return frozenset[str]().union(*map(_sums, attribute.of))
+    if attribute.kind in {"metric", "average"} and attribute.metric and attribute.metric.aggregation == "sum":
+        return frozenset({attribute.metric.metric_id})
+    return frozenset()
 
 
 def _made_of(attribute: Attribute, variables: Mapping[str, Variable]) -> list[str]:
@@ -443,6 +463,17 @@ def _ties_of_two(v: Variable, w: Variable) -> Iterator[Any]:
                 yield z3.Or(either_null, w.value <= v.value + months)
 
 
+def _within(value: Any, places: Sequence[int]) -> Any:
+    """Whether ``value`` is one of ascending ``places``. Neighbours are one range, so that a set of thousands is a few comparisons."""
+    runs: list[tuple[int, int]] = []
+    for place in places:
+        if runs and runs[-1][1] == place - 1:
+            runs[-1] = (runs[-1][0], place)
+        else:
+            runs.append((place, place))
+    return z3.Or([value == first if first == last else z3.And(value >= first, value <= last) for first, last in runs])
+
+
 def _compare(left: Any, operator: str, right: Any) -> Any:
     match operator:
         case "=":
@@ -465,8 +496,9 @@ def _plain(value: Fraction, variable: Variable) -> Decimal:
         return _decimal(value)
     below = [cut for cut in variable.cuts if cut < value]
     above = [cut for cut in variable.cuts if cut > value]
-    low = below[-1] if below else (Fraction(variable.low) if variable.low is not None else None)
-    high = above[0] if above else (Fraction(variable.high) if variable.high is not None else None)
+    # The nearer of the next bar and of what a subject may have.
+    low = max([*below[-1:], *([Fraction(variable.low)] if variable.low is not None else [])], default=None)
+    high = min([*above[:1], *([Fraction(variable.high)] if variable.high is not None else [])], default=None)
     wishes = [Fraction(0)]
     if high is not None:
         wishes += [high - Fraction(CENT)]
@@ -476,8 +508,8 @@ def _plain(value: Fraction, variable: Variable) -> Decimal:
         wishes += [(low + high) / 2]
     for wish in wishes:
         # A bar is on one side only; what a number can be at least and at most is among its values.
-        above_low = low is None or low < wish or (not below and low == wish)
-        below_high = high is None or wish < high or (not above and high == wish)
+        above_low = low is None or low < wish or (low == wish and low not in below)
+        below_high = high is None or wish < high or (high == wish and high not in above)
         if above_low and below_high:
             return _decimal(wish)
     return _decimal(value)

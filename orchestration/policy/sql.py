@@ -70,7 +70,7 @@ def literal(value: Value) -> str:
     if isinstance(value, date):
         return f"date '{value.isoformat()}'"
     text = value.replace("'", "''")
-    for placeholder in PLACEHOLDERS:
+    for placeholder in PLACEHOLDERS if "__" in text else ():
         # A placeholder inside of a value is data: it must not be found by who replaces placeholders.
         text = text.replace(placeholder, placeholder[:3] + "' || '" + placeholder[3:])
     return f"('{text}')" if " || " in text and "' || '" in text else f"'{text}'"

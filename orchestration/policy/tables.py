@@ -142,7 +142,7 @@ class Table:
         nothing = z3.Not(self.before[-1])
         variables = self.space.variables
         known = [z3.Not(v.is_null) for v in variables.values()]
-        remedy = "add a rule for this profile, or a last rule without conditions"
+        remedy = f"add a rule for this profile{self._for_all_others()}"
         found = known_gap = False
         if (model := _model(self.solver, nothing, *known)) is not None:
             found = known_gap = True
@@ -156,12 +156,17 @@ class Table:
                 found = True
                 yield self._finding(
                     "error", "null_gap", None, f"no rule of {self.title} holds for some subjects whose {self.space.shown_as(name)} is null",
-                    f"decide it: a rule with `{self.space.shown_as(name)} is null`, (null) in a list, or a last rule without conditions", model,
+                    f"decide it: a rule with `{self.space.shown_as(name)} is null`, (null) in a list{self._for_all_others()}", model,
                 )  # fmt: skip
         if not found and (model := _model(self.solver, nothing)) is not None:
             yield self._finding(
                 "error", "null_gap", None, f"no rule of {self.title} holds for some subjects that lack several attributes", remedy, model
             )
+
+    def _for_all_others(self) -> str:
+        """What else closes a gap: under *unique* nothing, since a rule without conditions holds together with every other."""
+        every = {"first": "a last rule without conditions", "priority": "a rule without conditions for the lowest level"}
+        return f", or {every[self.program.hit_policy]}" if self.program.hit_policy in every else ""
 
     def _matters(self, variable: Variable, hole: Sequence[Any]) -> bool:
         """Whether some profile of ``hole`` would be decided by a value that it lacks: else the rule that closes the gap of known
@@ -206,7 +211,8 @@ class Table:
                 rows = ", ".join(f"{r.rule_id} (row {r.row.line})" for r in above)
                 yield self._finding(
                     "error", "masked", rule, f"never decides: wherever it holds, a rule asked before it holds already: {rows}",
-                    "move it above them, narrow them, or remove it",
+                    # Under priority the levels say which rule is asked first.
+                    "narrow them, or remove it" if self.program.hit_policy == "priority" else "move it above them, narrow them, or remove it",
                     _model(self.solver, self.holds[i]),
                 )  # fmt: skip
                 continue
@@ -239,7 +245,7 @@ class Table:
         row = (after_rule or self.rules[0]).row
         yield Finding(
             "error", "not_monotone", self.program.program_id, self.version.version, row.file, row.line, after_rule.rule_id if after_rule else None,
-            f"a rise of {named} lowers the level from {levels}", "order the rules by level, or leave monotone_in of the program empty", shown(example),
+            f"a rise of {named} lowers the level from {levels}", f"let the rule of the higher level go on holding as {attribute.attribute_id} rises, and ask it before those of lower levels; or leave monotone_in of the program empty", shown(example),
         )  # fmt: skip
 
     def _unused_levels(self) -> Iterator[Finding]:

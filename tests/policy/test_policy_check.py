@@ -135,7 +135,7 @@ conditions = st.one_of(
     st.tuples(st.just(SPEND), st.sampled_from(["=", "!=", "<", "<=", ">", ">="]), st.sampled_from(["40", "79.995", "80"])),
     st.tuples(st.just(SPEND), st.sampled_from(["in range"]), st.sampled_from(["40..80", "79.995..80"])),
     st.tuples(st.just(POINTS), st.sampled_from(["=", "<", ">", "<=", ">=", "!="]), st.sampled_from(["0", "10", "11"])),
-    st.tuples(st.just(BRAND), st.sampled_from(["in", "not in"]), st.sampled_from(["gotone|mzone", "gotone|(null)", "easyown"])),
+    st.tuples(st.just(BRAND), st.sampled_from(["in", "not in"]), st.sampled_from(["gotone|mzone", "gotone|(null)", "easyown", "(null)"])),
     st.tuples(st.sampled_from([BRAND, SPEND]), st.sampled_from(["is null", "is not null"]), st.just("")),
 )
 tables = st.lists(st.tuples(st.sampled_from(LEVELS), st.lists(conditions, max_size=3)), min_size=1, max_size=6)
@@ -353,3 +353,75 @@ def test_the_boundary_files_of_the_default_policies_are_current(tmp_path):
     assert {path.name for path in written} == {path.name for path in kept.iterdir()}, again
     for path in written:
         assert (kept / path.name).read_text(encoding="utf-8") == path.read_text(encoding="utf-8"), again
+
+
+@pytest.mark.parametrize("hit_policy", ["first", "unique", "priority"])
+@pytest.mark.parametrize("missing", ["gap", "null_gap"])
+def test_what_a_finding_advises_mends_it(seeds, hit_policy, missing):
+    """Under unique a last rule for everybody would hold together with every other one."""
+    no_monotone(seeds)
+    rules = [
+        ("high", "star_5", [(SPEND, ">=", "300")]),
+        ("middle", "star_4", [(SPEND, "in range", "80..300")]),
+        ("low", "star_3", [(SPEND, "<", "80")]),
+        ("unknown", "star_2", [(SPEND, "is null", "")]),
+    ]
+    sound = list(rules)
+    del rules[3 if missing == "null_gap" else 1]
+    seeds.rules(rules, hit_policy)
+    (finding,) = check(seeds, missing)
+    seeds.rules(sound, hit_policy)
+    check(seeds)
+    seeds.rules([*rules, ("others", "star_1", [])], hit_policy)
+    is_mended = not [f for f in check_policies(seeds.load()) if f.severity == "error"]
+    assert is_mended is (hit_policy != "unique") is ("rule without conditions" in finding.remedy)
+
+
+@pytest.mark.parametrize("hit_policy", ["first", "priority"])
+def test_a_masked_rule_is_moved_only_where_the_order_decides(seeds, hit_policy):
+    no_monotone(seeds)
+    rules = [("high", "star_5", [(SPEND, ">=", "80")]), ("masked", "star_4", [(SPEND, ">=", "300")]), ("others", "star_1", [])]
+    seeds.rules(rules, hit_policy)
+    (finding,) = check(seeds, "masked")
+    seeds.rules([rules[1], rules[0], rules[2]], hit_policy)
+    is_mended = not [f for f in check_policies(seeds.load()) if f.kind == "masked"]
+    assert is_mended is ("move it above" in finding.remedy)
+
+
+def test_days_begin_with_the_first_and_end_with_the_last(seeds):
+    """9999-12-31 is what sources and people write for no end: a step beyond it is no day, and no subject has one."""
+    no_monotone(seeds)
+    seeds.add("attributes", {
+        "attribute_id": "t_joined", "subject_type": "customer", "kind": "column", "type": "date", "column_name": "joined_date", "may_be_null": "true",
+    })  # fmt: skip
+    joined = "t_joined"
+    seeds.rules(
+        [("all", "star_2", [(joined, ">=", "0001-01-01"), (joined, "<=", "9999-12-31")]), ("none", "star_1", [(joined, "is null", "")])]
+    )
+    check(seeds)
+    program = seeds.load().programs["six_star"]
+    cases = [case["value"] for case in boundary_cases(program, program.versions[0]) if case["attribute"] == joined]
+    assert sorted(cases) == ["(null)", "(null)", "0001-01-01", "0001-01-02", "9999-12-30", "9999-12-31"]
+    seeds.rules([("beyond", "star_2", [(joined, ">", "9999-12-31")]), ("others", "star_1", [])])
+    (finding,) = check(seeds, "unreachable")
+    assert finding.rule_id == "beyond"
+
+
+def test_an_example_is_a_subject_that_there_may_be(seeds):
+    """Scores of surveys are 0 to 10, whatever a rule asks for."""
+    no_monotone(seeds)
+    satisfaction = "satisfaction_12m"
+    for bound in ("minimum", "maximum"):
+        seeds.set("attributes", seeds.row_of("attributes", attribute_id=satisfaction), bound, "")
+    seeds.rules([("low", "star_1", [(satisfaction, "<=", "5")]), ("high", "star_2", [(satisfaction, ">=", "20")])], "unique")
+    found = check_policies(seeds.load())
+    assert {f.kind for f in found if f.severity == "error"} == {"unreachable", "gap", "null_gap"}
+    (gap,) = [f for f in found if f.kind == "gap"]
+    assert 5 < Decimal(str(gap.example[satisfaction])) <= 10
+
+
+def test_the_month_that_is_written_for_no_end_needs_no_successor(seeds):
+    seeds.set("policy_versions", 2, "valid_to_period", "9999-11")
+    check(seeds, "no_successor")
+    seeds.set("policy_versions", 2, "valid_to_period", "9999-12")
+    check(seeds)

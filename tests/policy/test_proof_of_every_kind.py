@@ -105,6 +105,8 @@ def test_a_program_that_uses_every_seed_and_kind_is_sound(own):
         [("last", [("t_position", "=", "100")]), ("others", [("t_sum", ">", "0")])],
         [("last", [("t_portion", "=", "0")]), ("others", [("t_sum", ">", "0")]), ("null", [("t_portion", "is null", ""), ("t_sum", "<=", "0")])],
         [("first", [("t_share", "=", "0")]), ("others", [("t_position", ">", "0")])],
+        [("known", [("t_share", "is not null", ""), ("t_sum", ">", "0")]), ("none", [("t_sum", "<=", "0")])],
+        [("known", [("t_portion", ">", "0")]), ("none", [("t_sum", "<=", "0")])],
         [("a", [("t_active_6m", ">", "5"), ("t_active_12m", ">", "5")]), ("b", [("t_active_6m", "<=", "5")])],
         [("a", [("t_active_12m", ">=", "9"), ("t_active_6m", ">=", "3")]), ("b", [("t_active_12m", "<", "9")])],
         [("a", [("t_active_6m", "in", "0|1|2|3|4|5|6")])],
@@ -168,6 +170,31 @@ def test_an_example_shows_the_band_with_its_number(table):
     table.rules([("low", "star_1", [(BAND, "in", "b0|b1")]), ("high", "star_2", [(BAND, "=", "b2")])], "unique")
     (finding,) = check(table, "null_gap")
     assert f"{BAND} is null" in finding.what and finding.example[BAND] is None
+
+
+def test_lists_of_hundreds_of_values_are_proven_as_short_ones_are(table):
+    """Neighbours in a list are one range for the proof, with the holes that other rules make."""
+    some, more = ([f"r{n}" for n in range(300) if n % 7 == rest] for rest in (0, 1))
+    lists = [("some", some), ("more", more), ("both", [*some[:5], "r2", *more[:5]])]
+
+    def rules(*names: str) -> list[tuple[str, str, list[tuple[str, str, str]]]]:
+        return [(name, LEVELS[n], [("region", "in", "|".join(values))]) for n, (name, values) in enumerate(lists) if name in names]
+
+    rest = ("rest", LEVELS[5], [("region", "not in", "|".join([*some, *more]))])
+    none = ("none", LEVELS[4], [("region", "is null", "")])
+    table.rules([*rules("some", "more"), rest, none], "unique")
+    check(table)
+    table.rules([*rules("some"), rest, none], "unique")
+    (finding,) = check(table, "gap")
+    assert finding.example["region"] in more
+    table.rules([*rules("some", "more", "both"), rest, none], "unique")
+    assert sorted((f.rule_id, f.example["region"] in some) for f in check(table, *["overlap"] * 3)) == [
+        ("both", False),
+        ("both", True),
+        ("rest", False),
+    ]
+    table.rules([*rules("both"), *rules("some", "more"), ("last", LEVELS[5], [])])
+    check(table)
 
 
 def test_a_gap_of_subjects_out_of_scope_is_no_gap(table):
@@ -245,6 +272,32 @@ def test_monotone_is_proven_through_bands_and_ranks(table):
     table.rules([("a", "star_1", [(SPEND, ">=", "300")]), ("b", "star_4", [("t_sum", ">=", "100")]), ("c", "star_1", [])])
     check(table, "not_monotone")
     table.rules([("a", "star_4", [(SPEND, ">=", "300")]), ("b", "star_3", [("t_sum", ">=", "100")]), ("c", "star_1", [])])
+    check(table)
+
+
+@pytest.mark.parametrize("promised", ["t_sum", SPEND, "t_first"])
+@pytest.mark.parametrize("asked", ["t_sum", SPEND, "t_first", "t_position", "t_share", "t_portion", "t_position_of_first"])
+def test_numbers_of_one_sum_rise_together(table, promised, asked):
+    """Levels that rise with an average also hang on the place of its sum among the sums of others, and the other way round."""
+    first = {"kind": "first_known", "type": "decimal", "of_attributes": "margin_12m|t_sum", "may_be_null": "false"}
+    table.add("attributes", {"attribute_id": "t_first", "subject_type": "customer", **first})
+    place = {"kind": "position", "type": "decimal", "of_attributes": "t_first", "may_be_null": "true"}
+    table.add("attributes", {"attribute_id": "t_position_of_first", "subject_type": "customer", **place})
+    table.set("programs", 2, "monotone_in", promised)
+    falls = asked in {"t_position", "t_share", "t_position_of_first"}
+    condition = [(asked, "<" if falls else ">=", "50")]
+    table.rules([("near", "star_5", condition), ("others", "star_1", [])])
+    check(table)
+    table.rules([("near", "star_1", condition), ("others", "star_5", [])])
+    check(table, "not_monotone")
+
+
+@pytest.mark.parametrize("shared", ["t_share", "t_portion"])
+def test_the_first_amount_above_zero_gives_everybody_a_share(table, shared):
+    table.set("programs", 2, "monotone_in", "t_sum")
+    table.rules([("nobody", "star_5", [(shared, "is null", "")]), ("others", "star_1", [])])
+    check(table, "not_monotone")
+    table.rules([("nobody", "star_1", [(shared, "is null", "")]), ("others", "star_5", [])])
     check(table)
 
 
