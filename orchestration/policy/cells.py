@@ -29,7 +29,10 @@ _POINT_GROUP = re.compile(r"([+-]?[1-9]\d{0,2})\.(\d{3})", re.ASCII)
 _COMMA_GROUP = re.compile(r"([+-]?[1-9]\d{0,2}),(\d{3})", re.ASCII)
 _PERIOD = re.compile(r"\d{4}-(0[1-9]|1[0-2])", re.ASCII)
 _SPREADSHEET_ERROR = re.compile(r"#(REF!|N/A|VALUE!|NAME\?|DIV/0!|NUM!|NULL!)|#{3,}")
-_INVISIBLE = dict.fromkeys(map(ord, "\ufeff\u200b\u200c\u200d\u2060\u00ad"))
+# Marks of the byte order, of joins and of the direction of writing, as text from a web page brings them.
+_INVISIBLE = dict.fromkeys(
+    map(ord, "\ufeff\u200b\u200c\u200d\u2060\u00ad\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
+)
 
 
 class CellProblem(ValueError):

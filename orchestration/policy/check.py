@@ -107,9 +107,11 @@ def _validity(program: Program) -> Iterator[Finding]:
     for before, after in zip(program.versions, program.versions[1:], strict=False):
         if before.valid_to is None or before.valid_to >= after.valid_from:
             until = f"holds until {before.valid_to}" if before.valid_to else "has no end"
+            ends = add_months(after.valid_from, -1)
             yield finding_at(after.row, after.version, "error", "validity_overlap",
                 f"version {after.version!r} of {program.program_id} begins {after.valid_from}, while version {before.version!r} {until}",
-                f"end version {before.version!r} with {add_months(after.valid_from, -1)}",
+                # Where both begin with one period, none is left to end the first in.
+                f"end version {before.version!r} with {ends}" if ends >= before.valid_from else "begin one of the two with another period, or remove it",
             )  # fmt: skip
         elif add_months(before.valid_to, 1) != after.valid_from:
             yield finding_at(after.row, after.version, "error", "validity_gap",

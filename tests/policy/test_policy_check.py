@@ -278,6 +278,7 @@ def test_a_method_without_any_condition_says_so(tmp_path):
         ("2026-05", "2026-08", "validity_gap"),
         ("2026-05", "2026-05", "validity_overlap"),
         ("", "2026-06", "validity_overlap"),
+        ("", "2020-01", "validity_overlap"),
     ],
 )
 def test_versions_neither_leave_a_period_out_nor_share_one(seeds, valid_to, valid_from, kind):
@@ -289,6 +290,12 @@ def test_versions_neither_leave_a_period_out_nor_share_one(seeds, valid_to, vali
     found = check(seeds, *([kind] if kind else []))
     if kind == "validity_gap":
         assert "2026-06 to 2026-07" in found[0].what
+    if kind == "validity_overlap":
+        seeds.set("policy_versions", 2, "valid_to_period", {"2026-06": "2026-05", "2026-05": "2026-04"}.get(valid_from, "2019-12"))
+        advises = "end version 'v1' with" in found[0].remedy
+        assert advises is (valid_from != "2020-01"), "a version cannot end before it begins"
+        if advises:
+            check(seeds)
 
 
 def test_a_last_version_that_ends_is_a_warning(seeds):

@@ -57,6 +57,7 @@ def test_every_seed_of_the_schema_stands_in_the_folder_and_no_other(seeds):
         lambda text: text.replace(",15000", ',"15,000.00"'),
         lambda text: text.replace(",15000", ",15 000"),
         lambda text: text.replace(",>=,", ",≥,"),
+        lambda text: text.replace(",gotone", ",\u200egotone\u202c"),
     ],
     ids=[
         "bom",
@@ -73,6 +74,7 @@ def test_every_seed_of_the_schema_stands_in_the_folder_and_no_other(seeds):
         "grouped",
         "grouped_by_blanks",
         "sign",
+        "direction_marks",
     ],
 )
 def test_harmless_damage_gives_the_same_policy(seeds, damage):
