@@ -10,7 +10,7 @@ import os
 import re
 from datetime import date, datetime
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any, Literal, TypeVar, get_args
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 import yaml
@@ -25,6 +25,7 @@ from orchestration.sqltext import PATTERN_SIGNS
 
 PROJECT_ROOT = Path(__file__).resolve().parent.parent
 DEFAULT_DEPLOYMENT = PROJECT_ROOT / "examples" / "telecom"
+M = TypeVar("M", bound=BaseModel)
 NAME_PATTERN = r"^[a-z][a-z0-9_]*$"
 CURRENCY_PATTERN = r"^[A-Z]{3}$"
 PERIOD_PATTERN = r"^\d{4}-(0[1-9]|1[0-2])$"
@@ -128,6 +129,12 @@ class Deployment:
         """Time zone in which a timestamp's period is found."""
         return ZoneInfo(self.config.timezone)
 
+    def require_drops(self) -> None:
+        """BadInput if the folder of the drops is not there."""
+        if not self.drops.is_dir():
+            remedy = "make it and put the sources' files there, or correct `drops:` in tierhouse.yaml, or TIERHOUSE_DROPS"
+            raise BadInput("the drops folder is not there", str(self.drops), remedy)
+
     def today(self) -> date:
         """The day in the deployment's time zone."""
         return datetime.now(self.zone).date()
@@ -216,7 +223,7 @@ def _models_in(annotation: Any) -> list[type[BaseModel]]:
     return [found for argument in get_args(annotation) for found in _models_in(argument)]
 
 
-def explain_validation(err: ValidationError, model: type[BaseModel], where: str, text: str = "") -> BadInput:
+def _explained(err: ValidationError, model: type[BaseModel], where: str, text: str) -> BadInput:
     """Turn pydantic's errors into one BadInput that names key, line and the key that was probably meant."""
     problems: list[str] = []
     for item in err.errors():
@@ -266,6 +273,15 @@ def read_yaml(path: Path, *, may_be_empty: bool = False) -> tuple[dict[str, Any]
     return content, text
 
 
+def read_model(model: type[M], path: Path) -> tuple[M, str]:
+    """A YAML file as ``model``, and its text; BadInput that says what is wrong in which line if it is none."""
+    content, text = read_yaml(path)
+    try:
+        return model.model_validate(content), text
+    except ValidationError as err:
+        raise _explained(err, model, str(path), text) from err
+
+
 def load_deployment(folder: str | Path | None = None) -> Deployment:
     """Load ``folder`` (default: $TIERHOUSE_DEPLOYMENT, else the sample company)."""
     # A setting that would stop a later step is found before the first.
@@ -275,12 +291,7 @@ def load_deployment(folder: str | Path | None = None) -> Deployment:
     file = path / "tierhouse.yaml"
     if not file.is_file():
         raise BadInput("no tierhouse.yaml here, so this is no deployment", str(path), "name a folder that holds one: --deployment DIR")
-    content, text = read_yaml(file)
-    try:
-        config = Config.model_validate(content)
-    except ValidationError as err:
-        raise explain_validation(err, Config, str(file), text) from err
-    deployment = Deployment(path, config)
+    deployment = Deployment(path, read_model(Config, file)[0])
     # DuckDB would look for other folders' files. Names of drops may have them: these are read one by one. And of a folder `period=2026-06` it
     # makes a column of every file below it, in the place of the file's own.
     signs = {**dict.fromkeys(PATTERN_SIGNS, "reads as a pattern"), "=": "reads as a column of its files"}

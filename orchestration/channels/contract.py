@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from typing import Any, Protocol
 
 from orchestration.deployment import Deployment
-from orchestration.ledger.store import canonical_json
+from orchestration.ledger.store import digest
 
 
 class SeedRow(Protocol):
@@ -58,7 +57,7 @@ class Contract:
         """SHA-256 of the contract: a changed one is delivered again."""
         content = asdict(self)
         content["audience"] = [[c.attribute, c.operator, c.value] for c in self.audience]
-        return hashlib.sha256(canonical_json(content).encode()).hexdigest()
+        return digest(content)
 
 
 def load_contracts(deployment: Deployment) -> list[Contract]:

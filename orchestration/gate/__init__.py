@@ -5,6 +5,6 @@ Importing this package is quick: Great Expectations is imported when a gate star
 
 from orchestration.gate.result import GateResult
 from orchestration.gate.run import run_gate
-from orchestration.gate.suites import check_descriptions, check_ids
+from orchestration.gate.suites import check_descriptions
 
-__all__ = ["GateResult", "check_descriptions", "check_ids", "run_gate"]
+__all__ = ["GateResult", "check_descriptions", "run_gate"]

@@ -6,14 +6,13 @@ column ``period``, all of them otherwise. No Great Expectations here: the releas
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
 import duckdb
 
-from orchestration.ledger.store import canonical_json
+from orchestration.ledger.store import digest
 from orchestration.queries import Connection, rows_of
 from orchestration.sqltext import literal, quoted
 
@@ -80,39 +79,40 @@ def business_columns(columns: Iterable[str]) -> list[str]:
     return sorted(name for name in columns if name not in RUN_COLUMNS and not name.startswith("_"))
 
 
-def canonical_hash(con: Connection, relation: str, columns: Mapping[str, str]) -> tuple[int, str]:
-    """Number of rows and hash of a relation's business columns, whatever the order of rows or columns.
+def both_hashes(con: Connection, relation: str, columns: Mapping[str, str]) -> tuple[int, str, str]:
+    """Number of rows, canonical hash and :func:`fingerprint` of a relation that is read once, whatever the order of rows or columns.
 
-    A row is its values as text in the order of the columns' names, texts with their length so that no two rows look
-    alike, null apart from the empty text. Both halves of its MD5 are summed over the rows: a sum does not depend on
+    For the canonical hash a row is its business values as text in the order of the columns' names, texts with their length so that no
+    two rows look alike, null apart from the empty text. Both halves of its MD5 are summed over the rows: a sum does not depend on
     order, and counts a row that stands twice. DuckDB's own hash() may change between versions; this does not. It says
     that rows are equal; that nobody changed them is said by the files' SHA-256 in the manifest (docs/adr/0015).
     """
-    rows, *sums = rows_of(con, f"select count(*), {_CANONICAL_SUMS} from ({_canonical_rows(relation, columns)})")[0]
-    return int(rows), _canonical_digest(columns, rows, sums)
+    inner = f"select {_canonical_row(columns)} as h, {_quick_hash(columns)} as q from {relation}"
+    rows, *sums = rows_of(con, f"select count(*), {_CANONICAL_SUMS}, {_QUICK_SUMS} from ({inner})")[0]
+    return int(rows), _canonical_digest(columns, rows, sums[:_PIECES]), _quick_digest(columns, rows, sums[_PIECES:])
 
 
-def _canonical_rows(relation: str, columns: Mapping[str, str], *more: str) -> str:
-    """SELECT of the MD5 of each row as the number ``h``, and of further expressions."""
+def _canonical_row(columns: Mapping[str, str]) -> str:
+    """The MD5 of a row as a number."""
     # concat() takes null for nothing: a null text has no length before its colon, and no other value is empty.
     parts = [
         f"strlen({quoted(name)}), ':', {quoted(name)}" if columns[name] in ("VARCHAR", "JSON") else quoted(name)
         for name in business_columns(columns)
     ]
     text = ", '|', ".join(parts) or "''"
-    return f"select {', '.join([f'md5_number(concat({text})) as h', *more])} from {relation}"
+    return f"md5_number(concat({text}))"
 
 
 def _canonical_digest(columns: Mapping[str, str], rows: int, sums: Sequence[object]) -> str:
     content = {"columns": business_columns(columns), "rows": rows, "sums": [str(value) for value in sums]}
-    return hashlib.sha256(canonical_json(content).encode()).hexdigest()
+    return digest(content)
 
 
 def fingerprint(con: Connection, relation: str, columns: Mapping[str, str]) -> tuple[int, str]:
     """Number of rows and a quick hash of a relation, whatever the order of its rows.
 
     Made of DuckDB's own hash, which may differ between its versions: it ties a gate's verdict to the rows that are
-    then released, minutes later, and is compared with nothing older. What is kept is :func:`canonical_hash`.
+    then released, minutes later, and is compared with nothing older. What is kept is the canonical hash, see :func:`both_hashes`.
     """
     rows, *sums = rows_of(con, f"select count(*), {_QUICK_SUMS} from (select {_quick_hash(columns)} as q from {relation})")[0]
     return int(rows), _quick_digest(columns, rows, sums)
@@ -123,17 +123,9 @@ def _quick_hash(columns: Mapping[str, str]) -> str:
 
 
 def _quick_digest(columns: Mapping[str, str], rows: int, sums: Sequence[object]) -> str:
-    text = canonical_json([duckdb.__version__, dict(sorted(columns.items())), rows, *(str(value) for value in sums)])
-    return hashlib.sha256(text.encode()).hexdigest()
-
-
-def both_hashes(con: Connection, relation: str, columns: Mapping[str, str]) -> tuple[int, str, str]:
-    """Number of rows, :func:`canonical_hash` and :func:`fingerprint` of a relation that is read once."""
-    inner = _canonical_rows(relation, columns, f"{_quick_hash(columns)} as q")
-    rows, *sums = rows_of(con, f"select count(*), {_CANONICAL_SUMS}, {_QUICK_SUMS} from ({inner})")[0]
-    return int(rows), _canonical_digest(columns, rows, sums[:_PIECES]), _quick_digest(columns, rows, sums[_PIECES:])
+    return digest([duckdb.__version__, dict(sorted(columns.items())), rows, *(str(value) for value in sums)])
 
 
 def combined_hash(hashes: Mapping[str, str]) -> str:
     """One hash over the hashes of several relations."""
-    return hashlib.sha256(canonical_json(dict(hashes)).encode()).hexdigest()
+    return digest(dict(hashes))

@@ -11,9 +11,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from orchestration.deployment import PROJECT_ROOT, Deployment, explain_validation, read_yaml
+from orchestration.deployment import PROJECT_ROOT, Deployment, read_model
 from orchestration.errors import BadInput
 
 Severity = Literal["invariant", "approvable", "warning"]
@@ -86,11 +86,7 @@ def suite_files(deployment: Deployment) -> list[Path]:
 
 def load_suite(path: Path) -> Suite:
     """One suite; BadInput naming file and key if it is not as described above."""
-    content, text = read_yaml(path)
-    try:
-        suite = Suite.model_validate(content)
-    except ValidationError as err:
-        raise explain_validation(err, Suite, str(path), text) from err
+    suite, _ = read_model(Suite, path)
     if suite.suite != path.stem:
         raise BadInput(f"the suite is called {suite.suite!r}", str(path), f"write `suite: {path.stem}`")
     names = [check.check for check in suite.checks]
@@ -110,11 +106,6 @@ def load_suites(deployment: Deployment) -> list[Suite]:
     if twice:
         raise BadInput(f"check {twice[0]!r} stands in two suites", str(PROJECT_ROOT / "expectations"), "give each check a name of its own")
     return suites
-
-
-def check_ids(deployment: Deployment) -> list[tuple[str, str]]:
-    """(suite, check) of every check, in the order in which they are reported."""
-    return [(suite.suite, check.check) for suite in load_suites(deployment) for check in suite.checks]
 
 
 def check_descriptions(deployment: Deployment) -> dict[str, str]:

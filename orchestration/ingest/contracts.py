@@ -7,12 +7,13 @@ from __future__ import annotations
 
 import functools
 import re
+from decimal import Decimal
 from pathlib import Path
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
-from orchestration.deployment import explain_validation, read_yaml
+from orchestration.deployment import read_model
 from orchestration.errors import BadInput
 
 CONTRACTS = Path(__file__).parent / "contracts"
@@ -43,8 +44,8 @@ class Column(BaseModel):
     )
     allowed: list[str] | None = None
     allowed_currency: bool = False
-    minimum: float | None = None
-    maximum: float | None = None
+    minimum: Decimal | None = None
+    maximum: Decimal | None = None
     negative: Literal["credit_or_adjustment"] | None = None
     not_before: str | None = Field(
         None, description="column of the same row that holds an earlier day, or the same one; else the row takes its key back"
@@ -76,7 +77,8 @@ class Column(BaseModel):
 
 
 class Contract(BaseModel):
-    """One entity. ``key`` is unique within a source; ``period_from`` names the column that gives a row's period."""
+    """One entity. ``key`` is unique within a source; ``period_from`` names the column that gives a row's period, ``history`` the one
+    with the day from which a row holds until the next one (none: its rows are happenings)."""
 
     model_config = ConfigDict(extra="forbid")
 
@@ -130,11 +132,7 @@ def load_contracts() -> dict[str, Contract]:
     """All contracts by entity, referenced entities before those that refer to them."""
     found: dict[str, Contract] = {}
     for path in sorted(CONTRACTS.glob("*.yaml")):
-        content, text = read_yaml(path)
-        try:
-            contract = Contract.model_validate(content)
-        except ValidationError as err:
-            raise explain_validation(err, Contract, str(path), text) from err
+        contract, _ = read_model(Contract, path)
         found[contract.entity] = contract
     ordered: dict[str, Contract] = {}
 

@@ -5,21 +5,20 @@ Not here: whether the files hold the columns that a mapping names (a question to
 
 from __future__ import annotations
 
-import hashlib
 import os
 import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
-from orchestration.deployment import NAME_PATTERN, PERIOD_PATTERN, Deployment, explain_validation, known_zone, read_yaml
+from orchestration.deployment import NAME_PATTERN, PERIOD_PATTERN, Deployment, known_zone, read_model
 from orchestration.errors import BadInput
 from orchestration.ingest.contracts import Contract, load_contracts
 from orchestration.ingest.expressions import Expression, Parser, nearest
 from orchestration.ingest.names import base_name, in_one_form
-from orchestration.ledger.store import canonical_json
+from orchestration.ledger.store import digest
 
 
 class _Strict(BaseModel):
@@ -183,7 +182,7 @@ class Feed:
     def mapping_hash(self) -> str:
         """SHA-256 of what decides how a file of this feed is read (not of its titles, promises or control totals)."""
         content = self.config.model_dump(exclude={"files", "expected", "control"})
-        return hashlib.sha256(canonical_json(content).encode()).hexdigest()
+        return digest(content)
 
     def place(self, key: str) -> str:
         """File, line and key of the mapping, for a message."""
@@ -298,11 +297,7 @@ def load_mappings(deployment: Deployment) -> list[SourceMapping]:
     names: dict[str, Path] = {}
     for path in sorted([*deployment.sources.glob("*.yaml"), *deployment.sources.glob("*.yml")]):
         try:
-            content, text = read_yaml(path)
-            config = MappingConfig.model_validate(content)
-        except ValidationError as err:
-            problems.append(explain_validation(err, MappingConfig, str(path), text))
-            continue
+            config, text = read_model(MappingConfig, path)
         except BadInput as err:
             problems.append(err)
             continue

@@ -324,9 +324,9 @@ def following(drop: Standing, **said: Any) -> dict[str, Any]:
     }
 
 
-def standing_drops(ledger: Ledger, upto_seq: int | None = None) -> list[Standing]:
-    """:func:`standing` of what the ledger knows at the cut-off."""
-    return standing(landed(ledger, upto_seq))
+def standing_drops(ledger: Ledger) -> list[Standing]:
+    """:func:`standing` of what the ledger knows."""
+    return standing(landed(ledger))
 
 
 def asked_again(ledger: Ledger) -> dict[tuple[str, str], int]:

@@ -148,12 +148,7 @@ def _check_names(deployment: Deployment, mappings: list[SourceMapping], sources:
     for wanted in sources or []:
         if wanted not in names:
             raise BadInput(f"there is no source {wanted!r}", str(deployment.sources), nearest(wanted, names))
-    if not deployment.drops.is_dir():
-        raise BadInput(
-            "the drops folder is not there",
-            str(deployment.drops),
-            "make it and put the sources' files there, or correct `drops:` in tierhouse.yaml, or TIERHOUSE_DROPS",
-        )
+    deployment.require_drops()
 
 
 @contextmanager

@@ -60,6 +60,11 @@ def canonical_json(value: Any) -> str:
     return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, default=str)
 
 
+def digest(value: Any) -> str:
+    """SHA-256 of the canonical JSON of ``value``."""
+    return hashlib.sha256(canonical_json(value).encode()).hexdigest()
+
+
 def entry_hash(prev_hash: str, seq: int, kind: str, at: str, payload: dict[str, Any]) -> str:
     """SHA-256 that chains an entry to the one before it."""
     body = canonical_json({"seq": seq, "kind": kind, "at": at, "payload": payload})
@@ -103,14 +108,14 @@ class Ledger:
                 seq, prev = (row[0] + 1, row[1]) if row else (1, GENESIS)
                 at = datetime.now(UTC).isoformat(timespec="milliseconds")
                 payload = json.loads(canonical_json(payload))
-                digest = entry_hash(prev, seq, kind, at, payload)
-                con.execute("insert into entries values (?, ?, ?, ?, ?, ?)", (seq, kind, at, canonical_json(payload), prev, digest))
+                chained = entry_hash(prev, seq, kind, at, payload)
+                con.execute("insert into entries values (?, ?, ?, ?, ?, ?)", (seq, kind, at, canonical_json(payload), prev, chained))
                 con.execute("commit")
             except BaseException:
                 if con.in_transaction:
                     con.execute("rollback")
                 raise
-        return Entry(seq, kind, at, payload, prev, digest)
+        return Entry(seq, kind, at, payload, prev, chained)
 
     def entries(self, *kinds: str, after: int = 0, upto: int | None = None) -> list[Entry]:
         """Entries of the given kinds (all kinds if none) with ``after < seq <= upto``, in order."""
@@ -174,8 +179,8 @@ class Ledger:
         prev = GENESIS
         for expected_seq, row in enumerate(rows, 1):
             entry = self._entry(row)
-            digest = entry_hash(prev, entry.seq, entry.kind, entry.at, entry.payload)
-            if (entry.seq, entry.prev_hash, entry.hash, canonical_json(entry.payload)) != (expected_seq, prev, digest, row[3]):
+            chained = entry_hash(prev, entry.seq, entry.kind, entry.at, entry.payload)
+            if (entry.seq, entry.prev_hash, entry.hash, canonical_json(entry.payload)) != (expected_seq, prev, chained, row[3]):
                 raise self._changed(entry.seq, entry.kind)
             prev = entry.hash
         return len(rows)

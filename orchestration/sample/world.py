@@ -48,12 +48,12 @@ def labels(codes: np.ndarray, names: tuple[str, ...] | list[str]) -> pl.Series:
     return pl.Series([name or None for name in names], dtype=pl.Enum(distinct)).gather(codes)
 
 
-def decimals(units: np.ndarray, scale: int, precision: int = 18) -> pl.Series:
+def decimals(units: np.ndarray, scale: int) -> pl.Series:
     """Exact decimals from integers: 123456 at scale 4 is 12.3456."""
     words = np.empty((len(units), 2), dtype=np.int64)
     words[:, 0] = units
     words[:, 1] = units >> 63
-    array = pa.Array.from_buffers(pa.decimal128(precision, scale), len(units), [None, pa.py_buffer(words)])
+    array = pa.Array.from_buffers(pa.decimal128(18, scale), len(units), [None, pa.py_buffer(words)])
     return pl.Series("", pl.from_arrow(array))
 
 

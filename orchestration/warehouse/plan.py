@@ -117,6 +117,7 @@ def code_version() -> str:
     roots = [
         PROJECT_ROOT / "models",
         PROJECT_ROOT / "dbt_project" / "macros",
+        PROJECT_ROOT / "dbt_project" / "dbt_project.yml",
         PROJECT_ROOT / "orchestration" / "policy",
         PROJECT_ROOT / "orchestration" / "warehouse" / "inputs.py",
     ]
@@ -125,7 +126,6 @@ def code_version() -> str:
 
 def months_code() -> str:
     """Hash of what makes customer-months of landed rows; another hash means that every month is read again."""
-        PROJECT_ROOT / "dbt_project" / "dbt_project.yml",
     roots = [
         PROJECT_ROOT / "models" / "staging",
         PROJECT_ROOT / "models" / "intermediate" / "periods",

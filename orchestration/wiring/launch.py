@@ -100,10 +100,7 @@ def check_inputs(run: Run) -> list[SourceMapping]:
     from orchestration.policy import require_sound
     from orchestration.release import policy_folders, released_policies
 
-    drops = run.deployment.drops
-    if not drops.is_dir():
-        remedy = "make it and put the sources' files there, or correct `drops:` in tierhouse.yaml, or TIERHOUSE_DROPS"
-        raise BadInput("the drops folder is not there", str(drops), remedy)
+    run.deployment.require_drops()
     require_sound(run.policies, released_policies(run.ledger), policy_folders(run.deployment, run.ledger), run.deployment.today())
     return load_mappings(run.deployment)
 

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from orchestration.gate.candidate import canonical_hash, fingerprint
+from orchestration.gate.candidate import both_hashes, fingerprint
 
 COLUMNS = {"subject_id": "VARCHAR", "amount": "DECIMAL(18,4)", "level_id": "VARCHAR", "run_id": "VARCHAR"}
 Row = tuple[str | None, Decimal | None, str | None]
@@ -27,7 +27,9 @@ def hashes(content: list[Row], *, run_id: str = "r1", reverse_columns: bool = Fa
         con.execute(f"create table t ({', '.join(f'{name} {kind}' for name, kind in columns.items())})")
         for subject, amount, level in content:
             con.execute("insert into t (subject_id, amount, level_id, run_id) values (?, ?, ?, ?)", [subject, amount, level, run_id])
-        return canonical_hash(con, "t", columns), fingerprint(con, "t", columns)
+        number, canonical, quick = both_hashes(con, "t", columns)
+        assert fingerprint(con, "t", columns) == (number, quick)
+        return (number, canonical), (number, quick)
 
 
 @settings(max_examples=60, deadline=None)

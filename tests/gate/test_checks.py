@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from orchestration.deployment import Deployment
-from orchestration.gate import GateResult, check_ids, run_gate
+from orchestration.gate import GateResult, run_gate
 from orchestration.gate.suites import load_suites
 from orchestration.ledger import Ledger
 from tests.gate.fixture_warehouse import Plan, build_warehouse, make_place, record_build, silent
@@ -227,7 +227,8 @@ def test_a_sound_candidate_passes_every_check(tmp_path: Path) -> None:
     result, deployment, ledger = gate_of(tmp_path, [])
     assert failed(result) == {}
     assert result.passed
-    assert [(c["suite"], c["check"]) for c in result.checks] == check_ids(deployment)
+    every = [(suite.suite, check.check) for suite in load_suites(deployment) for check in suite.checks]
+    assert [(c["suite"], c["check"]) for c in result.checks] == every
     entry = ledger.last("gate")
     assert entry is not None
     assert entry.payload["passed"] and entry.payload["candidate_hash"] == result.candidate_hash
@@ -236,7 +237,7 @@ def test_a_sound_candidate_passes_every_check(tmp_path: Path) -> None:
 
 def test_every_check_has_a_test_in_which_it_fails(tmp_path: Path) -> None:
     deployment, _ = make_place(tmp_path)
-    assert {check for _, check in check_ids(deployment)} == set(WAREHOUSE_FAULTS) | OTHER_FAULTS
+    assert {check.check for suite in load_suites(deployment) for check in suite.checks} == set(WAREHOUSE_FAULTS) | OTHER_FAULTS
 
 
 @pytest.mark.parametrize("check", sorted(WAREHOUSE_FAULTS))

@@ -337,6 +337,8 @@ def test_a_failure_of_dbt_names_the_node() -> None:
     ]
     assert "int_x__claim" in failure_of(said, 1)
     assert "137" in failure_of([], 137)
+
+
 def test_the_code_version_follows_the_settings_of_the_dbt_project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Another value of `flapping_changes` is another mart; a run of a released month said that nothing is new."""
     monkeypatch.setattr("orchestration.warehouse.plan.PROJECT_ROOT", tmp_path)
@@ -346,5 +348,3 @@ def test_the_code_version_follows_the_settings_of_the_dbt_project(tmp_path: Path
         (tmp_path / "dbt_project" / "dbt_project.yml").write_text(f"vars: {{flapping_changes: {changes}}}")
         seen.add((code_version(), months_code()))
     assert len({version for version, _ in seen}) == 2 and len({months for _, months in seen}) == 1, "no month is read again for it"
-
-
