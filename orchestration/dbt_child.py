@@ -168,7 +168,3 @@ class ReadyDbt:
         self.child.kill()
         self.child.wait()
         shutil.rmtree(self.folder, ignore_errors=True)
-
-
-if __name__ == "__main__":
-    main()

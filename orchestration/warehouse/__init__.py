@@ -1,4 +1,4 @@
-"""The warehouse: the plan of a run, what dbt reads, the call of dbt, and the note of what the warehouse then holds.
+"""The warehouse: the plan of a run, what dbt reads, what dbt is called with, and the note of what the warehouse then holds.
 
 Not here: what a customer-month or a decision is (``models/``), rules (``policy``), or what becomes visible (``gate``, ``release``).
 """
@@ -9,11 +9,10 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 from orchestration.deployment import Deployment
-from orchestration.errors import Failed
 from orchestration.failpoints import failpoint
 from orchestration.ledger.store import Ledger
 from orchestration.warehouse import inputs
-from orchestration.warehouse.dbt import call_dbt, dbt_args, dbt_env
+from orchestration.warehouse.dbt import DBT_PROJECT, dbt_args, dbt_env, dbt_target
 from orchestration.warehouse.plan import RunPlan, code_version
 from orchestration.wording import counted
 
@@ -21,13 +20,13 @@ if TYPE_CHECKING:
     from orchestration.policy import Policies
 
 __all__ = [
+    "DBT_PROJECT",
     "RunPlan",
-    "applied",
     "begin",
-    "build",
     "code_version",
     "dbt_args",
     "dbt_env",
+    "dbt_target",
     "finish",
     "is_prepared_for",
     "plan_run",
@@ -35,20 +34,12 @@ __all__ = [
 ]
 
 
-def plan_run(deployment: Deployment, ledger: Ledger, periods: list[str], policies: Policies, *, run_id: str | None = None) -> RunPlan:
+def plan_run(deployment: Deployment, ledger: Ledger, periods: list[str], policies: Policies) -> RunPlan:
     """What a run over ``periods`` would do now. Writes nothing; BadInput for periods without bills."""
-    return _planned(deployment, ledger, periods, policies, run_id)[0]
+    return _planned(deployment, ledger, periods, policies)[0]
 
 
-def prepare(
-    deployment: Deployment,
-    ledger: Ledger,
-    periods: list[str],
-    policies: Policies,
-    *,
-    say: Callable[[str], None],
-    run_id: str | None = None,
-) -> RunPlan:
+def prepare(deployment: Deployment, ledger: Ledger, periods: list[str], policies: Policies, *, say: Callable[[str], None]) -> RunPlan:
     """Plan the run and write what dbt reads into the warehouse (which is closed again).
 
     Also where there is nothing new: whoever comes here lets dbt compute the periods, and it would take what the last run left there.
@@ -56,7 +47,7 @@ def prepare(
     """
     from orchestration.policy import store_policies
 
-    plan, compiled = _planned(deployment, ledger, periods, policies, run_id, is_asked=True)
+    plan, compiled = _planned(deployment, ledger, periods, policies, is_asked=True)
     if plan.nothing_new:
         say(f"nothing new for {_span(periods)}: released from these drops, policies and code already; computed again as asked")
     inputs.write_inputs(deployment, ledger, plan, lambda con: store_policies(con, policies, compiled))
@@ -68,17 +59,6 @@ def prepare(
     )
     say(f"deciding {_span(periods)}: {months}")
     return plan
-
-
-def build(deployment: Deployment, ledger: Ledger, plan: RunPlan, say: Callable[[str], None]) -> None:
-    """Run dbt for ``plan`` and note what the warehouse then holds. Failed if a model or a test of dbt fails."""
-    begin(ledger, plan)
-    try:
-        call_dbt(deployment, dbt_args(plan), say)
-    except Failed as err:
-        finish(deployment, ledger, plan, ok=False, message=err.what, say=say)
-        raise
-    finish(deployment, ledger, plan, ok=True, say=say)
 
 
 def begin(ledger: Ledger, plan: RunPlan, models: Sequence[str] | None = None) -> None:
@@ -94,17 +74,12 @@ def finish(deployment: Deployment, ledger: Ledger, plan: RunPlan, *, ok: bool, m
     """What follows on dbt's end, however it was called: the months count as applied, and the ledger says how it ended."""
     if ok:
         failpoint("warehouse.built")
-        applied(deployment, plan)
+        inputs.record_applied(deployment, plan)
         failpoint("warehouse.applied")
     ledger.append(
         "build", {"run_id": plan.run_id, "ok": ok, "periods": plan.periods, "input_periods": plan.input_periods, "message": message}
     )
     say(f"warehouse {'holds' if ok else 'does not hold'} {_span(plan.periods)}")
-
-
-def applied(deployment: Deployment, plan: RunPlan) -> None:
-    """Say in the warehouse that it holds the months that ``plan`` read."""
-    inputs.record_applied(deployment, plan)
 
 
 def is_prepared_for(deployment: Deployment, plan: RunPlan) -> bool:
@@ -113,14 +88,14 @@ def is_prepared_for(deployment: Deployment, plan: RunPlan) -> bool:
 
 
 def _planned(
-    deployment: Deployment, ledger: Ledger, periods: list[str], policies: Policies, run_id: str | None, *, is_asked: bool = False
+    deployment: Deployment, ledger: Ledger, periods: list[str], policies: Policies, *, is_asked: bool = False
 ) -> tuple[RunPlan, dict[str, str]]:
     """The plan and the fragments of the policies; a program that needs what is not delivered is not evaluated."""
     from orchestration.policy import compile_policies
 
     undelivered = _undelivered(deployment)
     compiled = compile_policies(policies, periods, undelivered)
-    return inputs.plan_run(deployment, ledger, periods, policies, compiled, undelivered, run_id=run_id, is_asked=is_asked), compiled
+    return inputs.plan_run(deployment, ledger, periods, policies, compiled, undelivered, is_asked=is_asked), compiled
 
 
 def _undelivered(deployment: Deployment) -> set[str]:

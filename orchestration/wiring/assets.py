@@ -21,9 +21,9 @@ from orchestration.ingest.files import disk_failure
 from orchestration.ledger import releases_in_catalog
 from orchestration.policy import require_sound
 from orchestration.release import policy_folders, release, released_policies, require_whole
-from orchestration.warehouse import begin, dbt_args, finish, prepare
+from orchestration.warehouse import begin, dbt_args, dbt_env, dbt_target, finish, prepare
 from orchestration.wiring.checks import SOME_MODELS
-from orchestration.wiring.dbt import RESULTS, environment, profile_environment, target_path, what_failed
+from orchestration.wiring.dbt import RESULTS, environment, what_failed
 from orchestration.wiring.metadata import feed_metadata, level_counts, level_metadata, markdown_table, row_counts
 from orchestration.wiring.partitions import BACKFILL_POLICY, monthly_partitions
 from orchestration.wiring.resources import RESOURCE_KEY, Run, the_run
@@ -174,10 +174,10 @@ def model_assets(deployment: Deployment, project: DbtProject, manifest: Mapping[
             # Someone who chose models in the UI gets them, and no build: the months would count as read, though the models that read them
             # were left out, and no later run would look at their rows.
             chosen = sorted(key.path[-1] for key in context.selected_asset_keys) if context.is_subset else None
-            target = target_path(deployment)
+            target = dbt_target(deployment)
             (target / RESULTS).unlink(missing_ok=True)
             begin(run.ledger, plan, chosen)
-            with environment(profile_environment(deployment)):
+            with environment(dbt_env(deployment)):
                 invocation = dbt.cli(dbt_args(plan), context=context, target_path=target, raise_on_error=False)
             events = list(_follow(invocation.stream(), run))
             ok = invocation.is_successful()

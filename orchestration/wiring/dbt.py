@@ -20,9 +20,8 @@ from packaging.version import Version
 from orchestration.deployment import PROJECT_ROOT, Deployment
 from orchestration.errors import Failed
 from orchestration.ingest.files import sha256_file
-from orchestration.warehouse import dbt_env
+from orchestration.warehouse import DBT_PROJECT, dbt_env
 
-PROJECT_DIR = PROJECT_ROOT / "dbt_project"
 RESULTS = "run_results.json"
 _PARSED = (
     *("dbt_project/*.yml", "dbt_project/macros/**/*.sql", "dbt_project/tests/**/*.sql"),
@@ -47,7 +46,7 @@ class QuickDbtCli(DbtCliResource):  # type: ignore[misc] # dagster-dbt is not ty
 
 def dbt_project() -> DbtProject:
     """The project folder; its models and seeds stand beside it (see docs/adr)."""
-    return DbtProject(project_dir=PROJECT_DIR)
+    return DbtProject(project_dir=DBT_PROJECT)
 
 
 def dbt_resource(project: DbtProject) -> DbtCliResource:
@@ -87,7 +86,7 @@ def load_manifest(deployment: Deployment, project: DbtProject) -> Mapping[str, A
     parsed = parsed_hash()
     with FileLock(path.with_suffix(".lock")):
         if manifest_is_stale(path, parsed):
-            with environment(profile_environment(deployment)):
+            with environment(dbt_env(deployment)):
                 (path.parent / RESULTS).unlink(missing_ok=True)
                 parse = dbt_resource(project).cli(["parse", "--quiet"], target_path=path.parent, raise_on_error=False).wait()
             if not parse.is_successful():
@@ -95,18 +94,6 @@ def load_manifest(deployment: Deployment, project: DbtProject) -> Mapping[str, A
             _made_from(path).write_text(_note(path, parsed), encoding="utf-8")
         manifest: Mapping[str, Any] = json.loads(path.read_text(encoding="utf-8"))
     return manifest
-
-
-def profile_environment(deployment: Deployment) -> dict[str, str]:
-    """What dbt's profile needs. The folders of artifacts and logs are dagster-dbt's to name: it also brings along the
-    parsed project, so that dbt does not read it again.
-    """
-    return {name: value for name, value in dbt_env(deployment).items() if name not in {"DBT_TARGET_PATH", "DBT_LOG_PATH"}}
-
-
-def target_path(deployment: Deployment) -> Path:
-    """Where a run's dbt writes its artifacts and log: the same folder as outside Dagster."""
-    return Path(dbt_env(deployment)["DBT_TARGET_PATH"])
 
 
 @contextlib.contextmanager

@@ -14,7 +14,7 @@ import pytest
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
-from orchestration.warehouse.dbt import call_dbt, dbt_args, dbt_env
+from orchestration.warehouse import dbt_args, dbt_target
 from tests.decisions.histories import (
     FIRST_MONTH,
     Fact,
@@ -29,7 +29,7 @@ from tests.decisions.histories import (
     period_of,
     row_as_expected,
 )
-from tests.warehouse.place import Place
+from tests.warehouse.place import Place, call_dbt
 
 MODELS = ("int_approved_requests", "int_approved_overrides", "int_held_decisions")
 INPUTS = (
@@ -173,9 +173,9 @@ def engine(tmp_path_factory: pytest.TempPathFactory) -> Engine:
     place = Place(tmp_path_factory.mktemp("compiled"))
     land_one_customer(place)
     plan = place.prepare("2025-01")
-    call_dbt(place.deployment, ["run", "--select", "+int_held_decisions", *dbt_args(plan)[3:]], place.said.append)
-    call_dbt(place.deployment, ["compile", "--select", *MODELS], place.said.append)
-    manifest = json.loads((Path(dbt_env(place.deployment)["DBT_TARGET_PATH"]) / "manifest.json").read_text())
+    call_dbt(place.deployment, ["run", "--select", "+int_held_decisions", *dbt_args(plan)[3:]])
+    call_dbt(place.deployment, ["compile", "--select", *MODELS])
+    manifest = json.loads((dbt_target(place.deployment) / "manifest.json").read_text())
     compiled = {name: manifest["nodes"][f"model.tierhouse.{name}"]["compiled_code"] for name in MODELS}
     assert '"intermediate"."int_held_decisions"' in compiled["int_held_decisions"], "compiled as for a later month"
     return Engine(place.deployment.warehouse, compiled)
@@ -358,7 +358,7 @@ def start(place: Place, *periods: str) -> None:
             "update policy.policy_versions set validity_months = 2, grace_months = 1, fall = 'one_level' where program_id = 'six_star'"
         )
         con.execute("update ctl.compiled_sql set sql = ? where name = 'decisions'", [THROUGH_DBT])
-    call_dbt(place.deployment, ["run", "--select", "+fct_decisions", *dbt_args(plan)[3:]], place.said.append)
+    call_dbt(place.deployment, ["run", "--select", "+fct_decisions", *dbt_args(plan)[3:]])
 
 
 def test_months_through_dbt_in_one_start_and_in_two(tmp_path: Path) -> None:

@@ -11,10 +11,11 @@ import pytest
 from orchestration.ingest import balance, load_contracts, new_drops
 from orchestration.ingest.parts import landed
 from orchestration.policy import load_policies
-from orchestration.warehouse import build, prepare
+from orchestration.warehouse import prepare
 from orchestration.warehouse.inputs import Landed, relation
 from tests.ingest.conftest import CUSTOMERS, in_a_process
 from tests.ingest.test_rows import NOMINATIONS
+from tests.warehouse.place import build
 
 GIVEN = "N1,c1,2025-01-01,2026-12-31"
 TAKEN_BACK = "N1,c1,2025-01-01,2024-12-31"
@@ -175,7 +176,7 @@ def test_the_level_falls_back_when_its_override_is_taken_back(company: Any, bill
             brings(company, "nominations", 2, "N1,c1,2025-01-15,2025-01-14")
         company.ingest()
         plan = prepare(company.deployment, company.ledger, ["2025-01"], load_policies(company.deployment), say=lambda text: None)
-        build(company.deployment, company.ledger, plan, lambda text: None)
+        build(company.deployment, company.ledger, plan)
         with duckdb.connect(str(company.deployment.warehouse), read_only=True) as con:
             query = "select level_id, qualified_level_id from marts.fct_decisions where program_id = 'vip_threshold' and subject_id = 'c1'"
             levels += con.execute(query).fetchall()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -12,8 +11,8 @@ from orchestration.deployment import PROJECT_ROOT
 from orchestration.policy.attributes import contract_columns, entities, history_column
 from orchestration.policy.load import clock_of
 from orchestration.policy.subjects import MONTH_TABLES, SUBJECT_TYPES
-from orchestration.warehouse.dbt import call_dbt, dbt_env
-from tests.warehouse.place import Place
+from orchestration.warehouse import dbt_target
+from tests.warehouse.place import Place, call_dbt
 
 MODELS = PROJECT_ROOT / "models"
 LAYERS = ["staging", "intermediate", "marts"]
@@ -22,8 +21,8 @@ LAYERS = ["staging", "intermediate", "marts"]
 @pytest.fixture(scope="module")
 def manifest(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     place = Place(tmp_path_factory.mktemp("parse"))
-    call_dbt(place.deployment, ["parse"], place.said.append)
-    content = json.loads((Path(dbt_env(place.deployment)["DBT_TARGET_PATH"]) / "manifest.json").read_text())
+    call_dbt(place.deployment, ["parse"])
+    content = json.loads((dbt_target(place.deployment) / "manifest.json").read_text())
     assert isinstance(content, dict)
     return content
 

@@ -15,7 +15,6 @@ from orchestration.periods import period_from_index, period_index, periods_betwe
 from orchestration.policy import load_policies
 from orchestration.policy.used import months_of_charge_types
 from orchestration.warehouse import RunPlan, begin, dbt_args
-from orchestration.warehouse.dbt import failure_of
 from orchestration.warehouse.inputs import carried_levels, lost_periods
 from orchestration.warehouse.plan import (
     Carried,
@@ -326,17 +325,6 @@ def test_the_code_version_follows_the_code_wherever_the_project_lies(tmp_path: P
         (root / file).write_text(text)
         seen.add((code_version(), months_code()))
     assert len({version for version, _ in seen}) == len({months for _, months in seen}) == 2
-
-
-def test_a_failure_of_dbt_names_the_node() -> None:
-    said = [
-        "12:00 Running with dbt",
-        "12:01 1 of 2 OK created view",
-        "12:02   Failure in test int_x__claim (models/x.yml)",
-        "  Got 3 results",
-    ]
-    assert "int_x__claim" in failure_of(said, 1)
-    assert "137" in failure_of([], 137)
 
 
 def test_the_code_version_follows_the_settings_of_the_dbt_project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

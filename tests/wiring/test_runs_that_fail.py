@@ -62,7 +62,7 @@ def test_a_failed_dbt_test_stops_gate_release_and_channels(
         shutil.copytree(PROJECT_ROOT / folder, tmp_path / folder, ignore=shutil.ignore_patterns("target", "logs"))
     test = "{{ config(severity='error') }}\nselect subject_id from {{ ref('fct_decisions') }} where level_id is not null\n"
     (tmp_path / "dbt_project" / "tests" / "fct_decisions__nobody_has_a_level.sql").write_text(test)
-    monkeypatch.setattr(wiring_dbt, "PROJECT_DIR", tmp_path / "dbt_project")
+    monkeypatch.setattr(wiring_dbt, "DBT_PROJECT", tmp_path / "dbt_project")
     with pytest.raises(Failed, match="fct_decisions__nobody_has_a_level") as caught:
         place.run("2026-06", instance=instance)
     assert caught.value.exit_code == 1
