@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from datetime import date
+from datetime import date, timedelta
 
 from orchestration.errors import BadInput
 
@@ -17,13 +17,13 @@ def parse_period(text: str, where: str = "--period") -> str:
     return text
 
 
-def parse_period_range(text: str, where: str = "--periods") -> list[str]:
+def parse_period_range(text: str) -> list[str]:
     """``2026-01..2026-06`` or ``2026-06`` to the list of its periods, in order."""
     first, sep, last = text.partition("..")
-    start = parse_period(first.strip(), where)
-    end = parse_period(last.strip(), where) if sep else start
+    start = parse_period(first.strip(), "--periods")
+    end = parse_period(last.strip(), "--periods") if sep else start
     if end < start:
-        raise BadInput(f"the range {text!r} ends before it starts", where, f"write {end}..{start}")
+        raise BadInput(f"the range {text!r} ends before it starts", "--periods", f"write {end}..{start}")
     return periods_between(start, end)
 
 
@@ -61,3 +61,8 @@ def ranges(periods: list[str]) -> list[str]:
 def first_day(period: str) -> date:
     """First day of the period."""
     return date(int(period[:4]), int(period[5:7]), 1)
+
+
+def last_day(period: str) -> date:
+    """Last day of the period."""
+    return first_day(add_months(period, 1)) - timedelta(days=1)

@@ -15,6 +15,7 @@ from typing import Any
 
 from orchestration.audit.landed import ApplicationStep, BillRow, Landing, NominationRow, PointsRow, as_dict
 from orchestration.audit.life import Outlook, check_steps, outlook
+from orchestration.audit.mismatch import mismatch
 from orchestration.audit.population import Population
 from orchestration.audit.readings import Evidence, Reading
 from orchestration.audit.released import DECISIONS, deliveries, find_decision, find_program, find_release, read_steps
@@ -22,7 +23,6 @@ from orchestration.audit.rules import TableVerdict, judge_rule, lowest_cap, matc
 from orchestration.audit.sources import ColumnTrace, Departure, application_state, departures, highest_nominated, readings, trace_columns
 from orchestration.audit.windows import Traced, Window, recorded_metrics, trace
 from orchestration.deployment import Deployment
-from orchestration.errors import Mismatch
 from orchestration.ledger import Ledger
 from orchestration.policy.load import load_policy_files
 from orchestration.policy.model import Level, Program, Version
@@ -251,40 +251,40 @@ def _same_outcome(
     """Scope, matched rule, cap and what is missing, each as the policy gives them from the evidence."""
     if version is None:
         if decision["status"] == "decided":
-            raise _mismatch("the decision rests on no values", where)
+            raise mismatch("the decision rests on no values", where)
         return
     outside = next((v.item_id for v in tables.scope if v.holds), None)
     recorded = decision["status_reason"] if decision["status"] == "out_of_scope" else None
     own = {v.item_id for v in tables.scope}
     # Of who was only billed the warehouse says so before any scope rule is asked.
     if outside != recorded and recorded != NOT_IN_SERVICE and (outside is not None or recorded in own):
-        raise _mismatch(f"the policy gives scope rule {outside or 'none'}, the decision holds {recorded or 'none'}", where)
+        raise mismatch(f"the policy gives scope rule {outside or 'none'}, the decision holds {recorded or 'none'}", where)
     if decision["status"] == "out_of_scope" or not version.rules:
         return
     refused = refused_by(version, evidence)
     match = None if refused else matching(tables.rules, program)
     if (match.item_id if match else None) != decision["matched_rule_id"]:
-        raise _mismatch(
+        raise mismatch(
             f"the policy gives rule {match.item_id if match else 'none'}, the decision holds {decision['matched_rule_id']}", where
         )
     if match is None:
         holding = [v.item_id for v in tables.rules if v.holds]
         reason = f"needs {refused}" if refused else SEVERAL_HOLD if holding else NONE_HOLDS
         if decision["status_reason"] != reason:
-            raise _mismatch(f"the policy gives no level ({reason}), the decision says {decision['status_reason']}", where)
+            raise mismatch(f"the policy gives no level ({reason}), the decision says {decision['status_reason']}", where)
         return
     _same_score(version, evidence, decision, where)
     cap = lowest_cap(tables.caps, program)
     rank = program.level(str(cap.level_id)).rank if cap else None
     if "cap_level_rank" in decision and decision["cap_level_rank"] != rank:
-        raise _mismatch(f"the policy gives a cap of rank {rank}, the decision holds {decision['cap_level_rank']}", where)
+        raise mismatch(f"the policy gives a cap of rank {rank}, the decision holds {decision['cap_level_rank']}", where)
     _same_gap(program, version, tables, match, decision, where)
 
 
 def _same_score(version: Version, evidence: Evidence, decision: dict[str, Any], where: str) -> None:
     scores = [r for a in version.attributes for r in evidence.read(a).walk() if r.attribute.kind == "score"]
     if scores and decision.get("score") is not None and Decimal(decision["score"]) != scores[0].value:
-        raise _mismatch(f"the evidence gives a score of {scores[0].value}, the decision holds {decision['score']}", where)
+        raise mismatch(f"the evidence gives a score of {scores[0].value}, the decision holds {decision['score']}", where)
 
 
 def _next_above(program: Program, version: Version, level_id: str) -> Level | None:
@@ -303,7 +303,7 @@ def _same_gap(program: Program, version: Version, tables: Tables, match: TableVe
              if c.condition.attribute.attribute_id == attribute and c.missing is not None]  # fmt: skip
     if Decimal(missing) not in asked:
         shown = " or ".join(f"{amount:f}" for amount in asked) or "nothing"
-        raise _mismatch(f"the policy asks for {shown} more of {attribute}, the decision says {missing}", where)
+        raise mismatch(f"the policy asks for {shown} more of {attribute}, the decision says {missing}", where)
 
 
 def _is_amount_enough(
@@ -341,15 +341,7 @@ def _same_values(
             pairs.append((reading.attribute.attribute_id, again, reading.value))
         pairs += [(name, None, reading.operands[name]) for name in reading.undelivered if reading.operands[name] is not None]
     for name, again, recorded in pairs:
-        raise Mismatch(
-            f"the landed rows give {name} = {again}, the decision holds {recorded}",
-            where,
-            "the landing or the release was changed, or there is a defect: run `tierhouse ledger verify` and report it",
-        )
-
-
-def _mismatch(what: str, where: str) -> Mismatch:
-    return Mismatch(what, where, "the release was changed, or there is a defect: run `tierhouse ledger verify` and report it")
+        raise mismatch(f"the landed rows give {name} = {again}, the decision holds {recorded}", where, "the landing or the release")
 
 
 def _level(program: Program, level_id: str | None) -> dict[str, Any] | None:

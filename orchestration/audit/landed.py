@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
-from datetime import date, datetime
+from datetime import date, datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -17,12 +17,12 @@ import duckdb
 
 from orchestration.deployment import Deployment
 from orchestration.errors import Failed
+from orchestration.ingest.contracts import load_contracts
 from orchestration.ingest.parts import landed_parts, superseded_files
 from orchestration.ingest.supersession import in_force
 from orchestration.ledger import Ledger
 from orchestration.people import same_person
-from orchestration.periods import add_months, first_day
-from orchestration.policy.attributes import contract_columns
+from orchestration.periods import first_day, last_day
 
 _FOREVER = date(9999, 12, 31)
 
@@ -201,7 +201,7 @@ class Landing:
             holders.sort(key=lambda holding: holding[:2])
             starts = [start for start, *_ in holders[1:]] + [None]
             clipped = [
-                Holding(holder, start, min(end, date.fromordinal(following.toordinal() - 1)) if following else end)
+                Holding(holder, start, min(end, following - timedelta(days=1)) if following else end)
                 for (start, _, end, holder), following in zip(holders, starts, strict=True)
             ]
             # Who took a number over on the day on which another did held it on no day.
@@ -251,7 +251,7 @@ class Landing:
 
     def entity_rows(self, entity: str, key: str, subject_id: str) -> list[EntityRow]:
         """Every effective row of an entity about one subject, ordered by source, file id and row as the warehouse orders equals."""
-        columns = [name for name, body in contract_columns(entity).items() if not body.get("personal")]
+        columns = load_contracts()[entity].landed
         listed = ", ".join(f"l.{name}" for name in columns)
         rows = self._rows(entity, listed, f"l.{key} = $subject", {"subject": subject_id})
         return [
@@ -287,11 +287,6 @@ class Landing:
             (NominationRow(source, self._file(file_id), row, *rest) for source, file_id, row, *rest in rows),
             key=lambda n: (n.start_date, n.nomination_id),
         )
-
-
-def last_day(period: str) -> date:
-    """Last day of the period."""
-    return date.fromordinal(first_day(add_months(period, 1)).toordinal() - 1)
 
 
 def holder_of_bill(holdings: list[Holding], period: str, billed_at: datetime | None, zone: ZoneInfo) -> str | None:

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from orchestration.audit.landed import NominationRow
+from orchestration.audit.mismatch import mismatch
 from orchestration.audit.rules import TableVerdict, lowest_cap
-from orchestration.errors import Mismatch
 from orchestration.periods import add_months
 from orchestration.policy.model import Program
 
@@ -80,19 +80,19 @@ def check_steps(
     changing = [step for step in steps if step["to"] is not None]
     ranks = {level.level_id: level.rank for level in program.levels}
     if not changing or changing[0]["step"] != "qualified" or changing[-1]["to"] != decision["level_id"]:
-        raise _mismatch(f"the steps end at {changing[-1]['to'] if changing else None}, the decision holds {decision['level_id']}", where)
+        raise mismatch(f"the steps end at {changing[-1]['to'] if changing else None}, the decision holds {decision['level_id']}", where)
     for before, after in itertools.pairwise(changing):
         if after["from"] != before["to"]:
-            raise _mismatch(f"step {after['step']} begins at {after['from']}, the one before it ends at {before['to']}", where)
+            raise mismatch(f"step {after['step']} begins at {after['from']}, the one before it ends at {before['to']}", where)
     named = {step["step"]: step for step in changing}
     if matched is not None and not named["qualified"]["to"] == matched.level_id == decision["qualified_level_id"]:
-        raise _mismatch(f"rule {matched.item_id} gives {matched.level_id}, the decision holds {decision['qualified_level_id']}", where)
+        raise mismatch(f"rule {matched.item_id} gives {matched.level_id}, the decision holds {decision['qualified_level_id']}", where)
     if "review" not in decision:
         # A release from before the life cycle: its steps end with the qualified level.
         return
     held = named["review"]["to"] if "review" in named else decision["qualified_level_id"]
     if held != decision["held_level_id"]:
-        raise _mismatch(f"the review gives {held}, the decision holds {decision['held_level_id']}", where)
+        raise mismatch(f"the review gives {held}, the decision holds {decision['held_level_id']}", where)
     at = held
     cap = lowest_cap(caps, program)
     expected: dict[str, str] = {}
@@ -105,8 +105,4 @@ def check_steps(
         expected["set"] = fixed.level_id
     found = {name: named[name]["to"] for name in ("cap", "at_least", "set") if name in named}
     if found != expected:
-        raise _mismatch(f"policy and landing give the steps {expected or 'none'}, the decision holds {found or 'none'}", where)
-
-
-def _mismatch(what: str, where: str) -> Mismatch:
-    return Mismatch(what, where, "the release was changed, or there is a defect: run `tierhouse ledger verify` and report it")
+        raise mismatch(f"policy and landing give the steps {expected or 'none'}, the decision holds {found or 'none'}", where)

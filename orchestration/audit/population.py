@@ -12,10 +12,12 @@ from typing import Any
 
 import duckdb
 
+from orchestration.audit.mismatch import mismatch
 from orchestration.audit.numbers import FULL_SCORE, as_score, millionths_of, min_max
 from orchestration.audit.readings import DimensionReading, Reading
-from orchestration.errors import Failed, Mismatch
-from orchestration.policy.model import Attribute
+from orchestration.errors import Failed
+from orchestration.policy.model import RANKED, Attribute
+from orchestration.release import FROM_A_BACKUP
 
 
 class Population:
@@ -36,7 +38,7 @@ class Population:
             raise Failed(
                 f"the released decisions cannot be read: {str(err).splitlines()[0]}",
                 str(self._file),
-                "restore the release folder from a backup",
+                FROM_A_BACKUP,
             ) from err
         assert row is not None  # an aggregate without groups gives a row
         return row
@@ -44,7 +46,7 @@ class Population:
     def check(self, readings: Iterable[Reading], where: str) -> None:
         """Count every rank, share and relative score again; Mismatch where one differs."""
         for reading in readings:
-            if reading.attribute.kind in {"position", "share", "portion"}:
+            if reading.attribute.kind in RANKED:
                 self._check_rank(reading, where)
             for dimension in reading.dimensions:
                 self._check_dimension(reading, dimension, where)
@@ -94,20 +96,12 @@ class Population:
             if reading.operands[name] is None:
                 (known,) = self._one(f"count({_operand(name)})", {})
                 if known:
-                    raise Mismatch(
-                        f"the decision holds no {name}, of which {known} of the release's own subjects have one",
-                        where,
-                        "the release was changed, or there is a defect: run `tierhouse ledger verify` and report it",
-                    )
+                    raise mismatch(f"the decision holds no {name}, of which {known} of the release's own subjects have one", where)
 
 
 def _same(name: str, counted: Decimal | None, recorded: Decimal | None, where: str) -> None:
     if counted != recorded:
-        raise Mismatch(
-            f"the release's own subjects give {name} = {counted}, the decision holds {recorded}",
-            where,
-            "the release was changed, or there is a defect: run `tierhouse ledger verify` and report it",
-        )
+        raise mismatch(f"the release's own subjects give {name} = {counted}, the decision holds {recorded}", where)
 
 
 def _operand(name: str) -> str:

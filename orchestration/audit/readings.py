@@ -12,12 +12,11 @@ from datetime import date
 from decimal import Decimal
 from typing import Any
 
+from orchestration.audit.mismatch import mismatch
 from orchestration.audit.numbers import Number, as_score, millionths_of, min_max
-from orchestration.errors import Failed, Mismatch
-from orchestration.policy.model import Attribute, Band, Dimension, Value, text_of
+from orchestration.errors import Failed
+from orchestration.policy.model import NUMERIC, RANKED, Attribute, Band, Dimension, Value, text_of
 from orchestration.policy.operands import operands_of
-
-_NUMERIC = {"decimal", "integer"}
 
 
 @dataclass(frozen=True)
@@ -42,15 +41,15 @@ class DimensionReading:
             "name_zh": d.row["name_zh"],
             "number": self.reading.as_json(),
             "scaling": d.scaling,
-            "low": _text(d.low),
-            "high": _text(d.high),
-            "bands": [{"below": _text(below), "score": _text(score)} for below, score in d.bands],
-            "scaled": _text(self.scaled),
+            "low": as_text(d.low),
+            "high": as_text(d.high),
+            "bands": [{"below": as_text(below), "score": as_text(score)} for below, score in d.bands],
+            "scaled": as_text(self.scaled),
             "missing_rule": d.missing,
-            "counted": _text(self.counted),
-            "weight": _text(d.weight),
-            "weight_counted": _text(self.weight),
-            "contribution": _text(self.contribution),
+            "counted": as_text(self.counted),
+            "weight": as_text(d.weight),
+            "weight_counted": as_text(self.weight),
+            "contribution": as_text(self.contribution),
         }
 
 
@@ -83,12 +82,12 @@ class Reading:
             "name_en": a.row["name_en"],
             "name_zh": a.row["name_zh"],
             "unit": a.unit,
-            "value": _text(self.value),
-            "operands": {name: _text(value) for name, value in self.operands.items()},
+            "value": as_text(self.value),
+            "operands": {name: as_text(value) for name, value in self.operands.items()},
         }
         if self.number is not None and self.number.bottom != 1:
             n = self.number
-            found |= {"numerator": _text(n.top), "denominator": _text(n.bottom), "scale": n.scale}
+            found |= {"numerator": as_text(n.top), "denominator": as_text(n.bottom), "scale": n.scale}
         if self.parts:
             found["of"] = [part.as_json() for part in self.parts]
         if self.chosen:
@@ -97,7 +96,7 @@ class Reading:
             found["dimensions"] = [d.as_json() for d in self.dimensions]
         if self.band is not None:
             low, high = bounds(a, self.band)
-            found["band"] = {"band": self.band.band_id, "from": _text(low), "below": _text(high)}
+            found["band"] = {"band": self.band.band_id, "from": as_text(low), "below": as_text(high)}
         return found
 
     def walk(self) -> Iterator[Reading]:
@@ -171,7 +170,7 @@ class Evidence:
             return self._quotient(a)
         if a.kind == "first_known":
             return self._first_known(a)
-        if a.kind in {"position", "share", "portion"}:
+        if a.kind in RANKED:
             return self._ranked(a)
         if a.kind == "score":
             return self._score(a)
@@ -263,11 +262,7 @@ class Evidence:
     def _same(self, name: str, again: Any, recorded: Any) -> None:
         # What is only supposed was recorded by nobody.
         if again != recorded and not self._is_supposed:
-            raise Mismatch(
-                f"the evidence gives {name} = {_text(again)}, the decision holds {_text(recorded)}",
-                self._where,
-                "the release was changed, or there is a defect: run `tierhouse ledger verify` and report it",
-            )
+            raise mismatch(f"the evidence gives {name} = {as_text(again)}, the decision holds {as_text(recorded)}", self._where)
 
 
 def scaled_alone(dimension: Dimension, reading: Reading) -> Decimal | None:
@@ -293,7 +288,7 @@ def _counted(dimension: Dimension, scaled: Decimal | None) -> Decimal | None:
 def _typed(raw: Any, attribute: Attribute) -> Value | None:
     if raw is None:
         return None
-    if attribute.type in _NUMERIC:
+    if attribute.type in NUMERIC:
         return Decimal(raw)
     if attribute.type == "date":
         return date.fromisoformat(raw)
@@ -304,5 +299,6 @@ def _number(value: Value | None) -> Number | None:
     return Number(value) if isinstance(value, Decimal) else None
 
 
-def _text(value: Any) -> str | None:
+def as_text(value: Value | None) -> str | None:
+    """A value for JSON, so that no digit is lost."""
     return None if value is None else text_of(value)

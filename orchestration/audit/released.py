@@ -14,7 +14,7 @@ from orchestration.deployment import Deployment
 from orchestration.errors import BadInput, Failed, Mismatch
 from orchestration.ingest.files import sha256_file
 from orchestration.ledger import Ledger
-from orchestration.periods import ranges
+from orchestration.periods import period_index, ranges
 from orchestration.policy.model import Policies, Program
 from orchestration.policy.reader import close_match
 from orchestration.release import FROM_A_BACKUP, changed_files, current_catalog, read_manifest
@@ -77,8 +77,7 @@ def check_untouched(deployment: Deployment, found: dict[str, Any]) -> None:
 def _nearest_period(period: str, there: list[str]) -> str:
     if not there:
         return ""
-    wanted = int(period[:4]) * 12 + int(period[5:])
-    nearest = min(there, key=lambda p: abs(int(p[:4]) * 12 + int(p[5:]) - wanted))
+    nearest = min(there, key=lambda p: abs(period_index(p) - period_index(period)))
     return f"write --period {nearest}, the nearest, "
 
 

@@ -12,7 +12,7 @@ from decimal import Decimal
 from typing import Any
 
 from orchestration.audit.numbers import Number
-from orchestration.audit.readings import Evidence, Reading
+from orchestration.audit.readings import Evidence, Reading, as_text
 from orchestration.policy.model import RANKED, Cap, Condition, Program, Rule, ScopeRule, Value, Version, text_of
 from orchestration.policy.reader import Row
 
@@ -41,7 +41,7 @@ class Verdict:
             "found": self.reading.as_json(),
             "left_side": None if number is None or not self.bars else text_of(number.left),
             "compared_with": [text_of(bar) for bar in self.bars],
-            "missing": None if self.missing is None else text_of(self.missing),
+            "missing": as_text(self.missing),
         }
 
 

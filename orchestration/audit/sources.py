@@ -8,11 +8,11 @@ from datetime import date, datetime
 from decimal import ROUND_HALF_UP, Decimal
 from typing import Any
 
-from orchestration.audit.landed import ApplicationStep, EntityRow, Landing, NominationRow, as_dict, last_day
-from orchestration.audit.readings import Evidence, Reading
-from orchestration.periods import first_day, period_index
-from orchestration.policy.attributes import history_column
-from orchestration.policy.model import Attribute, Program, Version, text_of
+from orchestration.audit.landed import ApplicationStep, EntityRow, Landing, NominationRow, as_dict
+from orchestration.audit.readings import Evidence, Reading, as_text
+from orchestration.ingest.contracts import load_contracts
+from orchestration.periods import first_day, last_day, period_index
+from orchestration.policy.model import Attribute, Program, Version
 from orchestration.policy.subjects import SUBJECT_TYPES
 
 # Columns of a customer that are those of the newest row; the rest of a customer's metrics is worked out from service and bills.
@@ -44,7 +44,7 @@ class ColumnTrace:
             "name_zh": self.attribute.row["name_zh"],
             "entity": self.entity,
             "column": self.attribute.column_name,
-            "value": None if self.value is None else text_of(self.value),
+            "value": as_text(self.value),
             "row": None if self.row is None else as_dict(self.row),
         }
 
@@ -115,7 +115,7 @@ def trace_columns(landing: Landing, program: Program, subject_id: str, period: s
 
 def _noted_until(entity: str, rows: list[EntityRow], period: str) -> date:
     """The day up to which notices of an event count: the end of its month; if nobody had noted it by then, of the month of its first notice."""
-    history = history_column(entity)
+    history = load_contracts()[entity].history
     assert history
     first = min((row.values[history] for row in rows), default=None)
     return last_day(period) if first is None else max(last_day(period), last_day(f"{first:%Y-%m}"))
@@ -123,7 +123,7 @@ def _noted_until(entity: str, rows: list[EntityRow], period: str) -> date:
 
 def rows_of_spell(rows: list[EntityRow], until: date) -> list[EntityRow]:
     """A customer's rows of the newest relationship that had begun by a day, else of the first: who left may have joined again."""
-    history = history_column("customers")
+    history = load_contracts()["customers"].history
     assert history
     spells: list[list[EntityRow]] = []
     # Rows come in the order of source and file, which stays the order of those of one day.
@@ -139,7 +139,7 @@ def rows_of_spell(rows: list[EntityRow], until: date) -> list[EntityRow]:
 
 def _newest(entity: str, rows: list[EntityRow], until: date | None, last_of_equals: bool) -> EntityRow | None:
     """The row that holds on ``until``. Of rows from one day the warehouse takes the last of a customer and the first of all else."""
-    history = history_column(entity)
+    history = load_contracts()[entity].history
     assert history
     there = [row for row in rows if until is None or row.values[history] <= until]
     if not there:

@@ -5,7 +5,6 @@ The sums are made here again, in Decimal, from the landing alone; whether they e
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from datetime import date
 from decimal import ROUND_HALF_UP, Decimal
@@ -13,11 +12,12 @@ from typing import Any
 
 from orchestration.audit.landed import BillRow, EntityRow, Landing, PointsRow, as_dict
 from orchestration.audit.numbers import total
-from orchestration.audit.readings import Evidence
+from orchestration.audit.readings import Evidence, as_text
+from orchestration.ingest.contracts import load_contracts
 from orchestration.periods import add_months, periods_between
-from orchestration.policy.attributes import contract_columns
 from orchestration.policy.load import clock_of
-from orchestration.policy.model import Attribute, Measure, Metric, Version
+from orchestration.policy.model import Measure, Metric, Version
+from orchestration.policy.operands import all_attributes
 from orchestration.policy.subjects import MONTH_TABLES, SUBJECT_TYPES
 
 _STEP = Decimal("0.0001")
@@ -76,13 +76,13 @@ class Window:
             "window": self.metric.window,
             "first_period": self.periods[0] if self.periods else None,
             "last_period": self.periods[-1] if self.periods else None,
-            "value": _text(self.value),
+            "value": as_text(self.value),
             "is_traced": self.is_traced,
-            "traced": _text(self.traced),
+            "traced": as_text(self.traced),
             "agrees": self.agrees,
-            "by_period": [{"period": m.period, "value": _text(m.value), "rows": m.rows} for m in self.months],
+            "by_period": [{"period": m.period, "value": as_text(m.value), "rows": m.rows} for m in self.months],
             "members": [
-                {"customer_id": m.customer_id, "roles": m.roles, "periods": m.periods, "value": _text(m.value), "rows": m.rows}
+                {"customer_id": m.customer_id, "roles": m.roles, "periods": m.periods, "value": as_text(m.value), "rows": m.rows}
                 for m in self.members
             ],
             "rows": [as_dict(row) for row in self.rows],
@@ -118,7 +118,7 @@ def recorded_metrics(version: Version, evidence: Evidence) -> list[tuple[Metric,
     Without those that are not delivered: they are null for everyone, and have no rows. A margin may be null because of its rows.
     """
     found: dict[str, tuple[Metric, Decimal | None]] = {}
-    for attribute in _all(version.attributes):
+    for attribute in all_attributes(version.attributes):
         for metric in (attribute.metric, attribute.months, attribute.divisor):
             key = attribute.attribute_id if attribute.kind == "metric" else metric.metric_id if metric else ""
             if metric is None or not evidence.has(key) or metric.needs & attribute.undelivered:
@@ -126,12 +126,6 @@ def recorded_metrics(version: Version, evidence: Evidence) -> list[tuple[Metric,
             if evidence.operand(key) is not None or metric.measure.aggregation == "margin":
                 found[metric.metric_id] = (metric, evidence.amount(key))
     return list(found.values())
-
-
-def _all(attributes: Iterable[Attribute]) -> Iterator[Attribute]:
-    for attribute in attributes:
-        yield from _all(attribute.parts)
-        yield attribute
 
 
 def trace(
@@ -260,7 +254,7 @@ def month_of(landing: Landing, entity: str, row: EntityRow) -> str | None:
     """The period in which a row counts."""
     clock = clock_of(entity)
     value = row.values[clock] if clock else None
-    if value is None or (clock and contract_columns(entity)[clock]["type"] == "period"):
+    if value is None or (clock and load_contracts()[entity].columns[clock].type == "period"):
         return value
     day = landing.local_day(value)
     return f"{day:%Y-%m}"
@@ -308,7 +302,3 @@ def _of_group(metric: Metric, span: list[str], value: Decimal | None, items: lis
             roles = "|".join(dict.fromkeys(m.role for m in memberships if m.customer_id == customer_id))
             members.append(Member(customer_id, roles, periods, total([i.amount for i in mine if i.amount is not None]), len(mine)))
     return Window(metric, span, value, True, whole.traced, whole.months, members)
-
-
-def _text(value: Decimal | None) -> str | None:
-    return None if value is None else f"{value:f}"

@@ -10,46 +10,13 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from decimal import Decimal
-from functools import cache
-from pathlib import Path
-from typing import Any
 
-import yaml
-
-from orchestration.deployment import PROJECT_ROOT
+from orchestration.ingest.contracts import load_contracts
 from orchestration.policy.model import APPLICATION_STATES, NUMERIC, RANKED, Attribute, Band, Dimension, Metric
-from orchestration.policy.reader import Row, Seed, close_match, load_schema
-from orchestration.policy.sql import keywords
+from orchestration.policy.reader import Row, Seed, close_match
 from orchestration.policy.subjects import COUNTED_COLUMNS, CUSTOMER_COLUMNS, SUBJECT_TYPES
 
-CONTRACTS = PROJECT_ROOT / "orchestration" / "ingest" / "contracts"
 HUNDRED = Decimal(100)
-# Columns of compiled relations that are no operands.
-RESERVED = frozenset(
-    {
-        "subject_id",
-        "period",
-        "period_index",
-        "before_index",
-        "event_date",
-        "out_reason",
-        "is_in_scope",
-        "scope_reason",
-        "first_rule_id",
-        "rules_that_hold",
-        "cap_id",
-        "gap",
-        "refused_reason",
-        "step",
-        "was",
-        "becomes",
-        "placed",
-        "is_top",
-        "place",
-    }
-)
-# Kinds that have a column of their own name in compiled SQL; the others have those of what they are made of.
-NAMED_KINDS = frozenset({"column", "metric", "months_since", "nomination", "application", "score", "band"})
 _TYPES = {"average": "decimal", "ratio": "decimal", "score": "decimal", "position": "decimal", "share": "decimal", "portion": "decimal",
           "months_since": "integer", "band": "category", "application": "category", "nomination": "level"}  # fmt: skip
 # Types that an attribute may have by that of its column.
@@ -63,76 +30,13 @@ _READ_AS: dict[str, tuple[str, ...]] = {
     "timestamp": (),
 }
 _USES: dict[str, tuple[str, ...]] = {
-    "column": ("column_name",),
+    **dict.fromkeys(("column", "months_since"), ("column_name",)),
     "metric": ("metric_id",),
     "average": ("metric_id", "months_metric_id"),
     "ratio": ("metric_id", "divisor_metric_id"),
-    "months_since": ("column_name",),
-    "first_known": ("of_attributes",),
-    "position": ("of_attributes",),
-    "share": ("of_attributes",),
-    "portion": ("of_attributes",),
-    "score": (),
-    "band": ("of_attributes",),
-    "nomination": (),
-    "application": (),
+    **dict.fromkeys(("first_known", *RANKED, "band"), ("of_attributes",)),
+    **dict.fromkeys(("score", "nomination", "application"), ()),
 }
-
-
-@cache
-def _contract(entity: str) -> dict[str, Any]:
-    found: dict[str, Any] = yaml.safe_load((CONTRACTS / f"{entity}.yaml").read_text(encoding="utf-8"))
-    return found
-
-
-def contract_columns(entity: str) -> dict[str, Any]:
-    """The columns of an entity's contract, as its file has them."""
-    columns: dict[str, Any] = _contract(entity)["columns"]
-    return columns
-
-
-def subject_key(entity: str) -> list[str]:
-    """The key of an entity's contract without its date of effect: whom a row is about."""
-    contract = _contract(entity)
-    key: list[str] = contract["key"]
-    return [name for name in key if contract["columns"][name]["type"] != "date"] or key
-
-
-@cache
-def entities() -> frozenset[str]:
-    """Names of all entities that have a contract."""
-    return frozenset(path.stem for path in CONTRACTS.glob("*.yaml"))
-
-
-def period_column(entity: str) -> str | None:
-    """The column that says to which period a row belongs, where the contract names one."""
-    return _contract(entity).get("period_from")
-
-
-def history_column(entity: str) -> str | None:
-    """The column with the day from which a row holds until the next one; None for an entity whose rows are happenings."""
-    return _contract(entity).get("history")
-
-
-def describe(row: Row, column: str) -> str:
-    """The description of a column, for a remedy."""
-    schema = load_schema().get(Path(row.file).stem)
-    return schema.columns[column].description if schema else column
-
-
-def need(row: Row, column: str, why: str) -> Any:
-    """The value of a cell that may not be empty here."""
-    if row[column] in (None, ()):
-        raise row.bad(column, f"is empty, but {why}", f"write {describe(row, column)}")
-    return row[column]
-
-
-def refuse_keyword(row: Row, column: str) -> None:
-    """BadInput if the name in a cell, which becomes that of a column, is a word of SQL."""
-    if row[column] in keywords():
-        raise row.bad(
-            column, f"{row[column]!r} is a word of SQL and cannot name a column", f"choose another name, for example {row[column]}_value"
-        )
 
 
 def closed_values(attribute: Attribute) -> tuple[str, ...]:
@@ -143,7 +47,8 @@ def closed_values(attribute: Attribute) -> tuple[str, ...]:
         return APPLICATION_STATES
     if attribute.type != "category" or not attribute.entity or not attribute.column_name:
         return ()
-    return tuple(contract_columns(attribute.entity).get(attribute.column_name, {}).get("allowed", ()))
+    column = load_contracts()[attribute.entity].columns.get(attribute.column_name)
+    return tuple((column and column.allowed) or ())
 
 
 def build_attributes(seed: Seed, metrics: Mapping[str, Metric]) -> dict[str, Attribute]:
@@ -193,7 +98,7 @@ def _check_uses(row: Row) -> None:
     kind = row["kind"]
     for column in ("metric_id", "months_metric_id", "divisor_metric_id", "of_attributes", "column_name"):
         if column in _USES[kind]:
-            need(row, column, f"the attribute is of kind {kind}")
+            row.need(column, f"the attribute is of kind {kind}")
         elif row[column] not in (None, ()):
             raise row.bad(column, f"an attribute of kind {kind} does not use it", "leave it empty")
 
@@ -216,7 +121,7 @@ def _check_type(row: Row, metric: Metric | None, of: tuple[Attribute, ...]) -> N
     kind, type_ = row["kind"], row["type"]
     expected = _TYPES.get(kind)
     if kind == "metric" and metric:
-        expected = "integer" if metric.aggregation == "months" else metric.measure.type
+        expected = metric.type
     if kind == "first_known":
         expected = "decimal" if any(part.type == "decimal" for part in of) else of[0].type
     if expected and type_ != expected:
@@ -231,7 +136,7 @@ def _check_type(row: Row, metric: Metric | None, of: tuple[Attribute, ...]) -> N
 def _is_nullable(row: Row, metric: Metric | None, of: tuple[Attribute, ...]) -> bool:
     """Whether some subject may have no value, whatever the row says."""
     kind = row["kind"]
-    if kind in {"average", "ratio", "position", "share", "portion", "nomination"}:
+    if kind in {"average", "ratio", *RANKED, "nomination"}:
         return True
     if metric is not None and metric.measure.aggregation == "margin":
         return True
@@ -264,7 +169,7 @@ def _is_always_there(row: Row) -> bool:
         return False
     if subject.name == "customer":
         return row["column_name"] in COUNTED_COLUMNS
-    return bool(contract_columns(subject.entity)[row["column_name"]].get("required"))
+    return load_contracts()[subject.entity].columns[row["column_name"]].required
 
 
 def _why_null(kind: str) -> str:
@@ -272,33 +177,35 @@ def _why_null(kind: str) -> str:
         return "an average is null where the subject was in service in no month"
     if kind in {"column", "months_since"}:
         return "no contract requires a value in this column of every subject, so rows without one land"
-    return f"a {kind} is null for some subjects" if kind in _USES else "it is null for some subjects"
+    return f"a {kind} is null for some subjects"
 
 
 def _check_entity(row: Row) -> None:
     kind, entity, subject = row["kind"], row["entity"], SUBJECT_TYPES[row["subject_type"]]
-    if entity and entity not in entities():
-        raise row.bad("entity", f"{entity!r} is not an entity", close_match(entity, sorted(entities())))
+    contracts = load_contracts()
+    if entity and entity not in contracts:
+        raise row.bad("entity", f"{entity!r} is not an entity", close_match(entity, sorted(contracts)))
     if kind not in {"column", "months_since"}:
         return
     column = row["column_name"]
     own = entity in (None, subject.entity)
-    known: Iterable[str] = contract_columns(entity or subject.entity)
+    known: Iterable[str] = contracts[entity or subject.entity].columns
     if own and subject.name == "customer":
         known = CUSTOMER_COLUMNS
     if column not in known:
         of = f"the {subject.name}'s metrics" if own and subject.name == "customer" else entity or subject.entity
         raise row.bad("column_name", f"{column!r} is not a column of {of}", close_match(column, known))
     if not own:
-        if history_column(entity) is None:
+        if contracts[entity].history is None:
             raise row.bad(
                 "entity",
                 f"rows of {entity!r} do not hold from a day on, so that there is no newest one",
                 "count or add them up: see metrics",
             )
-        if subject.key not in contract_columns(entity):
+        if subject.key not in contracts[entity].columns:
             raise row.bad("entity", f"{entity!r} says nothing of a {subject.name}", f"name an entity with {subject.key}")
-    if contract_columns(entity or subject.entity).get(column, {}).get("personal"):
+    found = contracts[entity or subject.entity].columns.get(column)
+    if found is not None and found.personal:
         raise row.bad("column_name", f"{column!r} is personal: it is in the vault and decides nothing", "name another column")
 
 
@@ -312,7 +219,7 @@ def refuse_misread(attribute: Attribute) -> None:
     row, subject, column = attribute.row, SUBJECT_TYPES[attribute.subject_type], str(attribute.column_name)
     entity = attribute.entity or subject.entity
     of_metrics = subject.name == "customer" and entity == subject.entity
-    type_ = CUSTOMER_COLUMNS[column] if of_metrics else str(contract_columns(entity)[column]["type"]).partition("(")[0]
+    type_ = CUSTOMER_COLUMNS[column] if of_metrics else load_contracts()[entity].columns[column].type.partition("(")[0]
     if attribute.kind == "months_since":
         if type_ != "date":
             raise row.bad("column_name", f"{column!r} is {type_}, and months are counted from a date", "name a column that holds a date")
@@ -341,14 +248,9 @@ def _check_parts(row: Row, of: tuple[Attribute, ...]) -> None:
             )
         if part.type not in NUMERIC:
             raise row.bad("of_attributes", f"{part.attribute_id!r} is no number", "name a number")
-    if kind == "first_known":
-        if len(of) < 2:
-            raise row.bad("of_attributes", "there is nothing to fall back to", "name at least two attributes joined by |")
-        allowed = {"column", "metric", "months_since", "first_known"}
-    elif kind in RANKED:
-        allowed = {"column", "metric", "months_since", "first_known"}
-    else:
-        allowed = set(_USES)
+    if kind == "first_known" and len(of) < 2:
+        raise row.bad("of_attributes", "there is nothing to fall back to", "name at least two attributes joined by |")
+    allowed = {"column", "metric", "months_since", "first_known"} if kind in {*RANKED, "first_known"} else set(_USES)
     if kind in {*RANKED, "band"} and len(of) > 1:
         raise row.bad("of_attributes", f"a {kind} is of one attribute", "name one")
     for part in of:
@@ -406,7 +308,7 @@ def _bands(rows: list[Row], attribute: Attribute, where: Row, title: str) -> tup
     name = attribute.attribute_id
     if not rows:
         raise where.bad("attribute", f"{title} has no bands for {name!r}", "add them to bands")
-    ordered = _ascending(rows, "band_order")
+    ordered = _ascending(rows)
     last = ordered[-1]
     if attribute.of[0].kind in {"position", "share"}:
         if last["below"] != HUNDRED:
@@ -417,12 +319,13 @@ def _bands(rows: list[Row], attribute: Attribute, where: Row, title: str) -> tup
     return tuple(Band(row["band_id"], None if row is last else row["below"], row) for row in ordered)
 
 
-def _ascending(rows: list[Row], order: str) -> list[Row]:
-    """Rows in order; each has a bound above the one before, the last may have none."""
-    ordered = sorted(rows, key=lambda row: int(row[order]))
+def _ascending(rows: list[Row]) -> list[Row]:
+    """Rows of bands in order; each has a bound above the one before, the last may have none."""
+    ordered = sorted(rows, key=lambda row: int(row["band_order"]))
     for before, row in itertools.pairwise(ordered):
-        if row[order] == before[order]:
-            raise row.bad(order, f"{row[order]} is the place of row {before.line} already", "give each band a place of its own")
+        if row["band_order"] == before["band_order"]:
+            what = f"{row['band_order']} is the place of row {before.line} already"
+            raise row.bad("band_order", what, "give each band a place of its own")
         if before["below"] is None:
             raise before.bad("below", "is empty, but only the last band is open", "write the bound that its numbers are below")
         if row["below"] is not None and row["below"] <= before["below"]:
@@ -474,13 +377,12 @@ def _dimension(row: Row, score_rows: list[Row], score: Attribute, attributes: Ma
         raise row.bad("scaling", f"{row['dimension_id']!r} {what}", "add them to score_bands, or choose another scaling")
     bands = []
     if score_rows:
-        ordered = _ascending(score_rows, "band_order")
+        ordered = _ascending(score_rows)
         if ordered[-1]["below"] is not None:
             raise ordered[-1].bad(
                 "below", f"numbers from {ordered[-1]['below']} up have no score", "leave the bound of the last band empty"
             )
-        for band in ordered:
-            bands.append((band["below"], band["score"]))
+        bands = [(band["below"], band["score"]) for band in ordered]
     return Dimension(
         row["dimension_id"], row["dimension_group"], of, row["scaling"], row["weight"], low, high, row["missing"], tuple(bands), row
     )  # fmt: skip

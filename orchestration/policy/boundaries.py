@@ -11,6 +11,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from datetime import date, timedelta
 from decimal import ROUND_FLOOR, Decimal
 from fractions import Fraction
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,7 @@ import z3
 
 from orchestration.policy.compile import evaluation_order
 from orchestration.policy.model import Attribute, Condition, Policies, Program, Value, Version, text_of
-from orchestration.policy.profiles import CENT, OTHER, Profile, Space, Variable, condition_holds, first_rule, table_holds
+from orchestration.policy.profiles import CENT, OTHER, Profile, Space, Variable, condition_holds, first_rule, table_holds, wished
 
 COLUMNS = (
     "program_id", "version", "rule_id", "attribute", "case", "value", "level_id", "matched_rule_id", "capped_to", "other_attributes",
@@ -43,8 +44,8 @@ def boundary_cases(program: Program, version: Version) -> list[dict[str, str]]:
     for scope in version.scope_rules:
         cases.add(scope.rule_id, scope.conditions, space.all_hold(scope))
     for cap in version.caps:
-        rank = space.ranks[cap.level_id]
-        lowered = z3.Or([space.all_hold(rule) for rule in cases.rules if space.ranks[rule.level_id] > rank])
+        rank = program.level(cap.level_id).rank
+        lowered = z3.Or([space.all_hold(rule) for rule in cases.rules if program.level(rule.level_id).rank > rank])
         held = z3.And(cases.in_scope, space.all_hold(cap))
         if not cases.add(cap.cap_id, cap.conditions, z3.And(held, lowered)):
             cases.add(cap.cap_id, cap.conditions, held)
@@ -81,8 +82,8 @@ class _Cases:
         """Cases of one condition; of a band at the bounds where the condition begins or ceases to hold."""
         first = variables[0]
         if condition.attribute.kind == "band":
-            held = [condition_holds(condition, band.band_id, self.space.ranks) for band in condition.attribute.bands]
-            for band, now, then in zip(condition.attribute.bands, held, held[1:], strict=False):
+            held = [condition_holds(condition, band.band_id) for band in condition.attribute.bands]
+            for band, (now, then) in zip(condition.attribute.bands, pairwise(held), strict=False):
                 if now != then and band.below is not None:
                     yield from _around(first, band.below)
         elif first.codes:
@@ -94,11 +95,10 @@ class _Cases:
             yield "null", None
 
     def _row(self, rule_id: str, number: Attribute, case: str, value: Value | None, made_of: Sequence[str], profile: Profile) -> None:
-        ranks = self.space.ranks
-        excluded = next((scope for scope in self.version.scope_rules if table_holds(scope, profile, ranks)), None)
-        decided = None if excluded else first_rule(self.rules, profile, ranks)
-        caps = [cap.level_id for cap in self.version.caps if decided and table_holds(cap, profile, ranks)]
-        lowest = min(caps, key=lambda level: ranks[level], default=None)
+        excluded = next((scope for scope in self.version.scope_rules if table_holds(scope, profile)), None)
+        decided = None if excluded else first_rule(self.rules, profile)
+        caps = [self.program.level(cap.level_id) for cap in self.version.caps if decided and table_holds(cap, profile)]
+        lowest = min(caps, key=lambda level: level.rank, default=None)
         moved = {
             number.attribute_id,
             *made_of,
@@ -113,7 +113,7 @@ class _Cases:
             "value": _text(value),
             "level_id": OUT_OF_SCOPE if excluded else decided.level_id if decided else NO_LEVEL,
             "matched_rule_id": excluded.rule_id if excluded else decided.rule_id if decided else NO_LEVEL,
-            "capped_to": lowest if lowest and decided and ranks[lowest] < ranks[decided.level_id] else "",
+            "capped_to": lowest.level_id if lowest and decided and lowest.rank < self.program.level(decided.level_id).rank else "",
             "other_attributes": "; ".join(f"{name} = {_text(other)}" for name, other in profile.items() if name not in moved),
         }
         self.rows.setdefault(tuple(row[c] for c in ("rule_id", "attribute", "value")), row)
@@ -137,19 +137,8 @@ def write_boundary_cases(policies: Policies, folder: Path) -> list[Path]:
 
 def _profile(space: Space, formula: Any) -> Profile | None:
     """A profile for which ``formula`` holds, with as many attributes at a plain value as possible, so that files stay stable."""
-    solver = z3.Solver()
-    solver.add(space.domain, formula)
-    if solver.check() != z3.sat:
-        return None
-    for variable in space.variables.values():
-        for wish in _wishes(variable):
-            solver.push()
-            solver.add(wish)
-            if solver.check() == z3.sat:
-                break
-            solver.pop()
-    solver.check()
-    return space.example(solver.model())
+    model = wished([space.domain, formula], map(_wishes, space.variables.values()))
+    return None if model is None else space.example(model)
 
 
 def _wishes(variable: Variable) -> Iterator[object]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 import unicodedata
 from collections import Counter
-from datetime import date
+from datetime import date, timedelta
 from decimal import Decimal
 
 ID = re.compile(r"[a-z][a-z0-9_]{0,62}")
@@ -52,6 +52,11 @@ def shown_bounds(low: int | Decimal | None, high: int | Decimal | None) -> str:
     return f"a number of at least {least}" if least else f"a number of at most {most}"
 
 
+def beyond(value: int | Decimal, low: int | Decimal | None, high: int | Decimal | None) -> str:
+    """``below`` or ``above`` where a number is out of its bounds, else nothing."""
+    return "below" if low is not None and value < low else "above" if high is not None and value > high else ""
+
+
 def tidy(raw: str) -> str:
     """The cell without the blanks and invisible characters around it; control characters and spreadsheet errors are refused."""
     text = raw.translate(_INVISIBLE).replace("\u00a0", " ").strip().strip("\u3000").strip()
@@ -77,8 +82,8 @@ def _either(whole: str, thousandths: str) -> str:
     return f"write {whole}{thousandths} or {decimals}"
 
 
-def parse_decimal(text: str, scale: int = MONEY_SCALE, point_may_group: bool = False) -> Decimal:
-    """A decimal number with at most ``scale`` places; ``1,000.00``, ``1 000`` and full-width digits are read.
+def parse_decimal(text: str, point_may_group: bool = False) -> Decimal:
+    """A decimal number with at most MONEY_SCALE places; ``1,000.00``, ``1 000`` and full-width digits are read.
 
     ``point_may_group``: whoever wrote it may separate thousands by points, so that ``15.000`` has two readings.
     """
@@ -110,8 +115,9 @@ def parse_decimal(text: str, scale: int = MONEY_SCALE, point_may_group: bool = F
         raise CellProblem(f"{shown} is not a number", "write digits with a point before decimals, for example 300 or 79.995")
     value = Decimal(plain)
     exponent = value.normalize().as_tuple().exponent
-    if isinstance(exponent, int) and -exponent > scale:
-        raise CellProblem(f"{shown} has more than {scale} decimal places", f"round it to {scale} places: amounts are kept with {scale}")
+    if isinstance(exponent, int) and -exponent > MONEY_SCALE:
+        what = f"{shown} has more than {MONEY_SCALE} decimal places"
+        raise CellProblem(what, f"round it to {MONEY_SCALE} places: amounts are kept with {MONEY_SCALE}")
     if abs(value) >= Decimal(10) ** (18 - MONEY_SCALE):
         raise CellProblem(f"{shown} is too large", "amounts have at most 14 digits before the point")
     return value.normalize() + 0 if value else Decimal(0)
@@ -135,13 +141,17 @@ def parse_boolean(text: str) -> bool:
     raise CellProblem(f"{text!r} is neither true nor false", "write true or false")
 
 
+def _day_number(plain: str) -> date | None:
+    """The day that a spreadsheet keeps as a number."""
+    return date(1899, 12, 30) + timedelta(days=int(float(plain))) if re.fullmatch(r"[1-9]\d{4}(\.0+)?", plain) else None
+
+
 def parse_period(text: str) -> str:
     """A calendar month ``2026-06``. What a spreadsheet makes of one is refused with the month it probably was."""
     plain = narrow(text)
     if _PERIOD.fullmatch(plain):
         return plain
-    if re.fullmatch(r"[1-9]\d{4}(\.0+)?", plain):
-        when = date.fromordinal(date(1899, 12, 30).toordinal() + int(float(plain)))
+    if when := _day_number(plain):
         raise CellProblem(f"{text!r} looks like a spreadsheet's day number", f"write the month as YYYY-MM; perhaps {when:%Y-%m}")
     if found := re.fullmatch(r"(\d{4})[-/.年](\d{1,2})([-/.月]\d{0,2}日?)?", plain):
         month = int(found[2])
@@ -158,8 +168,7 @@ def parse_date(text: str) -> date:
             return date.fromisoformat(plain)
         except ValueError as err:
             raise CellProblem(f"{text!r} is no day of the calendar", "write a day that exists, as YYYY-MM-DD") from err
-    if re.fullmatch(r"[1-9]\d{4}(\.0+)?", plain):
-        when = date.fromordinal(date(1899, 12, 30).toordinal() + int(float(plain)))
+    if when := _day_number(plain):
         raise CellProblem(f"{text!r} looks like a spreadsheet's day number", f"write the day as YYYY-MM-DD; perhaps {when.isoformat()}")
     raise CellProblem(f"{text!r} is not a date", "format the column as text and write the day as YYYY-MM-DD, for example 2026-06-30")
 

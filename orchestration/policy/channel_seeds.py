@@ -12,8 +12,7 @@ import duckdb
 import yaml
 
 from orchestration.deployment import PROJECT_ROOT
-from orchestration.policy import cells
-from orchestration.policy.attributes import contract_columns, entities, subject_key
+from orchestration.ingest.contracts import load_contracts
 from orchestration.policy.model import Program
 from orchestration.policy.reader import Row, Seed, close_match
 
@@ -97,10 +96,10 @@ def _check_source(row: Row) -> None:
     if len(parts) != 3 or parts[0] != "vault":
         raise row.bad("source", f"{source!r} is not a source of channel columns", close_match(source, CHANNEL_SOURCES))
     entity, column = parts[1:]
-    if not cells.ID.fullmatch(entity) or entity not in entities():
-        raise row.bad("source", f"{entity!r} is not an entity", close_match(entity, sorted(entities())))
-    contract = contract_columns(entity)
-    personal = [name for name, body in contract.items() if body.get("personal")]
+    contracts = load_contracts()
+    if entity not in contracts:
+        raise row.bad("source", f"{entity!r} is not an entity", close_match(entity, sorted(contracts)))
+    personal = contracts[entity].personal
     if column not in personal:
         raise row.bad("source", f"{column!r} is not a personal column of {entity}", close_match(column, personal))
     if not row["personal"]:
@@ -112,7 +111,7 @@ def refuse_other_keys(columns: Seed) -> None:
     for row in columns:
         prefix, _, rest = row["source"].partition(".")
         entity = rest.partition(".")[0]
-        if prefix == "vault" and (key := subject_key(entity)) != ["customer_id"]:
+        if prefix == "vault" and (key := load_contracts()[entity].subject_key) != ["customer_id"]:
             what = f"personal columns of {entity} are kept by {', '.join(key)}, and a feed has a row a customer"
             raise row.bad("source", what, "name an entity whose key is customer_id")
 
@@ -139,7 +138,8 @@ def _check_audience(row: Row, known: Mapping[str, list[str] | tuple[str, ...]]) 
         parts = text.split("..")
         if len(parts) != 2:
             raise row.bad("value", f"{text!r} is no range", "write low..high, for example 2..4 (2 included, 4 not)")
-    allowed = known.get(attribute) or contract_columns("customers").get(attribute, {}).get("allowed")
+    column = load_contracts()["customers"].columns.get(attribute)
+    allowed = known.get(attribute) or (column and column.allowed)
     for part in (part.strip() for part in parts):
         if allowed and (operator in {"=", "!=", "in", "not in"} or attribute == "level_id") and part not in allowed:
             raise row.bad("value", f"{part!r} is not a value of {attribute}", close_match(part, allowed))

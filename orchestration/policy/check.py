@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from datetime import date
+from itertools import pairwise
 from pathlib import Path
 
 from orchestration.errors import BadInput
@@ -73,38 +74,24 @@ def check_program(policies: Policies, program: Program, today: date) -> Iterator
 
 def _approval(program: Program, version: Version, today: date) -> Iterator[Finding]:
     row = version.row
+
+    def error(kind: str, what: str, remedy: str, column: str | None = None) -> Finding:
+        return finding_at(row, version.version, "error", kind, what, remedy, column)
+
     name = f"version {version.version!r} of {program.program_id}"
     if not row["approver"]:
-        yield finding_at(
-            row,
-            version.version,
-            "error",
-            "no_approver",
-            f"{name} has no approver",
-            "have someone other than the author approve it and write who (approver)",
-        )
+        yield error("no_approver", f"{name} has no approver", "have someone other than the author approve it and write who (approver)")
     elif same_person(row["approver"], row["author"]):
-        yield finding_at(
-            row,
-            version.version,
-            "error",
-            "self_approved",
-            f"{name} is approved by its author, {row['author']}",
-            "have someone else approve it",
-        )
+        yield error("self_approved", f"{name} is approved by its author, {row['author']}", "have someone else approve it")
     if row["approver"] and not row["approved_on"]:
-        yield finding_at(
-            row, version.version, "error", "no_approval_day", f"{name} does not say when it was approved", "write the day (approved_on)"
-        )
+        yield error("no_approval_day", f"{name} does not say when it was approved", "write the day (approved_on)")
     if row["approved_on"] and row["approved_on"] > today:
-        yield finding_at(
-            row, version.version, "error", "approved_later", f"{name} is approved on {row['approved_on']}, and today is {today}",
-            "write the day on which it was approved, or wait for it", "approved_on",
-        )  # fmt: skip
+        what = f"{name} is approved on {row['approved_on']}, and today is {today}"
+        yield error("approved_later", what, "write the day on which it was approved, or wait for it", "approved_on")
 
 
 def _validity(program: Program) -> Iterator[Finding]:
-    for before, after in zip(program.versions, program.versions[1:], strict=False):
+    for before, after in pairwise(program.versions):
         if before.valid_to is None or before.valid_to >= after.valid_from:
             until = f"holds until {before.valid_to}" if before.valid_to else "has no end"
             ends = add_months(after.valid_from, -1)
@@ -118,8 +105,8 @@ def _validity(program: Program) -> Iterator[Finding]:
                 f"no version of {program.program_id} holds from {add_months(before.valid_to, 1)} to {add_months(after.valid_from, -1)}",
                 f"begin version {after.version!r} with {add_months(before.valid_to, 1)}, or extend version {before.version!r}",
             )  # fmt: skip
-    last = program.versions[-1] if program.versions else None
-    if last and last.valid_to is not None and last.valid_to < _END_OF_TIME:
+    last = program.versions[-1]
+    if last.valid_to is not None and last.valid_to < _END_OF_TIME:
         # A program may be wound up, so this is no error; one that was forgotten leaves every subject without a level.
         yield finding_at(last.row, last.version, "warning", "no_successor",
             f"no version of {program.program_id} follows {last.version!r}: from {add_months(last.valid_to, 1)} on its subjects are not evaluated",

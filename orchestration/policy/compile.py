@@ -7,6 +7,7 @@ Programs are evaluated in one pass over the metrics; the compiled text shows eve
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
+from dataclasses import replace
 from decimal import Decimal
 from itertools import pairwise
 from textwrap import indent
@@ -18,7 +19,6 @@ from orchestration.policy.model import (
     RANKED,
     Attribute,
     Condition,
-    Dimension,
     Level,
     Policies,
     Program,
@@ -28,7 +28,7 @@ from orchestration.policy.model import (
     Version,
     attributes_of,
 )
-from orchestration.policy.operands import AMOUNT, SCORE, all_attributes, operands
+from orchestration.policy.operands import AMOUNT, SCORE, all_attributes, operands, scores
 from orchestration.policy.profiles import band_of, condition_holds
 
 # Column → type of what a compiled program yields.
@@ -53,11 +53,11 @@ def decisions(policies: Policies, periods: Collection[str] | None, missing: froz
         parts += [_version(program, version, missing) for version in versions]
         if periods is None or any(program.version_for(p) is None for p in periods):
             parts.append(_no_version(program))
-    return "\n\nunion all\n\n".join(parts) or _nothing()
+    return "\n\nunion all\n\n".join(parts) or sql.no_rows(DECISION_COLUMNS)
 
 
 def _refuse_overlap(program: Program) -> None:
-    for before, after in zip(program.versions, program.versions[1:], strict=False):
+    for before, after in pairwise(program.versions):
         if before.valid_to is None or before.valid_to >= after.valid_from:
             raise after.row.bad(
                 "valid_from_period",
@@ -77,16 +77,15 @@ def _version(program: Program, version: Version, missing: frozenset[str]) -> str
 
 def decided(program: Program, version: Version, rows: str) -> str:
     """Decisions over ``rows``, a relation with the columns of :func:`inputs.relation`."""
-    levels = {level.level_id: level for level in program.levels}
     return "\n".join(
         [
             f"-- program {program.program_id}, version {version.version}: {program.method}, hit policy {program.hit_policy}",
             "select",
-            indent(_select_list(program, version, levels), "    "),
+            indent(_select_list(program, version), "    "),
             "from (",
             "    select",
             "        r.*,",
-            indent(_gap_case(program, version, levels), "        ") + " as gap",
+            indent(_gap_case(program, version), "        ") + " as gap",
             "    from (",
             indent(matched(program, version, rows), "        "),
             "    ) as r",
@@ -97,16 +96,14 @@ def decided(program: Program, version: Version, rows: str) -> str:
 
 def matched(program: Program, version: Version, rows: str) -> str:
     """``rows`` with scores, first_rule_id, rules_that_hold (under *unique*) and cap_id: what a rule table says of each row."""
-    levels = {level.level_id: level for level in program.levels}
-    scored = _scored(version, rows)
     return "\n".join(
         [
             "select",
             "    b.*,",
-            indent(_match_case(program, version, levels), "    ") + ",",
-            indent(_cap_case(program, version, levels), "    ") + " as cap_id",
+            indent(_match_case(program, version), "    ") + ",",
+            indent(_cap_case(program, version), "    ") + " as cap_id",
             "from (",
-            indent(scored, "    "),
+            indent(_scored(version, rows), "    "),
             ") as b",
         ]
     )
@@ -114,12 +111,11 @@ def matched(program: Program, version: Version, rows: str) -> str:
 
 def _scored(version: Version, rows: str) -> str:
     """``rows`` with a column for each score, and why a subject has none although it must (refused_reason)."""
-    scores = [a for a in all_attributes(version.attributes) if a.kind == "score"]
-    if not scores:
+    of_version = scores(version.attributes)
+    if not of_version:
         return rows
-    refused = [line for a in scores for line in inputs.refusals(a, "i")]
-    reason = "\n".join(["case", *(f"    {line}" for line in refused), "end"]) if refused else "cast(null as varchar)"
-    columns = [*(f"{inputs.score(a, 'i')} as {sql.identifier(a.attribute_id)}" for a in scores), f"{reason} as refused_reason"]
+    reason = _case([f"    {line}" for a in of_version for line in inputs.refusals(a, "i")])
+    columns = [*(f"{inputs.score(a, 'i')} as {sql.identifier(a.attribute_id)}" for a in of_version), f"{reason} as refused_reason"]
     return "\n".join(["select", "    i.*,", indent(",\n".join(columns), "    "), "from (", indent(rows, "    "), ") as i"])
 
 
@@ -130,71 +126,68 @@ def evaluation_order(program: Program, version: Version) -> list[Rule]:
     return list(version.rules)
 
 
-def _match_case(program: Program, version: Version, levels: dict[str, Level]) -> str:
+def _match_case(program: Program, version: Version) -> str:
     lines = ["case", "    when b.out_reason is not null then null"]
     for item in evaluation_order(program, version):
         lines += [
             f"    -- {item.rule_id}: {item.level_id}",
-            f"    when {sql.conditions(item.conditions, 'b', levels)} then {sql.literal(item.rule_id)}",
+            f"    when {sql.conditions(item.conditions, 'b')} then {sql.literal(item.rule_id)}",
         ]
     lines.append("end as first_rule_id")
     if program.hit_policy == "unique":
-        holds = [f"case when {sql.conditions(item.conditions, 'b', levels)} then 1 else 0 end" for item in version.rules]
+        holds = [f"case when {sql.conditions(item.conditions, 'b')} then 1 else 0 end" for item in version.rules]
         lines[-1] += ","
         lines.append("\n    + ".join(holds) + " as rules_that_hold")
     return "\n".join(lines)
 
 
-def _cap_case(program: Program, version: Version, levels: dict[str, Level]) -> str:
+def _cap_case(program: Program, version: Version) -> str:
     """The cap in force with the lowest level."""
-    lines = ["case", "    when b.out_reason is not null then null"]
+    lines = ["    when b.out_reason is not null then null"]
     for cap in sorted(version.caps, key=lambda c: program.level(c.level_id).rank):
         lines += [
             f"    -- at most {cap.level_id}",
-            f"    when {sql.conditions(cap.conditions, 'b', levels)} then {sql.literal(cap.cap_id)}",
+            f"    when {sql.conditions(cap.conditions, 'b')} then {sql.literal(cap.cap_id)}",
         ]
-    return "\n".join([*lines, "end"]) if version.caps else "cast(null as varchar)"
+    return _case(lines if version.caps else [])
 
 
-def _by_cap(program: Program, version: Version, value: str) -> str:
-    kind = "varchar" if value == "level" else "integer"
-    if not version.caps:
-        return f"cast(null as {kind})"
-    lines = ["case d.cap_id"]
-    for cap in version.caps:
-        found = sql.literal(cap.level_id) if value == "level" else str(program.level(cap.level_id).rank)
-        lines.append(f"    when {sql.literal(cap.cap_id)} then {found}")
-    return f"cast({chr(10).join([*lines, 'end'])} as {kind})"
+def _case(branches: Sequence[str], of: str = "", kind: str = "varchar") -> str:
+    """A CASE of WHEN lines, over the expression ``of`` if one is given; null of type ``kind`` without any."""
+    return "\n".join([f"case {of}".rstrip(), *branches, "end"]) if branches else f"cast(null as {kind})"
 
 
-def _by_rule(program: Program, version: Version, value: str) -> str:
-    """A CASE over the matched rule that gives its level or rank."""
-    lines = ["case d.first_rule_id"]
-    for item in evaluation_order(program, version):
-        found = sql.literal(item.level_id) if value == "level" else str(program.level(item.level_id).rank)
-        lines.append(f"    when {sql.literal(item.rule_id)} then {found}")
-    return "\n".join([*lines, "end"])
+def _cap_level(program: Program, version: Version) -> tuple[str, str]:
+    """Level and rank of the cap in force."""
+    levels = {cap.cap_id: program.level(cap.level_id) for cap in version.caps}
+    by_level = [f"    when {sql.literal(name)} then {sql.literal(level.level_id)}" for name, level in levels.items()]
+    by_rank = [f"    when {sql.literal(name)} then {level.rank}" for name, level in levels.items()]
+    if not levels:
+        return "cast(null as varchar)", "cast(null as integer)"
+    return f"cast({_case(by_level, 'd.cap_id')} as varchar)", f"cast({_case(by_rank, 'd.cap_id')} as integer)"
 
 
-def _select_list(program: Program, version: Version, levels: dict[str, Level]) -> str:
-    several = "d.rules_that_hold > 1" if program.hit_policy == "unique" else ""
-    has_scores = any(a.kind == "score" for a in all_attributes(version.attributes))
-    undecided = [text for text in (several, "d.refused_reason is not null" if has_scores else "") if text]
-    decided_ = " and ".join(
-        ["d.first_rule_id is not null", *(f"not {text}" if " > " in text else "d.refused_reason is null" for text in undecided)]
-    )
+def _select_list(program: Program, version: Version) -> str:
+    of_version = scores(version.attributes)
+    # What leaves a subject undecided though a rule holds: the condition, its opposite, and the reason.
+    undecided = []
+    if program.hit_policy == "unique":
+        several = "d.rules_that_hold > 1"
+        undecided.append((several, f"not {several}", "'several rules hold: unique allows one'"))
+    if of_version:
+        undecided.append(("d.refused_reason is not null", "d.refused_reason is null", "d.refused_reason"))
 
     def only_decided(expression: str) -> str:
-        return f"case when {' or '.join(undecided)} then null else {expression} end" if undecided else expression
+        return f"case when {' or '.join(when for when, _, _ in undecided)} then null else {expression} end" if undecided else expression
 
-    reason = ["case", "    when d.out_reason is not null then d.out_reason"]
-    if has_scores:
-        reason.append("    when d.refused_reason is not null then d.refused_reason")
-    if several:
-        reason.append(f"    when {several} then 'several rules hold: unique allows one'")
-    reason += ["    when d.first_rule_id is null then 'no rule holds'", "end as status_reason"]
+    is_decided = " and ".join(["d.first_rule_id is not null", *(unless for _, unless, _ in undecided)])
+    reasons = [("d.out_reason is not null", "d.out_reason"), *((when, why) for when, _, why in reversed(undecided))]
+    reasons.append(("d.first_rule_id is null", "'no rule holds'"))
+    levels = [(sql.literal(rule.rule_id), program.level(rule.level_id)) for rule in evaluation_order(program, version)]
+    by_level = _case([f"    when {rule} then {sql.literal(level.level_id)}" for rule, level in levels], "d.first_rule_id")
+    by_rank = _case([f"    when {rule} then {level.rank}" for rule, level in levels], "d.first_rule_id")
+    cap_level, cap_rank = _cap_level(program, version)
     size, rank, value = inputs.rank_columns(version, "d")
-    scores = [a for a in all_attributes(version.attributes) if a.kind == "score"]
     return ",\n".join(
         [
             f"{sql.literal(program.program_id)} as program_id",
@@ -203,23 +196,23 @@ def _select_list(program: Program, version: Version, levels: dict[str, Level]) -
             "d.period",
             f"{sql.literal(version.version)} as policy_version",
             f"{sql.literal(version.policy_hash)} as policy_hash",
-            f"case when d.out_reason is not null then 'out_of_scope' when {decided_} then 'decided' else 'not_evaluated' end as status",
-            "\n".join(reason),
+            f"case when d.out_reason is not null then 'out_of_scope' when {is_decided} then 'decided' else 'not_evaluated' end as status",
+            _case([f"    when {when} then {why}" for when, why in reasons]) + " as status_reason",
             f"{only_decided('d.first_rule_id')} as matched_rule_id",
-            f"{only_decided(_by_rule(program, version, 'level'))} as qualified_level_id",
-            f"cast({only_decided(_by_rule(program, version, 'rank'))} as integer) as qualified_rank",
+            f"{only_decided(by_level)} as qualified_level_id",
+            f"cast({only_decided(by_rank)} as integer) as qualified_rank",
             f"{sql.json_object(_evidence(version.attributes))} as evidence",
             f"{only_decided(_next_level(program, version))} as next_level_id",
-            *(f"{only_decided(text)} as {name}" for name, text in _missing(program, version, levels).items()),
+            *(f"{only_decided(text)} as {name}" for name, text in _missing(program, version).items()),
             "d.event_date",
-            f"{f'd.{scores[0].attribute_id}' if scores else f'cast(null as {SCORE})'} as score",
+            f"{f'd.{of_version[0].attribute_id}' if of_version else f'cast(null as {SCORE})'} as score",
             *(
                 f"case when d.out_reason is null then {text} end as {name}"
                 for text, name in ((size, "population_size"), (rank, "population_rank"), (value, "rank_value"))
             ),
             "d.cap_id",
-            f"{_by_cap(program, version, 'level')} as cap_level_id",
-            f"{_by_cap(program, version, 'rank')} as cap_rank",
+            f"{cap_level} as cap_level_id",
+            f"{cap_rank} as cap_rank",
         ]
     )
 
@@ -240,17 +233,13 @@ def _evidence(attributes: Sequence[Attribute]) -> list[tuple[str, str]]:
 
 def _steps(program: Program, version: Version) -> list[tuple[Level, Level]]:
     """Each level that the rules give with the next higher one that they give."""
-    ladder = program.ladder(version)
-    return list(pairwise(ladder))
+    return list(pairwise(program.ladder(version)))
 
 
 def _next_level(program: Program, version: Version) -> str:
     following = {lower.level_id: higher.level_id for lower, higher in _steps(program, version)}
-    lines = ["case d.first_rule_id"]
-    for item in evaluation_order(program, version):
-        if item.level_id in following:
-            lines.append(f"    when {sql.literal(item.rule_id)} then {sql.literal(following[item.level_id])}")
-    return "\n".join([*lines, "end"]) if len(lines) > 1 else "cast(null as varchar)"
+    rules = [rule for rule in evaluation_order(program, version) if rule.level_id in following]
+    return _case([f"    when {sql.literal(r.rule_id)} then {sql.literal(following[r.level_id])}" for r in rules], "d.first_rule_id")
 
 
 def _can_be_raised(condition: Condition) -> bool:
@@ -259,43 +248,41 @@ def _can_be_raised(condition: Condition) -> bool:
     return attribute.type in NUMERIC and attribute.kind not in RANKED and condition.operator in {">=", ">", "in range"}
 
 
-def _gap_case(program: Program, version: Version, levels: dict[str, Level]) -> str:
+def _gap_case(program: Program, version: Version) -> str:
     """What keeps a subject from the next level: the id of `<rule>/<condition>` that fails.
 
     The first number that is too low and with which alone a rule of the next level decides once it is high enough. Else, with ``+`` at
     the end, the first of several numbers of a rule that are too low. Else, with ``-``, the first condition of the level's first rule
     that fails, those before that no number mends: no amount leads there.
     """
-    lines = ["case"]
+    lines: list[str] = []
     for lower, higher in _steps(program, version):
         from_rules = [r for r in version.rules if r.level_id == lower.level_id]
         to_rules = [r for r in evaluation_order(program, version) if r.level_id == higher.level_id]
         here = f"r.first_rule_id in ({', '.join(sql.literal(r.rule_id) for r in from_rules)})"
-        inner = ["case"]
+        inner: list[str] = []
         numbers = [(t, n, c) for t in to_rules for n, c in enumerate(t.conditions) if _can_be_raised(c)]
         for mark in ("", "+"):
             for target, number, condition in numbers:
-                wanted = _once_high_enough(program, version, target, condition, levels, is_alone=not mark)
+                wanted = _once_high_enough(program, version, target, condition, is_alone=not mark)
                 if wanted is not None:
                     inner.append(f"    when {' and '.join(wanted)} then {sql.literal(_gap(target, number) + mark)}")
         first = to_rules[0]
         failing = sorted(enumerate(first.conditions), key=lambda numbered: _can_be_raised(numbered[1]))
         for number, condition in failing:
             asked = _lower_bound(condition) if _can_be_raised(condition) else condition
-            inner.append(f"    when not coalesce({sql.condition(asked, 'r', levels)}, false) then {sql.literal(_gap(first, number) + '-')}")
-        if len(inner) > 1:
-            inner = [*dict.fromkeys(inner), "end"]
-            lines += [f"    -- from {lower.level_id} to {higher.level_id}", f"    when {here} then", indent("\n".join(inner), "        ")]
-    return "\n".join([*lines, "end"]) if len(lines) > 1 else "cast(null as varchar)"
+            inner.append(f"    when not coalesce({sql.condition(asked, 'r')}, false) then {sql.literal(_gap(first, number) + '-')}")
+        if inner:
+            case = _case(list(dict.fromkeys(inner)))
+            lines += [f"    -- from {lower.level_id} to {higher.level_id}", f"    when {here} then", indent(case, "        ")]
+    return _case(lines)
 
 
-def _once_high_enough(
-    program: Program, version: Version, target: Rule, condition: Condition, levels: dict[str, Level], *, is_alone: bool
-) -> list[str] | None:
+def _once_high_enough(program: Program, version: Version, target: Rule, condition: Condition, *, is_alone: bool) -> list[str] | None:
     """Conditions on r under which ``target`` decides once the number of ``condition``, now too low, meets its bar; None where it never
     does. ``is_alone``: without a further number."""
     raised = _just_enough(condition)
-    parts = [f"not coalesce({sql.condition(_lower_bound(condition), 'r', levels)}, false)"]
+    parts = [f"not coalesce({sql.condition(_lower_bound(condition), 'r')}, false)"]
     for other in target.conditions:
         if other is condition:
             continue
@@ -303,7 +290,7 @@ def _once_high_enough(
             if not _only_rises(other.attribute, condition.attribute):
                 return None
             continue
-        holds = _once_raised(other, condition, raised, levels, unsure="false")
+        holds = _once_raised(other, condition, raised, unsure="false")
         if holds == "false":
             return None
         parts += [holds] if holds != "true" else []
@@ -311,7 +298,7 @@ def _once_high_enough(
         rank = program.level(target.level_id).rank
         for rule in version.rules[: version.rules.index(target)]:
             if program.level(rule.level_id).rank < rank:
-                asked = [_once_raised(c, condition, raised, levels, unsure="true") for c in rule.conditions]
+                asked = [_once_raised(c, condition, raised, unsure="true") for c in rule.conditions]
                 if "false" in asked:
                     continue
                 holds = " and ".join(text for text in asked if text != "true")
@@ -321,7 +308,7 @@ def _once_high_enough(
     return parts
 
 
-def _once_raised(item: Condition, condition: Condition, raised: Value, levels: dict[str, Level], *, unsure: str) -> str:
+def _once_raised(item: Condition, condition: Condition, raised: Value, *, unsure: str) -> str:
     """Whether a condition holds once the number of ``condition`` is ``raised``: ``true`` or ``false`` where it asks for that number.
 
     A condition on what that number is a part of, or shares a measure with, is ``unsure``; if it holds now and asks for more of what only
@@ -329,14 +316,14 @@ def _once_raised(item: Condition, condition: Condition, raised: Value, levels: d
     """
     number = condition.attribute
     if item.attribute.attribute_id == number.attribute_id:
-        return "true" if condition_holds(item, raised, {}) else "false"
+        return "true" if condition_holds(item, raised) else "false"
     if item.attribute.kind == "band" and item.attribute.of[0].attribute_id == number.attribute_id:
-        return "true" if condition_holds(item, band_of(item.attribute, raised), {}) else "false"
+        return "true" if condition_holds(item, band_of(item.attribute, raised)) else "false"
     if not _is_moved_by(item.attribute, number):
-        return sql.condition(item, "r", levels)
+        return sql.condition(item, "r")
     if unsure == "true" or not (item.operator in {">=", ">"} and _only_rises(item.attribute, number)):
         return unsure
-    return sql.condition(item, "r", levels)
+    return sql.condition(item, "r")
 
 
 def _is_moved_by(attribute: Attribute, number: Attribute) -> bool:
@@ -361,14 +348,9 @@ def _only_rises(attribute: Attribute, number: Attribute) -> bool:
         return all(_only_rises(part, number) for part in attribute.of)
     if attribute.kind == "score":
         return all(
-            _only_rises(d.attribute, number) and (_is_scaled_up(d) or not _is_moved_by(d.attribute, number)) for d in attribute.dimensions
+            _only_rises(d.attribute, number) and (d.is_rising or not _is_moved_by(d.attribute, number)) for d in attribute.dimensions
         )
     return attribute.kind in {"metric", "average"}
-
-
-def _is_scaled_up(dimension: Dimension) -> bool:
-    scores = [score for _, score in dimension.bands]
-    return scores == sorted(scores)
 
 
 def _just_enough(condition: Condition) -> Value:
@@ -387,11 +369,12 @@ def _lower_bound(condition: Condition) -> Condition:
     """Of a range only the bound from below: more of a number never mends the one from above."""
     if condition.operator != "in range":
         return condition
-    return Condition(condition.attribute, ">=", condition.values[:1], False, condition.row)
+    return replace(condition, operator=">=", values=condition.values[:1])
 
 
-def _missing(program: Program, version: Version, levels: dict[str, Level]) -> dict[str, str]:
-    attributes, amounts = ["case d.gap"], ["case d.gap"]
+def _missing(program: Program, version: Version) -> dict[str, str]:
+    attributes: list[str] = []
+    amounts: list[str] = []
     targets = {higher.level_id for _, higher in _steps(program, version)}
     for rule in version.rules:
         if rule.level_id not in targets:
@@ -403,9 +386,11 @@ def _missing(program: Program, version: Version, levels: dict[str, Level]) -> di
             if _can_be_raised(condition):
                 amount = sql.missing_amount(_lower_bound(condition), "d")
                 amounts += [f"    when {sql.literal(gap + mark)} then {amount}" for mark in ("", "+")]
-    found = "\n".join([*attributes, "end"]) if len(attributes) > 1 else "cast(null as varchar)"
-    missing = "\n".join([*amounts, "end"]) if len(amounts) > 1 else f"cast(null as {AMOUNT})"
-    return {"missing_attribute": found, "missing_amount": missing, "is_amount_enough": "right(d.gap, 1) not in ('+', '-')"}
+    return {
+        "missing_attribute": _case(attributes, "d.gap"),
+        "missing_amount": _case(amounts, "d.gap", AMOUNT),
+        "is_amount_enough": "right(d.gap, 1) not in ('+', '-')",
+    }
 
 
 def _not_evaluated(program: Program, reason: str, where: str, version: Version | None = None, scope_rules: Sequence[ScopeRule] = ()) -> str:
@@ -438,9 +423,3 @@ def _not_evaluated(program: Program, reason: str, where: str, version: Version |
 def _no_version(program: Program) -> str:
     covered = " or ".join(f"({inputs.in_force(version, 'm')})" for version in program.versions)
     return _not_evaluated(program, "no policy version holds for the period", f"not ({covered})")
-
-
-def _nothing() -> str:
-    """No program is enabled: the same columns, no rows."""
-    columns = ",\n".join(f"    cast(null as {kind}) as {name}" for name, kind in DECISION_COLUMNS.items())
-    return f"select\n{columns}\nwhere false"

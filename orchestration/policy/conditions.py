@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 
 from orchestration.policy import cells
 from orchestration.policy.attributes import closed_values
 from orchestration.policy.cells import CellProblem
-from orchestration.policy.model import NUMERIC, ORDERED, Attribute, Condition, Level, Value
+from orchestration.policy.model import COMPARE, NUMERIC, ORDERED, Attribute, Condition, Level, Value
 from orchestration.policy.reader import Row, close_match
 
 
@@ -16,12 +17,9 @@ def parse_value(text: str, attribute: Attribute, levels: Mapping[str, Level], po
     value: Value
     if attribute.type in NUMERIC:
         value = cells.parse_integer(text) if attribute.type == "integer" else cells.parse_decimal(text, point_may_group=point_may_group)
-        for bound, side in ((attribute.minimum, "below"), (attribute.maximum, "above")):
-            if bound is not None and (value < bound if side == "below" else value > bound):
-                raise CellProblem(
-                    f"{text!r} is {side} what a rule may name of {attribute.attribute_id}",
-                    f"write {cells.shown_bounds(attribute.minimum, attribute.maximum)}",
-                )
+        if side := cells.beyond(value, attribute.minimum, attribute.maximum):
+            what = f"{text!r} is {side} what a rule may name of {attribute.attribute_id}"
+            raise CellProblem(what, f"write {cells.shown_bounds(attribute.minimum, attribute.maximum)}")
         return value
     if attribute.type == "boolean":
         return cells.parse_boolean(text)
@@ -73,4 +71,9 @@ def parse_condition(row: Row, attribute: Attribute, levels: Mapping[str, Level])
             values = (parse_value(text, attribute, levels, row.point_may_group),)
     except CellProblem as err:
         raise row.bad("value", err.what, err.remedy) from err
-    return Condition(attribute, operator, values, with_null, row)
+    condition = Condition(attribute, operator, values, with_null, row)
+    if not condition.is_by_rank:
+        return condition
+    bar = levels[text].rank
+    by_rank = sorted(levels.values(), key=lambda level: level.rank)
+    return replace(condition, inside=tuple(level.level_id for level in by_rank if COMPARE[operator](level.rank, bar)))

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from decimal import Decimal
 
-from orchestration.policy.attributes import contract_columns, history_column
+from orchestration.ingest.contracts import load_contracts
 from orchestration.policy.model import RANKED, Attribute, Measure, Metric
 from orchestration.policy.subjects import SUBJECT_TYPES
 
@@ -57,7 +57,7 @@ def _of_months_since(attribute: Attribute) -> Bounds:
     entity = attribute.entity or subject.entity
     own, column = entity == subject.entity, attribute.column_name
     # A reception may be noted after the month in which it is judged.
-    read_from = None if own and subject.at_column else history_column(entity)
+    read_from = None if own and subject.at_column else load_contracts()[entity].history
     # A customer is there who is billed, whatever the dates say.
     there_from, there_to = (subject.from_column, subject.to_column) if own and subject.name != "customer" else (None, None)
     if column in {read_from, there_from}:
@@ -82,7 +82,7 @@ def _is_mean(total: Metric, count: Metric) -> bool:
     summed, counted = total.measure, count.measure
     if summed.aggregation != "sum" or counted.aggregation != "count" or total.window != count.window:
         return False
-    return _rows(summed) == _rows(counted) and bool(contract_columns(summed.entity)[summed.column_name or ""].get("required"))
+    return _rows(summed) == _rows(counted) and load_contracts()[summed.entity].columns[summed.column_name or ""].required
 
 
 def _rows(measure: Measure) -> tuple[str, str | None, tuple[str, ...]]:
@@ -91,9 +91,8 @@ def _rows(measure: Measure) -> tuple[str, str | None, tuple[str, ...]]:
 
 def _of_contract(entity: str, column: str | None) -> Bounds:
     """The bounds outside of which ingest puts a row in quarantine."""
-    body = contract_columns(entity).get(column or "", {})
-    low, high = (None if body.get(name) is None else Decimal(str(body[name])) for name in ("minimum", "maximum"))
-    return low, high
+    found = load_contracts()[entity].columns.get(column or "")
+    return (found.minimum, found.maximum) if found else UNKNOWN
 
 
 def _sign(of: Bounds) -> Bounds:

@@ -37,10 +37,7 @@ def feature_values(policies: Policies, missing: frozenset[str]) -> str:
                 if not attribute.lacking(missing):
                     tops.setdefault(row["top_level_id"], []).append(attribute)
         parts += [_values(program, top, attributes) for top, attributes in tops.items()]
-    if not parts:
-        columns = ",\n".join(f"    cast(null as {kind}) as {name}" for name, kind in COLUMNS.items())
-        return f"select\n{columns}\nwhere false"
-    return "\n\nunion all\n\n".join(parts)
+    return "\n\nunion all\n\n".join(parts) or sql.no_rows(COLUMNS)
 
 
 def _values(program: Program, top_level_id: str, attributes: list[Attribute]) -> str:

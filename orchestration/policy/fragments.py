@@ -13,7 +13,6 @@ from orchestration.policy.movement import movement_causes
 from orchestration.policy.paces import present_paces
 from orchestration.policy.relations import customer_extras, is_month_metric, subject_relation
 from orchestration.policy.subjects import SUBJECT_TYPES
-from orchestration.policy.used import used_metrics
 
 
 def compile_policies(
@@ -30,7 +29,7 @@ def compile_policies(
     BadInput if two versions of an enabled program hold for one period.
     """
     missing = frozenset(missing_entities)
-    wanted = used_metrics(policies) if metrics is None else metrics
+    wanted = policies.used_metrics if metrics is None else metrics
     counted = {m.measure.measure_id for m in wanted} | {"spend_amount"}
     measures = [m for m in policies.measures.values() if m.aggregation != "flag" and m.measure_id in counted]
     metrics = [m for m in wanted if m.subject_type == "customer" and is_month_metric(m)]
@@ -51,10 +50,10 @@ def compile_policies(
         "points_window_metrics": _list(sql.window_metric(m) for m in of_points),
         "window_columns": _list(
             [
-                *(sql.or_zero("b", m.metric_id, sql.result_type(m), keep_null=m.measure.aggregation == "margin") for m in of_bills),
-                *(sql.or_zero("b", f"total_{m.measure_id}", sql.result_type(m)) for m in bill_totals),
-                *(sql.or_zero("p", m.metric_id, sql.result_type(m)) for m in of_points),
-                *(sql.or_zero("p", f"total_{m.measure_id}", sql.result_type(m)) for m in points_totals),
+                *(sql.or_zero("b", m.metric_id, m) for m in of_bills),
+                *(sql.or_zero("b", f"total_{m.measure_id}", m) for m in bill_totals),
+                *(sql.or_zero("p", m.metric_id, m) for m in of_points),
+                *(sql.or_zero("p", f"total_{m.measure_id}", m) for m in points_totals),
             ]
         ),
         "metric_columns": _list(f"s.{sql.identifier(m.metric_id)}" for m in [*of_bills, *of_points]),

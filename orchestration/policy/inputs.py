@@ -11,7 +11,7 @@ from decimal import Decimal
 from textwrap import indent
 
 from orchestration.policy import sql
-from orchestration.policy.model import Attribute, Dimension, Program, ScopeRule, Version, attributes_of
+from orchestration.policy.model import RANKED, Attribute, Dimension, Program, ScopeRule, Version, attributes_of
 from orchestration.policy.operands import (
     TOTAL,
     Operand,
@@ -43,7 +43,7 @@ def in_force(version: Version, alias: str) -> str:
 def relation(program: Program, version: Version) -> str:
     """subject_id, period, event_date, out_reason (null: in scope), and one column per operand."""
     rows = operand_rows(program, version.attributes, in_force(version, "m"))
-    return _ranked(all_attributes(version.attributes), _scoped(program, version.scope_rules, version.attributes, rows))
+    return _ranked(all_attributes(version.attributes), _scoped(version.scope_rules, version.attributes, rows))
 
 
 def subjects_of(program: Program) -> tuple[str, str]:
@@ -120,7 +120,7 @@ def source(program: Program, operand: Operand) -> str:
 def scope_relation(program: Program, rules: Sequence[ScopeRule], where: str) -> str:
     """As :func:`relation`, of subjects that cannot be evaluated: whom ``rules`` leave out, with the operands of these rules alone."""
     attributes = attributes_of(rules)
-    return _scoped(program, rules, attributes, operand_rows(program, attributes, where))
+    return _scoped(rules, attributes, operand_rows(program, attributes, where))
 
 
 def scope_rules_left(version: Version, missing: frozenset[str]) -> tuple[ScopeRule, ...]:
@@ -129,11 +129,10 @@ def scope_rules_left(version: Version, missing: frozenset[str]) -> tuple[ScopeRu
     return tuple(rule for rule in rules if not any(c.attribute.lacking(missing) for c in rule.conditions))
 
 
-def _scoped(program: Program, rules: Sequence[ScopeRule], attributes: Collection[Attribute], rows: str) -> str:
-    levels = {level.level_id: level for level in program.levels}
+def _scoped(rules: Sequence[ScopeRule], attributes: Collection[Attribute], rows: str) -> str:
     lines = ["case", "    when not s.is_in_scope then coalesce(s.scope_reason, 'out of scope')"]
     for rule in rules:
-        lines.append(f"    when {sql.conditions(rule.conditions, 's', levels)} then {sql.literal(rule.rule_id)}")
+        lines.append(f"    when {sql.conditions(rule.conditions, 's')} then {sql.literal(rule.rule_id)}")
     columns = ["s.subject_id", "s.period", "s.event_date", "\n".join([*lines, "end as out_reason"])]
     columns += [f"s.{sql.identifier(o.name)}" for o in operands(attributes) if not o.is_computed]
     return "\n".join(["select", indent(",\n".join(columns), "    "), "from (", indent(rows, "    "), ") as s"])
@@ -149,7 +148,7 @@ def _ranked(attributes: list[Attribute], rows: str) -> str:
 def _over_population(attribute: Attribute) -> Iterator[str]:
     """Columns of one attribute that depend on all subjects in scope of the period."""
     name = attribute.attribute_id
-    if attribute.kind in {"position", "share", "portion"}:
+    if attribute.kind in RANKED:
         value = plain(attribute.of[0], "p")
         inside = "p.period, p.out_reason is null"
         positive = f"case when {value} > 0 then {value} else 0 end"

@@ -11,10 +11,10 @@ from orchestration.policy.operands import operands
 
 # Room for any amount, with the six decimals of a score.
 _ORDER_VALUE = "decimal(24, 6)"
-_NONE = (
-    "select cast(null as varchar) as subject_type, cast(null as varchar) as subject_id, cast(null as varchar) as period,\n"
-    f"    cast(null as varchar) as attribute_id, cast(null as {_ORDER_VALUE}) as order_value\nwhere false"
-)
+_COLUMNS = {
+    **dict.fromkeys(("subject_type", "subject_id", "period", "attribute_id"), "varchar"),
+    "order_value": _ORDER_VALUE,
+}
 
 
 def order_values(policies: Policies, missing: frozenset[str]) -> str:
@@ -27,7 +27,7 @@ def order_values(policies: Policies, missing: frozenset[str]) -> str:
         program, attribute = policies.programs[row["program_id"]], policies.attributes[row["order_attribute"]].without(missing)
         if program.enabled and not attribute.lacking(missing):
             found.setdefault(attribute.attribute_id, _values(program, attribute))
-    return "\n\nunion all\n\n".join(found.values()) or _NONE
+    return "\n\nunion all\n\n".join(found.values()) or sql.no_rows(_COLUMNS)
 
 
 def _values(program: Program, attribute: Attribute) -> str:

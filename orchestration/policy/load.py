@@ -12,45 +12,33 @@ from pathlib import Path
 
 from orchestration.deployment import Deployment
 from orchestration.errors import BadInput
+from orchestration.ingest.contracts import load_contracts
 from orchestration.policy import cells
-from orchestration.policy.attributes import (
-    NAMED_KINDS,
-    RESERVED,
-    build_attributes,
-    contract_columns,
-    entities,
-    need,
-    period_column,
-    refuse_keyword,
-    refuse_misread,
-)
+from orchestration.policy.attributes import build_attributes, refuse_misread
 from orchestration.policy.channel_seeds import check_channels, refuse_other_keys
 from orchestration.policy.look_alikes import refuse_look_alikes
 from orchestration.policy.model import Measure, Metric, Policies, canonical_hash
 from orchestration.policy.programs import build_programs
 from orchestration.policy.reader import Row, Seed, check_references, close_match, load_schema, read_seed, shown_path
+from orchestration.policy.sql import keywords
 from orchestration.policy.subjects import BILL_LINE_WORDS, CUSTOMER_COLUMNS, MONTH_TABLES, SUBJECT_TYPES
 
 # Rows that hold from a day on are counted in the month in which they begin.
 _BEGINS = dict.fromkeys(("subscriptions", "devices", "group_members", "household_members"), "start_date")
 # States of a month that the warehouse knows, and the entity that they are found in.
 FLAGS = {"is_in_service": "lines", "is_active": "bill_lines"}
-TAKEN_NAMES = frozenset(
-    {
-        "customer_id",
-        "subject_id",
-        "period",
-        "period_index",
-        "period_date",
-        "event_date",
-        "net_amount",
-        "bill_line_count",
-        "is_in_scope",
-        "scope_reason",
-        "is_after_base",
-        "service_mask",
-    }
-)
+# Columns of compiled relations that are no operands.
+_RESERVED = frozenset((
+    "subject_id", "period", "period_index", "before_index", "event_date", "out_reason", "is_in_scope", "scope_reason", "first_rule_id",
+    "rules_that_hold", "cap_id", "gap", "refused_reason", "step", "was", "becomes", "placed", "is_top", "place",
+))  # fmt: skip
+# Kinds that have a column of their own name in compiled SQL; the others have those of what they are made of.
+_NAMED_KINDS = frozenset({"column", "metric", "months_since", "nomination", "application", "score", "band"})
+# Columns of the tables that measures and window metrics are columns of.
+_TAKEN_NAMES = frozenset((
+    "customer_id", "subject_id", "period", "period_index", "period_date", "event_date", "net_amount", "bill_line_count", "is_in_scope",
+    "scope_reason", "is_after_base", "service_mask",
+))  # fmt: skip
 
 
 def load_policies(deployment: Deployment) -> Policies:
@@ -87,19 +75,19 @@ def refuse_mistaken(policies: Policies) -> None:
     Not of a release's policies: what was released with such a name or number is explained with it.
     """
     for measure in policies.measures.values():
-        refuse_keyword(measure.row, "measure_id")
+        _refuse_keyword(measure.row, "measure_id")
         name = measure.measure_id
-        if measure.aggregation != "flag" and (name in TAKEN_NAMES or name in FLAGS or name.startswith("total_")):
+        if measure.aggregation != "flag" and (name in _TAKEN_NAMES or name in FLAGS or name.startswith("total_")):
             raise _is_there(measure.row, "measure_id")
         if measure.entity == "bill_lines" and measure.filter_column not in (None, *BILL_LINE_WORDS):
             what = f"bill lines are added up without their {measure.filter_column!r}"
             raise measure.row.bad("filter_column", what, f"choose them by {', '.join(BILL_LINE_WORDS)}")
     for metric in policies.metrics.values():
-        refuse_keyword(metric.row, "metric_id")
+        _refuse_keyword(metric.row, "metric_id")
         name, of = metric.metric_id, metric.subject_type
-        own = () if of == "customer" else contract_columns(SUBJECT_TYPES[of].entity)
+        own = () if of == "customer" else load_contracts()[SUBJECT_TYPES[of].entity].columns
         # What is carried since joining is named total_<measure>, in the same table.
-        if name in TAKEN_NAMES or name in CUSTOMER_COLUMNS or name in own or name.startswith("total_"):
+        if name in _TAKEN_NAMES or name in CUSTOMER_COLUMNS or name in own or name.startswith("total_"):
             raise _is_there(metric.row, "metric_id")
         if metric.is_service and metric.window == "total":
             # Who has been there for longer would be divided by too few months.
@@ -107,11 +95,11 @@ def refuse_mistaken(policies: Policies) -> None:
             raise metric.row.bad("window", what, "choose a window of months, ytd or last_year")
     for attribute in policies.attributes.values():
         name, found = attribute.attribute_id, attribute.metric
-        if name in RESERVED or "__" in name:
+        if name in _RESERVED or "__" in name:
             raise attribute.row.bad("attribute_id", f"{name!r} is a name that the compiled SQL uses itself", "choose another name")
-        refuse_keyword(attribute.row, "attribute_id")
+        _refuse_keyword(attribute.row, "attribute_id")
         refuse_misread(attribute)
-        if attribute.kind in NAMED_KINDS and name in policies.metrics and (found is None or found.metric_id != name):
+        if attribute.kind in _NAMED_KINDS and name in policies.metrics and (found is None or found.metric_id != name):
             what = f"{name!r} is the name of a metric, and averages and ratios of it would be taken of this one"
             raise attribute.row.bad("attribute_id", what, "choose another name")
     for program in policies.programs.values():
@@ -121,6 +109,14 @@ def refuse_mistaken(policies: Policies) -> None:
             raise program.row.bad("monotone_in", what, f"name a number of a {subject}, or leave it empty")
     refuse_other_keys(policies.seeds["channel_columns"])
     refuse_look_alikes(policies)
+
+
+def _refuse_keyword(row: Row, column: str) -> None:
+    """BadInput if the name in a cell, which becomes that of a column, is a word of SQL."""
+    if row[column] in keywords():
+        raise row.bad(
+            column, f"{row[column]!r} is a word of SQL and cannot name a column", f"choose another name, for example {row[column]}_value"
+        )
 
 
 def _is_there(row: Row, column: str) -> BadInput:
@@ -149,7 +145,7 @@ def build_policies(seeds: Mapping[str, Seed]) -> Policies:
         raise BadInput("measure 'spend_amount' is missing", seeds["measures"].file, "keep its row: marts and programs rest on it")
     metrics = {row["metric_id"]: _metric(row, measures) for row in seeds["metrics"]}
     attributes = build_attributes(seeds["attributes"], metrics)
-    programs = build_programs(seeds, attributes)
+    programs = build_programs(seeds, attributes, spend)
     _check_tags(seeds["tags"])
     check_channels(seeds, programs)
     content = {name: [dict(row.values) for row in seed] for name, seed in sorted(seeds.items())}
@@ -163,24 +159,24 @@ def _measure(row: Row, seeds: Mapping[str, Seed], spend: tuple[str, ...]) -> Mea
         # A month is active when its spend is above zero.
         is_active = name == "is_active"
         return Measure(name, entity, aggregation, None, "charge_type" if is_active else None, spend if is_active else (), "boolean", row)
-    if entity not in entities():
-        raise row.bad("entity", f"{entity!r} is not an entity", close_match(entity, sorted(entities())))
+    if entity not in load_contracts():
+        raise row.bad("entity", f"{entity!r} is not an entity", close_match(entity, sorted(load_contracts())))
     if clock_of(entity) is None:
         raise row.bad("entity", f"rows of {entity!r} have no day or period of their own", "take an entity whose rows do, or a flag")
-    contract = contract_columns(entity)
+    contract = load_contracts()[entity].columns
     column = row["column_name"]
     if aggregation == "margin" and entity != "bill_lines":
         raise row.bad("entity", f"{entity!r} has no cost", "a margin is of bill_lines")
     if aggregation != "sum" and column is not None:
         raise row.bad("column_name", f"a {aggregation} adds up no column of its own choice", "leave it empty")
     if aggregation == "sum":
-        need(row, "column_name", "a sum adds up a column")
+        row.need("column_name", "a sum adds up a column")
         if column not in contract:
             raise row.bad("column_name", f"{column!r} is not a column of {entity}", close_match(column, contract))
-        kind = str(contract[column]["type"])
+        kind = contract[column].type
         if not kind.startswith(("decimal", "integer")):
             raise row.bad("column_name", f"{column!r} is {kind}, which cannot be added up", "name a number column")
-    is_whole = aggregation == "count" or (aggregation == "sum" and str(contract[column]["type"]) == "integer")
+    is_whole = aggregation == "count" or (aggregation == "sum" and contract[column].type == "integer")
     expected = "integer" if is_whole else "decimal"
     if row["type"] != expected:
         raise row.bad("type", f"{row['type']!r} does not fit: the result is {expected}", f"write {expected}")
@@ -190,11 +186,11 @@ def _measure(row: Row, seeds: Mapping[str, Seed], spend: tuple[str, ...]) -> Mea
             raise row.bad(
                 "filter_column", f"{row['filter_column']!r} is not a column of {entity}", close_match(row["filter_column"], contract)
             )
-        if contract[row["filter_column"]]["type"] != "text":
+        if contract[row["filter_column"]].type != "text":
             raise row.bad("filter_column", f"{row['filter_column']!r} is not text", "name a text column")
-        need(row, "filter_values", "filter_column names a column")
+        row.need("filter_values", "filter_column names a column")
         by_charge = row["filter_column"] == "charge_type"
-        known = [r["charge_type"] for r in seeds["charge_types"]] if by_charge else contract[row["filter_column"]].get("allowed")
+        known = [r["charge_type"] for r in seeds["charge_types"]] if by_charge else contract[row["filter_column"]].allowed
         for value in values:
             if value == cells.SPEND_WORD and by_charge:
                 if not spend:
@@ -222,7 +218,7 @@ def _check_flag(row: Row) -> None:
 
 def clock_of(entity: str) -> str | None:
     """The column that says in which period a row counts; None for entities that are no happenings."""
-    return {**_BEGINS, "campaign_targets": "targeted_date"}.get(entity) or period_column(entity)
+    return {**_BEGINS, "campaign_targets": "targeted_date"}.get(entity) or load_contracts()[entity].period_from
 
 
 def _metric(row: Row, measures: Mapping[str, Measure]) -> Metric:
@@ -249,7 +245,7 @@ def _metric(row: Row, measures: Mapping[str, Measure]) -> Metric:
             )
     elif subject != "customer" and in_month_table:
         raise row.bad("subject_type", f"{measure.measure_id!r} is of customers", "name a measure of an entity that names the subject")
-    elif not in_month_table and SUBJECT_TYPES[subject].key not in contract_columns(measure.entity):
+    elif not in_month_table and SUBJECT_TYPES[subject].key not in load_contracts()[measure.entity].columns:
         raise row.bad(
             "measure_id", f"rows of {measure.entity} name no {subject}", f"name a measure of an entity with {SUBJECT_TYPES[subject].key}"
         )
@@ -265,6 +261,6 @@ def _check_tags(seed: Seed) -> None:
     for row in seed:
         for column in ("subscription_kind", "window_months", "minimum_count"):
             if column in needs[row["evidence"]]:
-                need(row, column, f"the evidence is {row['evidence']}")
+                row.need(column, f"the evidence is {row['evidence']}")
             elif row[column] is not None:
                 raise row.bad(column, f"{row['evidence']} does not use it", "leave it empty")

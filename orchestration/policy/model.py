@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable, Iterator, Mapping
+import operator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from datetime import date
 from decimal import Decimal
@@ -20,6 +21,12 @@ NUMERIC = frozenset({"decimal", "integer"})
 ORDERED = NUMERIC | {"date", "level"}
 # Kinds whose value depends on all subjects of the program and period, not on the subject alone.
 RANKED = frozenset({"position", "share", "portion"})
+# Kinds whose value is a quotient, which is compared as a product.
+QUOTIENTS = RANKED | {"average", "ratio"}
+# The operators that compare with one value.
+COMPARE: Mapping[str, Callable[[Any, Any], Any]] = {
+    "=": operator.eq, "!=": operator.ne, "<": operator.lt, "<=": operator.le, ">": operator.gt, ">=": operator.ge,
+}  # fmt: skip
 APPLICATION_STATES = ("applied", "reviewed", "approved", "refused", "returned")
 
 
@@ -57,6 +64,11 @@ class Metric:
     def span(self) -> Window:
         """The months that its window holds."""
         return Window.of(self.window)
+
+    @property
+    def type(self) -> str:
+        """``integer`` or ``decimal``."""
+        return "integer" if self.aggregation == "months" else self.measure.type
 
     @property
     def is_service(self) -> bool:
@@ -98,6 +110,17 @@ class Dimension:
     bands: tuple[tuple[Decimal | None, Decimal], ...]
     row: Row
 
+    @property
+    def is_relative(self) -> bool:
+        """Whether its scaling depends on the population."""
+        return self.scaling == "percentile_rank" or (self.scaling == "min_max" and None in (self.low, self.high))
+
+    @property
+    def is_rising(self) -> bool:
+        """Whether more of the number never scores less."""
+        scores = [score for _, score in self.bands]
+        return scores == sorted(scores)
+
 
 @dataclass(frozen=True)
 class Attribute:
@@ -137,8 +160,7 @@ class Attribute:
     @property
     def is_ranked(self) -> bool:
         """Whether its value depends on all subjects of the program."""
-        relative = any(d.scaling == "percentile_rank" or (d.scaling == "min_max" and None in (d.low, d.high)) for d in self.dimensions)
-        return self.kind in RANKED or relative or any(part.is_ranked for part in self.parts)
+        return self.kind in RANKED or any(d.is_relative for d in self.dimensions) or any(part.is_ranked for part in self.parts)
 
     @property
     def metrics(self) -> tuple[Metric, ...]:
@@ -198,13 +220,22 @@ class Attribute:
 
 @dataclass(frozen=True)
 class Condition:
-    """One comparison. ``values``: one for a comparison, several for a list, two for a range (low included, high not)."""
+    """One comparison. ``values``: one for a comparison, several for a list, two for a range (low included, high not).
+
+    ``inside``: where levels are compared by their order, those for which it holds, from the lowest rank up.
+    """
 
     attribute: Attribute
     operator: str
     values: tuple[Value, ...]
     with_null: bool
     row: Row
+    inside: tuple[str, ...] = ()
+
+    @property
+    def is_by_rank(self) -> bool:
+        """Whether it compares levels by their order."""
+        return self.attribute.type == "level" and self.operator in {"<", "<=", ">", ">="}
 
     @property
     def shown(self) -> str:
@@ -288,6 +319,11 @@ class Version:
         return str(self.row["fall"] or "to_qualified")
 
     @property
+    def tables(self) -> tuple[Rule | ScopeRule | Cap, ...]:
+        """All that has conditions: rules, scope rules, caps."""
+        return (*self.rules, *self.scope_rules, *self.caps)
+
+    @property
     def given_levels(self) -> frozenset[str]:
         """The levels that its rules and caps name. Levels have no versions: others of the program are of other versions, or of overrides."""
         return frozenset(rule.level_id for rule in self.rules) | frozenset(cap.level_id for cap in self.caps)
@@ -312,7 +348,7 @@ class Version:
     @property
     def attributes(self) -> tuple[Attribute, ...]:
         """The attributes that its conditions use, in order of first use: rules, scope rules, caps."""
-        return attributes_of((*self.rules, *self.scope_rules, *self.caps))
+        return attributes_of(self.tables)
 
 
 @dataclass(frozen=True)
@@ -366,7 +402,11 @@ class Policies:
 
     @property
     def used_metrics(self) -> tuple[Metric, ...]:
-        """The metrics that the rules, scope rules, caps, lists and features of enabled programs rest on, in the order of the seed."""
+        """The metrics that the rules, scope rules, caps, lists and features of enabled programs rest on, in the order of the seed.
+
+        All versions of a program count, whatever period is run: columns that came and went with the period would make every carried
+        total anew.
+        """
         used = {metric.metric_id for a in self.used_attributes for metric in a.metrics}
         return tuple(metric for metric in self.metrics.values() if metric.metric_id in used)
 

@@ -15,7 +15,7 @@ from orchestration.policy import inputs, sql
 from orchestration.policy.both_windows import WINDOWS, is_idle, is_looked_up, window_relation, windowed_metrics
 from orchestration.policy.compile import evaluation_order, matched
 from orchestration.policy.model import Policies, Program, Version
-from orchestration.policy.operands import all_attributes, operands
+from orchestration.policy.operands import operands, scores
 from orchestration.policy.relations import TARGETS
 from orchestration.policy.substitution import ASKED, AT, POLICY, inputs_at_steps, of_placed_portions
 
@@ -42,8 +42,7 @@ def movement_causes(policies: Policies, periods: Collection[str] | None, missing
         if (last is None or version.valid_from <= last) and not inputs.lacking(version, missing)
     ]
     if not graded:
-        columns = ",\n".join(f"    cast(null as {kind}) as {name}" for name, kind in CAUSE_COLUMNS.items())
-        return f"select\n{columns}\nwhere false"
+        return sql.no_rows(CAUSE_COLUMNS)
     windows = []
     for kind, name in WINDOWS.items():
         of_kind = [o for program, version in graded if program.subject_type == kind for o in operands(version.attributes)]
@@ -132,9 +131,9 @@ def _asked(program: Program, version: Version) -> str:
         f"    when {sql.literal(rule.rule_id)} then {program.level(rule.level_id).rank}" for rule in evaluation_order(program, version)
     ]
     undecided = ["    when b.rules_that_hold > 1 then null"] if program.hit_policy == "unique" else []
-    if any(a.kind == "score" for a in all_attributes(version.attributes)):
+    if scores(version.attributes):
         undecided.append("    when b.refused_reason is not null then null")
-    rank = "\n".join(["case b.first_rule_id", *ranks, "end"]) if ranks else "null"
+    rank = "\n".join(["case b.first_rule_id", *ranks, "end"])
     if undecided:
         rank = "\n".join(["case", *undecided, "    else", indent(rank, "    "), "end"])
     return "\n".join(

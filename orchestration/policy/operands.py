@@ -10,13 +10,20 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
-from orchestration.policy.model import RANKED, Attribute, Dimension, Metric
+from orchestration.policy.model import QUOTIENTS, Attribute, Dimension, Metric
 from orchestration.policy.subjects import MONTH_TABLES
 
 AMOUNT = "decimal(18, 4)"
 TOTAL = "decimal(38, 4)"
 SCORE = "decimal(18, 6)"
-_TYPES = {"decimal": AMOUNT, "integer": "bigint", "boolean": "boolean", "date": "date"}
+SQL_TYPES = {"decimal": AMOUNT, "integer": "bigint", "boolean": "boolean", "date": "date"}
+
+# What is counted and added up over the subjects for a ranked attribute.
+_OVER_POPULATION = {
+    "position": ("above", "population"),
+    "share": ("above", "population", "above_amount", "total_amount"),
+    "portion": ("total_amount",),
+}
 
 # Groups in which the inputs of a decision are substituted to find the cause of a movement.
 ATTRIBUTES, BILLS, POINTS, POPULATION, NOMINATION = "attributes", "bills", "points", "population", "nomination"
@@ -53,8 +60,8 @@ def operands_of(attribute: Attribute) -> Iterator[Operand]:
     """The operands of one attribute; of a score also those of its dimensions, of a band those of its number."""
     name = attribute.attribute_id
     if attribute.kind in {"column", "months_since"}:
-        yield Operand(name, _TYPES.get(attribute.type, "varchar"), BILLS if attribute.is_spend_column else ATTRIBUTES, attribute)
-    elif attribute.kind == "application" or attribute.kind == "nomination":
+        yield Operand(name, SQL_TYPES.get(attribute.type, "varchar"), BILLS if attribute.is_spend_column else ATTRIBUTES, attribute)
+    elif attribute.kind in {"application", "nomination"}:
         yield Operand(name, "varchar", NOMINATION, attribute)
     elif attribute.kind == "metric":
         assert attribute.metric
@@ -65,24 +72,16 @@ def operands_of(attribute: Attribute) -> Iterator[Operand]:
             yield _metric(attribute, metric, metric.metric_id)
     for part in attribute.parts:
         yield from operands_of(part)
-    if attribute.kind == "position":
-        yield Operand(f"{name}__above", "bigint", POPULATION, attribute, is_computed=True)
-        yield Operand(f"{name}__population", "bigint", POPULATION, attribute, is_computed=True)
-    elif attribute.kind == "share":
-        yield Operand(f"{name}__above", "bigint", POPULATION, attribute, is_computed=True)
-        yield Operand(f"{name}__population", "bigint", POPULATION, attribute, is_computed=True)
-        yield Operand(f"{name}__above_amount", TOTAL, POPULATION, attribute, is_computed=True)
-        yield Operand(f"{name}__total_amount", TOTAL, POPULATION, attribute, is_computed=True)
-    elif attribute.kind == "portion":
-        yield Operand(f"{name}__total_amount", TOTAL, POPULATION, attribute, is_computed=True)
+    for column in _OVER_POPULATION.get(attribute.kind, ()):
+        kind = TOTAL if column.endswith("amount") else "bigint"
+        yield Operand(f"{name}__{column}", kind, POPULATION, attribute, is_computed=True)
     for dimension in attribute.dimensions:
-        group = POPULATION if is_relative(dimension) else group_of(dimension.attribute)
+        group = POPULATION if dimension.is_relative else group_of(dimension.attribute)
         yield Operand(dimension_column(attribute, dimension), SCORE, group, attribute, is_computed=True)
 
 
 def _metric(attribute: Attribute, metric: Metric, name: str) -> Operand:
-    kind = "integer" if metric.aggregation == "months" else metric.measure.type
-    return Operand(name, _TYPES[kind], _group(metric), attribute, metric)
+    return Operand(name, SQL_TYPES[metric.type], _group(metric), attribute, metric)
 
 
 def _group(metric: Metric) -> str:
@@ -94,11 +93,6 @@ def _group(metric: Metric) -> str:
 def group_of(attribute: Attribute) -> str:
     """The group of the first operand of an attribute."""
     return next(operands_of(attribute)).group
-
-
-def is_relative(dimension: Dimension) -> bool:
-    """Whether the scaling of a dimension depends on the population."""
-    return dimension.scaling == "percentile_rank" or (dimension.scaling == "min_max" and None in (dimension.low, dimension.high))
 
 
 def dimension_column(attribute: Attribute, dimension: Dimension) -> str:
@@ -123,6 +117,11 @@ def all_attributes(attributes: Iterable[Attribute]) -> list[Attribute]:
     for attribute in attributes:
         collect(attribute)
     return list(found.values())
+
+
+def scores(attributes: Iterable[Attribute]) -> list[Attribute]:
+    """The scores among the attributes and what they are made of."""
+    return [attribute for attribute in all_attributes(attributes) if attribute.kind == "score"]
 
 
 @dataclass(frozen=True)
@@ -177,6 +176,6 @@ def plain(attribute: Attribute, alias: str) -> str:
     if attribute.kind == "first_known":
         values = [plain(part, alias) for part in attribute.of]
         return values[0] if len(values) == 1 else f"coalesce({', '.join(values)})"
-    if attribute.kind in RANKED | {"average", "ratio", "band"}:
+    if attribute.kind in QUOTIENTS or attribute.kind == "band":
         raise ValueError(f"{attribute.attribute_id} is a {attribute.kind}")
     return f"{alias}.{attribute.attribute_id}"

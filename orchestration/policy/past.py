@@ -15,7 +15,7 @@ import duckdb
 
 from orchestration.errors import BadInput
 from orchestration.people import same_person
-from orchestration.periods import add_months
+from orchestration.periods import add_months, ranges
 from orchestration.policy.finding import Finding, finding_at
 from orchestration.policy.model import Policies, Program, Version, canonical_hash
 from orchestration.policy.operands import all_attributes
@@ -150,7 +150,7 @@ def _gone(policies: Policies, program_id: str, periods: list[str]) -> Finding:
     seed = policies.seeds["programs"]
     return Finding(
         "error", "changed_past", program_id, "", seed.file, 1, None,
-        f"program {program_id} is gone, and {_shown(periods)} {'was' if len(periods) == 1 else 'were'} released with it: "
+        f"program {program_id} is gone, and {_shown(periods)} {_were(periods)} with it: "
         "run again, they would lose its decisions",
         "bring its rows back, and switch it off instead (enabled), with a declaration for each of its versions",
     )  # fmt: skip
@@ -159,7 +159,7 @@ def _gone(policies: Policies, program_id: str, periods: list[str]) -> Finding:
 def _switched_off(policies: Policies, program: Program, now: Version, periods: list[str]) -> Finding:
     return finding_at(
         program.row, now.version, "error", "changed_past",
-        f"program {program.program_id} is switched off, and {_shown(periods)} {'was' if len(periods) == 1 else 'were'} released with its version "
+        f"program {program.program_id} is switched off, and {_shown(periods)} {_were(periods)} with its version "
         f"{now.version!r}: run again, they would lose its decisions",
         f"switch it on (to end it after {max(periods)}, write that as valid_to_period of its last version), {_declare(policies, program, now)}",
         "enabled",
@@ -170,10 +170,34 @@ def _changed(policies: Policies, program_id: str, version: str, was: str, period
     """The finding on periods that were decided with a version and hash, and would be with others today."""
     program = policies.programs[program_id]
     now = program.version_for(periods[0])
-    if now and not program.enabled:
+    of, last = _shown(periods), max(periods)
+    it = "it" if len(periods) == 1 else "them"
+    if now is None:
+        return finding_at(
+            program.versions[0].row, version, "error", "changed_past",
+            f"no version of {program_id} holds for {of} any more, which {_were(periods)} with {program_id} {version} (hash {was})",
+            f"let version {version!r} hold for {it} again (valid_from_period, valid_to_period)",
+        )  # fmt: skip
+    if not program.enabled:
         return _switched_off(policies, program, now, periods)
-    charges = _changed_charges(policies, now, folders.get(periods[0])) if now and now.version == version else []
-    return _finding(policies, program, version, was, now, periods, charges)
+    declare = _declare(policies, program, now)
+    if now.version != version:
+        return finding_at(
+            now.row, now.version, "error", "changed_past",
+            f"{of} of {program_id} {_were(periods)} with version {version!r} (hash {was}), "
+            f"and now version {now.version!r} (hash {now.policy_hash}) holds for {it}",
+            f"begin version {now.version!r} with {add_months(last, 1)} and end version {version!r} with {last}, {declare}",
+        )  # fmt: skip
+    charges = _changed_charges(policies, now, folders.get(periods[0]))
+    later = f"take the change back and make it in a new version that begins with {add_months(last, 1)} or later"
+    if charges:
+        later += ", with a measure that names its charge types (filter_values): charge types have no versions"
+    return finding_at(
+        now.row, now.version, "error", "changed_past",
+        f"version {version!r} of {program_id} was changed after {of} {_were(periods)} with it: "
+        f"its hash was {was}, and is now {now.policy_hash}" + (f" ({'; '.join(charges)})" if charges else ""),
+        f"{later}, {declare}",
+    )  # fmt: skip
 
 
 def _declare(policies: Policies, program: Program, now: Version, digest: str = "") -> str:
@@ -194,7 +218,7 @@ def _reordered(
     return finding_at(
         moved.row, version, "error", "changed_past",
         f"the levels of {program_id} are ordered {' < '.join(after)}, and were {' < '.join(before)} when {_shown(periods)} "
-        f"{'was' if len(periods) == 1 else 'were'} released with {version!r}: its rules give the same levels, but overrides compare them otherwise",
+        f"{_were(periods)} with {version!r}: its rules give the same levels, but overrides compare them otherwise",
         f"give the levels their order back, {_declare(policies, program, now, _hash_of_order(now, after))}", "rank",
     )  # fmt: skip
 
@@ -232,47 +256,13 @@ def _declared_in(policies: Policies) -> str:
     return shared if shared == own else f"{own} (not there yet: begin with a copy of {shared})"
 
 
-def _finding(
-    policies: Policies, program: Program, version: str, was: str, now: Version | None, periods: list[str], charges: list[str]
-) -> Finding:
-    of = _shown(periods)
-    last = max(periods)
-    title = f"{program.program_id} {version}"
-    if now is None:
-        row = program.versions[0].row
-        return finding_at(
-            row, version, "error", "changed_past",
-            f"no version of {program.program_id} holds for {of} any more, which {'was' if len(periods) == 1 else 'were'} released with {title} (hash {was})",
-            f"let version {version!r} hold for {'it' if len(periods) == 1 else 'them'} again (valid_from_period, valid_to_period)",
-        )  # fmt: skip
-    declare = _declare(policies, program, now)
-    if now.version != version:
-        return finding_at(
-            now.row, now.version, "error", "changed_past",
-            f"{of} of {program.program_id} {'was' if len(periods) == 1 else 'were'} released with version {version!r} (hash {was}), "
-            f"and now version {now.version!r} (hash {now.policy_hash}) holds for {'it' if len(periods) == 1 else 'them'}",
-            f"begin version {now.version!r} with {add_months(last, 1)} and end version {version!r} with {last}, {declare}",
-        )  # fmt: skip
-    later = f"take the change back and make it in a new version that begins with {add_months(last, 1)} or later"
-    if charges:
-        later += ", with a measure that names its charge types (filter_values): charge types have no versions"
-    return finding_at(
-        now.row, now.version, "error", "changed_past",
-        f"version {version!r} of {program.program_id} was changed after {of} {'was' if len(periods) == 1 else 'were'} released with it: "
-        f"its hash was {was}, and is now {now.policy_hash}" + (f" ({'; '.join(charges)})" if charges else ""),
-        f"{later}, {declare}",
-    )  # fmt: skip
-
-
 def _shown(periods: list[str]) -> str:
     """``2026-01 to 2026-03, 2026-05``"""
-    runs: list[list[str]] = []
-    for period in periods:
-        if runs and add_months(runs[-1][-1], 1) == period:
-            runs[-1].append(period)
-        else:
-            runs.append([period])
-    return ", ".join(run[0] if len(run) == 1 else f"{run[0]} to {run[-1]}" for run in runs)
+    return ", ".join(ranges(periods)).replace("..", " to ")
+
+
+def _were(periods: list[str]) -> str:
+    return "was released" if len(periods) == 1 else "were released"
 
 
 def _valid_declarations(policies: Policies) -> Iterator[Row]:

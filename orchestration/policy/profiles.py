@@ -24,7 +24,7 @@ import z3
 
 from orchestration.policy.attributes import closed_values
 from orchestration.policy.facts import bounds
-from orchestration.policy.model import NUMERIC, RANKED, Attribute, Cap, Condition, Level, Metric, Rule, ScopeRule, Value, text_of
+from orchestration.policy.model import COMPARE, NUMERIC, RANKED, Attribute, Cap, Condition, Level, Metric, Rule, ScopeRule, Value, text_of
 
 OTHER = "(another value)"
 CENT = Decimal("0.01")
@@ -117,9 +117,8 @@ class Space:
 
     def __init__(self, tables: Sequence[Rule | ScopeRule | Cap], levels: Sequence[Level], extra: Iterable[Attribute] = ()) -> None:
         conditions = [c for table in tables for c in table.conditions]
-        self.named = {a.attribute_id: a for a in [*extra, *(c.attribute for c in conditions)]}
-        self.named = {name: self.named[name] for name in dict.fromkeys([*(c.attribute.attribute_id for c in conditions), *self.named])}
-        self.ranks: dict[Value, int] = {level.level_id: level.rank for level in levels}
+        compared = {c.attribute.attribute_id: c.attribute for c in conditions}
+        self.named = compared | {a.attribute_id: a for a in extra if a.attribute_id not in compared}
         bases = _bases(self.named.values())
         cuts = _cuts(conditions, bases)
         by_attribute: dict[str, list[Condition]] = defaultdict(list)
@@ -227,9 +226,8 @@ class Space:
         if item.operator == "is not null":
             return known
         codes = self.variables[attribute.attribute_id].codes if attribute.attribute_id in self.variables else ()
-        if attribute.type == "level" and item.operator in {"<", "<=", ">", ">="}:
-            bar = self.ranks[item.values[0]]
-            return z3.And(known, z3.Or([value == n for n, code in enumerate(codes) if _compare(self.ranks[code], item.operator, bar)]))
+        if item.is_by_rank:
+            return z3.And(known, z3.Or([value == n for n, code in enumerate(codes) if code in item.inside]))
         places = self._places.get(attribute.attribute_id, {})
         if item.operator in {"in", "not in"}:
             listed = _within(value, sorted(places[v] for v in item.values)) if codes else z3.Or([value == _number(v) for v in item.values])
@@ -239,15 +237,15 @@ class Space:
         values = [z3.IntVal(places[v]) if codes else _number(v) for v in item.values]
         if item.operator == "in range":
             return z3.And(known, value >= values[0], value < values[1])
-        return z3.And(known, _compare(value, item.operator, values[0]))
+        return z3.And(known, COMPARE[item.operator](value, values[0]))
 
     def _band_formula(self, item: Condition) -> Any:
         """A condition on a band as bounds of its number."""
         value, is_null = self.operand(item.attribute.of[0])
-        parts = [is_null] if condition_holds(item, None, self.ranks) else []
+        parts = [is_null] if condition_holds(item, None) else []
         low: Decimal | None = None
         for band in item.attribute.bands:
-            if condition_holds(item, band.band_id, self.ranks):
+            if condition_holds(item, band.band_id):
                 inside = [z3.Not(is_null)]
                 inside += [] if low is None else [value >= _number(low)]
                 inside += [] if band.below is None else [value < _number(band.below)]
@@ -276,8 +274,7 @@ class Space:
             if other.kind in RANKED and _rises_with(other.of[0], attribute):
                 directions[name] = ">=" if other.kind == "portion" else "<="
             elif own := [d for d in other.dimensions if _rises_with(d.attribute, attribute)]:
-                rising = all(list(d.bands) == sorted(d.bands, key=lambda b: b[1]) for d in own)
-                directions[name] = ">=" if rising else ""
+                directions[name] = ">=" if all(d.is_rising for d in own) else ""
             elif _rises_with(other, attribute):
                 directions[name] = ">="
         moved = {name: self.variables[name].moved() for name in [*names, *directions]}
@@ -289,7 +286,7 @@ class Space:
             is_shared = before.attribute.kind in {"share", "portion"}
             formulas.append(z3.Or(before.is_null, z3.Not(later.is_null)) if is_shared else before.is_null == later.is_null)
             if direction:
-                formulas.append(z3.Or(before.is_null, _compare(later.value, direction, before.value)))
+                formulas.append(z3.Or(before.is_null, COMPARE[direction](later.value, before.value)))
         return moved, formulas
 
     def example(self, model: Any, moved: Mapping[str, Variable] | None = None) -> Profile:
@@ -317,20 +314,10 @@ class Space:
         wanted = {**values, **given}
         if not any(self.variables[name].is_tied for name in given):
             return wanted
-        solver = z3.Solver()
-        solver.add(self.domain, *(self._is(name, wanted[name]) for name, v in self.variables.items() if name in given or not v.is_tied))
-        if solver.check() != z3.sat:
-            return None
-        for name, v in self.variables.items():
-            for wish in (self._is(name, wanted[name]), z3.Not(v.is_null)) if v.is_tied and name not in given else ():
-                solver.push()
-                solver.add(wish)
-                if solver.check() == z3.sat:
-                    break
-                solver.pop()
-        solver.check()
-        model = solver.model()
-        return {**wanted, **{name: self.value_of(v, model) for name, v in self.variables.items() if v.is_tied and name not in given}}
+        follow = {name: v for name, v in self.variables.items() if v.is_tied and name not in given}
+        kept = [self._is(name, wanted[name]) for name in self.variables if name not in follow]
+        model = wished([self.domain, *kept], ((self._is(name, wanted[name]), z3.Not(v.is_null)) for name, v in follow.items()))
+        return None if model is None else {**wanted, **{name: self.value_of(v, model) for name, v in follow.items()}}
 
     def _is(self, name: str, value: Value | None) -> Any:
         variable = self.variables[name]
@@ -373,6 +360,23 @@ def _sums(attribute: Attribute) -> frozenset[str]:
     if attribute.kind in {"metric", "average"} and attribute.metric and attribute.metric.aggregation == "sum":
         return frozenset({attribute.metric.metric_id})
     return frozenset()
+
+
+def wished(formulas: Iterable[Any], wishes: Iterable[Iterable[Any]]) -> Any | None:
+    """A model of ``formulas`` in which of each of the ``wishes``, in their order, the first holds that can; None if there is none."""
+    solver = z3.Solver()
+    solver.add(*formulas)
+    if solver.check() != z3.sat:
+        return None
+    for alternatives in wishes:
+        for wish in alternatives:
+            solver.push()
+            solver.add(wish)
+            if solver.check() == z3.sat:
+                break
+            solver.pop()
+    solver.check()
+    return solver.model()
 
 
 def _made_of(attribute: Attribute, variables: Mapping[str, Variable]) -> list[str]:
@@ -474,22 +478,6 @@ def _within(value: Any, places: Sequence[int]) -> Any:
     return z3.Or([value == first if first == last else z3.And(value >= first, value <= last) for first, last in runs])
 
 
-def _compare(left: Any, operator: str, right: Any) -> Any:
-    match operator:
-        case "=":
-            return left == right
-        case "!=":
-            return left != right
-        case "<":
-            return left < right
-        case "<=":
-            return left <= right
-        case ">":
-            return left > right
-        case _:
-            return left >= right
-
-
 def _plain(value: Fraction, variable: Variable) -> Decimal:
     """A number with few decimals on the same side of every bar as ``value``."""
     if value in variable.cuts:
@@ -519,7 +507,7 @@ def _decimal(value: Fraction) -> Decimal:
     return (Decimal(value.numerator) / Decimal(value.denominator)).normalize() + 0
 
 
-def condition_holds(item: Condition, value: Value | None, ranks: Mapping[Value, int]) -> bool:
+def condition_holds(item: Condition, value: Value | None) -> bool:
     """Whether a condition holds for one value, in plain Python."""
     if item.operator == "is null":
         return value is None
@@ -531,22 +519,21 @@ def condition_holds(item: Condition, value: Value | None, ranks: Mapping[Value, 
         return value in item.values
     if item.operator == "not in":
         return value not in item.values
-    ordered = item.attribute.type == "level" and item.operator not in {"=", "!="}
-    left: Any = ranks[value] if ordered else value
-    right: Any = ranks[item.values[0]] if ordered else item.values[0]
+    if item.is_by_rank:
+        return value in item.inside
     if item.operator == "in range":
-        return bool(left >= item.values[0] and left < item.values[1])
-    return bool(_compare(left, item.operator, right))
+        return bool(item.values[0] <= value < item.values[1])  # type: ignore[operator]
+    return bool(COMPARE[item.operator](value, item.values[0]))
 
 
-def table_holds(table: Rule | ScopeRule | Cap, profile: Mapping[str, Value | None], ranks: Mapping[Value, int]) -> bool:
+def table_holds(table: Rule | ScopeRule | Cap, profile: Mapping[str, Value | None]) -> bool:
     """Whether all conditions of a rule, scope rule or cap hold for a profile."""
-    return all(condition_holds(c, profile[c.attribute.attribute_id], ranks) for c in table.conditions)
+    return all(condition_holds(c, profile[c.attribute.attribute_id]) for c in table.conditions)
 
 
-def first_rule(rules: Iterable[Rule], profile: Mapping[str, Value | None], ranks: Mapping[Value, int]) -> Rule | None:
+def first_rule(rules: Iterable[Rule], profile: Mapping[str, Value | None]) -> Rule | None:
     """The first of ``rules`` that holds for a profile."""
-    return next((rule for rule in rules if table_holds(rule, profile, ranks)), None)
+    return next((rule for rule in rules if table_holds(rule, profile)), None)
 
 
 def shown(profile: Mapping[str, Value | None]) -> dict[str, str | None]:

@@ -5,16 +5,28 @@ from __future__ import annotations
 import re
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from decimal import Decimal
 from typing import Any
 
-from orchestration.policy.attributes import VersionParts, need, resolved
+from orchestration.policy.attributes import VersionParts, resolved
 from orchestration.policy.conditions import parse_condition
-from orchestration.policy.model import NUMERIC, Attribute, Cap, Condition, Level, Program, Rule, ScopeRule, Value, Version, canonical_hash
-from orchestration.policy.operands import all_attributes
+from orchestration.policy.model import (
+    NUMERIC,
+    Attribute,
+    Cap,
+    Condition,
+    Level,
+    Program,
+    Rule,
+    ScopeRule,
+    Value,
+    Version,
+    attributes_of,
+    canonical_hash,
+)
+from orchestration.policy.operands import all_attributes, scores
 from orchestration.policy.reader import Row, Seed, close_match
-from orchestration.policy.sql import compare_ranks
 from orchestration.policy.subjects import SUBJECT_TYPES
 from orchestration.wording import counted
 
@@ -52,7 +64,7 @@ class _Rows:
     actions: Mapping[str, Mapping[tuple[str, str], list[Row]]]
 
     @classmethod
-    def of(cls, seeds: Mapping[str, Seed], attributes: Mapping[str, Attribute]) -> _Rows:
+    def of(cls, seeds: Mapping[str, Seed], attributes: Mapping[str, Attribute], spend: tuple[str, ...]) -> _Rows:
         """Grouped; a row of a version or rule that is not there is refused."""
         versions: dict[str, set[str]] = defaultdict(set)
         for row in seeds["policy_versions"]:
@@ -88,14 +100,13 @@ class _Rows:
                     f"{row['policy_hash']!r} is no hash of a policy version",
                     "write all 64 digits, as `tierhouse policy check` names them where the change is refused, or with --json",
                 )
-        spend = tuple(sorted(row["charge_type"] for row in seeds["charge_types"] if row["counts_as_spend"]))
         actions = {name: versioned[name] for name in _ACTIONS}
         return cls(rules, conditions, versioned["scope_rules"], versioned["caps"], VersionParts.of(seeds, attributes), spend, actions)
 
 
-def build_programs(seeds: Mapping[str, Seed], attributes: Mapping[str, Attribute]) -> dict[str, Program]:
-    """Program by id, in the order of the seed."""
-    rows = _Rows.of(seeds, attributes)
+def build_programs(seeds: Mapping[str, Seed], attributes: Mapping[str, Attribute], spend: tuple[str, ...]) -> dict[str, Program]:
+    """Program by id, in the order of the seed. ``spend``: the charge types that count as spend."""
+    rows = _Rows.of(seeds, attributes, spend)
     programs: dict[str, Program] = {}
     for row in seeds["programs"]:
         _once(row, "name_en", programs.values())
@@ -173,7 +184,7 @@ def _program(row: Row, seeds: Mapping[str, Seed], rows: _Rows, attributes: Mappi
         _version(version_row, row, levels, ordered, rows, attributes)
         for version_row in sorted(version_rows, key=lambda r: str(r["valid_from_period"]))
     )
-    if monotone and versions:
+    if monotone:
         monotone = resolved(monotone, program_id, versions[-1].version, rows.parts, attributes, row)
     return Program(program_id, row["subject_type"], row["method"], row["hit_policy"], monotone, row["enabled"], ordered, versions, row)
 
@@ -181,7 +192,7 @@ def _program(row: Row, seeds: Mapping[str, Seed], rows: _Rows, attributes: Mappi
 def _check_clock(row: Row) -> None:
     subject = SUBJECT_TYPES[row["subject_type"]]
     if row["clock"] == "event":
-        entity = need(row, "event_entity", "the clock is an event")
+        entity = row.need("event_entity", "the clock is an event")
         if (entity == "receptions") != (subject.name == "reception"):
             raise row.bad(
                 "event_entity",
@@ -223,7 +234,7 @@ def _version(
                 raise item.row.bad(
                     "attribute", f"{item.attribute.attribute_id!r} depends on who is in scope", "name an attribute of the subject alone"
                 )
-            if any(a.kind == "score" for a in all_attributes([item.attribute])):
+            if scores([item.attribute]):
                 raise item.row.bad(
                     "attribute",
                     f"{item.attribute.attribute_id!r} is a score, which is given to those in scope",
@@ -233,8 +244,7 @@ def _version(
     _check_method(row, program, rules)
     version = Version(*key, row["valid_from_period"], row["valid_to_period"], rules, scope_rules, caps, "", row)
     actions = {name: rows.actions[name].get(key, []) for name in _ACTIONS}
-    digest = canonical_hash(_content(program, ordered, version, rows.spend, actions, attributes))
-    return Version(*key, row["valid_from_period"], row["valid_to_period"], rules, scope_rules, caps, digest, row)
+    return replace(version, policy_hash=canonical_hash(_content(program, ordered, version, rows.spend, actions, attributes)))
 
 
 def _check_life_cycle(row: Row, program: Row) -> None:
@@ -292,13 +302,7 @@ def _check_method(version: Row, program: Row, rules: tuple[Rule, ...]) -> None:
     if not any(rule.conditions for rule in rules):
         what = f"none of the rules of {version['program_id']} {version['version']} has a condition, and {program['method']} rests on them"
         raise version.bad("version", what, "add them to decision_conditions")
-
-    def with_parts(attribute: Attribute) -> Iterable[Attribute]:
-        yield attribute
-        for part in attribute.parts:
-            yield from with_parts(part)
-
-    used = {a.attribute_id for rule in rules for c in rule.conditions for a in with_parts(c.attribute) if a.kind in kinds}
+    used = [a for a in all_attributes(attributes_of(rules)) if a.kind in kinds]
     if len(used) < count:
         wanted = " or ".join(sorted(kinds))
         raise program.bad(
@@ -327,9 +331,9 @@ def _content(
         "program": [program["program_id"], version.version, program["subject_type"], program["method"], program["hit_policy"]],
         "clock": [program["clock"], program["event_entity"]],
         "levels": [level.level_id for level in levels if level.level_id in version.given_levels],
-        "rules": [[r.rule_id, r.level_id, _conditions(r.conditions, levels)] for r in version.rules],
-        "scope": [[r.rule_id, _conditions(r.conditions, levels)] for r in version.scope_rules],
-        "caps": [[c.cap_id, c.level_id, _conditions(c.conditions, levels)] for c in version.caps],
+        "rules": [[r.rule_id, r.level_id, _conditions(r.conditions)] for r in version.rules],
+        "scope": [[r.rule_id, _conditions(r.conditions)] for r in version.scope_rules],
+        "caps": [[c.cap_id, c.level_id, _conditions(c.conditions)] for c in version.caps],
         "life_cycle": [version.validity_months, version.grace_months, version.fall],
         "attributes": {name: _attribute_content(a) for name, a in used.items()},
         "metrics": {m.metric_id: [m.measure.measure_id, m.window, m.aggregation, m.subject_type] for m in metrics.values()},
@@ -354,19 +358,7 @@ def _content(
 def used_attributes(version: Version, of_lists: Iterable[Attribute]) -> dict[str, Attribute]:
     """The attributes that a version's conditions use, with the bands and dimensions that it gives them, then those that order its lists; each
     with what it is made of."""
-    used: dict[str, Attribute] = {}
-
-    def collect(attribute: Attribute) -> None:
-        used[attribute.attribute_id] = attribute
-        for part in attribute.parts:
-            collect(part)
-
-    for attribute in version.attributes:
-        collect(attribute)
-    for attribute in of_lists:
-        if attribute.attribute_id not in used:
-            collect(attribute)
-    return used
+    return {a.attribute_id: a for a in all_attributes([*version.attributes, *of_lists])}
 
 
 def _cell(value: Value | None) -> Any:
@@ -383,18 +375,12 @@ def _attribute_content(a: Attribute) -> list[Any]:
     return [a.kind, a.type, metrics, a.column_name, a.entity, [part.attribute_id for part in a.of], bands, dimensions]
 
 
-def _conditions(conditions: tuple[Condition, ...], levels: tuple[Level, ...]) -> list[Any]:
+def _conditions(conditions: tuple[Condition, ...]) -> list[Any]:
+    """What each compares; where levels are compared by their order, with all levels that it holds for."""
     return sorted(
-        [c.attribute.attribute_id, c.operator, list(map(str, sorted(map(_sortable, _values(c, levels))))), c.with_null] for c in conditions
+        [c.attribute.attribute_id, c.operator, list(map(str, sorted(map(_sortable, c.inside if c.is_by_rank else c.values)))), c.with_null]
+        for c in conditions
     )
-
-
-def _values(condition: Condition, levels: tuple[Level, ...]) -> tuple[Value, ...]:
-    """The values of a condition; where levels are compared by their order, all levels that it holds for."""
-    if condition.attribute.type != "level" or condition.operator not in {"<", "<=", ">", ">="}:
-        return condition.values
-    bar = next(level.rank for level in levels if level.level_id == condition.values[0])
-    return tuple(level.level_id for level in levels if compare_ranks(level.rank, condition.operator, bar))
 
 
 def _sortable(value: Value) -> Any:

@@ -102,6 +102,13 @@ class Row:
         """``levels.csv, row 3, column rank``."""
         return f"{self.file}, row {self.line}" + (f", column {column}" if column else "")
 
+    def need(self, column: str, why: str) -> Any:
+        """The value of a cell that may not be empty here."""
+        if self[column] in (None, ()):
+            schema = load_schema().get(Path(self.file).stem)
+            raise self.bad(column, f"is empty, but {why}", f"write {schema.columns[column].description if schema else column}")
+        return self[column]
+
     def bad(self, column: str, what: str, remedy: str) -> BadInput:
         """The error to raise about one cell of this row."""
         return BadInput(what, self.where(column), remedy)
@@ -212,9 +219,9 @@ def _cell(raw: str, column: ColumnSchema, point_may_group: bool) -> Any:
         value: Any = cells.parse_decimal(text, point_may_group=point_may_group)
     else:
         value = _PARSERS[column.type](text)
-    for bound, wrong in ((column.minimum, "below"), (column.maximum, "above")):
-        if bound is not None and (value < bound if wrong == "below" else value > bound):
-            raise CellProblem(f"{text} is {wrong} {bound}", f"write {cells.shown_bounds(column.minimum, column.maximum)}")
+    if side := cells.beyond(value, column.minimum, column.maximum):
+        bound = column.minimum if side == "below" else column.maximum
+        raise CellProblem(f"{text} is {side} {bound}", f"write {cells.shown_bounds(column.minimum, column.maximum)}")
     return value
 
 

@@ -7,16 +7,21 @@ Rows come from the landing's views, target periods from the run's control tables
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import dataclass
 from textwrap import indent
 
+from orchestration.ingest.contracts import load_contracts
 from orchestration.policy import sql
-from orchestration.policy.attributes import contract_columns, history_column
 from orchestration.policy.load import clock_of
 from orchestration.policy.model import Attribute, Metric, Policies
 from orchestration.policy.operands import all_attributes
 from orchestration.policy.subjects import MONTH_TABLES, SUBJECT_TYPES, SubjectType
 
 TARGETS = "ctl.target_periods"
+_SUBJECT_COLUMNS = {
+    "subject_id": "varchar", "period": "varchar", "period_index": "integer", "is_in_scope": "boolean", "scope_reason": "varchar",
+    "event_date": "date",
+}  # fmt: skip
 
 
 def extra_column(attribute: Attribute) -> str:
@@ -38,10 +43,10 @@ def is_month_metric(metric: Metric) -> bool:
 def customer_extras(policies: Policies, missing: frozenset[str]) -> str:
     """customer_id, period, and what programs use of other entities; without such use a relation without rows."""
     used = _used(policies, "customer", missing)
-    joins = _extra_joins(SUBJECT_TYPES["customer"], used, [m for m in _metrics(used) if not is_month_metric(m)])
+    joins = _extra_joins(SUBJECT_TYPES["customer"], used)
     if not joins:
-        return "select cast(null as varchar) as customer_id, cast(null as varchar) as period where false"
-    keys = "\nunion\n".join(f"select customer_id, period from ({text}) as keys_{n}" for n, (text, _) in enumerate(joins))
+        return sql.no_rows({"customer_id": "varchar", "period": "varchar"})
+    keys = "\nunion\n".join(f"select customer_id, period from ({join.relation}) as keys_{n}" for n, join in enumerate(joins))
     return _joined(f"({indent(keys, '    ')})", "customer_id", ["b.customer_id", "b.period"], joins)
 
 
@@ -53,14 +58,12 @@ def subject_relation(policies: Policies, kind: str, missing: frozenset[str]) -> 
     subject = SUBJECT_TYPES[kind]
     used = _used(policies, kind, missing)
     graded = any(program.subject_type == kind for program in policies.enabled())
-    columns = [name for name, body in contract_columns(subject.entity).items() if not body.get("personal") and name != subject.key]
+    columns = [name for name in load_contracts()[subject.entity].landed if name != subject.key]
     if not graded or subject.entity in missing:
-        names = [f"cast(null as varchar) as {name}" for name in ("subject_id", "period", "scope_reason")]
-        return f"select {', '.join(names)}, cast(null as integer) as period_index, cast(null as boolean) as is_in_scope, cast(null as date) as event_date where false"
-    metrics = _metrics(used)
-    joins = _extra_joins(subject, used, [m for m in metrics if not is_month_metric(m)])
+        return sql.no_rows(_SUBJECT_COLUMNS)
+    joins = _extra_joins(subject, used)
     if kind == "group":
-        joins += _group_months(metrics)
+        joins += _group_months(_metrics(used))
     base = _there(subject, columns)
     keep = ["b.subject_id", "b.period", "b.period_index", "true as is_in_scope", "cast(null as varchar) as scope_reason", "b.event_date"]
     return _joined(f"(\n{indent(base, '    ')}\n)", "subject_id", [*keep, *(f"b.{sql.identifier(c)}" for c in columns)], joins)
@@ -76,22 +79,29 @@ def _metrics(used: Iterable[Attribute]) -> list[Metric]:
     return list({m.metric_id: m for a in used for m in a.metrics}.values())
 
 
-def _joined(base: str, key: str, columns: list[str], joins: list[tuple[str, list[str]]]) -> str:
-    shown = [*columns, *(column for n, (_, names) in enumerate(joins) for column in (_or_zero(f"j{n}", name) for name in names))]
-    lines = ["select", indent(",\n".join(shown), "    "), f"from {base} as b"]
-    for n, (text, _) in enumerate(joins):
-        lines += ["left join (", indent(text, "    "), f") as j{n} on b.{key} = j{n}.{key} and b.period = j{n}.period"]
+@dataclass(frozen=True)
+class _Join:
+    """A relation by subject and period. A column of no row is null, a metric of no rows is zero."""
+
+    relation: str
+    columns: Iterable[str] = ()
+    metrics: Iterable[Metric] = ()
+
+
+def _joined(base: str, key: str, columns: list[str], joins: list[_Join]) -> str:
+    shown = list(columns)
+    for n, join in enumerate(joins):
+        shown += [f"j{n}.{name}" for name in join.columns]
+        shown += [f"coalesce(j{n}.{m.metric_id}, 0) as {m.metric_id}" for m in join.metrics]
+    lines = ["select", sql.columns(shown), f"from {base} as b"]
+    for n, join in enumerate(joins):
+        lines += ["left join (", indent(join.relation, "    "), f") as j{n} on b.{key} = j{n}.{key} and b.period = j{n}.period"]
     return "\n".join(lines)
-
-
-def _or_zero(alias: str, name: str) -> str:
-    """A metric of no rows is zero; a column of no row is null. Metrics are marked by a leading ``0 ``."""
-    return f"coalesce({alias}.{name[2:]}, 0) as {name[2:]}" if name.startswith("0 ") else f"{alias}.{name}"
 
 
 def _there(subject: SubjectType, columns: list[str]) -> str:
     """Newest row of each subject by the end of each target period, of those that are there in it."""
-    history = history_column(subject.entity)
+    history = load_contracts()[subject.entity].history
     begins = sql.month_index(f"r.{subject.from_column}") if subject.from_column else "r.first_index"
     arrival = sql.local_date(f"r.{subject.at_column}") if subject.at_column else "cast(null as date)"
     there = f"{sql.month_index(arrival)} = r.period_index" if subject.at_column else f"coalesce({begins}, r.first_index) <= r.period_index"
@@ -120,27 +130,26 @@ def _there(subject: SubjectType, columns: list[str]) -> str:
     )
 
 
-def _extra_joins(subject: SubjectType, used: list[Attribute], metrics: list[Metric]) -> list[tuple[str, list[str]]]:
-    """(relation, its columns) for each other entity: the newest row's columns, and window metrics over its rows."""
+def _extra_joins(subject: SubjectType, used: list[Attribute]) -> list[_Join]:
+    """For each other entity the newest row's columns, and window metrics over its rows."""
     key = "customer_id" if subject.name == "customer" else "subject_id"
-    found: list[tuple[str, list[str]]] = []
     columns: dict[str, dict[str, str]] = {}
     for attribute in used:
         if is_extra(attribute):
             assert attribute.entity and attribute.column_name
             columns.setdefault(attribute.entity, {})[extra_column(attribute)] = attribute.column_name
-    for entity, names in columns.items():
-        found.append((_newest(entity, subject.key, key, names), list(names)))
     by_entity: dict[str, list[Metric]] = {}
-    for metric in metrics:
-        by_entity.setdefault(metric.measure.entity, []).append(metric)
-    for entity, some in by_entity.items():
-        found.append((_windows(entity, subject.key, key, some), [f"0 {m.metric_id}" for m in some]))
-    return found
+    for metric in _metrics(used):
+        if not is_month_metric(metric):
+            by_entity.setdefault(metric.measure.entity, []).append(metric)
+    return [
+        *(_Join(_newest(entity, subject.key, key, names), columns=names) for entity, names in columns.items()),
+        *(_Join(_windows(entity, subject.key, key, some), metrics=some) for entity, some in by_entity.items()),
+    ]
 
 
 def _newest(entity: str, key: str, name: str, columns: dict[str, str]) -> str:
-    history = history_column(entity)
+    history = load_contracts()[entity].history
     assert history
     listed = ", ".join(f"l.{sql.identifier(column)} as {sql.identifier(alias)}" for alias, column in columns.items())
     return "\n".join(
@@ -161,7 +170,7 @@ def _month_of(entity: str, alias: str) -> str:
     """Month index of a row of an entity."""
     clock = clock_of(entity)
     assert clock
-    kind = contract_columns(entity)[clock]["type"]
+    kind = load_contracts()[entity].columns[clock].type
     column = f"{alias}.{sql.identifier(clock)}"
     if kind == "period":
         return sql.period_index(column)
@@ -170,22 +179,23 @@ def _month_of(entity: str, alias: str) -> str:
 
 def _windows(entity: str, key: str, name: str, metrics: list[Metric]) -> str:
     """Window metrics of rows: measures as of one row, added up by the window's months."""
-    rows = [f"select l.{key} as {name}, {_month_of(entity, 'l')} as period_index"]
-    measures = {m.measure.measure_id: m.measure for m in metrics}
-    for measure in measures.values():
-        chosen = "true"
-        if measure.filter_column:
-            chosen = f"l.{sql.identifier(measure.filter_column)} in ({', '.join(sql.literal(v) for v in measure.filter_values)})"
+    columns = [f"l.{key} as {name}", f"{_month_of(entity, 'l')} as period_index"]
+    for measure in {m.measure.measure_id: m.measure for m in metrics}.values():
+        chosen = sql.counts(measure, "l") if measure.filter_column else "true"
         value = "1" if measure.aggregation == "count" else f"l.{sql.identifier(measure.column_name or '')}"
-        rows[-1] += f",\n        case when {chosen} then {value} else 0 end as {sql.identifier(measure.measure_id)}"
+        columns.append(f"case when {chosen} then {value} else 0 end as {sql.identifier(measure.measure_id)}")
+    return _over_months(f"select\n{sql.columns(columns)}\nfrom {sql.rows_of(entity)} as l", name, metrics)
+
+
+def _over_months(months: str, name: str, metrics: list[Metric]) -> str:
+    """Window metrics over ``months``, rows of the subject ``name`` with their period_index."""
     reach = max(m.span.reach for m in metrics)
     return "\n".join(
         [
             f"select m.{name}, t.period,",
-            indent(",\n".join(sql.window_metric(m) for m in metrics), "    "),
+            sql.columns(sql.window_metric(m) for m in metrics),
             "from (",
-            indent(rows[0], "    "),
-            f"    from {sql.rows_of(entity)} as l",
+            indent(months, "    "),
             ") as m",
             f"inner join {TARGETS} as t on m.period_index between t.period_index - {reach - 1} and t.period_index",
             f"group by m.{name}, t.period",
@@ -216,25 +226,13 @@ def member_months(months: str, columns: Iterable[str]) -> str:
     )
 
 
-def _group_months(metrics: list[Metric]) -> list[tuple[str, list[str]]]:
+def _group_months(metrics: list[Metric]) -> list[_Join]:
     """Sums over the members of a group."""
     found = []
     for entity, months in (("bill_lines", sql.MONTHS_PLACEHOLDER), ("points", sql.POINTS_MONTHS_PLACEHOLDER)):
         some = [m for m in metrics if m.measure.entity == entity]
         if not some:
             continue
-        measures = list({m.measure.measure_id: None for m in some})
-        reach = max(m.span.reach for m in some)
-        text = "\n".join(
-            [
-                "select m.subject_id, t.period,",
-                indent(",\n".join(sql.window_metric(m) for m in some), "    "),
-                "from (",
-                indent(member_months(months, measures), "    "),
-                ") as m",
-                f"inner join {TARGETS} as t on m.period_index between t.period_index - {reach - 1} and t.period_index",
-                "group by m.subject_id, t.period",
-            ]
-        )
-        found.append((text, [f"0 {m.metric_id}" for m in some]))
+        measures = dict.fromkeys(m.measure.measure_id for m in some)
+        found.append(_Join(_over_months(member_months(months, measures), "subject_id", some), metrics=some))
     return found

@@ -5,10 +5,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from decimal import Decimal
+from itertools import pairwise
 
 from orchestration.policy.facts import bounds
 from orchestration.policy.finding import Finding, finding_at
-from orchestration.policy.model import Attribute, Cap, Dimension, Policies, Program, Rule, ScopeRule, Value, Version
+from orchestration.policy.model import Attribute, Dimension, Policies, Program, Version
 from orchestration.policy.profiles import condition_holds, may_be_null
 from orchestration.policy.programs import used_attributes
 from orchestration.policy.reader import Row
@@ -96,11 +97,9 @@ def _used(policies: Policies, version: Version) -> dict[str, Attribute]:
 
 
 def _alike_bands(program: Program, version: Version, attribute: Attribute) -> Iterator[Finding]:
-    tables: tuple[Rule | ScopeRule | Cap, ...] = (*version.rules, *version.scope_rules, *version.caps)
-    conditions = [c for table in tables for c in table.conditions if c.attribute.attribute_id == attribute.attribute_id]
-    ranks: dict[Value, int] = {level.level_id: level.rank for level in program.levels}
-    for lower, upper in zip(attribute.bands, attribute.bands[1:], strict=False):
-        if all(condition_holds(c, lower.band_id, ranks) == condition_holds(c, upper.band_id, ranks) for c in conditions):
+    conditions = [c for table in version.tables for c in table.conditions if c.attribute.attribute_id == attribute.attribute_id]
+    for lower, upper in pairwise(attribute.bands):
+        if all(condition_holds(c, lower.band_id) == condition_holds(c, upper.band_id) for c in conditions):
             yield finding_at(
                 upper.row, version.version, "warning", "idle_band",
                 f"no rule of {program.program_id} {version.version} tells {attribute.attribute_id} {upper.band_id!r} from {lower.band_id!r}, the band below it",

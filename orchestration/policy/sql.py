@@ -15,8 +15,8 @@ from textwrap import indent
 import duckdb
 
 from orchestration.policy.cells import ID
-from orchestration.policy.model import RANKED, Attribute, Band, Condition, Level, Measure, Metric, Value
-from orchestration.policy.operands import AMOUNT, SCORE, TOTAL, Quotient, plain, quotient
+from orchestration.policy.model import RANKED, Attribute, Band, Condition, Measure, Metric, Value
+from orchestration.policy.operands import AMOUNT, SCORE, SQL_TYPES, TOTAL, Quotient, plain, quotient
 from orchestration.policy.subjects import SUBJECT_TYPES
 
 # Names that the models replace by the relations they stand for.
@@ -58,6 +58,11 @@ def cte(name: str, body: str) -> str:
 def columns(expressions: Iterable[str]) -> str:
     """A select list, one expression a line."""
     return indent(",\n".join(expressions), "    ")
+
+
+def no_rows(types: Mapping[str, str]) -> str:
+    """A relation of columns with their types that has no rows."""
+    return f"select\n{columns(f'cast(null as {kind}) as {name}' for name, kind in types.items())}\nwhere false"
 
 
 def literal(value: Value) -> str:
@@ -102,53 +107,43 @@ def measure(item: Measure, alias: str) -> str:
     name = identifier(item.measure_id)
 
     def chosen(value: str) -> str:
-        return _where(_counts(item, alias), value) if item.filter_column else value
+        return _where(counts(item, alias), value) if item.filter_column else value
 
     if item.aggregation == "count":
         return f"cast(count({chosen('1')}) as bigint) as {name}"
     if item.aggregation == "margin":
         # Known only where every line that counts has its cost.
-        unknown = f"{_counts(item, alias)} and {alias}.cost_amount is null" if item.filter_column else f"{alias}.cost_amount is null"
+        unknown = f"{counts(item, alias)} and {alias}.cost_amount is null" if item.filter_column else f"{alias}.cost_amount is null"
         margin = f"coalesce(sum({chosen(f'{alias}.net_amount - {alias}.cost_amount')}), 0)"
         return f"cast(case when count({_where(unknown, '1')}) = 0 then {margin} end as {AMOUNT}) as {name}"
     column = identifier(item.column_name or "")
-    return f"cast(coalesce(sum({chosen(f'{alias}.{column}')}), 0) as {_result_type(item)}) as {name}"
+    return f"cast(coalesce(sum({chosen(f'{alias}.{column}')}), 0) as {SQL_TYPES[item.type]}) as {name}"
 
 
 def row_measure(item: Measure, alias: str) -> str:
     """``… as base_points`` of one landed row ``alias``: what it adds to the measure, null if nothing."""
     value = "1" if item.aggregation == "count" else f"{alias}.{identifier(item.column_name or '')}"
-    chosen = _where(_counts(item, alias), value) if item.filter_column else value
-    return f"cast({chosen} as {_result_type(item)}) as {identifier(item.measure_id)}"
+    chosen = _where(counts(item, alias), value) if item.filter_column else value
+    return f"cast({chosen} as {SQL_TYPES[item.type]}) as {identifier(item.measure_id)}"
 
 
 def any_row(items: Sequence[Measure], alias: str) -> str:
     """The condition on landed rows ``alias`` that some measure counts."""
     if all(item.filter_column for item in items):
-        return " or ".join(dict.fromkeys(_counts(item, alias) for item in items)) or "false"
+        return " or ".join(dict.fromkeys(counts(item, alias) for item in items)) or "false"
     return "true"
 
 
-def _counts(item: Measure, alias: str) -> str:
+def counts(item: Measure, alias: str) -> str:
+    """The condition on landed rows ``alias`` that a measure with a filter counts."""
     return f"{alias}.{identifier(item.filter_column or '')} in ({', '.join(literal(v) for v in item.filter_values)})"
 
 
-def or_zero(alias: str, name: str, result_type: str, *, keep_null: bool = False) -> str:
-    """A column of an outer join, 0 where the other side has no row; ``keep_null``: but null where its row says so."""
-    if keep_null:
+def or_zero(alias: str, name: str, item: Measure | Metric) -> str:
+    """The column of a measure or metric after an outer join, 0 where the other side has no row; of a margin null where its row says so."""
+    if isinstance(item, Metric) and item.measure.aggregation == "margin":
         return f"case when {alias}.customer_id is null then 0 else {alias}.{identifier(name)} end as {identifier(name)}"
-    return f"coalesce({alias}.{identifier(name)}, cast(0 as {result_type})) as {identifier(name)}"
-
-
-def result_type(item: Measure | Metric) -> str:
-    """SQL type of a measure or metric."""
-    if isinstance(item, Metric):
-        return "bigint" if item.aggregation == "months" else _result_type(item.measure)
-    return _result_type(item)
-
-
-def _result_type(item: Measure) -> str:
-    return AMOUNT if item.type == "decimal" else "bigint"
+    return f"coalesce({alias}.{identifier(name)}, cast(0 as {SQL_TYPES[item.type]})) as {identifier(name)}"
 
 
 def _where(condition: str, value: str) -> str:
@@ -158,7 +153,7 @@ def _where(condition: str, value: str) -> str:
 
 def carried_total(item: Measure, name: str) -> str:
     """The total since joining, from the carried row and the months after it."""
-    return f"cast(coalesce(sum({_where('m.is_after_base', f'm.{identifier(item.measure_id)}')}), 0) as {_result_type(item)}) as {identifier(name)}"
+    return f"cast(coalesce(sum({_where('m.is_after_base', f'm.{identifier(item.measure_id)}')}), 0) as {SQL_TYPES[item.type]}) as {identifier(name)}"
 
 
 def window_metric(item: Metric, index: str = "t.period_index", until: str | None = None, name: str | None = None) -> str:
@@ -175,13 +170,13 @@ def window_metric(item: Metric, index: str = "t.period_index", until: str | None
         unknown = f"m.{identifier(item.measure.measure_id)} is null and m.bill_line_count is not null and {within}"
         known = f"count({_where(unknown, '1')}) = 0"
         return f"cast(case when {known} then coalesce({value}, 0) end as {AMOUNT}) as {name}"
-    return f"cast(coalesce({value}, 0) as {_result_type(item.measure)}) as {name}"
+    return f"cast(coalesce({value}, 0) as {SQL_TYPES[item.measure.type]}) as {name}"
 
 
 def months_metric(item: Metric, after: str, until: str, name: str) -> str:
     """What the months after ``after``, until ``until``, add to a sum, over month rows m."""
     value = f"sum({_where(f'm.period_index > {after} and m.period_index <= {until}', f'm.{identifier(item.measure.measure_id)}')})"
-    return f"cast(coalesce({value}, 0) as {_result_type(item.measure)}) as {identifier(name)}"
+    return f"cast(coalesce({value}, 0) as {SQL_TYPES[item.measure.type]}) as {identifier(name)}"
 
 
 def service_metric(item: Metric) -> str:
@@ -204,7 +199,7 @@ def _months_of_year(more: int) -> str:
     return f"cast(s.period_index % 12 + {more} as integer)"
 
 
-def condition(item: Condition, alias: str, levels: Mapping[str, Level]) -> str:
+def condition(item: Condition, alias: str) -> str:
     """A boolean expression over input columns; null or false where the condition does not hold."""
     attribute, operator = item.attribute, item.operator
     if attribute.kind == "band":
@@ -215,10 +210,8 @@ def condition(item: Condition, alias: str, levels: Mapping[str, Level]) -> str:
     column = plain(attribute, alias)
     if operator in {"is null", "is not null"}:
         return f"{column} {operator}"
-    if attribute.type == "level" and operator in {"<", "<=", ">", ">="}:
-        bar = levels[str(item.values[0])].rank
-        inside = [literal(level.level_id) for level in levels.values() if compare_ranks(level.rank, operator, bar)]
-        return f"{column} in ({', '.join(inside)})" if inside else "false"
+    if item.is_by_rank:
+        return f"{column} in ({', '.join(map(literal, item.inside))})" if item.inside else "false"
     values = [literal(v) for v in item.values]
     if operator == "in range":
         return f"({column} >= {values[0]} and {column} < {values[1]})"
@@ -229,11 +222,6 @@ def condition(item: Condition, alias: str, levels: Mapping[str, Level]) -> str:
     if operator == "not in":
         return f"{column} not in ({', '.join(values)})" if values else f"{column} is not null"
     return f"{column} {'<>' if operator == '!=' else operator} {values[0]}"
-
-
-def compare_ranks(rank: int, operator: str, bar: int) -> bool:
-    """Whether a rank stands to ``bar`` as ``operator`` says."""
-    return {"<": rank < bar, "<=": rank <= bar, ">": rank > bar, ">=": rank >= bar}[operator]
 
 
 def _quotient(item: Condition, ratio: Quotient) -> str:
@@ -299,9 +287,9 @@ def band(attribute: Attribute, alias: str) -> str:
     return "case " + " ".join(lines) + f" else {literal(attribute.bands[-1].band_id)} end"
 
 
-def conditions(items: Sequence[Condition], alias: str, levels: Mapping[str, Level]) -> str:
+def conditions(items: Sequence[Condition], alias: str) -> str:
     """All conditions; ``true`` where there are none."""
-    return " and ".join(condition(c, alias, levels) for c in items) or "true"
+    return " and ".join(condition(c, alias) for c in items) or "true"
 
 
 def missing_amount(item: Condition, alias: str) -> str:

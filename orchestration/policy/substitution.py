@@ -24,7 +24,6 @@ from orchestration.policy.operands import (
     Operand,
     all_attributes,
     dimension_column,
-    is_relative,
     operands,
     operands_of,
     plain,
@@ -262,21 +261,21 @@ def _computed(attribute: Attribute, attributes: Sequence[Attribute]) -> Iterator
     now = f"when p.step >= {AT['population']} then p.becomes"
     if attribute.kind == "portion":
         yield f"{plain(attribute.of[0], 'p.placed')} as {name}__placed"
-        yield f"case {now}.{name}__total_amount else {_total(attribute, 'p.placed')} end as {name}__total_amount"
+        yield f"case {now}.{name}__total_amount else {_total(attribute)} end as {name}__total_amount"
     elif attribute.kind in {"position", "share"}:
         yield from _place(attribute, _ladder_of(attribute, attributes))
     for dimension in attribute.dimensions:
         column = dimension_column(attribute, dimension)
-        if is_relative(dimension):
+        if dimension.is_relative:
             yield f"case when p.step >= {AT['population']} or ({_is_substituted(dimension)}) then p.becomes.{column} else p.was.{column} end as {column}"
         else:
             yield f"{sql.from_millionths(inputs.scaled(dimension))} as {column}"
 
 
-def _total(attribute: Attribute, alias: str) -> str:
+def _total(attribute: Attribute) -> str:
     """The sum of positive amounts of the month before, with the own amount replaced."""
     name = attribute.attribute_id
-    own, was = plain(attribute.of[0], alias), plain(attribute.of[0], "p.was")
+    own, was = plain(attribute.of[0], "p.placed"), plain(attribute.of[0], "p.was")
     return f"p.was.{name}__total_amount - greatest(coalesce({was}, 0), 0) + greatest(coalesce({own}, 0), 0)"
 
 
@@ -295,7 +294,7 @@ def _place(attribute: Attribute, ladder: str) -> Iterator[str]:
     )
     yield f"cast(case {is_now}.{name}__population else {population} end as bigint) as {name}__population"
     if attribute.kind == "share":
-        total = _total(attribute, "p.placed")
+        total = _total(attribute)
         amount_left = f"case when {was} > {own} then {was} else 0 end"
         yield (
             f"cast(case {is_now}.{name}__above_amount {same}.{name}__above_amount when {own} > 0 then {ladder}.above_amount - {amount_left} "

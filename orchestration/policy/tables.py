@@ -5,7 +5,7 @@ Exact reasoning over all profiles (z3), not sampling. A table has to decide the 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 import z3
@@ -14,6 +14,7 @@ from orchestration.policy.compile import evaluation_order
 from orchestration.policy.finding import Finding
 from orchestration.policy.model import Cap, Program, Rule, ScopeRule, Value, Version
 from orchestration.policy.profiles import Space, Variable, first_rule, shown
+from orchestration.policy.reader import Row
 
 # A table that is this wrong is mended from the top; more examples would only make the report slow and long.
 MOST_OVERLAPS = 50
@@ -63,17 +64,16 @@ class Table:
         yield from self._caps()
         yield from self._unused_levels()
 
-    def _finding(
-        self, severity: str, kind: str, of: Rule | ScopeRule | Cap | None, what: str, remedy: str, model: Any | None = None
-    ) -> Finding:
-        row = of.row if of else self.version.row
-        rule_id = None if of is None else of.cap_id if isinstance(of, Cap) else of.rule_id
+    def _finding(self, severity: str, kind: str, of: Rule | ScopeRule | Cap, what: str, remedy: str, model: Any | None = None) -> Finding:
+        """A finding on a rule, scope rule or cap, which the text begins with."""
         kind_of = "cap" if isinstance(of, Cap) else "scope rule" if isinstance(of, ScopeRule) else "rule"
-        name = f"{kind_of} {rule_id!r} " if of else ""
+        return self._at(of.row, severity, kind, f"{kind_of} {_id(of)!r} {what}", remedy, model, _id(of))
+
+    def _at(
+        self, row: Row, severity: str, kind: str, what: str, remedy: str, model: Any | None = None, rule_id: str | None = None
+    ) -> Finding:
         example = shown(self.space.example(model)) if model is not None else {}
-        return Finding(
-            severity, kind, self.program.program_id, self.version.version, row.file, row.line, rule_id, name + what, remedy, example
-        )
+        return Finding(severity, kind, self.program.program_id, self.version.version, row.file, row.line, rule_id, what, remedy, example)
 
     def _unreachable(self, of: Rule | ScopeRule | Cap, holds: Any) -> Finding:
         """``of`` holds for no subject in scope."""
@@ -82,8 +82,7 @@ class Table:
             what = "can never hold: its conditions contradict each other, or what their attributes can be"
             return self._finding("error", "unreachable", of, what, "correct or remove it")
         needed = _covering(self.everyone, holds, self.excluded)
-        rules = ", ".join(f"{self.version.scope_rules[n].rule_id} (row {self.version.scope_rules[n].row.line})" for n in needed)
-        what = f"never holds for a subject in scope: whoever meets it is excluded by {rules}"
+        what = f"never holds for a subject in scope: whoever meets it is excluded by {_listed(self.version.scope_rules[n] for n in needed)}"
         return self._finding("error", "unreachable", of, what, "correct it, correct the scope rule, or remove one of them", model)
 
     def _scope(self) -> Iterator[Finding]:
@@ -92,23 +91,18 @@ class Table:
             needed = [rules[n] for n in _covering(self.everyone, z3.BoolVal(True), self.excluded)]
             names = " and ".join(repr(rule.rule_id) for rule in needed)
             what = f"{names} exclude" if len(needed) > 1 else f"{names} excludes"
-            yield self._at(needed[-1], "error", "nobody_in_scope", f"scope rule {what} every subject of {self.title}", "narrow it", model)
+            told = f"scope rule {what} every subject of {self.title}"
+            yield self._at(needed[-1].row, "error", "nobody_in_scope", told, "narrow it", model, needed[-1].rule_id)
         before: list[Any] = []
         for rule, formula in zip(rules, self.excluded, strict=True):
             model = _model(self.everyone, formula)
             if model is None:
                 yield self._unreachable(rule, formula)
             elif before and _model(self.everyone, formula, z3.Not(z3.Or(before))) is None:
-                above = ", ".join(f"{rules[n].rule_id} (row {rules[n].row.line})" for n in _covering(self.everyone, formula, before))
+                above = _listed(rules[n] for n in _covering(self.everyone, formula, before))
                 what = f"is never the reason: whoever meets it is excluded by {above} before"
                 yield self._finding("warning", "masked_scope_rule", rule, what, "put its rows before theirs, or remove it", model)
             before.append(formula)
-
-    def _at(self, of: ScopeRule, severity: str, kind: str, what: str, remedy: str, model: Any) -> Finding:
-        example = shown(self.space.example(model))
-        return Finding(
-            severity, kind, self.program.program_id, self.version.version, of.row.file, of.row.line, of.rule_id, what, remedy, example
-        )
 
     def _caps(self) -> Iterator[Finding]:
         """Caps that cap nothing, or nothing that another does not."""
@@ -125,12 +119,9 @@ class Table:
                     "warning", "idle_cap", cap, f"caps at the highest level, {top.level_id!r}, and so nothing", "name a lower level, or remove it"
                 )  # fmt: skip
                 continue
-            others = [
-                m for m in range(len(holds)) if m != n and (ranks[m] < ranks[n] or (ranks[m] == ranks[n] and m < n))
-            ]  # fmt: skip
+            others = [m for m in range(len(holds)) if (ranks[m], m) < (ranks[n], n)]
             if others and _model(self.solver, holds[n], z3.Not(z3.Or([holds[m] for m in others]))) is None:
-                needed = [others[k] for k in _covering(self.solver, holds[n], [holds[m] for m in others])]
-                by = ", ".join(f"{self.version.caps[m].cap_id} (row {self.version.caps[m].row.line})" for m in needed)
+                by = _listed(self.version.caps[others[k]] for k in _covering(self.solver, holds[n], [holds[m] for m in others]))
                 what = f"never counts: wherever it holds, the level is capped as low or lower by {by}"
                 yield self._finding("warning", "masked_cap", cap, what, "lower its level, or remove it", model)
             elif not self.version.validity_months and _model(self.solver, holds[n], self.rank_from[0] > ranks[n]) is None:
@@ -146,7 +137,7 @@ class Table:
         found = known_gap = False
         if (model := _model(self.solver, nothing, *known)) is not None:
             found = known_gap = True
-            yield self._finding("error", "gap", None, f"no rule of {self.title} holds for some subjects", remedy, model)
+            yield self._at(self.version.row, "error", "gap", f"no rule of {self.title} holds for some subjects", remedy, model)
         for name, variable in variables.items():
             others = [z3.Not(v.is_null) for other, v in variables.items() if other != name]
             if not variable.may_be_null:
@@ -154,14 +145,13 @@ class Table:
             hole = [nothing, variable.is_null, *others]
             if (model := _model(self.solver, *hole)) is not None and (not known_gap or self._matters(variable, hole)):
                 found = True
-                yield self._finding(
-                    "error", "null_gap", None, f"no rule of {self.title} holds for some subjects whose {self.space.shown_as(name)} is null",
+                yield self._at(
+                    self.version.row, "error", "null_gap", f"no rule of {self.title} holds for some subjects whose {self.space.shown_as(name)} is null",
                     f"decide it: a rule with `{self.space.shown_as(name)} is null`, (null) in a list{self._for_all_others()}", model,
                 )  # fmt: skip
         if not found and (model := _model(self.solver, nothing)) is not None:
-            yield self._finding(
-                "error", "null_gap", None, f"no rule of {self.title} holds for some subjects that lack several attributes", remedy, model
-            )
+            what = f"no rule of {self.title} holds for some subjects that lack several attributes"
+            yield self._at(self.version.row, "error", "null_gap", what, remedy, model)
 
     def _for_all_others(self) -> str:
         """What else closes a gap: under *unique* nothing, since a rule without conditions holds together with every other."""
@@ -207,8 +197,7 @@ class Table:
                 continue
             first = z3.And(self.holds[i], z3.Not(self.before[i]))
             if _model(self.solver, first) is None:
-                above = [self.rules[n] for n in _covering(self.solver, self.holds[i], self.holds[:i])]
-                rows = ", ".join(f"{r.rule_id} (row {r.row.line})" for r in above)
+                rows = _listed(self.rules[n] for n in _covering(self.solver, self.holds[i], self.holds[:i]))
                 yield self._finding(
                     "error", "masked", rule, f"never decides: wherever it holds, a rule asked before it holds already: {rows}",
                     # Under priority the levels say which rule is asked first.
@@ -239,13 +228,13 @@ class Table:
         if model is None:
             return
         example, later = self.space.example(model), self.space.example(model, moved)
-        before_rule, after_rule = (first_rule(self.rules, profile, self.space.ranks) for profile in (example, later))
+        before_rule, after_rule = (first_rule(self.rules, profile) for profile in (example, later))
         named = f"{attribute.attribute_id} from {_shown(example, attribute)} to {_shown(later, attribute)}"
         levels = f"{before_rule.level_id if before_rule else '?'} to {after_rule.level_id if after_rule else '?'}"
-        row = (after_rule or self.rules[0]).row
-        yield Finding(
-            "error", "not_monotone", self.program.program_id, self.version.version, row.file, row.line, after_rule.rule_id if after_rule else None,
-            f"a rise of {named} lowers the level from {levels}", f"let the rule of the higher level go on holding as {attribute.attribute_id} rises, and ask it before those of lower levels; or leave monotone_in of the program empty", shown(example),
+        yield self._at(
+            (after_rule or self.rules[0]).row, "error", "not_monotone", f"a rise of {named} lowers the level from {levels}",
+            f"let the rule of the higher level go on holding as {attribute.attribute_id} rises, and ask it before those of lower levels; or leave monotone_in of the program empty",
+            model, after_rule.rule_id if after_rule else None,
         )  # fmt: skip
 
     def _unused_levels(self) -> Iterator[Finding]:
@@ -253,10 +242,16 @@ class Table:
         given = {rule.level_id for version in self.program.versions for rule in version.rules}
         for level in self.program.levels:
             if level.level_id not in given:
-                yield Finding(
-                    "warning", "unused_level", self.program.program_id, self.version.version, level.row.file, level.row.line, None,
-                    f"no rule of {self.title} gives level {level.level_id!r}", "add a rule, or remove the level",
-                )  # fmt: skip
+                what = f"no rule of {self.title} gives level {level.level_id!r}"
+                yield self._at(level.row, "warning", "unused_level", what, "add a rule, or remove the level")
+
+
+def _id(of: Rule | ScopeRule | Cap) -> str:
+    return of.cap_id if isinstance(of, Cap) else of.rule_id
+
+
+def _listed(tables: Iterable[Rule | ScopeRule | Cap]) -> str:
+    return ", ".join(f"{_id(of)} (row {of.row.line})" for of in tables)
 
 
 def _shown(profile: dict[str, Value | None], attribute: Any) -> str | None:

@@ -1,23 +1,13 @@
-"""Which metrics a run needs, and which months they reach: what nothing reads is not computed, and its months are not read.
+"""Which months the metrics of a run reach: what nothing reads is not read.
 
-Not here: what a metric is (``model``) or how it becomes SQL (``sql``, ``compile``).
+Not here: what a metric is, and which are used (``model``), or how it becomes SQL (``sql``, ``compile``).
 """
 
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable
 
-from orchestration.policy.model import Metric, Policies
-
-
-def used_metrics(policies: Policies, also: Collection[str] = ()) -> list[Metric]:
-    """The metrics that enabled programs rest on, and those named in ``also``, in the order of the seed.
-
-    All versions of a program count, whatever period is run: columns that came and went with the period would make every
-    carried total anew.
-    """
-    used = {metric.metric_id for metric in policies.used_metrics} | set(also)
-    return [metric for metric in policies.metrics.values() if metric.metric_id in used]
+from orchestration.policy.model import Metric
 
 
 def months_reached(metrics: Iterable[Metric], entity: str, target: int, months: Collection[int]) -> set[int]:

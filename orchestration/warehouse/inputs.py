@@ -5,7 +5,6 @@ One transaction writes them all, so that a killed run leaves either the inputs o
 
 from __future__ import annotations
 
-import calendar
 from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -25,10 +24,11 @@ from orchestration.ingest.parts import Part
 from orchestration.ingest.relanding import check_currency
 from orchestration.ingest.supersession import in_force
 from orchestration.ledger.readers import last_computed, releases_in_catalog
-from orchestration.ledger.store import Ledger
-from orchestration.periods import add_months, first_day, period_from_index, period_index, periods_between
+from orchestration.ledger.store import Ledger, digest
+from orchestration.periods import add_months, first_day, last_day, period_from_index, period_index, periods_between
+from orchestration.policy.model import Policies
 from orchestration.policy.subjects import SUBJECT_TYPES
-from orchestration.policy.used import months_of_charge_types, months_reached, used_metrics
+from orchestration.policy.used import months_of_charge_types, months_reached
 from orchestration.sqltext import literal
 from orchestration.warehouse.plan import (
     CARRIED,
@@ -42,7 +42,6 @@ from orchestration.warehouse.plan import (
     check_readers_see_what_is_read,
     choose_base,
     code_version,
-    digest,
     extra_windows,
     months_version,
     new_run_id,
@@ -286,10 +285,8 @@ def landed_at(deployment: Deployment, ledger: Ledger, cutoff_seq: int) -> Landed
     return known[1]
 
 
-def last_day(period: str) -> str:
-    """Last day of a period in ISO format."""
-    year, month = int(period[:4]), int(period[5:7])
-    return f"{period}-{calendar.monthrange(year, month)[1]:02d}"
+def _has_table(con: duckdb.DuckDBPyConnection, name: str) -> bool:
+    return bool(con.execute("select 1 from duckdb_tables() where schema_name || '.' || table_name = ?", [name]).fetchall())
 
 
 def read_held(path: Path) -> Held:
@@ -297,16 +294,15 @@ def read_held(path: Path) -> Held:
     if not path.exists():
         return Held()
     with warehouse(path, read_only=True) as con:
-        tables = {(row[0], row[1]) for row in con.execute("select schema_name, table_name from duckdb_tables()").fetchall()}
-        if ("ctl", "applied") not in tables:
+        if not _has_table(con, "ctl.applied"):
             return Held()
         state = dict(con.execute("select key, value from ctl.state").fetchall())
         windows: list[str] = []
-        if ("intermediate", "int_customer_windows") in tables:
+        if _has_table(con, "intermediate.int_customer_windows"):
             windows = [
                 row[0] for row in con.execute("select distinct period from intermediate.int_customer_windows order by period").fetchall()
             ]
-        months_are_there = ("intermediate", "int_customer_months") in tables
+        months_are_there = _has_table(con, "intermediate.int_customer_months")
         return Held(
             digests=dict(con.execute("select period, digest from ctl.applied").fetchall()) if months_are_there else {},
             months_version=state.get("months_version", ""),
@@ -320,7 +316,7 @@ def prepared_run(path: Path) -> str | None:
     if not path.exists():
         return None
     with warehouse(path, read_only=True) as con:
-        if not con.execute("select 1 from duckdb_tables() where schema_name = 'ctl' and table_name = 'run'").fetchall():
+        if not _has_table(con, "ctl.run"):
             return None
         return str(con.execute("select run_id from ctl.run").fetchall()[0][0])
 
@@ -332,7 +328,7 @@ def carried_levels(path: Path, before: str, programs: Collection[str]) -> dict[s
     decisions = f"intermediate.{CARRIED}"
     levels = "bool_or(level_id is not null or held_level_id is not null)"
     with warehouse(path, read_only=True) as con:
-        if not con.execute("select 1 from duckdb_tables() where schema_name || '.' || table_name = ?", [decisions]).fetchall():
+        if not _has_table(con, decisions):
             return {}
         # One month is read from the files' statistics; all of them only where it does not tell, which a run then refuses.
         query = f"select program_id, period_index, {levels} from {decisions} where period_index = ? group by all"
@@ -351,19 +347,19 @@ def lost_periods(path: Path, released: Collection[str]) -> list[str]:
         return sorted(released)
     with warehouse(path, read_only=True) as con:
         decisions = f"intermediate.{CARRIED}"
-        if not con.execute("select 1 from duckdb_tables() where schema_name || '.' || table_name = ?", [decisions]).fetchall():
+        if not _has_table(con, decisions):
             return sorted(released)
         query = f"select 1 from {decisions} where period_index = ? limit 1"
         return [period for period in sorted(released) if not con.execute(query, [period_index(period)]).fetchall()]
 
 
-def programs_with_levels(policies: Any) -> set[str]:
+def programs_with_levels(policies: Policies) -> set[str]:
     """Ids of the programs of which a month goes on from the month before; events carry no level."""
     return {program.program_id for program in policies.enabled() if program.row["clock"] != "event"}
 
 
 def _check_levels_go_on(
-    deployment: Deployment, ledger: Ledger, periods: list[str], first_landed: str, policies: Any, new: Collection[str]
+    deployment: Deployment, ledger: Ledger, periods: list[str], first_landed: str, policies: Policies, new: Collection[str]
 ) -> None:
     """See the checks of :mod:`orchestration.warehouse.plan`."""
     enabled = programs_with_levels(policies)
@@ -381,11 +377,10 @@ def plan_run(
     deployment: Deployment,
     ledger: Ledger,
     periods: list[str],
-    policies: Any,
+    policies: Policies,
     compiled: dict[str, str],
     undelivered: Collection[str],
     *,
-    run_id: str | None = None,
     is_asked: bool = False,
 ) -> RunPlan:
     """The plan of a run over ``periods``; reads ledger, landing and warehouse, writes nothing. ``is_asked``: it is carried out though
@@ -410,7 +405,7 @@ def plan_run(
     window_periods = held.window_periods if held.windows_version == windows else []
     base = choose_base(window_periods, min([*input_periods, *periods]))
     inputs_hash = digest([landed.hash(), deployment.config.timezone, deployment.config.currency, deployment.config.customers_from])
-    made_from = {
+    made_from: dict[str, Any] = {
         "inputs_hash": inputs_hash,
         "policy_hash": policies.hash,
         "code_version": code_version(),
@@ -423,7 +418,7 @@ def plan_run(
     if why or is_asked:
         _check_levels_go_on(deployment, ledger, periods, there[0], policies, new)
     plan = RunPlan(
-        run_id=run_id or new_run_id(),
+        run_id=new_run_id(),
         periods=periods,
         input_periods=input_periods,
         cutoff_seq=cutoff_seq,
@@ -432,7 +427,7 @@ def plan_run(
         totals_base=base,
         extra_window_periods=extra_windows(periods, base),
         first_landed_period=min(digests, default=None),
-        reach_months=max(USUAL_REACH_MONTHS, getattr(policies, "reach_months", 0)),
+        reach_months=max(USUAL_REACH_MONTHS, policies.reach_months),
         period_digests={period: digests[period] for period in input_periods},
         months_version=months,
         windows_version=windows,
@@ -442,23 +437,21 @@ def plan_run(
     return replace(plan, points_periods=_points_periods(plan, policies, landed))
 
 
-def _points_periods(plan: RunPlan, policies: Any, landed: Landed) -> list[str]:
+def _points_periods(plan: RunPlan, policies: Policies, landed: Landed) -> list[str]:
     """The landed months of points that some metric in use reads in this run."""
     known = {period_index(period) for period in landed.periods("points")}
-    metrics = used_metrics(policies)
     read: set[int] = set()
     for target in {target for _, target, _ in window_months(plan)}:
         reached = known & {month for _, period, month in window_months(plan) if period == target}
-        read |= months_reached(metrics, "points", target, reached)
+        read |= months_reached(policies.used_metrics, "points", target, reached)
     return [period_from_index(index) for index in sorted(read)]
 
 
-def _charge_periods(periods: list[str], policies: Any, landed: Landed) -> dict[str, list[str]]:
+def _charge_periods(periods: list[str], policies: Policies, landed: Landed) -> dict[str, list[str]]:
     """Period → the landed months of bills in which some metric in use asks for charge types."""
     known = {period_index(period) for period in landed.periods("bill_lines")}
-    metrics = used_metrics(policies)
     return {
-        period: [period_from_index(index) for index in sorted(months_of_charge_types(metrics, period_index(period), known))]
+        period: [period_from_index(index) for index in sorted(months_of_charge_types(policies.used_metrics, period_index(period), known))]
         for period in periods
     }
 

@@ -13,12 +13,12 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 from orchestration.deployment import PROJECT_ROOT, Deployment
 from orchestration.errors import BadInput
 from orchestration.ledger.readers import begun, goes_on_from_unseen, held_periods, last_computed, payloads_in_catalog, what_is_new
-from orchestration.ledger.store import Ledger, canonical_json
+from orchestration.ledger.store import Ledger, digest
 from orchestration.periods import add_months, period_index, periods_between
 
 # Last calendar year reaches at most from December to the January of the year before. Longer windows: `reach_months` of the policies.
@@ -37,13 +37,6 @@ WINDOW_FRAGMENTS = (
     "points_carried_totals",
     "window_columns",
 )
-
-
-class PolicySet(Protocol):
-    """What planning needs of loaded policies (orchestration.policy)."""
-
-    @property
-    def hash(self) -> str: ...
 
 
 @dataclass(frozen=True)
@@ -91,11 +84,6 @@ class Held:
     months_version: str = ""
     windows_version: str = ""
     window_periods: list[str] = field(default_factory=list)
-
-
-def digest(value: Any) -> str:
-    """SHA-256 of the canonical JSON of ``value``."""
-    return hashlib.sha256(canonical_json(value).encode()).hexdigest()
 
 
 def new_run_id() -> str:

@@ -18,9 +18,9 @@ from orchestration.audit.life import Outlook, outlook
 from orchestration.audit.texts import Lang
 from orchestration.deployment import load_deployment
 from orchestration.errors import BadInput, Mismatch
+from orchestration.ingest.contracts import load_contracts
 from orchestration.ledger import Ledger
 from orchestration.policy import Policies, load_policy_files
-from orchestration.policy.attributes import contract_columns, entities
 from orchestration.policy.model import Level, Version
 from tests.audit.wide_release import PERIOD, RELEASE, WideRelease, drops, make
 
@@ -68,8 +68,8 @@ def _ids(policies: Policies) -> set[str]:
         for row in seed:
             cells = (v for c, v in row.values.items() if v and not c.endswith("_en") and c not in {"description", "note", "unit"})
             found |= {word for cell in cells for word in re.findall(r"[A-Za-z]+", str(cell))}
-    for entity in entities():
-        found |= {word for name in (entity, *contract_columns(entity)) for word in re.findall(r"[A-Za-z]+", name)}
+    for entity, contract in load_contracts().items():
+        found |= {word for name in (entity, *contract.columns) for word in re.findall(r"[A-Za-z]+", name)}
     for rows in drops().values():
         found |= {word for row in rows for value in row.values() for word in re.findall(r"[A-Za-z]+", str(value))}
     return found

@@ -12,7 +12,7 @@ import pytest
 from orchestration.audit.sections.words import amount, unit
 from orchestration.audit.texts import TEXTS, Lang, of_count, text
 from orchestration.deployment import PROJECT_ROOT
-from orchestration.policy.attributes import contract_columns
+from orchestration.ingest.contracts import load_contracts
 from orchestration.policy.model import APPLICATION_STATES
 from orchestration.policy.reader import load_schema
 
@@ -80,8 +80,8 @@ def test_every_choice_that_a_decision_may_hold_has_a_text() -> None:
     wanted += [f"scaling_{s}" for s in dimensions["scaling"].choices] + [f"missing_{m}" for m in dimensions["missing"].choices]
     wanted += [f"rule_{h}" for h in schema["programs"].columns["hit_policy"].choices]
     wanted += [f"fall_{f}" for f in schema["policy_versions"].columns["fall"].choices] + [f"state_{s}" for s in APPLICATION_STATES]
-    wanted += [f"nomination_{k}" for k in contract_columns("nominations")["kind"]["allowed"]]
-    wanted += [f"app_{s}" for s in contract_columns("applications")["step"]["allowed"]]
+    wanted += [f"nomination_{k}" for k in load_contracts()["nominations"].columns["kind"].allowed or []]
+    wanted += [f"app_{s}" for s in load_contracts()["applications"].columns["step"].allowed or []]
     wanted += [f"review_{r}" for r in ("first", "rose", "held", "renewed", "grace", "fell_one_level", "fell_to_qualified")]
     causes = "attributes bill_corrections new_spend window_roll_off points population policy nomination cap validity joined left"
     wanted += [f"cause_{c}" for c in causes.split()]

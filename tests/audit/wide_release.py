@@ -25,7 +25,6 @@ from orchestration.ingest.parts import landed_parts, superseded_files
 from orchestration.ledger import Ledger
 from orchestration.periods import period_index, periods_between
 from orchestration.policy import Policies, compile_policies, load_policies
-from orchestration.policy.attributes import contract_columns
 from orchestration.policy.sql import PLACEHOLDERS
 from tests.support import write_policy_files
 
@@ -307,7 +306,7 @@ def decide(
         if parts:
             con.execute(f"create view landing.{entity} as select * from read_parquet({parts}, union_by_name = true)")
         else:
-            columns = ", ".join(f"cast(null as {_sql_type(body['type'])}) as {name}" for name, body in contract_columns(entity).items())
+            columns = ", ".join(f"cast(null as {column.sql_type}) as {name}" for name, column in load_contracts()[entity].columns.items())
             con.execute(f"create view landing.{entity} as select {columns} where false")
             missing.add(entity)
         con.execute(f"create view staging.stg_landing__{entity} as select * from landing.{entity}")
@@ -320,10 +319,6 @@ def decide(
     con.execute(f"create table compiled as {_placed(compiled['decisions'])}")
     con.execute(_LIFE)
     return missing
-
-
-def _sql_type(kind: str) -> str:
-    return {"text": "varchar", "integer": "bigint", "period": "varchar"}.get(kind, kind)
 
 
 def _placed(text: str) -> str:

@@ -16,7 +16,7 @@ from orchestration.errors import BadInput
 from orchestration.policy import Finding, check_policies, load_policies, require_sound
 from orchestration.policy.boundaries import boundary_cases, write_boundary_cases
 from orchestration.policy.compile import evaluation_order
-from orchestration.policy.profiles import condition_holds
+from orchestration.policy.profiles import table_holds
 from tests.policy.conftest import SeedFolder
 from tests.support import draws
 
@@ -46,12 +46,7 @@ def values_of(finding: Finding) -> dict[str, Any]:
 
 def rules_that_hold(seeds, profile: dict[str, Any]) -> list[str]:
     program = seeds.load().programs["six_star"]
-    ranks = {level.level_id: level.rank for level in program.levels}
-    return [
-        rule.rule_id
-        for rule in program.versions[0].rules
-        if all(condition_holds(c, profile[c.attribute.attribute_id], ranks) for c in rule.conditions)
-    ]
+    return [rule.rule_id for rule in program.versions[0].rules if table_holds(rule, profile)]
 
 
 def no_monotone(seeds) -> None:
@@ -156,7 +151,7 @@ def test_findings_on_any_table_are_those_of_trying_every_profile(seeds, table, h
     program = policies.programs["six_star"]
     ranks = {level.level_id: level.rank for level in program.levels}
     rules = evaluation_order(program, program.versions[0])
-    held = [[r for r in rules if all(condition_holds(c, p[c.attribute.attribute_id], ranks) for c in r.conditions)] for p in EVERY_PROFILE]
+    held = [[r for r in rules if table_holds(r, p)] for p in EVERY_PROFILE]
     used = {c.attribute.attribute_id for r in rules for c in r.conditions}
     ever = {r.rule_id for found in held for r in found}
     expected: set[tuple[str, str]] = {("unreachable", r.rule_id) for r in rules if r.rule_id not in ever}

@@ -395,14 +395,13 @@ def banded(cuts: list[Decimal]) -> list[tuple[str, str, list[tuple[str, str, str
 
 def rules_that_hold(seeds, example: dict[str, str | None]) -> list[str]:
     program = seeds.load().programs["six_star"]
-    ranks: dict[Any, int] = {level.level_id: level.rank for level in program.levels}
     profile: dict[str, Any] = {**example, SPEND: None if example[SPEND] is None else Decimal(example[SPEND] or "")}
     profile[BRAND] = profile.get(BRAND)
     bands = {a.attribute_id: a for a in program.versions[0].attributes if a.kind == "band"}
     for name, attribute in bands.items():
         assert name not in example or example[name] == band_of(attribute, profile[SPEND])
         profile[name] = band_of(attribute, profile[SPEND])
-    return [rule.rule_id for rule in program.versions[0].rules if table_holds(rule, profile, ranks)]
+    return [rule.rule_id for rule in program.versions[0].rules if table_holds(rule, profile)]
 
 
 @slow_fixture
@@ -481,24 +480,23 @@ def test_findings_on_any_table_of_bands_are_those_of_trying_every_profile(table,
     policies = table.load()
     program = policies.programs["six_star"]
     version = program.versions[0]
-    ranks: dict[Any, int] = {level.level_id: level.rank for level in program.levels}
     ordered = evaluation_order(program, version)
     bands = {a.attribute_id: a for a in version.attributes if a.kind == "band"}
     profiles = [
         {SPEND: spend, BRAND: brand, **{name: band_of(a, spend) for name, a in bands.items()}}
         for spend, brand in product(AMOUNTS, [None, "gotone", "easyown", "mzone", "new"])
     ]
-    inside = [p for p in profiles if not any(table_holds(s, p, ranks) for s in version.scope_rules)]
-    reasons = [next((s.rule_id for s in version.scope_rules if table_holds(s, p, ranks)), None) for p in profiles]
+    inside = [p for p in profiles if not any(table_holds(s, p) for s in version.scope_rules)]
+    reasons = [next((s.rule_id for s in version.scope_rules if table_holds(s, p)), None) for p in profiles]
     found = check_policies(policies)
     got = {(f.kind, str(f.rule_id)) for f in found if f.kind in {"unreachable", "masked", "redundant", "masked_scope_rule"}}
-    met = {s.rule_id for s in version.scope_rules for p in profiles if table_holds(s, p, ranks)}
+    met = {s.rule_id for s in version.scope_rules for p in profiles if table_holds(s, p)}
     expected = {("unreachable", s.rule_id) for s in version.scope_rules if s.rule_id not in met}
     expected |= {("masked_scope_rule", s) for s in met - set(reasons)}
     if not inside:
         assert got == expected and any(f.kind == "nobody_in_scope" for f in found)
         return
-    held = [[r for r in ordered if table_holds(r, p, ranks)] for p in inside]
+    held = [[r for r in ordered if table_holds(r, p)] for p in inside]
     ever = {r.rule_id for hs in held for r in hs}
     expected |= {("unreachable", r.rule_id) for r in ordered if r.rule_id not in ever}
     if hit_policy == "unique":

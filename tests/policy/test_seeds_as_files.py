@@ -399,20 +399,25 @@ noise = st.one_of(
 )
 
 
-@settings(max_examples=draws(150, 300), deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(name=st.sampled_from(sorted(load_schema())), cut=st.floats(0, 1), drop=st.integers(0, 60), noise=noise)
-@example(name="decision_conditions", cut=0, drop=3000, noise=b"")
-def test_whatever_is_in_a_file_it_is_read_or_refused_with_a_remedy(own, name, cut, drop, noise):
+def is_read_or_refused_with_a_remedy(own):
     """Read: then it also compiles, and can be checked."""
-    sound = own.path(name).read_bytes()
-    place = int(cut * len(sound))
-    own.path(name).write_bytes(sound[:place] + noise + sound[place + drop :])
     try:
         policies = own.load()
         compile_policies(policies)
         check_policies(policies)
     except BadInput as err:
         assert err.where and err.remedy
+
+
+@settings(max_examples=draws(150, 300), deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(name=st.sampled_from(sorted(load_schema())), cut=st.floats(0, 1), drop=st.integers(0, 60), noise=noise)
+@example(name="decision_conditions", cut=0, drop=3000, noise=b"")
+def test_whatever_is_in_a_file_it_is_read_or_refused_with_a_remedy(own, name, cut, drop, noise):
+    sound = own.path(name).read_bytes()
+    place = int(cut * len(sound))
+    own.path(name).write_bytes(sound[:place] + noise + sound[place + drop :])
+    try:
+        is_read_or_refused_with_a_remedy(own)
     finally:
         own.path(name).write_bytes(sound)
 
@@ -434,11 +439,7 @@ def test_whatever_is_in_a_cell_it_is_read_or_refused_with_a_remedy(own, where, a
     sound = own.path(name).read_bytes()
     own.set(name, 2 + int(at * (len(own.rows(name)) - 1)), column, value)
     try:
-        policies = own.load()
-        compile_policies(policies)
-        check_policies(policies)
-    except BadInput as err:
-        assert err.where and err.remedy
+        is_read_or_refused_with_a_remedy(own)
     finally:
         own.path(name).write_bytes(sound)
 

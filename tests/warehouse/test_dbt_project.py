@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from orchestration.deployment import PROJECT_ROOT
-from orchestration.policy.attributes import contract_columns, entities, history_column
+from orchestration.ingest.contracts import load_contracts
 from orchestration.policy.load import clock_of
 from orchestration.policy.subjects import MONTH_TABLES, SUBJECT_TYPES
 from orchestration.warehouse import dbt_target
@@ -68,7 +68,9 @@ def test_a_subject_waits_for_all_rows_that_a_policy_may_ask_for(manifest: dict[s
     subject = SUBJECT_TYPES[kind]
     node = models_of(manifest)["int_customer_extras" if kind == "customer" else f"int_{kind}_metrics"]
     waited_for = {parent.rpartition("stg_landing__")[2] for parent in node["depends_on"]["nodes"]}
-    readable = {name for name in entities() if subject.key in contract_columns(name) and (clock_of(name) or history_column(name))}
+    readable = {
+        name for name, contract in load_contracts().items() if subject.key in contract.columns and (clock_of(name) or contract.history)
+    }
     # These a customer's other models read.
     elsewhere = {*MONTH_TABLES, "customers"} if kind == "customer" else set()
     assert readable - elsewhere - waited_for == set()

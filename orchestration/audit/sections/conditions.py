@@ -9,7 +9,7 @@ from orchestration.audit.readings import Reading, bounds
 from orchestration.audit.rules import TableVerdict, Verdict
 from orchestration.audit.sections import words
 from orchestration.audit.texts import Lang, of_count, text
-from orchestration.policy.model import Attribute, Band, Condition
+from orchestration.policy.model import QUOTIENTS, RANKED, Attribute, Band, Condition
 
 
 def head(e: Explanation, lang: Lang) -> list[str]:
@@ -100,8 +100,7 @@ def _to_next(e: Explanation, lang: Lang) -> list[str]:
     missing = e.decision["missing_amount"]
     if missing is None:
         number = attribute.of[0] if attribute.kind == "band" else attribute
-        is_place = number.kind in {"position", "share", "portion"}
-        key = "to_next_place" if is_place else "to_next_band" if attribute.kind == "band" else "to_next_other"
+        key = "to_next_place" if number.kind in RANKED else "to_next_band" if attribute.kind == "band" else "to_next_other"
         return ["  " + text(lang, key, level=title, name=shown)]
     # Of a quotient more of its numerator is meant, which has the unit of its metric.
     quotient = attribute.metric.row["unit"] if attribute.kind in {"average", "ratio"} and attribute.metric else attribute.unit
@@ -143,7 +142,7 @@ def _condition(e: Explanation, v: Verdict, lang: Lang, is_aim: bool) -> str:
         return text(lang, "condition_plain", name=shown, operator=words.operator(c.operator, lang), found=found)
     line = text(lang, "condition", name=shown, operator=words.operator(c.operator, lang), value=_bar(e, c, lang), found=found)
     number = v.reading.number
-    is_quotient = number is not None and c.attribute.kind in {"average", "ratio", "position", "share", "portion"}
+    is_quotient = number is not None and c.attribute.kind in QUOTIENTS
     if number is not None and is_quotient and len(v.bars) == 1:
         pieces = {
             "value": words.amount(Decimal(str(c.values[0]))),
@@ -203,7 +202,7 @@ def found_text(e: Explanation, reading: Reading, lang: Lang) -> str:
         shown = words.value_of(a, reading.value, lang, e)
         shown_unit = words.unit(a.unit, e.unit, lang, number.value if number else None)
         return text(lang, "found_first_known", value=shown, unit=shown_unit, name=words.name(chosen.attribute, lang))
-    if number is None or a.kind not in {"average", "ratio", "position", "share", "portion"}:
+    if number is None or a.kind not in QUOTIENTS:
         shown_unit = words.unit(a.unit, e.unit, lang, number.value) if number is not None else ""
         return text(lang, "found", value=words.value_of(a, reading.value, lang, e), unit=shown_unit)
     top, bottom, value = words.amount(number.top), words.amount(number.bottom), words.rounded(number.value)

@@ -6,13 +6,12 @@ from datetime import date
 from typing import Any
 
 from orchestration.audit.explain import Explanation
-from orchestration.audit.landed import last_day
 from orchestration.audit.life import overrides_in_force
 from orchestration.audit.rules import compare
 from orchestration.audit.sections import words
 from orchestration.audit.sources import highest_nominated
 from orchestration.audit.texts import Lang, text, text_if_any
-from orchestration.periods import add_months
+from orchestration.periods import add_months, last_day
 
 
 def nominations(e: Explanation, lang: Lang) -> list[str]:
@@ -52,7 +51,7 @@ def applications(e: Explanation, lang: Lang) -> list[str]:
                 shown = text(lang, "application_later", step=shown)
             outcome = text(lang, f"state_{step.outcome}") if step.outcome else ""
             rows.append([step.step_date.isoformat(), shown, step.decided_by or "", outcome, step.file, str(step.row)])
-        lines += [text(lang, "applications", id=name), *words.table(text(lang, "application_head").split("\t"), rows, right=(5,))]
+        lines += [text(lang, "applications", id=name), *words.table(lang, "application_head", rows, right=(5,))]
     return lines
 
 

@@ -37,7 +37,7 @@ def _score(e: Explanation, reading: Reading, lang: Lang) -> list[str]:
         ]
         for d in reading.dimensions
     ]
-    return [head, *words.table(text(lang, "score_head").split("\t"), rows, right=(1, 2, 3, 4))]
+    return [head, *words.table(lang, "score_head", rows, right=(1, 2, 3, 4))]
 
 
 def _number(e: Explanation, d: DimensionReading, lang: Lang) -> str:

@@ -54,7 +54,7 @@ def _members(w: Window, lang: Lang) -> list[str]:
     whole = f"{total([m.value for m in ordered]):,.{digits}f}"
     rows.append([text(lang, "members_total"), "", "", whole, f"{sum(m.rows for m in ordered):,}"])
     lines = ["  " + text(lang, "members", members=f"{len(ordered):,}")]
-    lines += words.table(text(lang, "members_head").split("\t"), rows, right=(2, 3, 4))
+    lines += words.table(lang, "members_head", rows, right=(2, 3, 4))
     return words.limited(lines, len(ordered), words.MAX_LISTED, lang)
 
 
@@ -63,7 +63,7 @@ def _rows(w: Window, lang: Lang) -> list[str]:
     clock = str(clock_of(measure.entity))
     rows = [[str(r.values[clock])[:19], _shown(r, measure.column_name), r.file, str(r.row)] for r in w.rows[: words.MAX_LISTED]]
     lines = ["  " + text(lang, "rows", entity=measure.entity, rows=f"{len(w.rows):,}")]
-    lines += words.table(text(lang, "rows_head").split("\t"), rows, right=(1, 3))
+    lines += words.table(lang, "rows_head", rows, right=(1, 3))
     return words.limited(lines, len(w.rows), words.MAX_LISTED, lang)
 
 
@@ -82,7 +82,7 @@ def columns(e: Explanation, lang: Lang) -> list[str]:
         shown = words.value_of(c.attribute, c.value, lang, e)
         place = [c.row.file, str(c.row.row)] if c.row else [text(lang, "column_no_row"), ""]
         rows.append([words.name(c.attribute, lang), shown, c.entity, str(c.attribute.column_name), *place])
-    return [text(lang, "columns"), *words.table(text(lang, "columns_head").split("\t"), rows, right=(5,))]
+    return [text(lang, "columns"), *words.table(lang, "columns_head", rows, right=(5,))]
 
 
 def departures(e: Explanation, lang: Lang) -> list[str]:
@@ -90,7 +90,7 @@ def departures(e: Explanation, lang: Lang) -> list[str]:
     if not e.departures:
         return []
     rows = [[d.day.isoformat(), d.entity, d.column, d.row.file, str(d.row.row)] for d in e.departures]
-    return [text(lang, "departures"), *words.table(text(lang, "departures_head").split("\t"), rows, right=(4,))]
+    return [text(lang, "departures"), *words.table(lang, "departures_head", rows, right=(4,))]
 
 
 def bills(e: Explanation, lang: Lang) -> list[str]:
@@ -120,7 +120,7 @@ def bills(e: Explanation, lang: Lang) -> list[str]:
     ]
     key = of_count("bills", len(counted))
     title = text(lang, key, rows=f"{len(e.bills):,}", counted=f"{len(counted):,}", total=words.amount(total(counted)))
-    lines = [title, *words.table(text(lang, "bills_head").split("\t"), rows, right=(1, 6))]
+    lines = [title, *words.table(lang, "bills_head", rows, right=(1, 6))]
     return words.limited(lines, len(e.bills), words.MAX_ROWS, lang)
 
 
@@ -136,5 +136,5 @@ def points(e: Explanation, lang: Lang) -> list[str]:
 
     listed = e.points[: words.MAX_ROWS]
     rows = [[p.period, f"{p.points:,}", counts(p.points_type), p.points_type, p.file, str(p.row)] for p in listed]
-    lines = [text(lang, "points", rows=f"{len(e.points):,}"), *words.table(text(lang, "points_head").split("\t"), rows, right=(1, 5))]
+    lines = [text(lang, "points", rows=f"{len(e.points):,}"), *words.table(lang, "points_head", rows, right=(1, 5))]
     return words.limited(lines, len(e.points), words.MAX_ROWS, lang)

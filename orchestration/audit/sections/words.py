@@ -114,8 +114,9 @@ def limited(lines: list[str], whole: int, shown: int, lang: Lang) -> list[str]:
     return [*lines, "  " + text(lang, "more", rows=f"{whole - shown:,}")] if whole > shown else lines
 
 
-def table(head: list[str], rows: list[list[str]], right: tuple[int, ...]) -> list[str]:
-    """Aligned columns; Chinese characters take two places."""
+def table(lang: Lang, key: str, rows: list[list[str]], right: tuple[int, ...]) -> list[str]:
+    """Aligned columns under the head of that key, those of ``right`` to the right; Chinese characters take two places."""
+    head = text(lang, key).split("\t")
     widths = [max(_width(row[i]) for row in [head, *rows]) for i in range(len(head))]
 
     def line(row: list[str]) -> str:
