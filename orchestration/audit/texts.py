@@ -70,6 +70,10 @@ TEXTS: dict[str, dict[Lang, str]] = {
         "en": "Missing to {level}: {amount}{unit} more of {name}, and what else its rule asks for: that amount alone does not give it.",
         "zh": "距{level}尚差：{name} {amount}{unit}，另须满足该规则的其余条件，仅此数量尚不足以达到。",
     },
+    "to_next_covered": {
+        "en": "The level shown stays {level} all the same: see the steps of the decision.",
+        "zh": "即便如此，显示的级别仍为{level}，见决策步骤。",
+    },
     "to_next_band": {
         "en": "Missing to {level}: {name} is in another band than a rule asks for.",
         "zh": "距{level}：{name}所在区段不符合规则要求。",

@@ -479,6 +479,22 @@ def test_what_is_missing_is_told_as_what_it_brings(
         assert len(told) == 1 and phrase in told[0], told
 
 
+def test_that_the_next_level_is_not_seen_is_told_with_what_is_missing(made: WideRelease) -> None:
+    """An override gives c1 four stars for now; c2 has none, and no cap."""
+    assert ["stays Four stars all the same" in render(_explain(made, "six_star", c), "en") for c in ("c1", "c2")] == [True, False]
+    assert "显示的级别仍为四星" in render(_explain(made, "six_star", "c1"), "zh")
+    found = _explain(made, "six_star", "c2")
+    lowest = found.program.levels[0]
+    for changes, is_covered in (
+        ({"held_level_rank": 6, "level_rank": 6}, True),
+        ({"held_level_rank": 6, "cap_level_rank": 1, "level_rank": 1}, True),
+        ({"set_level_rank": 1, "level_rank": 1}, True),
+        ({"at_least_level_rank": 1}, False),
+    ):
+        told = render(replace(found, decision={**found.decision, "level_id": lowest.level_id, **changes}), "en")
+        assert ("stays One star all the same" in told) is is_covered, changes
+
+
 def test_who_holds_a_level_of_overrides_alone_is_not_asked_why_not(made: WideRelease) -> None:
     found = _explain(made, "six_star", "c3")
     honour, legend = (

@@ -107,7 +107,18 @@ def _to_next(e: Explanation, lang: Lang) -> list[str]:
     amount = Decimal(missing)
     shown_unit = words.unit(quotient, e.unit, lang, amount)
     key = "to_next" if e.is_amount_enough else "to_next_part"
-    return ["  " + text(lang, key, level=title, amount=words.amount(amount), unit=shown_unit, name=shown)]
+    said = [text(lang, key, level=title, amount=words.amount(amount), unit=shown_unit, name=shown)]
+    if _stays_covered(e):
+        said.append(text(lang, "to_next_covered", level=words.level(e, e.decision["level_id"], lang)))
+    return ["  " + words.sentences(said, lang)]
+
+
+def _stays_covered(e: Explanation) -> bool:
+    """Whether the level shown is the same where the rules give the next one: a higher one is held, a cap is in force or an override."""
+    rank = max(e.program.level(e.decision["next_level_id"]).rank, e.decision.get("held_level_rank") or 0)
+    cap, floor, fixed = (e.decision.get(f"{name}_level_rank") for name in ("cap", "at_least", "set"))
+    shown = max(min(rank, cap or rank), floor or 0) if fixed is None else fixed
+    return bool(shown == e.decision["level_rank"])
 
 
 def caps(e: Explanation, lang: Lang) -> list[str]:
