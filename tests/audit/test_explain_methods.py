@@ -122,6 +122,8 @@ def test_a_chinese_explanation_has_no_english_word_but_ids(made: WideRelease) ->
             ["Group g2: Key", "own 3,800.01 of", "Members with their sums (2)", "leader", "as 3,800.01 × 100 = 380,001 with 1 ×"],
         ),
         ("size_growth", "c2", "en", ["grid of two axes", "Size = Large (from 3,000): band Small (below 3,000)", "of Spend, 3 months before"]),
+        # c8 spends 2,400.005 in three months, after 2,400: just above the bound of the band.
+        ("size_growth", "c8", "en", ["band Grows (from 100); Spend, 3 months 2,400.005 of Spend, 3 months before the last 3 2,400 (100.000208 %)"]),
         ("size_growth", "c9", "en", ["Growth is not known: not known: Spend, 3 months before the last 3 is not above 0"]),
         (
             "accredited",

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from dataclasses import replace
 from decimal import Decimal
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
 from orchestration.audit.readings import Evidence
 from orchestration.audit.rules import judge, judge_rule, lowest_cap, matching
+from orchestration.audit.sections.conditions import found_text
 from orchestration.deployment import load_deployment
 from orchestration.errors import Failed, Mismatch
 from orchestration.policy import load_policies
@@ -82,6 +83,14 @@ def test_an_average_compares_the_sum_with_the_bar_times_the_months_in_service(
     evidence = Evidence({"spend_6m_amount": total, "service_6m_months": months}, "here")
     verdict = judge(_condition(POLICIES.attributes["spend_avg_6m"], ">=", "80"), SIX_STAR, evidence)
     assert (verdict.holds, verdict.missing) == (holds, missing)
+
+
+@pytest.mark.parametrize(("total", "shown"), [("479.9999", "(79.999983 a month)"), ("480.0001", "(80.000017 a month)"), ("480.0000", "(80.00 a month)"), ("400.0000", "(66.67 a month)")])  # fmt: skip
+def test_a_quotient_is_not_rounded_to_a_bar_that_it_does_not_meet(total: str, shown: str) -> None:
+    """``80.00 a month`` beside a bar of 80 that is not met would read as a contradiction."""
+    evidence = Evidence({"spend_6m_amount": total, "service_6m_months": 6}, "here")
+    reading = judge(_condition(POLICIES.attributes["spend_avg_6m"], ">=", "80"), SIX_STAR, evidence).reading
+    assert shown in found_text(cast(Any, None), reading, "en", [Decimal(80)])
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from decimal import Decimal
 
 from orchestration.audit.explain import SEVERAL_HOLD, Explanation
@@ -148,7 +149,7 @@ def conditions(e: Explanation, verdict: TableVerdict, lang: Lang, *, is_aim: boo
 def _condition(e: Explanation, v: Verdict, lang: Lang, is_aim: bool) -> str:
     c = v.condition
     shown = words.name(c.attribute, lang)
-    found = found_text(e, v.reading, lang)
+    found = found_text(e, v.reading, lang, [Decimal(bar) for bar in c.values if isinstance(bar, int | Decimal)])
     if c.operator in ("is null", "is not null"):
         return text(lang, "condition_plain", name=shown, operator=words.operator(c.operator, lang), found=found)
     line = text(lang, "condition", name=shown, operator=words.operator(c.operator, lang), value=_bar(e, c, lang), found=found)
@@ -198,13 +199,13 @@ def band_bounds(attribute: Attribute, band: Band, lang: Lang) -> str:
     return text(lang, "bounds_from", low=words.amount(low))
 
 
-def found_text(e: Explanation, reading: Reading, lang: Lang) -> str:
-    """What was found of an attribute, with what it is made of."""
+def found_text(e: Explanation, reading: Reading, lang: Lang, bars: Collection[Decimal] = ()) -> str:
+    """What was found of an attribute, with what it is made of. ``bars``: what the number is compared with."""
     a, number, operands = reading.attribute, reading.number, reading.operands
     if reading.value is None:
         return _unknown(reading, lang)
     if a.kind == "band" and reading.band is not None:
-        inner = found_text(e, reading.parts[0], lang)
+        inner = found_text(e, reading.parts[0], lang, [band.below for band in a.bands if band.below is not None])
         return text(lang, "found_band", band=words.name(reading.band, lang), bounds=band_bounds(a, reading.band, lang), found=inner)
     if a.kind == "score" and number is not None:
         return text(lang, "found_score", value=words.amount(number.top))
@@ -216,7 +217,7 @@ def found_text(e: Explanation, reading: Reading, lang: Lang) -> str:
     if number is None or a.kind not in QUOTIENTS:
         shown_unit = words.unit(a.unit, e.unit, lang, number.value) if number is not None else ""
         return text(lang, "found", value=words.value_of(a, reading.value, lang, e), unit=shown_unit)
-    top, bottom, value = words.amount(number.top), words.amount(number.bottom), words.rounded(number.value)
+    top, bottom, value = words.amount(number.top), words.amount(number.bottom), words.rounded(number.value, bars)
     if a.kind == "average" and a.months is not None:
         if a.months.is_service:
             return text(lang, of_count("found_average", number.bottom), top=top, bottom=bottom, value=value)

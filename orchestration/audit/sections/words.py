@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import unicodedata
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from datetime import date
 from decimal import ROUND_HALF_UP, Decimal
 from typing import Any
@@ -23,9 +23,10 @@ def amount(value: Decimal) -> str:
     return f"{value:,.{places([value])}f}"
 
 
-def rounded(value: Decimal) -> str:
-    """Two places, to be read; what is compared is exact and stands beside it."""
-    return f"{value.quantize(Decimal('0.01'), ROUND_HALF_UP):,.2f}"
+def rounded(value: Decimal, bars: Collection[Decimal] = ()) -> str:
+    """Two places, to be read; what is compared is exact and stands beside it. All there are where two would meet a bar that is not met."""
+    shown = value.quantize(Decimal("0.01"), ROUND_HALF_UP)
+    return amount(value) if shown != value and shown in bars else f"{shown:,.2f}"
 
 
 def places(values: Iterable[Decimal]) -> int:
