@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from decimal import Decimal
 
-from orchestration.ingest.contracts import load_contracts
+from orchestration.ingest.contracts import Column, load_contracts
 from orchestration.policy.model import APPLICATION_STATES, NUMERIC, RANKED, Attribute, Band, Dimension, Metric
 from orchestration.policy.reader import Row, Seed, close_match
 from orchestration.policy.subjects import COUNTED_COLUMNS, CUSTOMER_COLUMNS, SUBJECT_TYPES
@@ -195,22 +195,24 @@ def _check_entity(row: Row) -> None:
     if column not in known:
         of = f"the {subject.name}'s metrics" if own and subject.name == "customer" else entity or subject.entity
         raise row.bad("column_name", f"{column!r} is not a column of {of}", close_match(column, known))
-    if not own:
-        if contracts[entity].history is None:
-            raise row.bad(
-                "entity",
-                f"rows of {entity!r} do not hold from a day on, so that there is no newest one",
-                "count or add them up: see metrics",
-            )
-        if subject.key not in contracts[entity].columns:
-            raise row.bad("entity", f"{entity!r} says nothing of a {subject.name}", f"name an entity with {subject.key}")
-    found = contracts[entity or subject.entity].columns.get(column)
-    if found is not None and found.personal:
-        raise row.bad("column_name", f"{column!r} is personal: it is in the vault and decides nothing", "name another column")
+    if own:
+        return
+    if contracts[entity].history is None:
+        raise row.bad(
+            "entity", f"rows of {entity!r} do not hold from a day on, so that there is no newest one", "count or add them up: see metrics"
+        )
+    if subject.key not in contracts[entity].columns:
+        raise row.bad("entity", f"{entity!r} says nothing of a {subject.name}", f"name an entity with {subject.key}")
+    _refuse_personal(row, contracts[entity].columns[column])
+
+
+def _refuse_personal(row: Row, column: Column) -> None:
+    if column.personal:
+        raise row.bad("column_name", f"{row['column_name']!r} is personal: it is in the vault and decides nothing", "name another column")
 
 
 def refuse_misread(attribute: Attribute) -> None:
-    """BadInput for a column attribute of another type than its column: the values would not be read, or be read as others.
+    """BadInput for a column attribute of another type than its column, or of a personal one: the values would not be read, or be read as others.
 
     An amount as a whole number would be rounded, and of a moment the day hangs on the time zone.
     """
@@ -219,7 +221,11 @@ def refuse_misread(attribute: Attribute) -> None:
     row, subject, column = attribute.row, SUBJECT_TYPES[attribute.subject_type], str(attribute.column_name)
     entity = attribute.entity or subject.entity
     of_metrics = subject.name == "customer" and entity == subject.entity
-    type_ = CUSTOMER_COLUMNS[column] if of_metrics else load_contracts()[entity].columns[column].type.partition("(")[0]
+    if of_metrics:
+        type_ = CUSTOMER_COLUMNS[column]
+    else:
+        _refuse_personal(row, load_contracts()[entity].columns[column])
+        type_ = load_contracts()[entity].columns[column].type.partition("(")[0]
     if attribute.kind == "months_since":
         if type_ != "date":
             raise row.bad("column_name", f"{column!r} is {type_}, and months are counted from a date", "name a column that holds a date")
