@@ -207,6 +207,7 @@ TEXTS: dict[str, dict[Lang, str]] = {
         "en": "period\tamount\tcounts\tcharge\tdocument\tfile\trow",
         "zh": "账期\t金额\t计入\t费用类型\t单据\t文件\t行",
     },
+    "of_customer": {"en": "customer", "zh": "客户"},
     "credit_note": {"en": "credit note", "zh": "冲红"},
     "points": {"en": "Points of the window ({rows})", "zh": "统计期积分明细({rows} 行)"},
     "points_head": {"en": "period\tpoints\tcounts\tkind\tfile\trow", "zh": "账期\t积分\t计入\t类型\t文件\t行"},

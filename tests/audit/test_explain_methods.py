@@ -246,6 +246,15 @@ def test_members_of_a_group_count_in_the_months_of_membership_alone(made: WideRe
     assert window.agrees
 
 
+def test_the_bills_of_a_group_name_the_member(made: WideRelease) -> None:
+    found = _explain(made, "group_value", "g2")
+    lines = render(found, "en").partition("\nBill lines of the window")[2].splitlines()
+    assert lines[1].split()[:2] == ["customer", "period"]
+    told = [tuple(line.split()[:2]) for line in lines[2 : 2 + len(found.bills)]]
+    assert told == [(bill.customer_id, bill.period) for bill in found.bills] and len(set(told)) == 16
+    assert render(_explain(made, "six_star", "c2"), "en").partition("\nBill lines of the window")[2].splitlines()[1].split()[0] == "period"
+
+
 def test_a_survey_counts_in_the_local_month(made: WideRelease) -> None:
     window = next(w for w in _explain(made, "vip_score", "c2").windows if w.metric.metric_id == "survey_answers_12m")
     assert [(m.period, m.rows) for m in window.months if m.rows] == [(PERIOD, 1)]

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from decimal import Decimal
 
 from orchestration.audit.explain import Explanation
-from orchestration.audit.landed import BillRow, EntityRow
+from orchestration.audit.landed import BillRow, EntityRow, PointsRow
 from orchestration.audit.numbers import total
 from orchestration.audit.sections import words
 from orchestration.audit.texts import Lang, of_count, text
@@ -120,7 +121,7 @@ def bills(e: Explanation, lang: Lang) -> list[str]:
     ]
     key = of_count("bills", len(counted))
     title = text(lang, key, rows=f"{len(e.bills):,}", counted=f"{len(counted):,}", total=words.amount(total(counted)))
-    lines = [title, *words.table(lang, "bills_head", rows, right=(1, 6))]
+    lines = [title, *_of_members(e, lang, "bills_head", listed, rows, right=(1, 6))]
     return words.limited(lines, len(e.bills), words.MAX_ROWS, lang)
 
 
@@ -136,5 +137,15 @@ def points(e: Explanation, lang: Lang) -> list[str]:
 
     listed = e.points[: words.MAX_ROWS]
     rows = [[p.period, f"{p.points:,}", counts(p.points_type), p.points_type, p.file, str(p.row)] for p in listed]
-    lines = [text(lang, "points", rows=f"{len(e.points):,}"), *words.table(lang, "points_head", rows, right=(1, 5))]
+    lines = [text(lang, "points", rows=f"{len(e.points):,}"), *_of_members(e, lang, "points_head", listed, rows, right=(1, 5))]
     return words.limited(lines, len(e.points), words.MAX_ROWS, lang)
+
+
+def _of_members(
+    e: Explanation, lang: Lang, key: str, listed: Sequence[BillRow | PointsRow], rows: list[list[str]], right: tuple[int, ...]
+) -> list[str]:
+    """A table of rows; of a group with the member that each is of."""
+    if e.program.subject_type != "group":
+        return words.table(lang, key, rows, right)
+    named = [[item.customer_id, *row] for item, row in zip(listed, rows, strict=True)]
+    return words.table(lang, key, named, tuple(place + 1 for place in right), before=[text(lang, "of_customer")])

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import unicodedata
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Sequence
 from datetime import date
 from decimal import ROUND_HALF_UP, Decimal
 from typing import Any
@@ -115,9 +115,10 @@ def limited(lines: list[str], whole: int, shown: int, lang: Lang) -> list[str]:
     return [*lines, "  " + text(lang, "more", rows=f"{whole - shown:,}")] if whole > shown else lines
 
 
-def table(lang: Lang, key: str, rows: list[list[str]], right: tuple[int, ...]) -> list[str]:
-    """Aligned columns under the head of that key, those of ``right`` to the right; Chinese characters take two places."""
-    head = text(lang, key).split("\t")
+def table(lang: Lang, key: str, rows: list[list[str]], right: tuple[int, ...], before: Sequence[str] = ()) -> list[str]:
+    """Aligned columns under the head of that key, with the heads ``before`` it; those of ``right`` to the right. Chinese characters take two
+    places."""
+    head = [*before, *text(lang, key).split("\t")]
     widths = [max(_width(row[i]) for row in [head, *rows]) for i in range(len(head))]
 
     def line(row: list[str]) -> str:
