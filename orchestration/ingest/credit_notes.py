@@ -116,7 +116,7 @@ def _move(
     con.execute("create or replace table _reject_rows as select * from _rows limit 0").fetchall()
     without_key = bool(con.execute("select 1 from _rows where _content_hash is not null limit 1").fetchall())
     key = "_key" if without_key else key_sql(contract)
-    counts = count(con, contract.amount_column, key)
+    counts = count(con, contract.amount_column)
     folder = Path(deployment.landing / ENTITY / source / file_id)
     parts = write_parts(con, deployment, source, contract, "_rows", file_id, key, folder)
     own = [part for part in known.in_force(ENTITY, source) if part.file_id in drop.file_ids]

@@ -105,7 +105,7 @@ def _admit(con: duckdb.DuckDBPyConnection, deployment: Deployment, known: Landed
     if entity == "bill_lines":
         referred_periods(con, parts_here, known.superseded(entity), key, earlier)
     overtaken = overtake_withdrawn(con, contract, key)
-    counts = count(con, contract.amount_column, key)
+    counts = count(con, contract.amount_column)
     if contract.personal:
         personal = before.get("personal", contract.personal)
         kept = "(from _rows where _key not in (select key from _overtaken))"

@@ -137,6 +137,20 @@ def test_the_first_row_of_a_key_is_kept_and_the_later_ones_quarantined(company: 
     assert company.quarantine("line, reasons") == [(4, ["duplicate_key"]), (6, ["duplicate_key"]), (7, ["duplicate_key"])]
 
 
+@pytest.mark.parametrize("order", ["ascending", "scattered"])
+@pytest.mark.parametrize("place", [None, 3, 11_000, 12_000])
+def test_a_repeated_key_is_found_wherever_it_stands(company: Any, bills_feed: dict[str, Any], order: str, place: int | None) -> None:
+    company.map(bills_feed)
+    numbers = [n if order == "ascending" else n * 7919 % 12_007 for n in range(1, 12_001)]
+    rows = [f"k{n:05},d1,c1,2025-01,voice,1,CNY" for n in numbers]
+    if place is not None:
+        rows.insert(place, rows[2])
+    company.bills("bills_1.csv", *rows)
+    report = company.ingest()
+    assert (report.landed, report.reasons) == (12_000, {} if place is None else {"duplicate_key": 1})
+    assert company.quarantine("line") == ([] if place is None else [(place + 2,)])
+
+
 def test_an_unknown_customer_is_quarantined_and_one_of_the_same_ingest_is_known(
     company: Any, bills_feed: dict[str, Any], customers_feed: dict[str, Any]
 ) -> None:
