@@ -69,13 +69,18 @@ class TextFile:
         """Number of lines; a last one without line end counts."""
         return self.newlines + (0 if self.ends_with_newline or self.empty else 1)
 
-    def line_at(self, offset: int) -> int:
-        """Line number (from 1) of the byte at ``offset``."""
-        index = bisect.bisect_right(self.checkpoints, (offset, 1 << 62)) - 1
-        start, before = self.checkpoints[index]
+    def lines_at(self, offsets: Iterable[int]) -> Iterator[int]:
+        """Line numbers (from 1) of the bytes at ``offsets``. In ascending order they are found in one reading."""
         with self.path.open("rb") as file:
-            file.seek(start)
-            return before + file.read(offset - start).count(b"\n") + 1
+            at, line = 0, 1
+            for offset in offsets:
+                start, before = self.checkpoints[bisect.bisect_right(self.checkpoints, (offset, 1 << 62)) - 1]
+                if start > at or offset < at:
+                    at, line = start, before + 1
+                    file.seek(start)
+                line += file.read(offset - at).count(b"\n")
+                at = offset
+                yield line
 
     def texts(self, spans: Iterable[tuple[int, int]]) -> Iterator[str]:
         """Text of ``(first line, number of lines)`` for spans in ascending order, without line ends."""
@@ -348,9 +353,9 @@ def rejects_of(con: duckdb.DuckDBPyConnection, text: TextFile, header: list[str]
     for table in ("reject_errors", "reject_scans"):
         con.execute(f"drop table if exists {table}").fetchall()
     spans: dict[int, tuple[int, set[str]]] = {}
-    for offset, kind, stored in rows:
+    firsts = text.lines_at(offset + len(stored) - len(stored.lstrip("\r\n")) for offset, _, stored in rows)
+    for (_, kind, stored), first in zip(rows, firsts, strict=True):
         body = stored.strip("\r\n")
-        first = text.line_at(offset + len(stored) - len(stored.lstrip("\r\n")))
         count, kinds = spans.get(first, (body.count("\n") + 1, set()))
         spans[first] = (count, kinds | {kind})
     found: list[Reject] = []
