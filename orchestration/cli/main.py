@@ -381,7 +381,7 @@ def status_command(context: Context) -> None:
     opened = open_periods(context.deployment, context.ledger)
     catalog = current_catalog(context.deployment)
     late = late_inputs(context.deployment, context.ledger)
-    held = held_periods(context.ledger)
+    held = held_periods(context.ledger, context.deployment.config.first_period)
     try:
         outstanding = pending(context.deployment, context.ledger) if catalog else []
     except BadInput:

@@ -193,7 +193,7 @@ def print_outcome(context: Context, period: PeriodOutcome) -> None:
     click.echo(f"{period.period}: {status}{f' as {period.release}' if period.release else ''}; gate: {gate}")
     # A warning holds nothing: where there is nothing else, the release is held for another reason.
     if period.status == "held" and all(check["severity"] == "warning" for check in failed):
-        earlier = [other for other in held_periods(context.ledger) if other < period.period]
+        earlier = [other for other in held_periods(context.ledger, context.deployment.config.first_period) if other < period.period]
         click.echo(f"    held because {earlier[0]} is held" if earlier else "    held because its gate did not run to the end")
     for check in failed:
         word = "warning" if check["severity"] == "warning" else "failed"

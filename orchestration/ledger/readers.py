@@ -34,12 +34,25 @@ def payloads_in_catalog(ledger: Ledger) -> list[dict[str, Any]]:
     return [entry.payload for entry in ledger.entries("release") if entry.payload["release"] in visible]
 
 
-def held_periods(ledger: Ledger) -> list[str]:
-    """Periods whose newest verdict failed and of which nothing was released since, in order."""
+def held_periods(ledger: Ledger, first: str = "") -> list[str]:
+    """Periods whose newest verdict failed and of which nothing was released since, in order.
+
+    ``first``: the first period that may be run. A period before it cannot be mended any more, and holds nothing where neither it nor one
+    before it was ever released: the deployment begins later than it was tried.
+    """
     newest: dict[str, Entry] = {}
+    began = None
     for entry in ledger.entries("gate", "release"):
         newest[entry.payload["period"]] = entry
-    return sorted(period for period, entry in newest.items() if entry.kind == "gate" and not entry.payload["passed"])
+        if entry.kind == "release":
+            began = min(began or entry.payload["period"], entry.payload["period"])
+    held = sorted(period for period, entry in newest.items() if entry.kind == "gate" and not entry.payload["passed"])
+    return [period for period in held if period >= first or (began is not None and began <= period)]
+
+
+def begins_anew(ledger: Ledger, period: str) -> bool:
+    """Whether no period before this one was ever released: no level of it is held from before, whatever a run that was never released left."""
+    return not any(entry.payload["period"] < period for entry in ledger.entries("release"))
 
 
 def last_computed(ledger: Ledger, upto: int | None = None) -> dict[str, dict[str, Any]]:

@@ -144,7 +144,7 @@ def release_period(
     problem = build_problem(ledger, plan.run_id) or gate_problem(ledger, plan.run_id, period)
     if problem:
         return PeriodReport(period, "held", visible, problem)
-    earlier = held_before(ledger, period, done)
+    earlier = held_before(ledger, period, done, deployment.config.first_period)
     if earlier:
         return PeriodReport(period, "held", visible, f"{earlier} is held, and with it what comes after")
     revisions = release_entries(ledger, period)

@@ -23,7 +23,7 @@ from orchestration.ingest.files import file_in, storage_failure
 from orchestration.ingest.parts import Part
 from orchestration.ingest.relanding import check_currency
 from orchestration.ingest.supersession import in_force
-from orchestration.ledger.readers import last_computed, releases_in_catalog
+from orchestration.ledger.readers import begins_anew, last_computed, releases_in_catalog
 from orchestration.ledger.store import Ledger, digest
 from orchestration.periods import add_months, first_day, last_day, period_from_index, period_index, periods_between
 from orchestration.policy.model import Policies
@@ -366,7 +366,7 @@ def _check_levels_go_on(
     if not enabled:
         return
     computed = {period: str(payload["release"]) for period, payload in last_computed(ledger).items()}
-    check_no_run_was_broken_off(periods, ledger)
+    check_no_run_was_broken_off(periods, ledger, deployment.config.first_period)
     check_readers_see_what_is_read(periods, computed, releases_in_catalog(ledger), new)
     released = {program: months for program, months in released_programs(ledger).items() if program in enabled and months[0] < periods[0]}
     carried = carried_levels(deployment.warehouse, add_months(periods[0], -1), released)
@@ -467,6 +467,8 @@ def write_inputs(
         for statement in _STATE.strip().split(";\n"):
             con.execute(statement)
         _forget_outdated(con, held, plan)
+        if begins_anew(ledger, plan.periods[0]):
+            _forget_never_released(con, plan.periods[0])
         _write_landing(con, landed, plan)
         _write_control(con, deployment, landed, plan)
         store_policies(con)
@@ -485,6 +487,13 @@ def _forget_outdated(con: duckdb.DuckDBPyConnection, held: Held, plan: RunPlan) 
         con.execute("drop table if exists intermediate.int_customer_windows")
     con.execute("delete from ctl.state")
     con.execute("insert into ctl.state values ('months_version', ?), ('windows_version', ?)", [plan.months_version, plan.windows_version])
+
+
+def _forget_never_released(con: duckdb.DuckDBPyConnection, first: str) -> None:
+    """Drop what runs that were never released have left of the months before ``first``: a level would go on from what nobody has seen."""
+    there = {name for (name,) in con.execute("select table_name from duckdb_tables() where schema_name = 'intermediate'").fetchall()}
+    for table in sorted(there & {CARRIED, "int_movement_causes"}):
+        con.execute(f"delete from intermediate.{table} where period < ?", [first])
 
 
 def _write_landing(con: duckdb.DuckDBPyConnection, landed: Landed, plan: RunPlan) -> None:

@@ -17,7 +17,15 @@ from typing import Any
 
 from orchestration.deployment import PROJECT_ROOT, Deployment
 from orchestration.errors import BadInput
-from orchestration.ledger.readers import begun, goes_on_from_unseen, held_periods, last_computed, payloads_in_catalog, what_is_new
+from orchestration.ledger.readers import (
+    begins_anew,
+    begun,
+    goes_on_from_unseen,
+    held_periods,
+    last_computed,
+    payloads_in_catalog,
+    what_is_new,
+)
 from orchestration.ledger.store import Ledger, digest
 from orchestration.periods import add_months, period_index, periods_between
 
@@ -162,20 +170,21 @@ def check_levels_go_on(periods: list[str], first: str, released: Mapping[str, Se
     """BadInput if levels would begin anew with the periods, because the month before them is not decided though an earlier one is released.
 
     A level is held from month to month, so that a month that is left out would end every validity without a word. ``first``: the
-    first month that can be run; ``released``: program → its released months, in order, of the programs that are run and carry levels;
-    ``carried``: what the warehouse holds of them.
+    first month that can be run, at which levels begin anew unless the month before it is released; ``released``: program → its released
+    months, in order, of the programs that are run and carry levels; ``carried``: what the warehouse holds of them.
     """
     before = add_months(periods[0], -1)
-    if before < first:
-        return
     began = {program: earlier for program, months in released.items() if (earlier := [month for month in months if month < periods[0]])}
     since: dict[str, str] = {}
     for program, earlier in began.items():
+        low = earlier[0] if add_months(first, -1) in earlier else first
+        if before < low:
+            continue
         held = carried.get(program)
         # A program whose last subject has left has nothing to carry on.
         is_over = held is not None and not held.has_levels and held.period > earlier[-1]
         if not is_over and (held is None or held.period != before):
-            since[program] = max(first, add_months(held.period, 1) if held else earlier[0])
+            since[program] = max(low, add_months(held.period, 1) if held else earlier[0])
     if not since:
         return
     start = min(since.values())
@@ -184,7 +193,8 @@ def check_levels_go_on(periods: list[str], first: str, released: Mapping[str, Se
     raise BadInput(
         f"{periods[0]} would begin {whose} anew: {missing} {'is' if start == before else 'are'} not decided in the warehouse, and earlier months are released",
         "--periods",
-        f"run `tierhouse run --periods {start}..{periods[-1]}`: a level is held from month to month, and a month that is left out would end it",
+        f"run `tierhouse run --periods {start}..{periods[-1]}`: a level is held from month to month, and a month that is left out would end it"
+        + ("" if start >= first else f"; first_period in tierhouse.yaml, now {first}, must be {start} or earlier for it"),
     )
 
 
@@ -200,15 +210,15 @@ def check_readers_see_what_is_read(periods: list[str], computed: Mapping[str, st
         raise goes_on_from_unseen(after, periods[-1], unseen, computed, seen)
 
 
-def check_no_run_was_broken_off(periods: list[str], ledger: Ledger) -> None:
+def check_no_run_was_broken_off(periods: list[str], ledger: Ledger, first: str = "") -> None:
     """BadInput if dbt wrote decisions of the month before the periods and nobody released them: the periods would go on from those.
 
     As after a run that was killed or failed between its computation and its release, after that model was built alone, or where a month
-    before was held and released alone since. Nothing is refused before anything was released, nor while a month before is held: the
-    gate stops what comes after it.
+    before was held and released alone since. Nothing is refused where no month before was ever released, for then the periods begin anew,
+    nor while a month before is held: the gate stops what comes after it. ``first``: the first period that may be run.
     """
     start = periods[0]
-    if ledger.last("release") is None or any(period < start for period in held_periods(ledger)):
+    if begins_anew(ledger, start) or any(period < start for period in held_periods(ledger, first)):
         return
     while _is_broken_off(ledger, before := add_months(start, -1)):
         start = before

@@ -350,7 +350,7 @@ THROUGH_DBT = """
 """
 
 
-def start(place: Place, *periods: str) -> None:
+def start(place: Place, *periods: str, is_released: bool = True) -> None:
     """One start of dbt over decisions that are given, with a version of the policy that has validity."""
     plan = place.prepare(*periods)
     with duckdb.connect(str(place.deployment.warehouse)) as con:
@@ -359,6 +359,8 @@ def start(place: Place, *periods: str) -> None:
         )
         con.execute("update ctl.compiled_sql set sql = ? where name = 'decisions'", [THROUGH_DBT])
     call_dbt(place.deployment, ["run", "--select", "+fct_decisions", *dbt_args(plan)[3:]])
+    if is_released:
+        place.release(plan)
 
 
 def test_months_through_dbt_in_one_start_and_in_two(tmp_path: Path) -> None:
@@ -403,3 +405,17 @@ def test_months_through_dbt_in_one_start_and_in_two(tmp_path: Path) -> None:
         "SET": [(2, "first", "first"), (6, "held", "rose"), (6, "renewed", "same"), (2, "held", "fell")],
         "LEAVES": [(2, "first", "first"), (2, "held", "same"), (None, None, "left")],
     }
+
+
+def test_what_a_run_that_was_never_released_left_is_no_level_to_go_on_from(tmp_path: Path) -> None:
+    """As of a first try that was killed or held, before someone begins with a later month."""
+    places = [Place(tmp_path / name) for name in ("after a try", "alone")]
+    for place in places:
+        place.folder.mkdir(exist_ok=True)
+        land_one_customer(place)
+    start(places[0], "2025-01", "2025-02", is_released=False)
+    start(places[0], "2025-03", "2025-04")
+    start(places[1], "2025-03", "2025-04")
+    shown = "select * from marts.fct_decisions where period >= '2025-03' order by subject_id, period"
+    assert places[0].query(shown) == places[1].query(shown)
+    assert {row[0] for row in places[0].query("select distinct movement from marts.fct_decisions where period = '2025-03'")} == {"first"}

@@ -364,6 +364,18 @@ def test_a_held_period_holds_those_after_it_and_not_those_before(tmp_path: Path)
     assert [p.status for p in report.periods] == ["released", "released"]
 
 
+def test_a_month_that_was_tried_too_early_holds_nothing_once_the_deployment_begins_later(tmp_path: Path) -> None:
+    deployment, ledger = make_place(tmp_path)
+    build_warehouse(deployment, PERIODS, faults=["delete from marts.fct_decisions where subject_id = 'c1' and period = '2026-05'"])
+    gated(deployment, ledger, Plan("run1", PERIODS))
+    held(deployment, ledger, Plan("run1", PERIODS))
+    later = Plan("run2", ["2026-06"])
+    gated(deployment, ledger, later)
+    assert "2026-05 is held" in held(deployment, ledger, later).what
+    deployment.config = deployment.config.model_copy(update={"first_period": "2026-06"})
+    assert [p.status for p in release(deployment, ledger, later, say=silent).periods] == ["released"]
+
+
 @pytest.mark.parametrize("clock", ["month", "event"])
 def test_no_month_is_released_on_top_of_one_that_stays_rolled_back(clock: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """As where the step of the release is executed again after a disk was full and the month that it had released was rolled back."""

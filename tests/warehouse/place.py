@@ -119,7 +119,13 @@ class Place:
     def run(self, *periods: str) -> RunPlan:
         plan = self.prepare(*periods)
         build(self.deployment, self.ledger, plan)
+        self.release(plan)
         return plan
+
+    def release(self, plan: RunPlan) -> None:
+        """Record the months of the plan as released: what was never released is nothing that a later month goes on from."""
+        for period in plan.periods:
+            self.ledger.append("release", {"run_id": plan.run_id, "period": period, "release": f"{period}.r1", "rows": {}})
 
     def query(self, sql: str) -> list[tuple[Any, ...]]:
         with duckdb.connect(str(self.deployment.warehouse), read_only=True) as con:

@@ -10,6 +10,7 @@ import pytest
 
 from orchestration.deployment import DEFAULT_DEPLOYMENT, load_deployment
 from orchestration.errors import BadInput
+from orchestration.ledger.readers import begins_anew, held_periods
 from orchestration.ledger.store import Ledger
 from orchestration.periods import period_from_index, period_index, periods_between
 from orchestration.policy import load_policies
@@ -104,7 +105,18 @@ def test_a_program_that_was_off_for_a_month_is_named() -> None:
 def test_released_months_that_the_warehouse_lost_are_run_again_first() -> None:
     refused = go_on("2025-05", {"six_star": ["2025-02", "2025-03", "2025-04"]})
     assert "2025-02 to 2025-04" in refused and "--periods 2025-02..2025-09" in refused
-    assert "--periods 2025-03..2025-09" in go_on("2025-05", {"six_star": ["2025-02", "2025-03", "2025-04"]}, first="2025-03")
+    assert "--periods 2025-03..2025-09" in go_on("2025-05", {"six_star": ["2025-03", "2025-04"]}, first="2025-03")
+
+
+def test_a_first_period_that_was_moved_behind_released_months_begins_no_level_anew() -> None:
+    """The warehouse was deleted since, as its error says what is to be done where it is damaged."""
+    released = {"six_star": ["2025-02", "2025-03", "2025-04"]}
+    assert go_on("2025-05", released, first="2025-05", six_star=("2025-04", True)) == "", "the warehouse holds the month before"
+    for period in ("2025-05", "2025-06"):
+        refused = go_on(period, released, first="2025-05")
+        assert "2025-02 to 2025-0" in refused and "tierhouse run --periods 2025-02..2025-09" in refused
+        assert "first_period in tierhouse.yaml, now 2025-05, must be 2025-02 or earlier" in refused
+    assert go_on("2025-07", released, first="2025-07") == "", "a line was drawn after a month that was never released"
 
 
 def goes_on(period: str, computed: dict[str, str], seen: dict[str, str], *new: str) -> str:
@@ -167,7 +179,7 @@ def test_a_month_does_not_go_on_from_a_run_that_ended_before_its_release(tmp_pat
         ledger.append("build", {"run_id": run_id, "ok": True, "periods": list(periods), "input_periods": [], "message": ""})
 
     built("r0", "2025-01")
-    check_no_run_was_broken_off(["2025-02"], ledger)  # nothing was ever released
+    check_no_run_was_broken_off(["2025-02"], ledger)  # nothing was ever released: February begins anew
     ledger.append("release", {"run_id": "r0", "period": "2025-01", "release": "2025-01.r1"})
     check_no_run_was_broken_off(["2025-02"], ledger)
     built("r1", "2025-01", "2025-02", "2025-03")
@@ -190,6 +202,26 @@ def test_a_month_does_not_go_on_from_a_run_that_ended_before_its_release(tmp_pat
     for period in ("2025-02", "2025-03"):
         ledger.append("release", {"run_id": "r3", "period": period, "release": f"{period}.r1"})
     check_no_run_was_broken_off(["2025-04"], ledger)
+
+
+def test_a_month_begins_anew_where_no_month_before_it_was_ever_released(tmp_path: Path) -> None:
+    ledger = Ledger(tmp_path / "ledger.sqlite")
+    begin(ledger, replace(plan_of("2025-01", "2025-02"), run_id="killed"))
+    ledger.append("release", {"run_id": "r", "period": "2025-06", "release": "2025-06.r1"})
+    assert begins_anew(ledger, "2025-03") and not begins_anew(ledger, "2025-07")
+    check_no_run_was_broken_off(["2025-03"], ledger)
+
+
+def test_a_month_that_was_held_before_the_first_period_holds_nothing_unless_months_were_released_before_it(tmp_path: Path) -> None:
+    """Who has tried a month too early moves first_period; who would go round a hold with it is refused."""
+    ledger = Ledger(tmp_path / "ledger.sqlite")
+    ledger.append("gate", {"run_id": "r", "period": "2025-02", "passed": False})
+    assert held_periods(ledger) == held_periods(ledger, "2025-02") == ["2025-02"]
+    assert held_periods(ledger, "2025-03") == []
+    ledger.append("release", {"run_id": "r", "period": "2025-03", "release": "2025-03.r1"})
+    assert held_periods(ledger, "2025-03") == []
+    ledger.append("release", {"run_id": "s", "period": "2025-01", "release": "2025-01.r1"})
+    assert held_periods(ledger, "2025-03") == ["2025-02"]
 
 
 def test_a_month_does_not_go_on_from_a_run_that_was_killed_while_dbt_wrote(tmp_path: Path) -> None:
