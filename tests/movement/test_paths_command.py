@@ -11,6 +11,7 @@ import pytest
 from click.testing import CliRunner
 
 from orchestration.cli.main import main
+from orchestration.ledger import Ledger
 from tests.support import PROJECT_ROOT
 
 PERIOD, RELEASE = "2026-06", "2026-06.r1"
@@ -46,7 +47,11 @@ def released(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     files = {path.name: {} for path in release.glob("*.parquet")}
     (release / "manifest.json").write_text(json.dumps({"files": files}), encoding="utf-8")
     (data / "catalogs").mkdir()
-    (data / "catalogs" / "current.json").write_text(json.dumps({"catalog": 1, "periods": {PERIOD: RELEASE}}))
+    catalog = {"catalog": 1, "periods": {PERIOD: RELEASE}}
+    (data / "catalogs" / "current.json").write_text(json.dumps(catalog))
+    ledger = Ledger(data / "ledger.sqlite")
+    ledger.append("release", {"release": RELEASE, "period": PERIOD, "cutoff_seq": 0})
+    ledger.append("catalog", catalog)
     return folder
 
 
