@@ -14,9 +14,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from orchestration.deployment import Deployment
+from orchestration.errors import Failed
 from orchestration.ingest.checking import Scan
 from orchestration.ingest.drops import Drop, original_texts
-from orchestration.ingest.files import place_privately
+from orchestration.ingest.files import file_in, place_privately
 from orchestration.ingest.mapping import Feed
 from orchestration.ingest.parts import Landed, origin_of
 from orchestration.ingest.supersession import paths_sql
@@ -104,8 +105,16 @@ def place_waiting(con: duckdb.DuckDBPyConnection, deployment: Deployment, query:
 
 
 def quarantined_rows(deployment: Deployment, drop: dict[str, Any], limit: int) -> list[tuple[int, list[str], str]]:
-    """Line, reasons and text of the first ``limit`` rows of a drop as it stands that are in quarantine still."""
-    return duckdb.execute(f"select line, reasons, text from {_rejected(deployment, drop)} order by line, key limit ?", [limit]).fetchall()
+    """Line, reasons and text of the first ``limit`` rows of a drop as it stands that are in quarantine still. Failed if its file is gone."""
+    query = f"select line, reasons, text from {_rejected(deployment, drop)} order by line, key limit ?"
+    try:
+        return duckdb.execute(query, [limit]).fetchall()
+    except duckdb.IOException as err:
+        raise Failed(
+            f"the rejected rows of {drop['file']} cannot be read",
+            file_in(str(err)) or str(deployment.quarantine),
+            "restore the file from a backup; `tierhouse quarantine --limit 0` counts them without it",
+        ) from err
 
 
 def _rejected(deployment: Deployment, drop: dict[str, Any]) -> str:

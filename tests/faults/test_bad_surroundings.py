@@ -51,6 +51,25 @@ def test_a_second_run_finds_nothing_new_and_changes_nothing(released_sample: Cli
     assert state(cli) == before
 
 
+def test_rejected_rows_that_are_gone_are_told_as_that(released_sample: Cli, make_cli: Callable[..., Cli]) -> None:
+    """As where somebody has removed personal data by hand."""
+    cli = make_cli(copy_of=released_sample.folder)
+    shutil.rmtree(cli.data / "quarantine")
+    error = cli.json("quarantine", expect=1)
+    assert "the rejected rows of" in error["what"] and "quarantine" in error["where"] and "--limit 0" in error["remedy"]
+    assert sum(item["quarantined"] for item in cli.json("quarantine", "--limit", "0")) > 0
+
+
+def test_a_month_whose_released_files_are_gone_is_released_anew(released_sample: Cli, make_cli: Callable[..., Cli]) -> None:
+    cli = make_cli(copy_of=released_sample.folder)
+    shutil.rmtree(cli.data / "releases" / "2026-06.r1")
+    assert "2026-06.r1 is not there any more" in cli.json("ledger", "verify", expect=4)["what"]
+    done = cli.json("run", "--periods", "2026-06")
+    assert [(period["status"], period["release"]) for period in done["periods"]] == [("released", "2026-06.r2")]
+    assert cli.json("ledger", "verify")["head_seq"] > 0
+    assert cli.json("run", "--periods", "2026-06")["nothing_new"]
+
+
 @pytest.mark.skipif(shutil.which("unshare") is None, reason="needs unshare to mount a small disk")
 @pytest.mark.parametrize("size_kb", [pytest.param(600, marks=pytest.mark.slow), 3000, pytest.param(9000, marks=pytest.mark.slow)])
 def test_a_full_disk_is_named_and_leaves_no_half_state(size_kb: int, released_sample: Cli, make_cli: Callable[..., Cli]) -> None:
