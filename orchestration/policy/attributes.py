@@ -12,11 +12,11 @@ from dataclasses import dataclass, replace
 from decimal import Decimal
 
 from orchestration.ingest.contracts import Column, load_contracts
+from orchestration.policy.facts import HUNDRED
 from orchestration.policy.model import APPLICATION_STATES, NUMERIC, RANKED, Attribute, Band, Dimension, Metric
 from orchestration.policy.reader import Row, Seed, close_match
 from orchestration.policy.subjects import COUNTED_COLUMNS, CUSTOMER_COLUMNS, SUBJECT_TYPES
 
-HUNDRED = Decimal(100)
 _TYPES = {"average": "decimal", "ratio": "decimal", "score": "decimal", "position": "decimal", "share": "decimal", "portion": "decimal",
           "months_since": "integer", "band": "category", "application": "category", "nomination": "level"}  # fmt: skip
 # Types that an attribute may have by that of its column.

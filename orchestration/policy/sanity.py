@@ -7,14 +7,13 @@ from collections.abc import Iterator
 from decimal import Decimal
 from itertools import pairwise
 
-from orchestration.policy.facts import bounds
+from orchestration.policy.facts import HUNDRED, bounds
 from orchestration.policy.finding import Finding, finding_at
 from orchestration.policy.model import Attribute, Dimension, Policies, Program, Version
 from orchestration.policy.profiles import condition_holds, may_be_null
 from orchestration.policy.programs import used_attributes
 from orchestration.policy.reader import Row
 
-HUNDRED = Decimal(100)
 # Score of a number that is not known, by `missing`; where the others share the weight there is none.
 _MISSING = {"zero": Decimal(0), "middle": Decimal(50)}
 

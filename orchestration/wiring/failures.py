@@ -56,6 +56,15 @@ def _is_posted(run: dg.DagsterRun) -> bool:
     return run.tags.get(POSTED_TAG) == run.run_id
 
 
+def _report(context: dg.HookContext | dg.RunFailureSensorContext, url: str, run: dg.DagsterRun, report: Mapping[str, Any]) -> None:
+    """Post a report, and note on the run that it was."""
+    problem = post(url, report)
+    if problem is None:
+        context.instance.add_run_tags(run.run_id, {POSTED_TAG: run.run_id})
+    else:
+        context.log.warning(f"the failure could not be reported to {url}: {problem}")
+
+
 def failure_hook(deployment: Deployment) -> dg.HookDefinition:
     """Hook of every job: post the first failed step of a run."""
 
@@ -65,11 +74,7 @@ def failure_hook(deployment: Deployment) -> dg.HookDefinition:
         run = context.instance.get_run_by_id(context.run_id)
         if not url or run is None or _is_posted(run):
             return
-        problem = post(url, failure_report(deployment.name, run, [context.step_key], context.op_exception))
-        if problem is None:
-            context.instance.add_run_tags(context.run_id, {POSTED_TAG: context.run_id})
-        else:
-            context.log.warning(f"the failure could not be reported to {url}: {problem}")
+        _report(context, url, run, failure_report(deployment.name, run, [context.step_key], context.op_exception))
 
     return post_failure
 
@@ -88,11 +93,7 @@ def failure_sensor(deployment: Deployment) -> dg.SensorDefinition:
         if not url or _is_posted(run):
             return dg.SkipReason("no address is configured" if not url else "the run reported itself")
         steps = [event.step_key for event in context.get_step_failure_events() if event.step_key]
-        problem = post(url, failure_report(deployment.name, run, steps, None))
-        if problem is None:
-            context.instance.add_run_tags(run.run_id, {POSTED_TAG: run.run_id})
-        else:
-            context.log.warning(f"the failure could not be reported to {url}: {problem}")
+        _report(context, url, run, failure_report(deployment.name, run, steps, None))
         return None
 
     return report_failed_runs

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -133,10 +134,9 @@ def row_counts(database: Path, relations: Iterable[tuple[str, str]]) -> dict[tup
 
 def feed_metadata(files: Sequence[Mapping[str, Any]]) -> dict[str, dg.MetadataValue]:
     """What one feed's new drops brought. ``files``: FileReports as JSON, of one source and entity."""
-    reasons: dict[str, int] = {}
+    reasons: Counter[str] = Counter()
     for file in files:
-        for reason, rows in file["reasons"].items():
-            reasons[reason] = reasons.get(reason, 0) + rows
+        reasons.update(file["reasons"])
     return {
         "dagster/row_count": dg.MetadataValue.int(sum(f["landed"] for f in files)),
         "new_files": dg.MetadataValue.int(len(files)),

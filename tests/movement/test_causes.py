@@ -24,21 +24,32 @@ LONG_AGO = FIRST - 600
 LASTING = replace(USUAL, validity=3)
 
 
-def steady(amount: str, **more: object) -> Customer:
-    """A customer with the same bill in every month from January to June, in service since long before."""
-    customer = Customer({FIRST + m: Decimal(amount) for m in range(6)}, set(range(FIRST - 30, FIRST + 30)))
+def steady(amount: str, until: int = JUNE, **more: object) -> Customer:
+    """A customer with the same bill in every month from January on, in service since long before."""
+    customer = Customer({month: Decimal(amount) for month in range(FIRST, until + 1)}, set(range(FIRST - 30, FIRST + 30)))
     for name, value in more.items():
         setattr(customer, name, value)
     return customer
+
+
+def causes(world: World, program: str, month: int = JULY) -> dict[str, str]:
+    """Customer → the cause in a program of each that moved, by the SQL and by the second reckoning."""
+    found = world.run(month)
+    assert found == world.reckon(month)
+    return {name: cause for (of, name), (cause, _) in found.items() if of == program}
 
 
 def moved(world: World, change: Callable[[Customer], None], month: int = JULY) -> str:
     """The cause of what ``change`` does to customer A in the month after the last one that was run."""
     world.run(month - 1)
     change(world.customers["A"])
-    found = world.run(month)
-    assert found == world.reckon(month)
-    return found["six_star", "A"][0]
+    return causes(world, "six_star", month)["A"]
+
+
+def world_of(versions: list[tuple[Rules, int]], *, further: bool = False) -> World:
+    """Of seeds that only the test needs."""
+    with tempfile.TemporaryDirectory() as folder:
+        return World(policies_with(SeedFolder(Path(folder) / "seeds"), versions, further=further), versions)
 
 
 def bill(month: int, amount: str) -> Callable[[Customer], None]:
@@ -89,8 +100,7 @@ def test_a_version_that_brings_validity_ends_none(make_world):
 
 def test_the_end_of_validity_and_of_grace(make_world):
     for number, (rules, falls) in enumerate([(LASTING, 3), (replace(LASTING, grace=2), 5)]):
-        with tempfile.TemporaryDirectory() as folder:
-            world = World(policies_with(SeedFolder(Path(folder) / "seeds"), [(rules, LONG_AGO)]), [(rules, LONG_AGO)])
+        world = world_of([(rules, LONG_AGO)])
         world.customers["A"] = steady("500")
         world.run(JUNE)
         world.customers["A"].bills.clear()
@@ -101,58 +111,39 @@ def test_the_end_of_validity_and_of_grace(make_world):
 
 def test_a_population_that_moved_without_the_subject(make_world):
     world = make_world(further=True)
-    for name, amount in (("A", "90"), ("B", "80"), ("C", "70"), ("D", "60")):
-        world.customers[name] = steady(amount)
-        world.customers[name].bills[JULY] = Decimal(amount)
+    world.customers = {name: steady(amount, JULY) for name, amount in (("A", "90"), ("B", "80"), ("C", "70"), ("D", "60"))}
     world.run(JUNE)
     world.customers["C"].bills[JULY] = Decimal(500)
-    found = world.run(JULY)
-    assert found == world.reckon(JULY)
     # C passed A and B by its own bill; A and B did nothing.
-    assert {name: cause for (program, name), (cause, _) in found.items() if program == "top_share"} == {
-        "C": "new_spend", "A": "population", "B": "population",
-    }  # fmt: skip
+    assert causes(world, "top_share") == {"C": "new_spend", "A": "population", "B": "population"}
 
 
 def test_a_place_is_lost_by_a_bill_below_zero_and_not_by_the_window(make_world):
     world = make_world(further=True)
-    for name, amount in (("A", "90"), ("B", "80"), ("C", "70"), ("D", "60")):
-        world.customers[name] = steady(amount)
-        world.customers[name].bills[JULY] = Decimal(amount)
+    world.customers = {name: steady(amount, JULY) for name, amount in (("A", "90"), ("B", "80"), ("C", "70"), ("D", "60"))}
     world.run(JUNE)
     # January's 90 rolls off as well, but 540 - 300 is below all others already.
     world.customers["A"].bills[JULY] = Decimal(-300)
-    found = world.run(JULY)
-    assert found == world.reckon(JULY)
-    assert found["top_share", "A"][0] == "new_spend"
+    assert causes(world, "top_share")["A"] == "new_spend"
 
 
 def test_a_portion_that_others_raise_is_not_raised_by_a_month_that_is_like_the_one_that_left(make_world):
     """Of seven months a portion of the sum of six would be above the bar, whatever the others did."""
     world = make_world(further=True)
-    for name, amount in (("A", "28"), ("B", "72")):
-        world.customers[name] = steady(amount)
-        world.customers[name].bills[JULY] = Decimal(amount)
+    world.customers = {"A": steady("28", JULY), "B": steady("72", JULY)}
     world.run(JUNE)
     world.customers["B"].bills[JULY] = Decimal(0)
-    found = world.run(JULY)
-    assert found == world.reckon(JULY)
-    assert found["portion", "A"][0] == "population"
+    assert causes(world, "portion")["A"] == "population"
 
 
 def test_each_amount_is_placed_among_those_of_the_month_before(make_world):
     """A program of two places: the second amount, which no column of a decision keeps, as the first."""
     world = make_world(further=True)
-    for name, points in (("A", 400), ("B", 300), ("C", 200), ("D", 100)):
-        world.customers[name] = steady("50", points=points)
+    world.customers = {name: steady("50", JULY, points=points) for name, points in (("A", 400), ("B", 300), ("C", 200), ("D", 100))}
     world.run(JUNE)
-    for customer in world.customers.values():
-        customer.bills[JULY] = Decimal(50)
     world.customers["D"].points = 500
-    found = world.run(JULY)
-    assert found == world.reckon(JULY)
     # D passed three by its own points; B did nothing.
-    assert {name: cause for (program, name), (cause, _) in found.items() if program == "two_places"} == {"D": "points", "B": "population"}
+    assert causes(world, "two_places") == {"D": "points", "B": "population"}
 
 
 GAPS: list[tuple[str, str, str, Customer, Callable[[Customer], None]]] = [
@@ -222,18 +213,13 @@ def test_what_a_month_shows_that_was_run_again_since_is_not_what_a_level_after_a
 
 def test_a_total_changes_by_corrections_and_by_new_spend(make_world):
     world = make_world(further=True)
-    for name in ("corrected", "spent", "both"):
-        world.customers[name] = steady("50")
+    world.customers = {name: steady("50") for name in ("corrected", "spent", "both")}
     world.run(JUNE)
     world.customers["corrected"].bills.update({MAY: Decimal(350), JULY: Decimal(50)})
     world.customers["spent"].bills[JULY] = Decimal(300)
     # Neither alone is enough.
     world.customers["both"].bills.update({MAY: Decimal(150), JULY: Decimal(120)})
-    found = world.run(JULY)
-    assert found == world.reckon(JULY)
-    assert {name: cause for (program, name), (cause, _) in found.items() if program == "lifetime"} == {
-        "corrected": "bill_corrections", "spent": "new_spend", "both": "new_spend",
-    }  # fmt: skip
+    assert causes(world, "lifetime") == {"corrected": "bill_corrections", "spent": "new_spend", "both": "new_spend"}
 
 
 def test_activity_changes_by_bills(make_world):
@@ -249,9 +235,7 @@ def test_activity_changes_by_bills(make_world):
     world.customers["both"].bills |= {JUNE: Decimal(50), JULY: Decimal(50)}
     world.customers["back"].bills[JULY] = Decimal(50)
     world.customers["undone"].bills[JUNE] = Decimal(0)
-    found = world.run(JULY)
-    assert found == world.reckon(JULY)
-    assert {name: cause for (program, name), (cause, _) in found.items() if program == "activity"} == {
+    assert causes(world, "activity") == {
         "silent": "new_spend", "corrected": "bill_corrections", "both": "bill_corrections", "back": "new_spend", "undone": "bill_corrections",
     }  # fmt: skip
 
@@ -365,10 +349,7 @@ def versions_of(dice: random.Random) -> list[tuple[Rules, int]]:
 @given(st.integers(0, 10**6))
 def test_random_histories_agree_with_the_reckoning(seed):
     dice = random.Random(seed)
-    versions = versions_of(dice)
-    with tempfile.TemporaryDirectory() as folder:
-        policies = policies_with(SeedFolder(Path(folder) / "seeds"), versions, further=True)
-    random_world(dice, World(policies, versions), 8)
+    random_world(dice, world_of(versions_of(dice), further=True), 8)
 
 
 def test_random_histories_know_every_cause():
@@ -376,8 +357,5 @@ def test_random_histories_know_every_cause():
     counts: Counter[str] = Counter()
     for seed in range(3):
         dice = random.Random(seed)
-        versions = versions_of(dice)
-        with tempfile.TemporaryDirectory() as folder:
-            policies = policies_with(SeedFolder(Path(folder) / "seeds"), versions, further=True)
-        counts += random_world(dice, World(policies, versions), 8)
+        counts += random_world(dice, world_of(versions_of(dice), further=True), 8)
     assert set(counts) == set(STEPS)
