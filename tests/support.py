@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import runpy
 import shutil
 import subprocess
 import sys
@@ -12,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import duckdb
 from filelock import FileLock
 
 from orchestration.policy import Policies
@@ -69,8 +71,35 @@ class Cli:
         assert "Traceback (most recent call last)" not in done.stderr + done.stdout, done.stderr[-6000:]
         return done
 
+    def warehouse(self, query: str) -> list[tuple[Any, ...]]:
+        """Rows of a query over the warehouse."""
+        with duckdb.connect(str(self.data / "warehouse.duckdb"), read_only=True) as con:
+            return con.execute(query).fetchall()
+
+    def released(self, period: str, mart: str, query: str, revision: int = 1) -> list[tuple[Any, ...]]:
+        """Rows of a query over one ``mart`` of a release."""
+        with duckdb.connect() as con:
+            con.execute(f"create view mart as select * from read_parquet('{self.data}/releases/{period}.r{revision}/{mart}.parquet')")
+            return con.execute(query).fetchall()
+
     def json(self, *args: str, expect: int | None = 0, **extra: str) -> Any:
         return json.loads(self(*args, "--json", expect=expect, **extra).stdout)
+
+
+def drops_of(example: str) -> Callable[[Path], list[Path]]:
+    """What makes the drops of a deployment in ``examples/``."""
+    make: Callable[[Path], list[Path]] = runpy.run_path(str(PROJECT_ROOT / "examples" / example / "make_drops.py"))["make"]
+    return make
+
+
+def released_example(shared: Path, example: str, first: str, last: str) -> Cli:
+    """A deployment in ``examples/`` with its drops, some months of it released with one command."""
+
+    def make(cli: Cli) -> None:
+        drops_of(example)(cli.drops)
+        cli("run", "--periods", f"{first}..{last}", timeout=900)
+
+    return prepared(shared, example, make, PROJECT_ROOT / "examples" / example)
 
 
 def prepared(shared: Path, name: str, make: Callable[[Cli], None], deployment: Path | None = None) -> Cli:

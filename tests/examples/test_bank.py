@@ -5,8 +5,6 @@ from __future__ import annotations
 import csv
 import filecmp
 import json
-import runpy
-from collections.abc import Callable
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -16,30 +14,17 @@ import pytest
 
 from orchestration.deployment import PROJECT_ROOT, load_deployment
 from orchestration.policy import check_policies, load_policies
-from tests.support import Cli, prepared
+from tests.support import Cli, drops_of, released_example
 
 BANK = PROJECT_ROOT / "examples" / "bank"
 PERIODS = ["2026-03", "2026-04"]
 LAST_DAY = {"2026-03": "2026-03-31", "2026-04": "2026-04-30"}
-MAKE: Callable[[Path], list[Path]] = runpy.run_path(str(BANK / "make_drops.py"))["make"]
 
 
 @pytest.fixture(scope="module")
 def bank(shared_folder: Path) -> Cli:
     """March and April released, with one command."""
-
-    def make(cli: Cli) -> None:
-        MAKE(cli.drops)
-        cli("run", "--periods", f"{PERIODS[0]}..{PERIODS[-1]}", timeout=900)
-
-    return prepared(shared_folder, "bank", make, BANK)
-
-
-def released(bank: Cli, period: str, mart: str, query: str) -> list[tuple[Any, ...]]:
-    """Rows of a query over one mart of a release."""
-    with duckdb.connect() as con:
-        con.execute(f"create view mart as select * from read_parquet('{bank.data}/releases/{period}.r1/{mart}.parquet')")
-        return con.execute(query).fetchall()
+    return released_example(shared_folder, "bank", PERIODS[0], PERIODS[-1])
 
 
 class Drops:
@@ -114,7 +99,7 @@ def drops(bank: Cli) -> Drops:
 @pytest.mark.parametrize("period", PERIODS)
 def test_every_applicant_has_the_level_of_a_computation_from_the_drops(bank: Cli, drops: Drops, period: str) -> None:
     query = "select subject_id, level_id from mart where program_id = 'quality_customer' and status = 'decided'"
-    decided = dict(released(bank, period, "fct_decisions", query))
+    decided = dict(bank.released(period, "fct_decisions", query))
     expected = drops.levels(period)
     assert decided == expected
     assert set(expected.values()) == {"accredited", "eligible", "in_doubt", "not_eligible"}, "the drops hold every level"
@@ -123,8 +108,7 @@ def test_every_applicant_has_the_level_of_a_computation_from_the_drops(bank: Cli
 @pytest.mark.parametrize("period", PERIODS)
 def test_the_watch_decides_every_customer_by_the_same_criteria(bank: Cli, drops: Drops, period: str) -> None:
     decided = dict(
-        released(
-            bank,
+        bank.released(
             period,
             "fct_decisions",
             "select subject_id, level_id = 'met' from mart where program_id = 'criteria_watch' and status = 'decided'",
@@ -135,7 +119,7 @@ def test_the_watch_decides_every_customer_by_the_same_criteria(bank: Cli, drops:
 
 def test_customers_on_the_edges(bank: Cli) -> None:
     query = "select subject_id, level_id, matched_rule_id from mart where program_id = 'quality_customer' and subject_id like 'C9%'"
-    march = {row[0]: row[1:] for row in released(bank, "2026-03", "fct_decisions", query)}
+    march = {row[0]: row[1:] for row in bank.released("2026-03", "fct_decisions", query)}
     assert march == {
         "C9001": ("accredited", "accredited_assets"),
         "C9002": ("in_doubt", "approved_in_doubt"),
@@ -156,13 +140,13 @@ def test_customers_on_the_edges(bank: Cli) -> None:
         "C9017": ("accredited", "accredited_assets"),
         "C9018": ("accredited", "accredited_assets"),
     }
-    april = {row[0]: row[1:] for row in released(bank, "2026-04", "fct_decisions", query + " and status = 'decided'")}
+    april = {row[0]: row[1:] for row in bank.released("2026-04", "fct_decisions", query + " and status = 'decided'")}
     assert april == {"C9009": ("accredited", "accredited_assets")}, "in April only that application moved"
 
 
 def test_the_workflow_is_dated_and_what_is_out_of_order_is_found(bank: Cli, drops: Drops) -> None:
     names = "application_id, state, is_open, total_days, level_id, findings"
-    rows = {row[0]: row[1:] for row in released(bank, "2026-03", "fct_applications", f"select {names} from mart")}
+    rows = {row[0]: row[1:] for row in bank.released("2026-03", "fct_applications", f"select {names} from mart")}
     assert set(rows) == {step["application_no"] for step in drops.steps if step["on"] <= "2026-03-31"}
     assert rows["E9001"] == ("approved", False, 10, "accredited", None)
     assert rows["E9009"] == ("reviewed", True, 29, "eligible", None)
@@ -174,8 +158,8 @@ def test_the_workflow_is_dated_and_what_is_out_of_order_is_found(bank: Cli, drop
         "E9012": "notification: notification without decision",
         "E9017": "review: no application; decision: no application",
     }
-    steps = released(
-        bank, "2026-03", "fct_application_steps", "select application_id, step, cast(step_date as varchar), decided_by, outcome from mart"
+    steps = bank.released(
+        "2026-03", "fct_application_steps", "select application_id, step, cast(step_date as varchar), decided_by, outcome from mart"
     )
     known = [(s["application_no"], s["step"], s["on"], s["by"], s["outcome"]) for s in drops.steps if s["on"] <= "2026-03-31"]
     assert sorted(steps, key=str) == sorted(known, key=str)
@@ -199,7 +183,7 @@ def test_the_policies_are_proven(tmp_path: Path) -> None:
 
 
 def test_the_drops_are_the_same_every_time(tmp_path: Path) -> None:
-    first, second = MAKE(tmp_path / "a"), MAKE(tmp_path / "b")
+    first, second = (drops_of("bank")(tmp_path / folder) for folder in "ab")
     assert len(first) == 1 + 4 * 9
     assert all(filecmp.cmp(a, b, shallow=False) for a, b in zip(first, second, strict=True))
 

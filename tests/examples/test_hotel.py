@@ -4,18 +4,16 @@ from __future__ import annotations
 
 import csv
 import filecmp
-import runpy
 from collections.abc import Callable
 from datetime import date, datetime, timedelta
 from pathlib import Path
-from typing import Any
 
 import duckdb
 import pytest
 
 from orchestration.deployment import PROJECT_ROOT, load_deployment
 from orchestration.policy import check_policies, load_policies
-from tests.support import Cli, prepared
+from tests.support import Cli, drops_of, released_example
 
 HOTEL = PROJECT_ROOT / "examples" / "hotel"
 PERIODS = ["2026-02", "2026-03", "2026-04"]
@@ -23,25 +21,12 @@ LAST_DAY = {"2026-02": "2026-02-28", "2026-03": "2026-03-31", "2026-04": "2026-0
 RANK = {"C": 2, "B": 3, "A": 4, "VVIP": 5}
 LEAD = {"room_assigned": 1440, "room_checked": 1440, "staff_in_place": 30, "arrival_call": 15, "room_door_opened": 10}
 ITEMS = {"vvip": 5, "grade_a": 5, "grade_b": 4, "grade_c": 3}
-MAKE: Callable[[Path], list[Path]] = runpy.run_path(str(HOTEL / "make_drops.py"))["make"]
 
 
 @pytest.fixture(scope="module")
 def hotel(shared_folder: Path) -> Cli:
     """February to April released, with one command."""
-
-    def make(cli: Cli) -> None:
-        MAKE(cli.drops)
-        cli("run", "--periods", f"{PERIODS[0]}..{PERIODS[-1]}", timeout=900)
-
-    return prepared(shared_folder, "hotel", make, HOTEL)
-
-
-def released(hotel: Cli, period: str, mart: str, query: str, revision: int = 1) -> list[tuple[Any, ...]]:
-    """Rows of a query over one mart of a release."""
-    with duckdb.connect() as con:
-        con.execute(f"create view mart as select * from read_parquet('{hotel.data}/releases/{period}.r{revision}/{mart}.parquet')")
-        return con.execute(query).fetchall()
+    return released_example(shared_folder, "hotel", PERIODS[0], PERIODS[-1])
 
 
 class Drops:
@@ -95,7 +80,7 @@ def drops(hotel: Cli) -> Drops:
 
 
 def grades(hotel: Cli, period: str, revision: int = 1) -> dict[str, str]:
-    return dict(released(hotel, period, "fct_decisions", "select subject_id, level_id from mart where status = 'decided'", revision))
+    return dict(hotel.released(period, "fct_decisions", "select subject_id, level_id from mart where status = 'decided'", revision))
 
 
 @pytest.mark.parametrize("period", PERIODS)
@@ -126,9 +111,9 @@ def test_receptions_on_the_edges(hotel: Cli) -> None:
 
 def test_an_arrival_of_half_past_midnight_is_in_the_month_of_the_hotels_clocks(hotel: Cli) -> None:
     query = "select cast(arrives_at as varchar), cast(arrives_local as varchar), period from mart where reception_id = 'R9001'"
-    assert released(hotel, "2026-03", "fct_receptions", query) == [("2026-02-28 16:30:00", "2026-03-01 00:30:00", "2026-03")]
+    assert hotel.released("2026-03", "fct_receptions", query) == [("2026-02-28 16:30:00", "2026-03-01 00:30:00", "2026-03")]
     due = "select item_id, cast(due_at as varchar), cast(due_local as varchar), responsible_role from mart where reception_id = 'R9001' order by item_order"
-    assert released(hotel, "2026-03", "fct_reception_tasks", due) == [
+    assert hotel.released("2026-03", "fct_reception_tasks", due) == [
         ("room_assigned", "2026-02-27 16:30:00", "2026-02-28 00:30:00", "reservations"),
         ("room_checked", "2026-02-27 16:30:00", "2026-02-28 00:30:00", "housekeeping"),
         ("staff_in_place", "2026-02-28 16:00:00", "2026-03-01 00:00:00", "general manager"),
@@ -148,7 +133,7 @@ def test_every_item_is_due_its_lead_time_before_the_arrival(hotel: Cli, drops: D
         for item, minutes in leads.items():
             due = arrives - timedelta(minutes=minutes)
             expected.add((name, item, due, due - timedelta(hours=8)))
-    tasks = released(hotel, period, "fct_reception_tasks", "select reception_id, item_id, due_local, due_at from mart")
+    tasks = hotel.released(period, "fct_reception_tasks", "select reception_id, item_id, due_local, due_at from mart")
     assert set(tasks) == expected and len(tasks) == len(expected) > 0
 
 
@@ -156,7 +141,7 @@ def test_the_register_says_what_became_of_each_request(hotel: Cli) -> None:
     query = (
         "select reception_id, request_state, asked_level_id, approved_by, is_approved_after_arrival from mart where reception_id like 'R9%'"
     )
-    rows = {row[0]: row[1:] for row in released(hotel, "2026-03", "fct_receptions", query)}
+    rows = {row[0]: row[1:] for row in hotel.released("2026-03", "fct_receptions", query)}
     assert rows["R9001"] == ("counted", "vvip", "G01", False)
     assert rows["R9003"] == ("self_approved", "vvip", "S01", False)
     assert rows["R9004"] == ("open", "vvip", None, False)
@@ -205,7 +190,7 @@ def test_receptions_noted_too_late_are_named_and_graded_when_their_months_run_ag
     assert grades(place, "2026-02", 2) == {**grades(hotel, "2026-02"), "R9901": "grade_c"}
     assert grades(place, "2026-03", 2) == {**grades(hotel, "2026-03"), "R9902": "grade_c"}
     query = "select reception_id, noted_date, room from mart where reception_id like 'R99%'"
-    assert released(place, "2026-03", "fct_receptions", query, 2) == [("R9902", date(2026, 4, 2), "901")]
+    assert place.released("2026-03", "fct_receptions", query, 2) == [("R9902", date(2026, 4, 2), "901")]
     place("explain", "R9902", "--program", "vip_reception", "--period", "2026-03")
     assert place.json("status")["late_inputs"]["periods"] == []
 
@@ -215,6 +200,6 @@ def test_the_policies_are_proven() -> None:
 
 
 def test_the_drops_are_the_same_every_time(tmp_path: Path) -> None:
-    first, second = MAKE(tmp_path / "a"), MAKE(tmp_path / "b")
+    first, second = (drops_of("hotel")(tmp_path / folder) for folder in "ab")
     assert len(first) == 2 * 6
     assert all(filecmp.cmp(a, b, shallow=False) for a, b in zip(first, second, strict=True))

@@ -3,38 +3,24 @@
 from __future__ import annotations
 
 import csv
-import runpy
 import shutil
 from collections import Counter
 from decimal import Decimal
 from pathlib import Path
-from typing import Any
 
-import duckdb
 import pytest
 
 from orchestration.deployment import load_deployment
 from orchestration.policy import check_policies, load_policies
-from tests.support import PROJECT_ROOT, Cli, prepared
+from tests.support import PROJECT_ROOT, Cli, drops_of, released_example
 
 EXAMPLE = PROJECT_ROOT / "examples" / "prospects"
 PERIODS = ("2026-03", "2026-04", "2026-05")
 
-make = runpy.run_path(str(EXAMPLE / "make_drops.py"))["make"]
-
 
 @pytest.fixture(scope="module")
 def released(shared_folder: Path) -> Cli:
-    def fill(cli: Cli) -> None:
-        make(cli.drops)
-        cli("run", "--periods", f"{PERIODS[0]}..{PERIODS[-1]}")
-
-    return prepared(shared_folder, "prospects", fill, EXAMPLE)
-
-
-def rows_of(released: Cli, query: str) -> list[tuple[Any, ...]]:
-    with duckdb.connect(str(released.data / "warehouse.duckdb"), read_only=True) as con:
-        return con.execute(query).fetchall()
+    return released_example(shared_folder, "prospects", PERIODS[0], PERIODS[-1])
 
 
 def pipeline(released: Cli, period: str) -> dict[str, dict[str, str]]:
@@ -60,7 +46,7 @@ def test_the_policies_are_sound() -> None:
 
 @pytest.mark.parametrize("period", PERIODS)
 def test_every_prospect_has_the_grade_that_plain_python_finds(released: Cli, period: str) -> None:
-    found = rows_of(released, f"select subject_id, level_id from marts.fct_decisions where period = '{period}' and status = 'decided'")
+    found = released.warehouse(f"select subject_id, level_id from marts.fct_decisions where period = '{period}' and status = 'decided'")
     expected = {lead: grade(row) for lead, row in pipeline(released, period).items()}
     assert dict(found) == expected
     assert set(expected.values()) == {"a", "b", "c", "d"}
@@ -68,7 +54,7 @@ def test_every_prospect_has_the_grade_that_plain_python_finds(released: Cli, per
 
 def test_who_is_closed_leaves_in_the_month_after(released: Cli) -> None:
     gone = set(pipeline(released, "2026-03")) - set(pipeline(released, "2026-04"))
-    found = rows_of(released, "select subject_id from marts.fct_decisions where period = '2026-04' and movement = 'left'")
+    found = released.warehouse("select subject_id from marts.fct_decisions where period = '2026-04' and movement = 'left'")
     assert gone
     assert {subject for (subject,) in found} == gone
 
@@ -89,7 +75,7 @@ def test_who_is_closed_leaves_in_the_month_after(released: Cli) -> None:
     ],
 )
 def test_edge_cases(released: Cli, lead: str, grades: str, why: str) -> None:
-    found = rows_of(released, f"select level_id from marts.fct_decisions where subject_id = '{lead}' order by period")
+    found = released.warehouse(f"select level_id from marts.fct_decisions where subject_id = '{lead}' order by period")
     assert "".join(level for (level,) in found) == grades, why
 
 
@@ -97,9 +83,9 @@ def test_contacts_of_prospects_are_not_known_rather_than_zero(released: Cli) -> 
     plan = {"a": (4, 8), "b": (2, 4), "c": (1, 2), "d": (0, 1)}
     query = "select subject_id, owner_id, contacts_min, contacts_max, contacts, is_within_plan from marts.fct_contact_plans where period = '2026-05'"
     expected = {(lead, row["owner"], *plan[grade(row)], None, None) for lead, row in pipeline(released, "2026-05").items()}
-    assert set(rows_of(released, query)) == expected
-    assert rows_of(released, "select count(*) from marts.fct_contact_kpis") == [(0,)], "no level has a contact group"
-    assert rows_of(released, "select count(*) from marts.fct_cell_movements") == [(0,)], "the program is no grid"
+    assert set(released.warehouse(query)) == expected
+    assert released.warehouse("select count(*) from marts.fct_contact_kpis") == [(0,)], "no level has a contact group"
+    assert released.warehouse("select count(*) from marts.fct_cell_movements") == [(0,)], "the program is no grid"
 
 
 def test_the_closing_list_is_ordered_by_an_amount_that_no_rule_uses(released: Cli) -> None:
@@ -112,7 +98,7 @@ def test_the_closing_list_is_ordered_by_an_amount_that_no_rule_uses(released: Cl
         if places[row["owner"]] <= 5:
             expected.add((row["owner"], places[row["owner"]], lead, Decimal(row["expected"])))
     query = "select owner_id, place, subject_id, order_value from marts.fct_target_lists where period = '2026-05'"
-    assert set(rows_of(released, query)) == expected
+    assert set(released.warehouse(query)) == expected
 
 
 def test_a_period_before_the_first_prospect_is_refused(tmp_path: Path) -> None:
@@ -121,7 +107,7 @@ def test_a_period_before_the_first_prospect_is_refused(tmp_path: Path) -> None:
     config = early / "tierhouse.yaml"
     config.write_text(config.read_text(encoding="utf-8").replace('"2026-01"', '"2025-01"'), encoding="utf-8")
     cli = Cli(tmp_path, early)
-    make(cli.drops)
+    drops_of("prospects")(cli.drops)
     refused = cli("run", "--periods", "2025-12", expect=2)
     assert "rows of prospects have landed for 2026-01 to 20" in refused.stdout + refused.stderr
 

@@ -5,13 +5,11 @@ from __future__ import annotations
 import csv
 import hashlib
 import json
-import runpy
 import shutil
 from collections import Counter, defaultdict
 from collections.abc import Iterator
 from decimal import Decimal
 from pathlib import Path
-from typing import Any
 
 import duckdb
 import pytest
@@ -19,27 +17,16 @@ import pytest
 from orchestration.deployment import load_deployment
 from orchestration.errors import BadInput
 from orchestration.policy import Policies, check_policies, compile_policies, load_policies
-from tests.support import PROJECT_ROOT, Cli, prepared
+from tests.support import PROJECT_ROOT, Cli, drops_of, released_example
 
 EXAMPLE = PROJECT_ROOT / "examples" / "sales_force"
 PERIODS = ("2026-05", "2026-06")
 COUNTS_AS_SPEND = {"consumables", "instruments", "repair"}
 
-make = runpy.run_path(str(EXAMPLE / "make_drops.py"))["make"]
-
 
 @pytest.fixture(scope="module")
 def released(shared_folder: Path) -> Cli:
-    def fill(cli: Cli) -> None:
-        make(cli.drops)
-        cli("run", "--periods", f"{PERIODS[0]}..{PERIODS[1]}")
-
-    return prepared(shared_folder, "sales_force", fill, EXAMPLE)
-
-
-def rows_of(released: Cli, query: str) -> list[tuple[Any, ...]]:
-    with duckdb.connect(str(released.data / "warehouse.duckdb"), read_only=True) as con:
-        return con.execute(query).fetchall()
+    return released_example(shared_folder, "sales_force", PERIODS[0], PERIODS[-1])
 
 
 def read(released: Cli, name: str) -> Iterator[dict[str, str]]:
@@ -99,7 +86,7 @@ def test_the_policies_are_sound() -> None:
 
 
 def test_drops_are_the_same_bytes_every_time(released: Cli, tmp_path: Path) -> None:
-    again = make(tmp_path)
+    again = drops_of("sales_force")(tmp_path)
     assert len(again) == 52
     digests = {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in again}
     assert digests == {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in released.drops.iterdir()}
@@ -107,7 +94,7 @@ def test_drops_are_the_same_bytes_every_time(released: Cli, tmp_path: Path) -> N
 
 @pytest.mark.parametrize("period", PERIODS)
 def test_every_clinic_is_in_the_cell_that_plain_python_finds(released: Cli, period: str) -> None:
-    found = rows_of(released, f"select subject_id, level_id, status, status_reason from marts.fct_decisions where period = '{period}'")
+    found = released.warehouse(f"select subject_id, level_id, status, status_reason from marts.fct_decisions where period = '{period}'")
     # The month after a clinic has closed it has one row that says so.
     cells = {subject: level for subject, level, _, reason in found if reason != "left"}
     expected = expected_cells(released, period)
@@ -136,7 +123,7 @@ def test_every_clinic_is_in_the_cell_that_plain_python_finds(released: Cli, peri
 )
 def test_edge_cases(released: Cli, clinic: str, period: str, cell: str | None, why: str) -> None:
     query = f"select level_id from marts.fct_decisions where subject_id = '{clinic}' and period = '{period}'"
-    assert rows_of(released, query) == [(cell,)], why
+    assert released.warehouse(query) == [(cell,)], why
 
 
 @pytest.mark.parametrize("period", PERIODS)
@@ -151,7 +138,7 @@ def test_contacts_are_counted_against_the_plan_of_the_cell(released: Cli, period
             contacts = made[clinic]
             expected.add((clinic, cell, potentials[clinic]["rep"], low, high, contacts, low <= contacts <= high))
     query = f"select subject_id, level_id, owner_id, contacts_min, contacts_max, contacts, is_within_plan from marts.fct_contact_plans where period = '{period}'"
-    assert set(rows_of(released, query)) == expected
+    assert set(released.warehouse(query)) == expected
     assert {row[-1] for row in expected} == {True, False}
 
 
@@ -173,8 +160,8 @@ def test_kpis_are_shares_of_all_contacts_and_of_priority_clinics(released: Cli, 
             None if reached is None else reached * 100 >= 60 * len(group),
         )
     query = f"select contact_group, subjects, contacts, is_share_met, reached_subjects, is_reach_met from marts.fct_contact_kpis where period = '{period}'"
-    assert {group: tuple(rest) for group, *rest in rows_of(released, query)} == expected
-    shares = rows_of(released, f"select sum(share_of_contacts_pct) from marts.fct_contact_kpis where period = '{period}'")
+    assert {group: tuple(rest) for group, *rest in released.warehouse(query)} == expected
+    shares = released.warehouse(f"select sum(share_of_contacts_pct) from marts.fct_contact_kpis where period = '{period}'")
     assert abs(shares[0][0] - 100) <= Decimal("0.0002")
 
 
@@ -186,8 +173,8 @@ def test_the_sniper_list_names_low_shares_first_then_by_potential(released: Cli,
     for clinic, _ in sorted(targets, key=lambda t: (-int(t[1][1]), -Decimal(potentials[t[0]]["potential"]), t[0])):
         names[potentials[clinic]["rep"]].append(clinic)
     expected = {(rep, place, clinic) for rep, clinics in names.items() for place, clinic in enumerate(clinics[:4], 1)}
-    found = rows_of(
-        released, f"select owner_id, place, subject_id from marts.fct_target_lists where period = '{period}' and list_id = 'sniper'"
+    found = released.warehouse(
+        f"select owner_id, place, subject_id from marts.fct_target_lists where period = '{period}' and list_id = 'sniper'"
     )
     assert set(found) == expected
     assert any(len(clinics) > 4 for clinics in names.values())
@@ -197,10 +184,10 @@ def test_movements_between_cells_add_up_to_the_clinics_of_both_months(released: 
     before, now = (expected_cells(released, period) for period in PERIODS)
     expected = Counter((before[clinic], cell) for clinic, cell in now.items() if cell and before.get(clinic))
     query = "select from_level_id, to_level_id, subjects from marts.fct_cell_movements where period = '2026-06'"
-    found = {(origin, to): subjects for origin, to, subjects in rows_of(released, query)}
+    found = {(origin, to): subjects for origin, to, subjects in released.warehouse(query)}
     assert found == expected
     assert any(origin != to for origin, to in found)
-    assert rows_of(released, "select count(*) from marts.fct_cell_movements where period = '2026-05'") == [(0,)], "no month before"
+    assert released.warehouse("select count(*) from marts.fct_cell_movements where period = '2026-05'") == [(0,)], "no month before"
 
 
 def test_the_release_holds_the_marts_and_the_channel_its_feed(released: Cli) -> None:
