@@ -191,7 +191,7 @@ def test_the_drops_are_the_same_every_time(tmp_path: Path) -> None:
 def test_tags_that_rest_on_what_no_source_delivers_say_what_they_need(bank: Cli) -> None:
     reasons = "select distinct status, status_reason from mart order by 2"
     expected = [("not_evaluated", "needs complaints"), ("not_evaluated", "needs subscriptions")]
-    assert released(bank, PERIODS[-1], "dim_tags", reasons) == expected
+    assert bank.released(PERIODS[-1], "dim_tags", reasons) == expected
     asked = ("run", "--periods", f"{PERIODS[0]}..{PERIODS[-1]}")
     told = bank.json(*asked)
     assert {tag["reason"] for tag in told["tags_not_evaluated"]} == {reason for _, reason in expected}
