@@ -407,6 +407,7 @@ def test_months_through_dbt_in_one_start_and_in_two(tmp_path: Path) -> None:
     }
 
 
+@pytest.mark.slow
 def test_what_a_run_that_was_never_released_left_is_no_level_to_go_on_from(tmp_path: Path) -> None:
     """As of a first try that was killed or held, before someone begins with a later month."""
     places = [Place(tmp_path / name) for name in ("after a try", "alone")]

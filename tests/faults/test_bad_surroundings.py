@@ -60,6 +60,7 @@ def test_rejected_rows_that_are_gone_are_told_as_that(released_sample: Cli, make
     assert sum(item["quarantined"] for item in cli.json("quarantine", "--limit", "0")) > 0
 
 
+@pytest.mark.slow
 def test_a_month_whose_released_files_are_gone_is_released_anew(released_sample: Cli, make_cli: Callable[..., Cli]) -> None:
     cli = make_cli(copy_of=released_sample.folder)
     shutil.rmtree(cli.data / "releases" / "2026-06.r1")

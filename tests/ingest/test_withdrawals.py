@@ -161,6 +161,7 @@ def test_a_number_that_was_never_held_is_not_kept_for_its_holder(company: Any) -
     assert company.vault("lines", "line_id, number") == [("L1", "+86c1")]
 
 
+@pytest.mark.slow
 def test_the_level_falls_back_when_its_override_is_taken_back(company: Any, bills_feed: dict[str, Any]) -> None:
     """In the very month whose first and last day the row's days lie around."""
     override = {"program_id": "'vip_threshold'", "level_id": "'vip'", "approver_id": "'B'", "approved_date": "date '2025-01-10'"}

@@ -117,6 +117,7 @@ def test_damaged_records_of_dagster_are_told_as_that(place: Place, tmp_path: Pat
     assert place.ledger.head() == head
 
 
+@pytest.mark.slow
 def test_a_run_that_fails_after_its_release_says_what_stands(place: Place, instance: dg.DagsterInstance) -> None:
     """A channel cannot be served: who reads the error alone would take the month for not released."""
     place.deployment.channels.mkdir(exist_ok=True)
