@@ -120,7 +120,7 @@ def test_damaged_records_of_dagster_are_told_as_that(place: Place, tmp_path: Pat
 @pytest.mark.slow
 def test_a_run_that_fails_after_its_release_says_what_stands(place: Place, instance: dg.DagsterInstance) -> None:
     """A channel cannot be served: who reads the error alone would take the month for not released."""
-    place.deployment.channels.mkdir(exist_ok=True)
+    place.deployment.channels.mkdir(parents=True, exist_ok=True)
     (place.deployment.channels / "hotline").write_text("a file where a folder must be", encoding="utf-8")
     with pytest.raises(Failed, match=r"\(released before that, and seen by readers: 2026-06\)") as caught:
         place.run("2026-06", instance=instance)
