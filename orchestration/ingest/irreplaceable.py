@@ -49,8 +49,12 @@ def salt(deployment: Deployment, ledger: Ledger) -> str:
 
 
 def record_key(deployment: Deployment, ledger: Ledger, text: str) -> None:
-    """Record which salt the rows are hashed with, and whose they are, once; the salt by its hash, which tells nothing of a random key."""
-    if ledger.last(KEY_KIND) is None:
+    """Record which salt the rows are hashed with, and whose they are, once; the salt by its hash, which tells nothing of a random key.
+
+    Once more where an older version recorded the hash alone: :func:`salt` has shown that the name belongs to it.
+    """
+    recorded = ledger.last(KEY_KIND)
+    if recorded is None or "deployment" not in recorded.payload:
         ledger.append(KEY_KIND, {"sha256": _digest(text), "deployment": deployment.name})
 
 

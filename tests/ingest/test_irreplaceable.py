@@ -67,6 +67,11 @@ def test_another_name_of_the_deployment_would_hash_every_number_anew(shop: Any) 
     shop.config["name"] = "store"
     with pytest.raises(Failed, match=r"`name` in tierhouse\.yaml"):
         shop.ingest()
+    shop.config["name"] = "shop"
+    shop.ingest()
+    shop.config["name"] = "store"
+    with pytest.raises(BadInput, match="the data folder of deployment 'shop', and not of 'store'"):
+        shop.ingest()
 
 
 def test_an_empty_key_is_replaced_while_nothing_has_landed(company: Any, bills_feed: dict[str, Any]) -> None:
