@@ -12,7 +12,7 @@ from orchestration.audit.landed import ApplicationStep, EntityRow, Landing, Nomi
 from orchestration.audit.readings import Evidence, Reading, as_text
 from orchestration.ingest.contracts import load_contracts
 from orchestration.periods import first_day, last_day, period_index
-from orchestration.policy.model import Attribute, Program, Version
+from orchestration.policy.model import Attribute, Program, Version, text_of
 from orchestration.policy.subjects import SUBJECT_TYPES
 
 # Columns of a customer that are those of the newest row; the rest of a customer's metrics is worked out from service and bills.
@@ -158,7 +158,8 @@ def _as_recorded(a: Attribute, value: Any, period: str) -> Any:
     if a.type == "date":
         return value.date() if isinstance(value, datetime) else value
     if isinstance(value, bool):
-        return value
+        # Read as a category it is a word.
+        return value if a.type == "boolean" else text_of(value)
     if a.type in {"decimal", "integer"}:
         number = Decimal(value)
         return number.quantize(Decimal("0.0001"), ROUND_HALF_UP) if a.type == "decimal" else number.quantize(Decimal(1), ROUND_HALF_UP)

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from datetime import date
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
 from orchestration.audit.landed import ApplicationStep, EntityRow
-from orchestration.audit.sources import application_state, rows_of_spell
+from orchestration.audit.sources import application_state, rows_of_spell, trace_columns
 
 DECEMBER, JANUARY, APRIL = date(2025, 12, 5), date(2026, 1, 5), date(2026, 4, 5)
 BACK = [
@@ -59,3 +61,14 @@ def test_what_was_returned_and_handed_in_again_is_in_hand(review: date, period: 
         for number, (step, day) in enumerate(days.items())
     ]
     assert application_state(steps, period) == ("A1", state)
+
+
+@pytest.mark.parametrize(("type_", "evidence"), [("boolean", True), ("category", "true")])
+def test_a_landed_true_is_the_word_that_a_category_holds(type_: str, evidence: Any) -> None:
+    row = EntityRow("crm", "file", 2, {"valid_from_date": DECEMBER, "is_real_name": True})
+    landing: Any = SimpleNamespace(entity_rows=lambda *_: [row])
+    attribute = SimpleNamespace(attribute_id="a", kind="column", entity=None, column_name="is_real_name", type=type_)
+    reading: Any = SimpleNamespace(attribute=attribute, value=evidence, undelivered=[])
+    program: Any = SimpleNamespace(subject_type="customer")
+    (trace,) = trace_columns(landing, program, "C1", "2026-01", [reading])
+    assert trace.agrees
