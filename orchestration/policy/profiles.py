@@ -261,33 +261,52 @@ class Space:
         """What changes where ``attribute`` rises and all else stays: the changed variables, and what holds of them.
 
         A position or share among the subjects falls or stays, a portion or a score with the attribute as dimension rises or stays, and so
-        does every number of the same sum: an average has its months as they are. What is tied to it by definition follows.
+        does every number of the same sum: an average has its months as they are. What is tied to it by definition follows. Where a
+        portion rises its amount does, where a position or share does its amount falls, and the rest goes with that.
         """
         value, is_null = self.operand(attribute)
         names = self.made_of(attribute)
+        amount, up, down = attribute, ">=", "<="
+        if attribute.kind in RANKED:
+            amount = attribute.of[0]
+            if attribute.kind != "portion":
+                up, down = down, up
         # Of the parts of a first known number any may rise; none falls, or is known where it was not.
-        directions: dict[str, str] = {name: ">=" for name in names if name != attribute.attribute_id}
+        directions: dict[str, str] = {name: up for name in self.made_of(amount) if name != attribute.attribute_id}
         for name, v in self.variables.items():
             other = v.attribute
-            if name in names:
+            if name in names or name in directions:
                 continue
-            if other.kind in RANKED and _rises_with(other.of[0], attribute):
-                directions[name] = ">=" if other.kind == "portion" else "<="
-            elif own := [d for d in other.dimensions if _rises_with(d.attribute, attribute)]:
-                directions[name] = ">=" if all(d.is_rising for d in own) else ""
-            elif _rises_with(other, attribute):
-                directions[name] = ">="
+            if other.kind in RANKED and _rises_with(other.of[0], amount):
+                directions[name] = up if other.kind == "portion" else down
+            elif own := [d for d in other.dimensions if _rises_with(d.attribute, amount)]:
+                directions[name] = up if all(d.is_rising for d in own) else ""
+            elif _rises_with(other, amount):
+                directions[name] = up
         moved = {name: self.variables[name].moved() for name in [*names, *directions]}
         after, after_null = self.operand(attribute, {**self.variables, **moved})
         formulas = [z3.Not(is_null), z3.Not(after_null), value < after]
         for name, direction in directions.items():
             before, later = self.variables[name], moved[name]
-            # Where nobody's amount was positive nobody had a share; with the own one that is, all have.
-            is_shared = before.attribute.kind in {"share", "portion"}
-            formulas.append(z3.Or(before.is_null, z3.Not(later.is_null)) if is_shared else before.is_null == later.is_null)
+            formulas.append(self._same_known(before, later, attribute, moved))
             if direction:
                 formulas.append(z3.Or(before.is_null, COMPARE[direction](later.value, before.value)))
         return moved, formulas
+
+    def _same_known(self, before: Variable, later: Variable, risen: Attribute, moved: Mapping[str, Variable]) -> Any:
+        """What is known stays known, and null stays null; but where nobody's amount was positive nobody had a share, and with the own one
+        that is, all have: the own share is the whole then."""
+        same = before.is_null == later.is_null
+        shared, of_sum = before.attribute, {"share", "portion"}
+        if shared.kind not in of_sum or (risen.kind in of_sum and shared.of[0].attribute_id == risen.of[0].attribute_id):
+            return same
+        less, more, variables = before, later, {**self.variables, **moved}
+        if risen.kind in {"position", "share"}:
+            less, more, variables = later, before, self.variables
+        begins = [less.is_null, z3.Not(more.is_null), more.value == (0 if shared.kind == "share" else 100)]
+        if _is_made(shared.of[0], self.variables):
+            begins.append(self.operand(shared.of[0], variables)[0] > 0)
+        return z3.Or(same, z3.And(begins))
 
     def example(self, model: Any, moved: Mapping[str, Variable] | None = None) -> Profile:
         """The profile of a model, with numbers that a person would write."""

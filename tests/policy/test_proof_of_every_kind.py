@@ -301,6 +301,34 @@ def test_the_first_amount_above_zero_gives_everybody_a_share(table, shared):
     check(table)
 
 
+@pytest.mark.parametrize("asked", ["t_sum", SPEND])
+@pytest.mark.parametrize(("promised", "low", "high"), [("t_portion", 1, 5), ("t_share", 5, 1), ("t_position", 5, 1)])
+def test_a_promise_in_a_rank_is_one_in_its_amount(table, promised, asked, low, high):
+    """Where a portion rises the amount does; who comes later in the order has less."""
+    table.set("programs", 2, "monotone_in", promised)
+    for bar in ("0.01", "100"):
+        table.rules([("little", f"star_{low}", [(asked, "<", bar)]), ("rest", f"star_{high}", [])])
+        check(table)
+        table.rules([("little", f"star_{high}", [(asked, "<", bar)]), ("rest", f"star_{low}", [])])
+        check(table, "not_monotone")
+
+
+@pytest.mark.parametrize("promised", ["t_sum", SPEND])
+@pytest.mark.parametrize(
+    ("bounds", "null"),
+    [(["80", "100"], "star_3"), (["80", "100"], "star_5"), (["20", "80"], "star_5")],
+)
+def test_a_share_begins_with_the_own_amount_above_zero(table, promised, bounds, null):
+    """Who has the first positive amount has all of it: no other share follows on none."""
+    table.set("programs", 2, "monotone_in", promised)
+    near, far = [("t_share", "<", bounds[0])], [("t_share", "in range", "..".join(bounds))]
+    rules = [("near", "star_5", near), ("far", "star_4", far), ("nobody", null, [("t_share", "is null", "")]), ("others", "star_1", [])]
+    table.rules(rules)
+    check(table)
+    table.rules([("near", "star_2", near), *rules[1:3], ("others", "star_1", [])])
+    check(table, "not_monotone")
+
+
 def test_a_level_may_fall_where_the_subject_leaves_the_scope(table):
     table.set("programs", 2, "monotone_in", SPEND)
     table.rules([("a", "star_1", [(BAND, "=", "b2")]), ("b", "star_5", [])])
