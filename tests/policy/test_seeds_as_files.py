@@ -497,3 +497,13 @@ def test_a_full_width_bar_in_an_audience_is_refused(seeds):
     seeds.add("channel_audience", {"channel_id": "hotline", "version": "1", "attribute": "region", "operator": "in", "value": "East｜West"})
     with pytest.raises(BadInput, match="full-width bar"):
         refuse_mistaken(seeds.load())
+
+
+def test_a_value_with_a_full_width_bar_that_its_attribute_lists_is_one_value(seeds):
+    seeds.set("attributes", seeds.row_of("attributes", attribute_id="region"), "allowed_values", "East｜West|North")
+    for operator, value in (("=", "East｜West"), ("in", "North|East｜West")):
+        for name, cell in (("attribute", "region"), ("operator", operator), ("value", value)):
+            seeds.set("decision_conditions", 2, name, cell)
+        refuse_mistaken(seeds.load())
+    seeds.add("channel_audience", {"channel_id": "hotline", "version": "1", "attribute": "region", "operator": "=", "value": "East｜West"})
+    refuse_mistaken(seeds.load())
