@@ -102,7 +102,8 @@ def refuse_mistaken(policies: Policies) -> None:
         if attribute.kind in _NAMED_KINDS and name in policies.metrics and (found is None or found.metric_id != name):
             what = f"{name!r} is the name of a metric, and averages and ratios of it would be taken of this one"
             raise attribute.row.bad("attribute_id", what, "choose another name")
-    for program in policies.programs.values():
+    # A program that is switched off promises nothing.
+    for program in policies.enabled():
         subject = program.subject_type
         if program.monotone_in and program.monotone_in.subject_type != subject:
             what = f"{program.monotone_in.attribute_id!r} belongs to a {program.monotone_in.subject_type}, the program grades a {subject}"

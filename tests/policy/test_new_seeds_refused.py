@@ -281,6 +281,8 @@ def test_a_promise_in_a_number_of_another_subject_is_refused(seeds):
     """No rule of the program could ask for it, so that the promise would be proven of nothing."""
     seeds.set("programs", 2, "monotone_in", "group_spend_12m")
     refused(seeds, "programs.csv, row 2, column monotone_in", "belongs to a group", "name a number of a customer")
+    seeds.set("programs", 2, "enabled", "false")
+    refuse_mistaken(seeds.load())
 
 
 def test_a_cap_that_names_two_levels_and_a_plan_without_its_program_are_refused(own):
