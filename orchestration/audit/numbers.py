@@ -46,7 +46,11 @@ class Number:
         """The quotient, rounded to six places to be read; a plain number as it is."""
         if self.bottom == 1 and self.scale == 1:
             return self.top
-        return _EXACT.divide(self.left, self.bottom).quantize(Decimal("0.000001"), ROUND_HALF_UP, _EXACT)
+        return self.to_places(6)
+
+    def to_places(self, places: int) -> Decimal:
+        """Rounded to so many places, to be read."""
+        return _EXACT.divide(self.left, self.bottom).quantize(Decimal(1).scaleb(-places), ROUND_HALF_UP, _EXACT)
 
     @property
     def millionths(self) -> int:

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from dataclasses import replace
 from decimal import Decimal
+from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
 
-from orchestration.audit.readings import Evidence
+from orchestration.audit.readings import DimensionReading, Evidence, Reading
 from orchestration.audit.rules import judge, judge_rule, lowest_cap, matching
 from orchestration.audit.sections.conditions import found_text
+from orchestration.audit.sections.scores import scores
 from orchestration.deployment import load_deployment
 from orchestration.errors import Failed, Mismatch
 from orchestration.policy import load_policies
@@ -110,6 +112,17 @@ def test_a_ratio_compares_products_and_is_unknown_without_a_positive_denominator
     evidence = Evidence({"spend_3m_amount": top, "spend_previous_3m_amount": bottom}, "here")
     verdict = judge(_condition(POLICIES.attributes["spend_growth"], ">=", "120"), SIX_STAR, evidence)
     assert (verdict.holds, verdict.missing) == (holds, missing)
+
+
+@pytest.mark.parametrize(("top", "bottom", "shown"), [("1.1999999", "1", "119.99999"), ("1.2", "1", "120.00"), ("2", "3", "66.67")])
+def test_a_number_beside_the_score_of_its_band_is_on_its_side_of_the_bounds(top: str, bottom: str, shown: str) -> None:
+    points = _attribute("vip_score", "vip_points")
+    growth = next(d for d in points.dimensions if d.dimension_id == "growth")
+    evidence = Evidence({"spend_3m_amount": top, "spend_previous_3m_amount": bottom}, "here")
+    read = DimensionReading(growth, evidence.read(growth.attribute), None, None, growth.weight, None)
+    explanation = SimpleNamespace(readings=[Reading(points, None, None, {}, (), (read,))], unit="yuan")
+    line = next(line for line in scores(cast(Any, explanation), "en") if "Growth" in line)
+    assert f" {shown} " in line
 
 
 def _ranked(above: int, population: int) -> dict[str, Any]:

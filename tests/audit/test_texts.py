@@ -9,7 +9,8 @@ from decimal import Decimal
 
 import pytest
 
-from orchestration.audit.sections.words import amount, unit
+from orchestration.audit.numbers import Number
+from orchestration.audit.sections.words import amount, rounded, unit
 from orchestration.audit.texts import TEXTS, Lang, of_count, text
 from orchestration.deployment import PROJECT_ROOT
 from orchestration.ingest.contracts import load_contracts
@@ -95,3 +96,18 @@ def test_every_choice_that_a_decision_may_hold_has_a_text() -> None:
 )
 def test_amounts_show_every_digit_that_matters(value: str, shown: str) -> None:
     assert amount(Decimal(value)) == shown
+
+
+@pytest.mark.parametrize(
+    ("top", "bottom", "scale", "bars", "shown"),
+    [
+        ("9999999", "1000000000", 100, ["1"], "0.9999999"),
+        ("1000000001", "100000000000", 100, ["1"], "1.000000001"),
+        ("10000000", "1000000000", 100, ["1"], "1.00"),
+        ("1", "8", 1, ["0.125"], "0.125"),
+        ("22.498", "5", 1, ["4.5", "5"], "4.4996"),
+        ("22.498", "5", 1, [], "4.50"),
+    ],
+)
+def test_a_quotient_is_shown_on_its_side_of_every_bar(top: str, bottom: str, scale: int, bars: list[str], shown: str) -> None:
+    assert rounded(Number(Decimal(top), Decimal(bottom), scale), [Decimal(bar) for bar in bars]) == shown

@@ -217,7 +217,7 @@ def found_text(e: Explanation, reading: Reading, lang: Lang, bars: Collection[De
     if number is None or a.kind not in QUOTIENTS:
         shown_unit = words.unit(a.unit, e.unit, lang, number.value) if number is not None else ""
         return text(lang, "found", value=words.value_of(a, reading.value, lang, e), unit=shown_unit)
-    top, bottom, value = words.amount(number.top), words.amount(number.bottom), words.rounded(number.value, bars)
+    top, bottom, value = words.amount(number.top), words.amount(number.bottom), words.rounded(number, bars)
     if a.kind == "average" and a.months is not None:
         if a.months.is_service:
             return text(lang, of_count("found_average", number.bottom), top=top, bottom=bottom, value=value)

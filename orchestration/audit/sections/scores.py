@@ -5,6 +5,7 @@ from __future__ import annotations
 from decimal import Decimal
 
 from orchestration.audit.explain import Explanation
+from orchestration.audit.numbers import Number
 from orchestration.audit.readings import DimensionReading, Reading
 from orchestration.audit.sections import words
 from orchestration.audit.texts import Lang, text
@@ -32,7 +33,7 @@ def _score(e: Explanation, reading: Reading, lang: Lang) -> list[str]:
             _number(e, d, lang),
             text(lang, "nothing") if d.scaled is None else words.amount(d.scaled),
             words.amount(d.dimension.weight),
-            text(lang, "nothing") if d.contribution is None else words.rounded(d.contribution),
+            text(lang, "nothing") if d.contribution is None else words.rounded(Number(d.contribution)),
             f"{_scaling(d.dimension, lang)}; {text(lang, f'missing_{d.dimension.missing}')}",
         ]
         for d in reading.dimensions
@@ -44,7 +45,9 @@ def _number(e: Explanation, d: DimensionReading, lang: Lang) -> str:
     number = d.reading.number
     if number is None:
         return text(lang, "nothing")
-    shown = words.amount(number.top) if number.bottom == 1 else words.rounded(number.value)
+    # Beside the score of a band the number is on its side of the bounds.
+    bars = [below for below, _ in d.dimension.bands if below is not None]
+    shown = words.amount(number.top) if number.bottom == number.scale == 1 else words.rounded(number, bars)
     return shown + words.unit(d.reading.attribute.unit, e.unit, lang, number.value)
 
 

@@ -5,16 +5,19 @@ from __future__ import annotations
 import unicodedata
 from collections.abc import Collection, Iterable, Sequence
 from datetime import date
-from decimal import ROUND_HALF_UP, Decimal
+from decimal import Decimal
 from typing import Any
 
 from orchestration.audit.explain import NONE_HOLDS, NOT_IN_SERVICE, SEVERAL_HOLD, Explanation
+from orchestration.audit.numbers import Number
 from orchestration.audit.texts import TEXTS, Lang, of_count, text, text_if_any
 from orchestration.policy.model import Attribute, Value, text_of
 
 # More lines than a screen takes; all of them are in the JSON.
 MAX_ROWS = 120
 MAX_LISTED = 20
+# A quotient of amounts that is not a bar differs from it before.
+MAX_PLACES = 60
 NO_VERSION = "no policy version holds for the period"
 
 
@@ -23,10 +26,14 @@ def amount(value: Decimal) -> str:
     return f"{value:,.{places([value])}f}"
 
 
-def rounded(value: Decimal, bars: Collection[Decimal] = ()) -> str:
-    """Two places, to be read; what is compared is exact and stands beside it. All there are where two would meet a bar that is not met."""
-    shown = value.quantize(Decimal("0.01"), ROUND_HALF_UP)
-    return amount(value) if shown != value and shown in bars else f"{shown:,.2f}"
+def rounded(number: Number, bars: Collection[Decimal] = ()) -> str:
+    """Two places, to be read; what is compared is exact and stands beside it. As many more as put it on its own side of every bar."""
+    shown = number.to_places(2)
+    sides = [number.compare(bar) for bar in bars]
+    if sides == [Number(shown).compare(bar) for bar in bars]:
+        return f"{shown:,.2f}"
+    finer = (number.to_places(n) for n in range(6, MAX_PLACES))
+    return amount(next((n for n in finer if sides == [Number(n).compare(bar) for bar in bars]), number.value))
 
 
 def places(values: Iterable[Decimal]) -> int:
