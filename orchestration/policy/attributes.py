@@ -234,7 +234,9 @@ def refuse_misread(attribute: Attribute) -> None:
             "column_name", f"{column!r} is {type_}, which no rule compares", "name a column that holds a date, a number or a word"
         )
     elif attribute.type not in fitting:
-        raise row.bad("type", f"{attribute.type!r} does not fit: {column!r} is {type_}", f"write {' or '.join(fitting)}")
+        # The type is part of the hash of each version that uses the attribute.
+        remedy = f"write {' or '.join(fitting)}; where months were released with it, declare the change in restatements.csv"
+        raise row.bad("type", f"{attribute.type!r} does not fit: {column!r} is {type_}", remedy)
 
 
 def _check_average(row: Row, metric: Metric, months: Metric) -> None:

@@ -356,7 +356,10 @@ ATTRIBUTE = {"attribute_id": "read", "subject_type": "customer", "kind": "column
     ("cells", "parts"),
     [
         # As a whole number 499,999.50 would be 500,000.
-        ({"type": "integer", "column_name": "asset_amount", "entity": "financial_positions"}, ("column type", "'asset_amount' is decimal")),
+        (
+            {"type": "integer", "column_name": "asset_amount", "entity": "financial_positions"},
+            ("column type", "'asset_amount' is decimal", "write decimal; where months were released with it, declare"),
+        ),
         ({"type": "decimal", "column_name": "grade", "entity": "credit_grades"}, ("column type", "'grade' is text")),
         ({"type": "boolean", "column_name": "brand"}, ("column type", "'brand' is text")),
         # 500000.0000 is no word that anybody writes.
