@@ -61,7 +61,7 @@ def record_status(
         replaced = replaced_names(said, [base_name(drop["file"]) for drop in mine])
         lost, sent_again = _taken_back(known, feed, said)
         here = _Delivered(mine, mine_refused, replaced | sent_again, lost, partial(corrected_since, con, deployment, known))
-        found = _problems(feed, here, stated(feed, totals.get(feed.id, []), told), begun, deployment.config)
+        found = _problems(feed, here, stated(feed, totals.get(feed.id, []), told), begun, deployment)
         if feed.config.control:
             for period, texts in _without_total(feed, here, told).items():
                 found.setdefault(period, []).extend(texts)
@@ -153,10 +153,10 @@ def _without_total(feed: Feed, here: _Delivered, told: Collection[str]) -> dict[
 
 
 def _problems(
-    feed: Feed, here: _Delivered, totals: list[ControlTotal], begun: tuple[str, str] | None, config: Config
+    feed: Feed, here: _Delivered, totals: list[ControlTotal], begun: tuple[str, str] | None, deployment: Deployment
 ) -> dict[str, list[str]]:
     """Problems of one feed by period; an empty list means closed. ``begun``: the first and the last period that any source has begun."""
-    drops, replaced = here.drops, here.replaced
+    drops, replaced, config = here.drops, here.replaced, deployment.config
     found: dict[str, list[str]] = {}
     # A file that was sent again is one file, under its name or another. A copy counts where it takes the place of what it repeats.
     counted = [drop for drop in drops if "copy_of" not in drop or base_name(drop["copy_of"]) in replaced]
@@ -190,9 +190,12 @@ def _problems(
             continue
         announced = last.get(total.file)
         periods = _periods(feed, announced, total.file)
+        # A name that was never right would hold every month for good. Of what an earlier state recorded nobody knows whether it was taken back.
+        if announced is None and not total.is_there and (not total.stated_in or periods == [ANY_PERIOD]):
+            continue
         for period in periods:
             found.setdefault(period, [])
-        text = _disagreement(feed, total, announced)
+        text = _disagreement(deployment, feed, total, announced)
         if text:
             for period in periods:
                 found[period].append(text)
@@ -248,12 +251,18 @@ def _periods(feed: Feed, drop: dict[str, Any] | None, name: str) -> list[str]:
     )
 
 
-def _disagreement(feed: Feed, total: ControlTotal, drop: dict[str, Any] | None) -> str | None:
+def _disagreement(deployment: Deployment, feed: Feed, total: ControlTotal, drop: dict[str, Any] | None) -> str | None:
     result = compare(feed, total, drop)
     if result["agrees"]:
         return None
     if drop is None:
-        return f"{feed.id}: {total.file} is announced in {total.stated_in or 'a control file that is gone'} and not there"
+        if total.is_there:
+            return f"{feed.id}: {total.file} is announced in {total.stated_in} and not there"
+        since = "says nothing of it any more" if (deployment.drops / total.stated_in).exists() else "is gone"
+        return (
+            f"{feed.id}: {total.file} was announced in {total.stated_in}, which {since}, and is not there: "
+            "it must be sent, or, if that name was wrong, the control total of another file must say that it replaces it"
+        )
     found = None if total.amount is None else result["amount_found"]
     return (
         f"{feed.id}: {total.file} has {_holding(result['rows_found'], found)}, its control total says "

@@ -23,13 +23,17 @@ from orchestration.ledger.store import Ledger
 
 @dataclass(frozen=True)
 class ControlTotal:
-    """One row of a control file: base name of the drop, data rows, sum of amounts, and the drop it re-sends. ``stated_in``: name of the control file."""
+    """One row of a control file: base name of the drop, data rows, sum of amounts, and the drop it re-sends.
+
+    ``stated_in``: name of the control file; empty where an earlier state recorded the total. ``is_there``: that file still says so.
+    """
 
     file: str
     rows: int
     amount: Decimal | None
     replaces: str | None
     stated_in: str
+    is_there: bool = True
 
 
 def read_totals(con: duckdb.DuckDBPyConnection, deployment: Deployment, feed: Feed, scratch: Path | None = None) -> list[ControlTotal]:
@@ -103,13 +107,19 @@ def recorded_totals(ledger: Ledger) -> dict[tuple[str, str], dict[str, dict[str,
 
 
 def stated(feed: Feed, now: Sequence[ControlTotal], recorded: Mapping[str, dict[str, Any]]) -> list[ControlTotal]:
-    """Every control total of a feed as it was stated last, also where its control file has been taken away since (``stated_in`` is empty then):
-    archived like the drops that it speaks of, or on a share that is not there, it has not been taken back. ``recorded``: those of the feed.
+    """Every control total of a feed as it was stated last, also where its control file has been taken away since: archived like the drops that
+    it speaks of, or on a share that is not there, it has not been taken back. Nor has one of which the control file of that name says nothing
+    more: a source may write each day's totals under one name. ``recorded``: those of the feed.
     """
     there = {total.file for total in now}
     gone = [
         ControlTotal(
-            file, said["rows_expected"], Decimal(said["amount_expected"]) if said["amount_expected"] else None, said["replaces"], ""
+            file,
+            said["rows_expected"],
+            Decimal(said["amount_expected"]) if said["amount_expected"] else None,
+            said["replaces"],
+            said.get("stated_in", ""),
+            is_there=False,
         )
         for file, said in recorded.items()
         if file not in there and fnmatch.fnmatch(file, base_name(feed.config.files))
@@ -118,14 +128,18 @@ def stated(feed: Feed, now: Sequence[ControlTotal], recorded: Mapping[str, dict[
 
 
 def new_totals(ledger: Ledger, feeds: Iterable[Feed], totals: dict[str, list[ControlTotal]]) -> list[tuple[ControlTotal, dict[str, Any]]]:
-    """Totals (by feed id) that are not recorded yet, or come out otherwise than recorded, each with its ``control_total`` payload."""
+    """Totals (by feed id) that are not recorded yet, or come out otherwise than recorded, each with its ``control_total`` payload.
+
+    One that says the same in another control file, or whose control file was not recorded, says nothing new.
+    """
     drops = {(drop["source"], drop["entity"], base_name(drop["file"])): drop for drop in delivered(ledger)}
     last = recorded_totals(ledger)
     found = []
     for feed in feeds:
         of_feed = (feed.source, feed.entity)
         compared = ((total, compare(feed, total, drops.get((*of_feed, total.file)))) for total in totals.get(feed.id, []))
-        found += [(total, payload) for total, payload in compared if last.get(of_feed, {}).get(total.file) != payload]
+        told = last.get(of_feed, {})
+        found += [(total, payload) for total, payload in compared if {**told.get(total.file, {}), "stated_in": total.stated_in} != payload]
     return found
 
 
@@ -152,4 +166,5 @@ def compare(feed: Feed, total: ControlTotal, drop: dict[str, Any] | None) -> dic
         "amount_found": None if found_amount is None else str(found_amount),
         "replaces": total.replaces,
         "agrees": agrees,
+        "stated_in": total.stated_in,
     }

@@ -416,7 +416,7 @@ def test_a_total_that_does_not_agree_holds_its_period_though_its_control_file_is
     control.unlink()
     [problem] = company.ingest().held_periods["2025-01"]
     assert [problem] == held["2025-01"]
-    assert "bills_2025-03.csv is announced in a control file that is gone and not there" in str(company.ingest().held_periods["2025-03"])
+    assert "bills_2025-03.csv was announced in control_2025.csv, which is gone, and is not there" in str(company.ingest().held_periods)
     company.bills("bills_2025-01.csv", "a,d1,c1,2025-01,voice,2,CNY")
     company.bills("bills_2025-03.csv", "c,d1,c1,2025-03,voice,1,CNY")
     assert company.ingest().held_periods == {}, "a file mends it"
@@ -425,6 +425,38 @@ def test_a_total_that_does_not_agree_holds_its_period_though_its_control_file_is
     assert list(company.ingest().held_periods) == ["2025-04"]
     company.map({name: value for name, value in promised(bills_feed).items() if name != "control"})
     assert company.ingest().held_periods == {}, "what asks for no totals is held by none"
+
+
+def test_a_total_with_a_wrong_name_is_taken_back_by_one_that_replaces_it(company: Any, bills_feed: dict[str, Any]) -> None:
+    """A month that the name does not state would be every month; one that it states waits for a file that never comes."""
+    company.map(promised(bills_feed))
+    company.bills("bills_2025-01.csv", "a,d1,c1,2025-01,voice,1,CNY")
+    head, right = "file,n,total,instead\n", "bills_2025-01.csv,1,1,\n"
+    company.drop("control_2025-01.csv", f"{head}{right}bills_20250.csv,1,1,\nbills_2025-11.csv,1,1,\n")
+    assert list(company.ingest().held_periods) == ["*", "2025-11"]
+    control = company.drop("control_2025-01.csv", head + right)
+    [[problem]] = company.ingest().held_periods.values()
+    assert "bills_2025-11.csv was announced in control_2025-01.csv, which says nothing of it any more" in problem
+    assert "if that name was wrong, the control total of another file must say that it replaces it" in problem
+    control.unlink()
+    assert "which is gone" in str(company.ingest().held_periods["2025-11"])
+    company.drop("control_2025-01.csv", f"{head}bills_2025-01.csv,1,1,bills_2025-11.csv\n")
+    assert company.ingest().held_periods == {}
+
+
+def test_a_total_of_an_earlier_state_whose_file_never_came_holds_nothing(company: Any, bills_feed: dict[str, Any]) -> None:
+    """It was recorded without its control file, and may have been taken back since."""
+    company.map(promised(bills_feed))
+    company.bills("bills_2025-01.csv", "a,d1,c1,2025-01,voice,1,CNY")
+    company.drop("control_2025-01.csv", "file,n,total,instead\nbills_2025-01.csv,1,1,\n")
+    company.ingest()
+    [entry] = company.ledger.entries("control_total")
+    earlier = {name: value for name, value in entry.payload.items() if name != "stated_in"}
+    for file in ("bills_20250.csv", "bills_2025-02.csv"):
+        company.ledger.append("control_total", {**earlier, "file": file, "rows_found": None, "amount_found": None, "agrees": False})
+    company.ledger.append("control_total", earlier)
+    assert company.ingest().held_periods == {}
+    assert len(company.ledger.entries("control_total")) == 4, "where a total stands is nothing new"
 
 
 def test_a_file_that_is_announced_and_not_there_keeps_its_period_open(company: Any, bills_feed: dict[str, Any]) -> None:
