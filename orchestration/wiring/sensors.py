@@ -9,6 +9,7 @@ import dagster as dg
 
 from orchestration.deployment import Deployment
 from orchestration.ingest import load_mappings
+from orchestration.ingest.names import matching
 from orchestration.locking import who_holds
 from orchestration.wiring.jobs import INGEST_JOB
 from orchestration.wiring.resources import BUSY_TAG
@@ -31,7 +32,7 @@ def list_drops(deployment: Deployment) -> Listing:
                 patterns.add(control.files)
     found: Listing = {}
     for pattern in patterns:
-        for path in deployment.drops.glob(pattern):
+        for path in matching(deployment.drops, pattern):
             try:
                 stat = path.stat()
             except OSError:

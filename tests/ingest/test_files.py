@@ -18,6 +18,7 @@ from orchestration.cli.summary import print_ingest
 from orchestration.errors import BadInput, Failed
 from orchestration.ingest import balance, landed_parts, new_drops, open_periods
 from orchestration.ingest.files import disk_failure, storage_errors
+from orchestration.wiring.sensors import list_drops
 from tests.ingest.conftest import BILL_HEADER, in_a_process
 from tests.support import TIERHOUSE
 
@@ -478,6 +479,7 @@ def test_an_accent_in_a_name_may_be_written_in_two_ways(company: Any, bills_feed
     report = company.ingest()
     assert (report.landed, report.held_periods, report.without_files) == (1, {}, [])
     assert new_drops(company.deployment, company.ledger) == []
+    assert len(list_drops(company.deployment)) == 2, "the sensor sees what an ingest would land"
 
 
 def test_an_unchanged_state_is_not_recorded_again(company: Any, bills_feed: dict[str, Any]) -> None:
