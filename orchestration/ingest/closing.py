@@ -189,7 +189,7 @@ def _problems(
         if total.file in replaced:
             continue
         announced = last.get(total.file)
-        periods = _periods(feed, announced, total.file)
+        periods = _periods(feed, announced, announced["file"] if announced else total.file)
         # A name that was never right would hold every month for good. Of what an earlier state recorded nobody knows whether it was taken back.
         if announced is None and not total.is_there and (not total.stated_in or periods == [ANY_PERIOD]):
             continue

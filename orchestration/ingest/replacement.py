@@ -57,15 +57,25 @@ def replacements(recorded: dict[str, dict[str, Any]], totals: Sequence[ControlTo
 
 
 def check_folders(
-    known: Landed, feed: Feed, said: dict[str, str], totals: Sequence[ControlTotal], coming: Iterable[tuple[str, str]]
+    known: Landed,
+    feed: Feed,
+    said: dict[str, str],
+    totals: Sequence[ControlTotal],
+    coming: Iterable[tuple[str, str]],
+    recorded: Iterable[str] = (),
 ) -> None:
     """BadInput where a total means files by a name that different files of the feed have, each in its own folder: it cannot tell which.
 
     ``coming``: name and SHA-256 of the files that are to land. Only they and totals that lie there can be put right. A name that states its
-    period stands for one file, whatever its folder.
+    period stands for one file, whatever its folder. Where the folders state it, no total may mean such a name: that of one month would be
+    compared with the file of another. Elsewhere a name may be used for the next month. ``recorded``: base names that have a recorded total.
     """
-    meant = {name for pair in said.items() for name in pair if feed.period_of(name) is None}
+    by_folder = feed.config.control and feed.config.expected and "/" in feed.config.expected.period_from_name
+    told = {*recorded, *(total.file for total in totals)} if by_folder else set()
+    replacing = {name for pair in said.items() for name in pair}
+    meant = {name for name in replacing | told if feed.period_of(name) is None}
     there = {name for total in totals if total.replaces for name in (total.file, base_name(total.replaces))}
+    there.update(total.file for total in totals if by_folder)
     there.update(base_name(name) for name, _ in coming)
     delivered = [(drop["file"], drop["sha256"]) for drop in known.named_of(feed.source, feed.entity)]
     bytes_of: dict[str, dict[str, set[str]]] = {}
@@ -75,10 +85,12 @@ def check_folders(
     for base, files in bytes_of.items():
         # A file that was moved is the file that it was.
         if other := next(((one, two) for one, two in combinations(sorted(files), 2) if files[one].isdisjoint(files[two])), None):
+            says = f"says of {base} that it replaces a file or is replaced" if base in replacing else f"says what {base} holds"
             raise BadInput(
-                f"a control total says of {base} that it replaces a file or is replaced, and {other[0]} and {other[1]} are different files of that name",
+                f"a control total {says}, and {other[0]} and {other[1]} are different files of that name: a total knows files by their names alone",
                 next((total.stated_in for total in totals if base in (total.file, base_name(total.replaces or ""))), other[1]),
-                "have the source name its files so that no two have the same name, or take `replaces` out of the control file",
+                "have the source name its files so that no two have the same name, or take "
+                + ("`replaces` out of the control file" if base in replacing else "`control` out of the mapping"),
             )
 
 

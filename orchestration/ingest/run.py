@@ -109,7 +109,8 @@ def ingest(
             }
             for feed in feeds:
                 coming = [(item.name, item.arrival.sha256) for item in new if item.feed.id == feed.id]
-                check_folders(known, feed, said[feed.id], totals.get(feed.id, []), coming)
+                told = recorded.get((feed.source, feed.entity), {})
+                check_folders(known, feed, said[feed.id], totals.get(feed.id, []), coming, told)
             anew = _anew(con, deployment, to_land_anew(deployment, ledger, known, feeds, said, again=again))
             due = [replace(item, said=said[feed.id]) for feed in feeds for item in [*anew, *new] if item.feed.id == feed.id]
             _check_mappings(con, deployment, known, due)

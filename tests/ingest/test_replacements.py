@@ -365,6 +365,29 @@ def test_a_name_that_files_of_two_folders_have_replaces_nothing(company: Any, bi
     assert in_force(company) == [("d1", "2025-01", 1), ("d2", "2025-02", 2)]
 
 
+@pytest.mark.parametrize("is_archived", [False, True])
+def test_where_folders_state_the_month_totals_need_names_of_their_own(company: Any, bills_feed: dict[str, Any], is_archived: bool) -> None:
+    """The total of the later month took the place of the earlier one's, and the month that did not agree closed."""
+    expected = {"files_per_period": 1, "period_from_name": r"(\d{4})-(\d\d)/bills"}
+    company.map({**bills_feed, "files": "*/bills*.csv", "expected": expected, "control": {**CONTROL, "files": "*/control.csv"}})
+    company.bills("2025-01/bills.csv", "a,d1,c1,2025-01,voice,1,CNY")
+    control = company.drop("2025-01/control.csv", "file,n,total,instead\nbills.csv,2,1,\n")
+    held = company.ingest().held_periods
+    assert list(held) == ["2025-01"]
+    later = company.bills("2025-02/bills.csv", "b,d2,c1,2025-02,voice,2,CNY")
+    if is_archived:
+        control.unlink()
+    else:
+        company.drop("2025-02/control.csv", "file,n,total,instead\nbills.csv,1,2,\n")
+    with pytest.raises(BadInput, match=r"says what bills\.csv holds, and 2025-01/bills\.csv and 2025-02/bills\.csv are different files"):
+        company.ingest()
+    later.rename(company.drops / "2025-02/bills_2.csv")
+    company.drop("2025-02/control.csv", "file,n,total,instead\nbills_2.csv,3,2,\n")
+    found = company.ingest().held_periods
+    assert found["2025-01"] == held["2025-01"]
+    assert list(found) == ["2025-01", "2025-02"], "the folder states the month"
+
+
 def test_a_file_that_was_moved_to_another_folder_is_one_file(company: Any, bills_feed: dict[str, Any]) -> None:
     company.map({**bills_feed, "files": "*/bills_*.csv", "control": CONTROL})
     wrong = company.bills("new/bills_1.csv", "a,d1,c1,2025-01,voice,1,CNY")
