@@ -130,7 +130,8 @@ def stated(feed: Feed, now: Sequence[ControlTotal], recorded: Mapping[str, dict[
 def new_totals(ledger: Ledger, feeds: Iterable[Feed], totals: dict[str, list[ControlTotal]]) -> list[tuple[ControlTotal, dict[str, Any]]]:
     """Totals (by feed id) that are not recorded yet, or come out otherwise than recorded, each with its ``control_total`` payload.
 
-    One that says the same in another control file, or whose control file was not recorded, says nothing new.
+    One that says the same in another control file says nothing new, nor does one whose control file was not recorded, unless the file that it
+    announces is not there: it is missed after its control file is archived only if that is known (see :func:`stated`).
     """
     drops = {(drop["source"], drop["entity"], base_name(drop["file"])): drop for drop in delivered(ledger)}
     last = recorded_totals(ledger)
@@ -139,8 +140,14 @@ def new_totals(ledger: Ledger, feeds: Iterable[Feed], totals: dict[str, list[Con
         of_feed = (feed.source, feed.entity)
         compared = ((total, compare(feed, total, drops.get((*of_feed, total.file)))) for total in totals.get(feed.id, []))
         told = last.get(of_feed, {})
-        found += [(total, payload) for total, payload in compared if {**told.get(total.file, {}), "stated_in": total.stated_in} != payload]
+        found += [(total, payload) for total, payload in compared if _as_recorded(told.get(total.file, {}), total) != payload]
     return found
+
+
+def _as_recorded(said: dict[str, Any], total: ControlTotal) -> dict[str, Any]:
+    """What was recorded of a total, as it would be if ``total`` said the same."""
+    is_known = "stated_in" in said or said.get("rows_found") is not None
+    return {**said, "stated_in": total.stated_in} if is_known else said
 
 
 def record_totals(ledger: Ledger, feeds: Iterable[Feed], totals: dict[str, list[ControlTotal]]) -> None:

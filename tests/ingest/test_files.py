@@ -458,6 +458,10 @@ def test_a_total_of_an_earlier_state_whose_file_never_came_holds_nothing(company
     company.ledger.append("control_total", earlier)
     assert company.ingest().held_periods == {}
     assert len(company.ledger.entries("control_total")) == 4, "where a total stands is nothing new"
+    control = company.drop("control_2025-02.csv", "file,n,total,instead\nbills_2025-02.csv,1,1,\n")
+    assert list(company.ingest().held_periods) == ["2025-02"]
+    control.unlink()
+    assert list(company.ingest().held_periods) == ["2025-02"], "it was announced since"
 
 
 def test_a_file_that_is_announced_and_not_there_keeps_its_period_open(company: Any, bills_feed: dict[str, Any]) -> None:
