@@ -305,14 +305,24 @@ def _typed(kind: str, sql_type: str, cell: str, source: str) -> str:
         return f"cast({cell} as varchar)"
     plain = f"try_cast({cell} as {sql_type})"
     if kind == "date" and source == "VARCHAR":
-        # The day of a moment is that of the session's zone, which is the feed's.
-        return f"case when length({cell}) > 10 and {_states_zone(cell)} then cast(try_cast({cell} as timestamptz) as date) else {plain} end"
+        # The day of a moment is that of the session's zone, which is the feed's. DuckDB takes no offset behind a space.
+        joined = rf"regexp_replace({cell}, '\s+([+-]\d|Z\s*$)', '\1')"
+        day = f"coalesce(cast(try_cast({joined} as timestamptz) as date), {plain})"
+        return f"case when length({cell}) > 10 and {_moves_day(cell)} then {day} else {plain} end"
     return plain
 
 
 def _states_zone(cell: str) -> str:
     """Predicate of texts of a moment that state its zone: Z, +08, -0500, a name. A cast to timestamp or date drops it."""
     return rf"regexp_matches({cell}, ':.*[^0-9:.\s]')"
+
+
+def _moves_day(cell: str) -> str:
+    """Predicate of texts of a moment whose zone may make it another day here.
+
+    Not all that is no digit is a zone where a day is asked for: AM and PM are none, and CST is China's as well as Chicago's.
+    """
+    return rf"regexp_matches({cell}, ':.*[\d\s](Z|UTC|GMT|[+-]\d\d(:?\d\d){{0,2}}|[A-Za-z_]+/\S+)\s*$')"
 
 
 def _fixed_offset(zone: str) -> timedelta | None:

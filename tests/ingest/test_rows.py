@@ -501,6 +501,25 @@ def test_the_day_of_a_moment_is_that_of_the_zone_of_its_feed(company: Any, custo
     assert days == ["2025-02-01", "2025-01-31", "2025-01-31", "2025-02-01", "2025-01-31"]
 
 
+def test_what_is_no_zone_for_certain_leaves_the_day_that_stands_in_a_text(company: Any, customers_feed: dict[str, Any]) -> None:
+    """CST is China's time and Chicago's; behind a space stands AM as well as an offset."""
+    company.map({**customers_feed, "timezone": "Asia/Shanghai"})
+    days = {
+        "2025-01-31 09:30:00 AM": "2025-01-31",
+        "2025-01-31 10:00:00 CST": "2025-01-31",
+        "2025-01-31 00:00:00 -08": "2025-01-31",
+        "2025-01-31 20:00:00 -05:00": "2025-02-01",
+        "2025-01-31 16:00:00 Z": "2025-02-01",
+        "2025-01-31 16:00:00 UTC": "2025-02-01",
+        "2025-01-31 20:00:00 America/New_York": "2025-02-01",
+        "2025-01-31 20:00:00 Nowhere/Else": "2025-01-31",
+    }
+    company.drop("customers_1.csv", "id,since,name,brand\n" + "".join(f"{text},{text},Ann,\n" for text in days))
+    company.ingest()
+    found = {text: str(day) for text, day in company.in_force("customers", "customer_id, valid_from_date")}
+    assert found == days
+
+
 def test_a_year_of_two_digits_is_none(company: Any, customers_feed: dict[str, Any]) -> None:
     customers_feed["columns"] |= {"joined_date": "brand", "brand": "null"}
     company.map(customers_feed)
