@@ -53,7 +53,8 @@ applications as (
         case when not is_again then decided_date end as decided_date,
         case when not is_again then decided_by end as decided_by,
         case when not is_again then outcome end as outcome,
-        case when not is_again then notified_date end as notified_date
+        -- A notification from before the decision told of an earlier one.
+        case when not is_again and (decided_date is null or notified_date >= decided_date) then notified_date end as notified_date
     from in_rounds
 ),
 
