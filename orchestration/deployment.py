@@ -65,7 +65,7 @@ class Config(BaseModel):
     failure_webhook: str | None = Field(None, description="address that gets a JSON POST when a Dagster run fails")
     schedule_cron: str = Field(
         "0 6 3-5 * *",
-        description="when the monthly schedule runs, in the deployment's time zone; a month that has been released is not run again",
+        description="when the monthly schedule runs, in the deployment's time zone; a month that has been released is not run again unless something is new",
     )
 
     _known_zone = field_validator("timezone")(known_zone)

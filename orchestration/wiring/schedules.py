@@ -1,25 +1,34 @@
-"""When months run by themselves: each month that has ended, at the configured times in the deployment's zone, until it is released."""
+"""When months run by themselves: each month that has ended, at the configured times in the deployment's zone, until it is released
+with all that has come for it."""
 
 import dagster as dg
 
 from orchestration.deployment import Deployment
 from orchestration.errors import BadInput
+from orchestration.ingest import new_drops
 from orchestration.ledger import Ledger
+from orchestration.warehouse.late import late_inputs
 from orchestration.wiring.jobs import MONTHS_JOB
 from orchestration.wiring.partitions import last_complete_period
 
 
 def monthly_schedule(deployment: Deployment) -> dg.ScheduleDefinition:
     """Runs the last complete month on ``schedule_cron``, and on a later day again what was not released then: it was held, met the lock of
-    another run, or failed. Off until an engineer turns it on. BadInput if that is no time of Dagster's.
+    another run, or failed; and what was released before all of its drops had come. Off until an engineer turns it on. BadInput if that is no
+    time of Dagster's.
     """
 
     def monthly(context: dg.ScheduleEvaluationContext) -> dg.RunRequest | dg.SkipReason:
         period = last_complete_period(deployment, context.scheduled_execution_time)
         if period < deployment.config.first_period:
             return dg.SkipReason(f"{period} is before the first period {deployment.config.first_period}")
-        if any(entry.payload["period"] == period for entry in Ledger(deployment.ledger).entries("release")):
-            return dg.SkipReason(f"{period} has been released; `tierhouse status` names what is to be computed again")
+        ledger = Ledger(deployment.ledger)
+        is_released = any(entry.payload["period"] == period for entry in ledger.entries("release"))
+        # Of which month a drop is shows when it lands: the run of a month for which it holds nothing confirms what is released.
+        if is_released and not new_drops(deployment, ledger) and period not in {late.period for late in late_inputs(deployment, ledger)}:
+            return dg.SkipReason(
+                f"{period} has been released, and nothing is new for it; `tierhouse status` names what is to be computed again"
+            )
         return dg.RunRequest(run_key=period, partition_key=period)
 
     try:

@@ -18,6 +18,8 @@ from dagster_dbt import DbtProject
 from orchestration.deployment import PROJECT_ROOT, load_deployment
 from orchestration.errors import BadInput, Failed, Held, TierhouseError
 from orchestration.warehouse import RunPlan, code_version, dbt_args
+from orchestration.warehouse.late import LateInput
+from orchestration.wiring import schedules
 from orchestration.wiring.build import build_defs
 from orchestration.wiring.dbt import load_manifest, manifest_is_stale, parsed_hash
 from orchestration.wiring.resources import BUSY_TAG, Run
@@ -162,9 +164,10 @@ def test_a_time_that_is_no_cron_expression_is_an_error_of_the_configuration(tmp_
         monthly_schedule(load_deployment(tmp_path))
 
 
-def test_the_schedule_runs_the_month_that_has_just_ended_until_it_is_released(tmp_path: Path) -> None:
+def test_the_schedule_runs_the_month_that_has_just_ended_until_it_is_released(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Dagster takes a run that met another's lock, or was held, for done: the next day of the schedule tries again."""
     place = Place(tmp_path)
+    place.deployment.drops.mkdir()
     repository = build_defs(place.deployment).get_repository_def()
     schedule = repository.get_schedule_def("monthly")
     assert schedule.cron_schedule == "0 6 3-5 * *"
@@ -181,7 +184,16 @@ def test_the_schedule_runs_the_month_that_has_just_ended_until_it_is_released(tm
             assert (request.partition_key, request.run_key) == ("2026-06", "2026-06")
         place.ledger.append("release", {"period": "2026-06", "release": "2026-06.r1"})
         released = tick(5)
-    assert not released.run_requests and "2026-06 has been released" in str(released.skip_message)
+        assert not released.run_requests and "2026-06 has been released" in str(released.skip_message)
+        # Tried by hand before the rest of its drops had come.
+        with monkeypatch.context() as patched:
+            patched.setattr(schedules, "late_inputs", lambda *_: [LateInput("2026-06", "2026-06.r1", {"bill_lines": 3}, {})])
+            assert [request.partition_key for request in tick(5).run_requests or []] == ["2026-06"]
+            patched.setattr(schedules, "late_inputs", lambda *_: [LateInput("2026-05", "2026-05.r1", {"bill_lines": 3}, {})])
+            assert not tick(5).run_requests
+        with monkeypatch.context() as patched:
+            patched.setattr(schedules, "new_drops", lambda *_: [place.deployment.drops / "bills_2026-06.csv"])
+            assert [request.partition_key for request in tick(5).run_requests or []] == ["2026-06"]
 
 
 def test_new_drops_ask_for_an_ingest_once_and_not_while_they_are_written(make_place: Callable[[], Place]) -> None:
