@@ -73,8 +73,10 @@ class Config(BaseModel):
     @field_validator("failure_webhook")
     @classmethod
     def _is_address(cls, value: str | None) -> str | None:
-        # What cannot be posted to is found when a run fails at night, by nobody.
-        if value is not None and not re.match(r"https?://[^/\s]", value):
+        # An empty text is none. What cannot be posted to is found when a run fails at night, by nobody.
+        if not value:
+            return None
+        if not re.match(r"https?://[^/\s]", value):
             raise ValueError(f"{value!r} is no address to post to; write one that begins with https:// or http://")
         return value
 
@@ -91,6 +93,22 @@ class Config(BaseModel):
         return period
 
 
+def at_home(path: str, where: str) -> Path:
+    """``path`` with the home in the place of a ``~``; BadInput that names ``where`` it stands, if that is nobody's home."""
+    try:
+        return Path(path).expanduser()
+    except RuntimeError as err:
+        raise BadInput(f"{path!r} begins with the home of a user who is not known here", where, "write the path in full") from err
+
+
+def _place(folder: Path, key: str, configured: str) -> Path:
+    """The folder that a variable names, else the key of the configuration, from the deployment's folder."""
+    variable = f"TIERHOUSE_{key.upper()}"
+    if override := os.environ.get(variable):
+        return at_home(override, variable).resolve()
+    return (folder / at_home(configured, f"key {key!r} of {folder / 'tierhouse.yaml'}")).resolve()
+
+
 class Deployment:
     """A loaded deployment. Attributes are absolute paths; folders are made when first written to."""
 
@@ -98,12 +116,8 @@ class Deployment:
         self.folder = folder
         self.config = config
         self.name = config.name
-        self.data = (folder / Path(config.data).expanduser()).resolve()
-        override = os.environ.get("TIERHOUSE_DATA")
-        if override:
-            self.data = Path(override).expanduser().resolve()
-        drops = os.environ.get("TIERHOUSE_DROPS")
-        self.drops = (Path(drops) if drops else folder / Path(config.drops).expanduser()).expanduser().resolve()
+        self.data = _place(folder, "data", config.data)
+        self.drops = _place(folder, "drops", config.drops)
         self.sources = folder / config.sources
         self.policies = folder / config.policies
         self.landing = self.data / "landing"
@@ -287,7 +301,8 @@ def load_deployment(folder: str | Path | None = None) -> Deployment:
     # A setting that would stop a later step is found before the first.
     ingest_memory()
     query_memory()
-    path = Path(folder or os.environ.get("TIERHOUSE_DEPLOYMENT") or DEFAULT_DEPLOYMENT).expanduser().resolve()
+    where = "--deployment" if folder else "TIERHOUSE_DEPLOYMENT"
+    path = at_home(str(folder or os.environ.get("TIERHOUSE_DEPLOYMENT") or DEFAULT_DEPLOYMENT), where).resolve()
     file = path / "tierhouse.yaml"
     if not file.is_file():
         raise BadInput("no tierhouse.yaml here, so this is no deployment", str(path), "name a folder that holds one: --deployment DIR")

@@ -76,7 +76,7 @@ class Context:
 
     def ui_command(self) -> str:
         """The command that opens the Dagster UI on this deployment, from the current folder."""
-        deployment = f"TIERHOUSE_DEPLOYMENT={shlex.quote(str(Path(self.folder).resolve()))} " if self.folder else ""
+        deployment = f"TIERHOUSE_DEPLOYMENT={shlex.quote(str(Path(self.folder).expanduser().resolve()))} " if self.folder else ""
         project = "" if Path.cwd() == PROJECT_ROOT else f" -C {shlex.quote(str(PROJECT_ROOT))}"
         return f"{deployment}make{project} ui"
 

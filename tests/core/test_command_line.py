@@ -164,6 +164,9 @@ def test_a_command_to_copy_is_found_from_the_current_folder(monkeypatch: pytest.
     )
     monkeypatch.chdir(tmp_path)
     assert (context.command("status"), context.ui_command()) == (f"{TIERHOUSE} status", f"make -C {PROJECT_ROOT} ui")
+    monkeypatch.setenv("HOME", str(tmp_path))
+    named = Context(False, "~/shop").ui_command()
+    assert named == f"TIERHOUSE_DEPLOYMENT={tmp_path / 'shop'} make -C {PROJECT_ROOT} ui", "as --deployment=~/shop comes from the shell"
 
 
 def test_policy_check_says_once_what_to_do(make_cli: Callable[..., Cli], tmp_path: Path) -> None:

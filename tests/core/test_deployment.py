@@ -114,6 +114,26 @@ def test_a_home_in_a_path_of_the_environment_is_the_home(tmp_path: Path, monkeyp
     assert (deployment.folder, deployment.data, deployment.drops) == (tmp_path / "d", tmp_path / "data", tmp_path / "drops")
 
 
+@pytest.mark.parametrize("name", ["TIERHOUSE_DEPLOYMENT", "TIERHOUSE_DATA", "TIERHOUSE_DROPS", "data", "drops"])
+def test_the_home_of_nobody_is_bad_input(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    text = GOOD
+    monkeypatch.delenv("TIERHOUSE_DATA", raising=False)
+    monkeypatch.delenv("TIERHOUSE_DROPS", raising=False)
+    monkeypatch.setenv("TIERHOUSE_DEPLOYMENT", str(tmp_path / "d"))
+    if name.isupper():
+        monkeypatch.setenv(name, "~nobody-here/x")
+    else:
+        text = GOOD.replace(f"{name}: {name}", f"{name}: ~nobody-here/x")
+    write(tmp_path / "d", text)
+    with pytest.raises(BadInput, match="'~nobody-here/x' begins with the home of a user who is not known here") as caught:
+        load_deployment()
+    assert name in caught.value.where
+
+
+def test_an_empty_address_of_failures_is_none(tmp_path: Path) -> None:
+    assert load_deployment(write(tmp_path / "d", GOOD + 'failure_webhook: ""\n')).config.failure_webhook is None
+
+
 @pytest.mark.parametrize("note", ["", "[]", "3", '"x"', "null", '{"pid": 1}'])
 def test_a_note_of_the_lock_that_is_none_names_nobody(note: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("TIERHOUSE_DATA", raising=False)
