@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 import yaml
 
 from orchestration.dbt_child import ReadyDbt
-from orchestration.deployment import PROJECT_ROOT, Deployment, read_yaml
+from orchestration.deployment import PROJECT_ROOT, Deployment, at_home, read_yaml
 from orchestration.errors import EXIT_DONE, BadInput, Failed, Held, TierhouseError
 from orchestration.ledger import Ledger, last_computed
 from orchestration.locking import exclusive
@@ -139,7 +139,7 @@ def visible_releases(deployment: Deployment, periods: Sequence[str]) -> dict[str
 
 def dagster_home() -> Path:
     """$DAGSTER_HOME, else the project: where dagster.yaml lies."""
-    return Path(os.environ.get("DAGSTER_HOME") or PROJECT_ROOT).expanduser().resolve()
+    return at_home(os.environ.get("DAGSTER_HOME") or str(PROJECT_ROOT), "DAGSTER_HOME").resolve()
 
 
 # Where Dagster keeps its records and logs. Left out in a home elsewhere: there they lie in the home itself, wherever the tools are started.
@@ -253,7 +253,7 @@ def _execute(run: Run, periods: list[str], mappings: list[SourceMapping], instan
         try:
             outcome.error = hold_that_ended(run, outcome, result.all_events, log)
         except TierhouseError as err:
-            raise _with_what_stands(err, outcome) from err.__cause__
+            raise _with_what_stands(err, outcome, run.ledger, head) from err.__cause__
     return outcome
 
 
@@ -274,10 +274,19 @@ def _dagsters_records() -> Iterator[None]:
         ) from err
 
 
-def _with_what_stands(err: TierhouseError, outcome: RunOutcome) -> TierhouseError:
-    """``err``, which ended a run, with the months that it had released by then: readers see them, as when a channel cannot be served."""
-    if released := [period.period for period in outcome.periods if period.status in ("released", "released_again")]:
-        err.what = f"{err.what} (released before that, and seen by readers: {', '.join(ranges(released))})"
+def _with_what_stands(err: TierhouseError, outcome: RunOutcome, ledger: Ledger, head: int) -> TierhouseError:
+    """``err``, which ended a run, with the months that it had released by then: readers see them, as when a channel cannot be served, or will
+    see them, as when the pointer could not be moved. ``head``: the last entry before the run.
+    """
+    recorded = {entry.payload["release"] for entry in ledger.entries("release", after=head)}
+    released = [period for period in outcome.periods if period.status in ("released", "released_again")]
+    seen = [period.period for period in released if period.status == "released_again" or period.release in recorded]
+    unseen = [period.period for period in released if period.period not in seen]
+    if seen:
+        err.what = f"{err.what} (released before that, and seen by readers: {', '.join(ranges(seen))})"
+    if unseen:
+        err.what = f"{err.what} (recorded, and published by the next run: {', '.join(ranges(unseen))})"
+    if released:
         err.details = {**err.details, "run": outcome.as_json()}
     return err
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -12,7 +13,7 @@ import pytest
 
 from orchestration.deployment import PROJECT_ROOT
 from orchestration.errors import BadInput, Busy, Failed
-from orchestration.release import current_catalog
+from orchestration.release import catalog, current_catalog
 from orchestration.wiring import dbt as wiring_dbt
 from orchestration.wiring.build import build_defs
 from orchestration.wiring.launch import run_months
@@ -126,3 +127,23 @@ def test_a_run_that_fails_after_its_release_says_what_stands(place: Place, insta
         place.run("2026-06", instance=instance)
     assert [period["status"] for period in caught.value.as_json()["details"]["run"]["periods"]] == ["released"]
     assert [delivery["channel"] for delivery in caught.value.details["run"]["deliveries"]] == ["store_queue"]
+
+
+@pytest.mark.slow
+def test_a_release_whose_pointer_could_not_be_moved_is_not_called_seen(
+    make_place: Callable[[], Place], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(_source: Path, _target: Path) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    place = make_place()
+    with dg.DagsterInstance.local_temp(str(place.folder / "home")) as instance:
+        with monkeypatch.context() as patched:
+            patched.setattr(catalog, "place", full)
+            with pytest.raises(Failed) as caught:
+                place.run("2026-06", instance=instance)
+        assert "(recorded, and published by the next run: 2026-06)" in caught.value.what
+        assert "seen by readers" not in caught.value.what
+        assert current_catalog(place.deployment) is None
+        place.run("2026-06", instance=instance)
+    assert current_catalog(place.deployment) == {"catalog": 1, "periods": {"2026-06": "2026-06.r1"}}
