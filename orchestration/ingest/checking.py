@@ -220,13 +220,16 @@ def build_scan(
     return Scan(feed, ", ".join(inner), ", ".join(typed), outer, checks)
 
 
-def settings_used(feed: Feed, config: Config) -> dict[str, str]:
-    """The settings of the deployment that, beside its mapping, decide how a file of the feed is read."""
+def settings_used(feed: Feed, config: Config, *, days_in_texts: bool = True) -> dict[str, str]:
+    """The settings of the deployment that, beside its mapping, decide how a file of the feed is read.
+
+    ``days_in_texts``: also for days that texts may state as moments with a zone; earlier versions did not record it for these.
+    """
     used = {}
     if any(column.allowed_currency for column in feed.contract.columns.values()):
         used["currency"] = config.currency
-    # A file with types of its own may hold moments that a cast turns to days.
-    local = ("timestamp", "date", "period") if feed.config.format == "parquet" else ("timestamp",)
+    # A file with types of its own may hold moments that a cast turns to days and months; a text, moments that are asked for as days.
+    local = {"timestamp", "date", "period"} if feed.config.format == "parquet" else {"timestamp", *(["date"] if days_in_texts else [])}
     expressions = [*feed.columns.values(), *filter(None, (feed.where, feed.unattributed))]
     reads_times = any(feed.contract.columns[name].type in local for name in feed.columns) or any(
         "timestamp" in expression.sql.lower() for expression in expressions

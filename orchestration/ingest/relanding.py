@@ -34,9 +34,10 @@ def under_older_mapping(deployment: Deployment, known: Landed, feeds: list[Feed]
     """
     found: dict[str, list[str]] = {}
     for feed in feeds:
-        today = feed.mapping_hash, settings_used(feed, deployment.config)
+        # A drop without the zone of its days in texts was landed by a version that did not record it: hardly any text states a moment there.
+        today = [settings_used(feed, deployment.config, days_in_texts=also) for also in (True, False)]
         for drop in _landable(known, feed):
-            if (drop.payload["mapping_hash"], drop.payload.get("settings", {})) != today:
+            if drop.payload["mapping_hash"] != feed.mapping_hash or drop.payload.get("settings", {}) not in today:
                 found.setdefault(feed.id, []).append(drop.payload["file"])
     return found
 

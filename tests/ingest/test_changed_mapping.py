@@ -184,12 +184,30 @@ def test_months_follow_the_time_zone_of_the_deployment_when_asked(
     bills_feed["columns"]["billed_at"] = "month"
     company.map(bills_feed, customers_feed)
     company.bills("bills_1.csv", "a,d1,c1,2025-01-31 20:00:00,voice,1,CNY")
-    company.drop("customers_1.csv", "id,since,name,brand\nc1,2025-01-01,Ann,\n")
+    company.drop("customers_1.csv", "id,since,name,brand\nc1,2025-01-31T16:00:00Z,Ann,\n")
     company.ingest()
     company.config["timezone"] = "Asia/Shanghai"
-    assert company.ingest().older_mapping == {"shop__bill_lines": ["bills_1.csv"]}, "dates of customers hang on no zone"
+    older = company.ingest().older_mapping
+    assert older == {"shop__customers": ["customers_1.csv"], "shop__bill_lines": ["bills_1.csv"]}
     company.ingest(again=True)
     assert company.in_force("bill_lines", "bill_period") == [("2025-02",)]
+    assert [str(day) for (day,) in company.in_force("customers", "valid_from_date")] == ["2025-02-01"]
+
+
+@pytest.mark.parametrize("settings", [{}, None])
+def test_days_that_landed_before_their_zone_was_recorded_stand(
+    company: Any, customers_feed: dict[str, Any], settings: dict[str, str] | None
+) -> None:
+    """Else every file with days would be told as read by an older mapping after an update."""
+    company.map(customers_feed)
+    company.drop("customers_1.csv", "id,since,name,brand\nc1,2025-01-31,Ann,\n")
+    company.ingest()
+    known = Landed(company.deployment, company.ledger).load()
+    for drop in known.drops:
+        assert drop.pop("settings") == {"timezone": company.config["timezone"]}
+        if settings is not None:
+            drop["settings"] = settings
+    assert under_older_mapping(company.deployment, known, load_mappings(company.deployment)[0].feeds) == {}
 
 
 def test_amounts_of_two_currencies_are_never_added_up(company: Any, bills_feed: dict[str, Any]) -> None:
@@ -225,9 +243,10 @@ def test_files_that_a_version_before_landed_without_their_settings_can_be_landed
     ("own_zone", "format_", "columns", "hangs_on_the_zone"),
     [
         (None, "parquet", {"valid_from_date": "since"}, True),
-        (None, "csv", {"valid_from_date": "since"}, False),
+        (None, "csv", {"valid_from_date": "since"}, True),
         (None, "csv", {"valid_from_date": "cast(cast(since as timestamptz) as date)"}, True),
         ("UTC", "parquet", {"valid_from_date": "since"}, False),
+        ("UTC", "csv", {"valid_from_date": "since"}, False),
     ],
 )
 def test_days_hang_on_the_zone_where_the_file_may_hold_moments(
