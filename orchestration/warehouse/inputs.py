@@ -491,9 +491,9 @@ def _forget_outdated(con: duckdb.DuckDBPyConnection, held: Held, plan: RunPlan) 
 
 def _forget_never_released(con: duckdb.DuckDBPyConnection, first: str) -> None:
     """Drop what runs that were never released have left of the months before ``first``: a level would go on from what nobody has seen."""
-    there = {name for (name,) in con.execute("select table_name from duckdb_tables() where schema_name = 'intermediate'").fetchall()}
-    for table in sorted(there & {CARRIED, "int_movement_causes"}):
-        con.execute(f"delete from intermediate.{table} where period < ?", [first])
+    for table in (f"intermediate.{CARRIED}", "intermediate.int_movement_causes"):
+        if _has_table(con, table):
+            con.execute(f"delete from {table} where period < ?", [first])
 
 
 def _write_landing(con: duckdb.DuckDBPyConnection, landed: Landed, plan: RunPlan) -> None:
