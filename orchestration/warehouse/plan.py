@@ -9,9 +9,10 @@ from __future__ import annotations
 
 import hashlib
 import uuid
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from importlib.metadata import version
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -98,13 +99,18 @@ def new_run_id() -> str:
     return uuid.uuid4().hex[:12]
 
 
-def _hash_files(roots: list[Path], suffixes: tuple[str, ...]) -> str:
+def files_hash(files: Iterable[Path], root: Path) -> str:
+    """Hash of the names below ``root`` and the bytes of files, in the order given."""
     found = hashlib.sha256()
-    for root in roots:
-        for path in [root] if root.is_file() else sorted(p for p in root.rglob("*") if p.suffix in suffixes):
-            found.update(path.relative_to(PROJECT_ROOT).as_posix().encode())
-            found.update(path.read_bytes())
+    for path in files:
+        found.update(path.relative_to(root).as_posix().encode())
+        found.update(path.read_bytes())
     return found.hexdigest()
+
+
+def _hash_files(roots: list[Path], suffixes: tuple[str, ...]) -> str:
+    found = ([root] if root.is_file() else sorted(p for p in root.rglob("*") if p.suffix in suffixes) for root in roots)
+    return files_hash(chain.from_iterable(found), PROJECT_ROOT)
 
 
 def code_version() -> str:

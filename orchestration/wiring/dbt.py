@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import json
 import os
 import sys
@@ -20,7 +19,9 @@ from packaging.version import Version
 from orchestration.deployment import PROJECT_ROOT, Deployment
 from orchestration.errors import Failed
 from orchestration.ingest.files import sha256_file
+from orchestration.ledger.store import digest
 from orchestration.warehouse import DBT_PROJECT, dbt_env
+from orchestration.warehouse.plan import files_hash
 
 RESULTS = "run_results.json"
 _PARSED = (
@@ -56,11 +57,8 @@ def dbt_resource(project: DbtProject) -> DbtCliResource:
 
 def parsed_hash(root: Path = PROJECT_ROOT) -> str:
     """Hash of all that dbt parses, and of the version that does: their times may be older than a manifest that was made of other files."""
-    found = hashlib.sha256(installed_version("dbt-core").encode())
-    for path in sorted({path for pattern in _PARSED for path in root.glob(pattern)}):
-        found.update(path.relative_to(root).as_posix().encode())
-        found.update(hashlib.sha256(path.read_bytes()).digest())
-    return found.hexdigest()
+    files = sorted({path for pattern in _PARSED for path in root.glob(pattern)})
+    return digest([installed_version("dbt-core"), files_hash(files, root)])
 
 
 def manifest_is_stale(manifest: Path, parsed: str) -> bool:
