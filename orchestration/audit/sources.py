@@ -130,7 +130,7 @@ def rows_of_spell(rows: list[EntityRow], until: date) -> list[EntityRow]:
     for row in sorted(rows, key=lambda row: row.values[history]):
         left = spells[-1][-1].values["left_date"] if spells else None
         joined = row.values["joined_date"]
-        if not spells or (left is not None and joined is not None and joined > left):
+        if not spells or (left is not None and joined is not None and joined >= left):
             spells.append([])
         spells[-1].append(row)
     begun = [spell for spell in spells if spell[-1].values["joined_date"] is not None and spell[-1].values["joined_date"] <= until]

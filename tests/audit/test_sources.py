@@ -19,6 +19,7 @@ BACK = [
     (date(2026, 4, 5), APRIL, None),
 ]
 MOVED = [(date(2025, 12, 1), DECEMBER, None), (date(2026, 2, 1), JANUARY, None)]
+ON_ONE_DAY = [BACK[0], (date(2026, 2, 10), DECEMBER, date(2026, 2, 10)), (date(2026, 2, 11), date(2026, 2, 10), None)]
 STAYED = [(date(2025, 12, 1), DECEMBER, date(2026, 5, 31)), (date(2026, 2, 1), DECEMBER, None)]
 
 
@@ -31,6 +32,8 @@ STAYED = [(date(2025, 12, 1), DECEMBER, date(2026, 5, 31)), (date(2026, 2, 1), D
         (BACK, date(2026, 4, 30), 3),
         (MOVED, date(2026, 1, 31), 1),
         (MOVED, date(2026, 4, 30), 1),
+        (ON_ONE_DAY, date(2026, 1, 31), 1),
+        (ON_ONE_DAY, date(2026, 4, 30), 2),
         (STAYED, date(2026, 1, 31), 1),
     ],
 )

@@ -4,7 +4,7 @@ with versions as (
         *,
         row_number() over in_order = 1 as is_first,
         lead(valid_from_date) over in_order as next_from_date,
-        coalesce(joined_date > lag(left_date) over in_order, false) as comes_back,
+        coalesce(joined_date >= lag(left_date) over in_order, false) as comes_back,
         last_value(joined_date) over whole as newest_joined_date,
         last_value(left_date) over whole as newest_left_date
     from {{ ref("stg_landing__customers") }}
