@@ -62,18 +62,30 @@ WAREHOUSE_FAULTS: dict[str, tuple[list[str], int | None]] = {
     ),
     "decisions__are_not_empty": (
         [
-            "insert into policy.programs values ('five_star', 'group', 'month', null, true), ('off', 'group', 'month', null, false)",
+            """insert into policy.programs values ('five_star', 'group', 'month', null, true), ('off', 'group', 'month', null, false),
+            ('grade', 'staff', 'month', null, true), ('nearness', 'prospect', 'month', null, true)""",
             "insert into intermediate.int_group_metrics values ('g1', '2026-06', true), ('g2', '2026-06', true)",
+            "insert into intermediate.int_staff_metrics values ('s1', '2026-06', true)",
+            "insert into intermediate.int_prospect_metrics values ('p1', '2026-06', true)",
         ],
-        1,
+        3,
     ),
     "decisions__status_is_known": (
         ["update marts.fct_decisions set status = 'perhaps', status_reason = 'x' where subject_id = 'c6' and period = '2026-06'"],
         1,
     ),
     "decisions__level_belongs_to_program": (
-        ["update marts.fct_decisions set level_id = 'star_9' where subject_id = 'c7' and period = '2026-06'"],
-        1,
+        [
+            f"update marts.fct_decisions set {changed} where subject_id = 'c{n}' and period = '2026-06'"
+            for n, changed in enumerate(
+                [
+                    *(f"{prefix}level_id = 'star_9'" for prefix in PREFIXES),
+                    *(f"{prefix}level_rank = {prefix}level_rank + 1" for prefix in PREFIXES),
+                ],
+                1,
+            )
+        ],
+        6,
     ),
     "levels__are_the_held_one_as_covered": (
         [
@@ -98,20 +110,34 @@ WAREHOUSE_FAULTS: dict[str, tuple[list[str], int | None]] = {
         ],
         2,
     ),
-    "overrides__are_approved": ([SET_C6], 1),
+    "overrides__are_approved": (
+        [SET_C6, "update marts.fct_decisions set at_least_level_rank = 1 where subject_id = 'c12' and period = '2026-06'"],
+        2,
+    ),
     "validity__is_kept": (
         [
             "update policy.policy_versions set validity_months = 12",
             HELD_UNTIL_JULY,
             "update marts.fct_decisions set valid_until_period = '2026-05' where subject_id = 'c4' and period = '2026-05'",
-            f"update marts.fct_decisions set {levels_become('1')} where subject_id in ('c3', 'c4') and period = '2026-06'",
+            "update marts.fct_decisions set valid_until_period = '2026-06' where subject_id = 'c9' and period = '2026-05'",
+            f"update marts.fct_decisions set {levels_become('1')} where subject_id in ('c3', 'c4', 'c9') and period = '2026-06'",
             f"update marts.fct_decisions set {levels_become('6')} where subject_id = 'c1' and period = '2026-06'",
         ],
-        1,
+        2,
     ),
     "decisions__decided_have_a_level": (
-        ["update marts.fct_decisions set matched_rule_id = null where subject_id in ('c1', 'c9') and period = '2026-06'"],
-        2,
+        [
+            f"update marts.fct_decisions set {changed} where subject_id = 'c{n}' and period = '2026-06'"
+            for n, changed in enumerate(
+                [
+                    *(f"{column} = null" for column in ("matched_rule_id", "level_id", "held_level_id", "qualified_level_id")),
+                    "status = 'not_evaluated', level_id = null",
+                    "status = 'out_of_scope', status_reason = 'shown all the same'",
+                ],
+                1,
+            )
+        ],
+        6,
     ),
     # Whoever lacks an input is not meant.
     "decisions__a_rule_decides": (
@@ -127,11 +153,25 @@ WAREHOUSE_FAULTS: dict[str, tuple[list[str], int | None]] = {
         ["delete from marts.fct_decisions where cast(substr(subject_id, 2) as integer) <= 45 and period = '2026-06'"],
         45,
     ),
-    "decisions__policy_is_approved": (["update policy.policy_versions set approver = 'Owner '"], 1),
+    # Not approved by somebody else, not at all, not begun, ended, and not there; v7 is sound.
+    "decisions__policy_is_approved": (
+        [
+            "update policy.policy_versions set approver = 'Owner '",
+            """insert into policy.policy_versions by name select 'six_star' as program_id, * from (values
+                ('v2', '2026-06', null, 'owner', null), ('v3', '2026-06', null, 'owner', ' '), ('v4', '2026-07', null, 'owner', 'approver'),
+                ('v5', '2020-01', '2026-05', 'owner', 'approver'), ('v7', '2026-06', '2026-06', 'owner', 'approver')
+            ) as t (version, valid_from_period, valid_to_period, author, approver)""",
+            "update marts.fct_decisions set policy_version = 'v' || (1 + cast(substr(subject_id, 2) as integer) % 7)",
+        ],
+        6,
+    ),
     "money__is_conserved": (["update marts.fct_conservation set decided_amount = decided_amount - 0.0001 where period = '2026-06'"], 1),
     "tags__keys_are_present": (
-        ["update marts.fct_customer_tags set customer_id = null where customer_id = 'c25' and period = '2026-06'"],
-        1,
+        [
+            "update marts.fct_customer_tags set customer_id = null where customer_id = 'c25' and period = '2026-06'",
+            "update marts.fct_customer_tags set tag_id = null where customer_id = 'c35' and period = '2026-06'",
+        ],
+        2,
     ),
     "tags__keys_are_unique": (
         ["insert into marts.fct_customer_tags select * from marts.fct_customer_tags where customer_id = 'c25' and period = '2026-06'"],
@@ -139,8 +179,11 @@ WAREHOUSE_FAULTS: dict[str, tuple[list[str], int | None]] = {
     ),
     "tags__are_defined": (["delete from policy.tags where tag_id = 'rent_ends'"], 1),
     "tags__expire_after_the_period_began": (
-        ["update marts.fct_customer_tags set expires_date = '2026-05-31' where customer_id = 'c25' and period = '2026-06'"],
-        1,
+        [
+            f"update marts.fct_customer_tags set expires_date = {date} where customer_id = '{customer}' and period = '2026-06'"
+            for customer, date in (("c25", "'2026-05-31'"), ("c35", "null"), ("c45", "'2026-06-01'"))
+        ],
+        2,
     ),
     "movement__no_program_stops_deciding": (
         [
@@ -208,8 +251,9 @@ def gate_of(
     deployment, ledger = make_place(folder)
     build_warehouse(deployment, periods, faults=faults)
     plan = Plan("run1", periods)
-    if built is not None:
-        record_build(ledger, "run1", built)
+    # What failed is a build that was executed again after one that ended well.
+    for ended_well in {None: [], True: [True], False: [True, False]}[built]:
+        record_build(ledger, "run1", ended_well)
     result = run_gate(deployment, ledger, plan, periods[-1], say=silent, problems=problems or {})
     return result, deployment, ledger
 

@@ -67,6 +67,7 @@ def test_the_file_refuses_changes_and_deletions(tmp_path: Path) -> None:
         "update entries set payload = 7 where seq = 2",
         "update entries set payload = '{\"n\":9,' || substr(payload, 2) where seq = 2",
         "update entries set payload = ' ' || payload where seq = 2",
+        "update entries set prev_hash = hash where seq = 2",
     ],
 )
 def test_a_forged_entry_is_found(tmp_path: Path, attack: str) -> None:

@@ -17,17 +17,22 @@ COLUMNS = "point_kind, subjects_pct, level_id, subjects, bar_amount, cumulative_
 def curve(amounts: list[tuple[int, str, int]]) -> set[tuple[object, ...]]:
     """Points of the curve; ``amounts``: (amount, level, rank) in the order in which rows stand."""
     with duckdb.connect() as con:
-        con.execute("create table target_periods as select '2026-06' as period")
-        con.execute("create table programs as select 'p' as program_id, 'percentile' as method union all select 'q', 'decision_table'")
+        con.execute("create table target_periods as select unnest(['2026-06', '2026-07']) as period")
+        con.execute(
+            "create table programs as select unnest(['p', 'other', 'q']) as program_id, unnest(['percentile', 'percentile', 'decision_table']) as method"
+        )
         con.execute(
             "create table int_held_decisions (program_id varchar, period varchar, level_id varchar, level_rank integer, rank_value decimal(24, 4))"
         )
         for amount, level, rank in amounts:
             con.execute("insert into int_held_decisions values ('p', '2026-06', ?, ?, ?)", [level, rank, amount])
         con.execute(
-            "insert into int_held_decisions values ('p', '2026-05', 'a', 1, 7), ('q', '2026-06', 'a', 1, 7), ('p', '2026-06', 'a', 1, null)"
+            "insert into int_held_decisions values ('p', '2026-05', 'a', 1, 7), ('q', '2026-06', 'a', 1, 7), ('p', '2026-06', 'a', 1, null), "
+            "('p', '2026-07', 'high', 2, 7), ('other', '2026-06', 'high', 2, 7)"
         )
-        return set(con.execute(f"select {COLUMNS} from ({MODEL})").fetchall())
+        curves = con.execute(f"select distinct program_id, period from ({MODEL}) order by all").fetchall()
+        assert curves == [("other", "2026-06"), ("p", "2026-06"), ("p", "2026-07")]
+        return set(con.execute(f"select {COLUMNS} from ({MODEL}) where program_id = 'p' and period = '2026-06'").fetchall())
 
 
 def share(part: int, whole: int) -> Decimal | None:

@@ -42,30 +42,41 @@ def path_of(
         columns = [f"{name} {TYPES.get(name, 'varchar')}" for name in row]
         con.execute(f"create table int_held_decisions ({', '.join(columns)})")
         con.execute(f"insert into int_held_decisions values ({', '.join('?' * len(row))})", list(row.values()))
-        con.execute("create table target_periods as select '2026-06' as period")
+        con.execute("create table target_periods as select unnest(['2026-05', '2026-06']) as period")
         con.execute("create table paces (customer_id varchar, period varchar, measure_id varchar, recent_amount decimal(18, 4))")
-        con.execute("insert into paces values ('A', '2026-06', 'spend', ?)", [pace])
+        # What other months, customers, measures, programs and versions have beside it is nothing to this row.
         con.execute(
-            "create table int_customer_metrics as select 'A' as customer_id, '2026-06' as period, cast(? as bigint) as service_mask",
+            "insert into paces values ('A', '2026-06', 'spend', ?), ('A', '2026-05', 'spend', 7), ('B', '2026-06', 'spend', 7), ('A', '2026-06', 'other', 7)",
+            [pace],
+        )
+        con.execute(
+            "create table int_customer_metrics as select * from (values ('A', '2026-06', cast(? as bigint)), ('A', '2026-05', 1), ('B', '2026-06', 1)) "
+            "as t (customer_id, period, service_mask)",
             [2**recent_months - 1],
         )
         con.execute(
-            "create table dim_levels as select 'p' as program_id, unnest(['low', 'mid', 'high']) as level_id, unnest([1, 2, 3]) as level_rank"
+            "create table dim_levels as select 'p' as program_id, unnest(['low', 'mid', 'high']) as level_id, unnest([1, 2, 3]) as level_rank "
+            "union all select 'q', unnest(['low', 'mid', 'high']), unnest([1, 3, 2])"
         )
         con.execute("create table levels as select program_id, level_id, level_rank as rank from dim_levels")
         given = [level for level in ("low", "mid", "high") if level != only_of_others]
-        con.execute("create table decision_rules as select 'p' as program_id, 'v' as version, unnest(?) as level_id", [given])
         con.execute(
-            "create table policy_versions as select 'p' as program_id, 'v' as version, cast(? as integer) as grace_months, cast(? as varchar) as fall",
+            "create table decision_rules as select 'p' as program_id, 'v' as version, unnest(?) as level_id "
+            "union all select unnest(['p', 'q']), unnest(['w', 'v']), unnest(['mid', 'mid'])",
+            [given],
+        )
+        con.execute(
+            "create table policy_versions as select * from (values ('p', 'v', cast(? as integer), cast(? as varchar)), ('p', 'w', 9, 'one_level'), "
+            "('q', 'v', 9, 'one_level')) as t (program_id, version, grace_months, fall)",
             [grace, fall],
         )
         con.execute(
             """create table attributes as select * from (values ('avg', 'average', 'customer', 's6', 'm6'), ('ytd', 'metric', 'customer', 'y', null), ('sum', 'metric', 'customer', 's6', null),
-                ('ytd_avg', 'average', 'customer', 'y', 'my'))
+                ('ytd_avg', 'average', 'customer', 'y', 'my'), ('last', 'metric', 'customer', 's1', null))
             as t (attribute_id, kind, subject_type, metric_id, months_metric_id)"""
         )
         con.execute(
-            """create table metrics as select * from (values ('s6', 'spend', '6m'), ('y', 'spend', 'ytd')) as t (metric_id, measure_id, "window")"""
+            """create table metrics as select * from (values ('s6', 'spend', '6m'), ('y', 'spend', 'ytd'), ('s1', 'spend', '1m')) as t (metric_id, measure_id, "window")"""
         )
         found = con.execute(f"select * from ({MODEL})")
         names = [column[0] for column in found.description]
@@ -148,6 +159,13 @@ def test_a_calendar_year_ends_in_december():
     row = path_of(pace="300", **asked)
     assert row is not None and row["months_to_next_level"] == 3
     assert path_of(pace="300", **asked | {"period_index": JUNE + 4}) is None
+
+
+@pytest.mark.parametrize(("pace", "months"), [(149, None), (150, 1)])
+def test_a_window_is_all_of_the_present_pace_after_its_own_months(pace: int, months: int | None):
+    asked = {"next_level_id": "mid", "missing_attribute": "last", "missing_amount": Decimal(100), "evidence": '{"last": "50"}'}
+    row = path_of(pace=str(3 * pace), **asked)
+    assert (row and row["months_to_next_level"]) == months
 
 
 def test_a_new_customer_is_reckoned_by_months_in_service():
