@@ -50,8 +50,8 @@ def compile_policies(
         "points_window_metrics": _list(sql.window_metric(m) for m in of_points),
         "window_columns": _list(
             [
-                *(sql.or_zero("b", m.metric_id, m) for m in of_bills),
-                *(sql.or_zero("b", f"total_{m.measure_id}", m) for m in bill_totals),
+                *(f"b.{sql.identifier(m.metric_id)}" for m in of_bills),
+                *(f"b.{sql.identifier(f'total_{m.measure_id}')}" for m in bill_totals),
                 *(sql.or_zero("p", m.metric_id, m) for m in of_points),
                 *(sql.or_zero("p", f"total_{m.measure_id}", m) for m in points_totals),
             ]

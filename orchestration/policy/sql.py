@@ -140,9 +140,7 @@ def counts(item: Measure, alias: str) -> str:
 
 
 def or_zero(alias: str, name: str, item: Measure | Metric) -> str:
-    """The column of a measure or metric after an outer join, 0 where the other side has no row; of a margin null where its row says so."""
-    if isinstance(item, Metric) and item.measure.aggregation == "margin":
-        return f"case when {alias}.customer_id is null then 0 else {alias}.{identifier(name)} end as {identifier(name)}"
+    """The column of a measure or metric after an outer join, 0 where the other side has no row."""
     return f"coalesce({alias}.{identifier(name)}, cast(0 as {SQL_TYPES[item.type]})) as {identifier(name)}"
 
 

@@ -112,8 +112,8 @@ point_windows as (
 
 windows as (
     select
-        coalesce(b.customer_id, p.customer_id) as customer_id,
-        coalesce(b.period_index, p.period_index) as period_index,
+        b.customer_id,
+        b.period_index,
         cast(coalesce(b.net_amount, 0) as decimal(18, 4)) as net_amount,
         cast(coalesce(b.spend_amount, 0) as decimal(18, 4)) as spend_amount,
         cast(coalesce(b.bill_line_count, 0) as bigint) as bill_line_count,
@@ -121,7 +121,7 @@ windows as (
         b.total_last_bill_index,
         b.total_last_active_index{{ compiled_columns("window_columns") }}
     from bill_windows as b
-    full outer join point_windows as p on b.customer_id = p.customer_id and b.period_index = p.period_index
+    left join point_windows as p on b.customer_id = p.customer_id and b.period_index = p.period_index
 )
 
 select

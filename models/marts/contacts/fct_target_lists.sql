@@ -4,7 +4,6 @@ with decisions as (
     select decisions.*
     from {{ ref("int_held_decisions") }} as decisions
     inner join {{ source("ctl", "target_periods") }} as targets on decisions.period = targets.period
-    where decisions.level_id is not null
 ),
 
 lists as (
