@@ -144,10 +144,7 @@ def test_a_month_run_again_gives_the_same_rows_and_reads_no_bills(incremental: P
     plan = incremental.run(*periods)
     assert plan.input_periods == []
     assert incremental.marts(*periods) == before
-
-
-def test_each_month_of_a_range_ranks_its_own_subjects_alone_and_is_written_once(incremental: Place) -> None:
-    incremental.run("2025-04", "2025-05", "2025-06")
+    # Each month of the range ranks its own subjects alone, and is written once.
     target = dbt_target(incremental.deployment)
     compiled = sorted(target.glob("compiled/**/int_held_decisions_2025-0[456].sql"))
     assert [path.stem[-7:] for path in compiled] == ["2025-04", "2025-05", "2025-06"]
