@@ -257,6 +257,8 @@ def test_a_level_of_overrides_alone_that_changes_places_is_a_change_of_the_past(
     seeds.add("levels", {"program_id": "six_star", "level_id": "honour", "rank": "9", "name_en": "Honour", "name_zh": "荣誉"})
     past, kept = released(seeds, *MONTHS), tmp_path / "kept"
     write_policy_files(seeds.load(), kept)
+    with (kept / "levels.csv").open("a", encoding="utf-8") as levels:
+        levels.write("other,honour,1,Honour,荣誉,,\n")
     folders = dict.fromkeys(MONTHS, kept)
     seeds.set("levels", seeds.row_of("levels", level_id="honour"), "rank", "12")
     assert changed_past(seeds.load(), past, folders) == [], "another number for the same place"

@@ -1,4 +1,4 @@
-"""Compiled relations of groups and staff: who is there in a period, and what is added up for them."""
+"""Compiled relations of subjects: who is there in a period, what is known and what is added up of them."""
 
 from __future__ import annotations
 
@@ -11,8 +11,10 @@ from typing import Any
 import duckdb
 import pytest
 
-from orchestration.policy import compile_policies
+from orchestration.deployment import PROJECT_ROOT, load_deployment
+from orchestration.policy import Policies, compile_policies, load_policies
 from tests.policy.conftest import SeedFolder
+from tests.policy.whole_warehouse import build_relations
 
 LINEAGE = ", _source varchar default 's', _file_id varchar default 'f', _row bigint default 1"
 TABLES = {
@@ -92,6 +94,38 @@ def test_a_group_without_members_has_no_spend_and_its_newest_row_holds(con, tmp_
         (True, 0),
     ]
     assert not any(subject == "LATER" for subject, _ in found)
+
+
+def extras(policies: Policies, columns: str, **rows: str) -> list[tuple[Any, ...]]:
+    """What customers have elsewhere in May and June 2026; ``rows``: by entity SQL of its rows."""
+    with duckdb.connect() as con:
+        build_relations(con, policies)
+        con.execute("insert into ctl.target_periods values ('2026-05', 24316, date '2026-05-01', date '2026-05-31')")
+        con.execute("insert into ctl.run values ('Asia/Shanghai')")
+        for entity, values in rows.items():
+            con.execute(f"insert into staging.stg_landing__{entity} by name {values}")
+        return con.execute(f"select {columns} from ({compile_policies(policies)['customer_extras']}) order by all").fetchall()
+
+
+def test_of_what_a_customer_has_elsewhere_the_newest_row_of_each_month_holds():
+    grades = """select * from (values ('C', date '2026-01-01', 'B', 's'), ('C', date '2026-06-30', 'A', 's'), ('C', date '2026-06-30', 'D', 't'),
+        ('C', date '2026-07-01', 'AAA', 's'), ('LATE', date '2026-06-01', 'C', 's')) as t (customer_id, as_of_date, grade, _source)"""
+    policies = load_policies(load_deployment(PROJECT_ROOT / "examples" / "bank"))
+    found = extras(policies, "customer_id, period, credit_grades__grade", credit_grades=grades)
+    assert found == [("C", "2026-05", "B"), ("C", "2026-06", "A"), ("LATE", "2026-06", "C")]
+
+
+def test_rows_that_a_customer_has_elsewhere_are_added_up_by_the_local_months_of_each_window(tmp_path):
+    """Twelve months. The answer of May 31, 17:00 UTC is one of June in Shanghai."""
+    days = {"arrears": ["2025-05-31", "2025-06-30", "2025-07-01", "2026-06-30", "2026-07-01"], "request": ["2026-05-10"]}
+    suspensions = " union all ".join(
+        f"select 'C' as customer_id, date '{day}' as start_date, '{reason}' as reason" for reason, some in days.items() for day in some
+    )
+    answers = "select 'C' as customer_id, timestamp '2026-05-31 17:00:00' as answered_at, 4 as score"
+    policies = SeedFolder(tmp_path / "seeds", "six_star", "vip_score").load()
+    columns = "period, arrears_suspensions_12m, survey_score_12m, survey_answers_12m"
+    found = extras(policies, columns, suspensions=suspensions, surveys=answers)
+    assert found == [("2026-05", 2, 0, 0), ("2026-06", 2, 4, 1)]
 
 
 def test_staff_are_there_from_the_month_they_join_to_the_month_they_leave(con, tmp_path):

@@ -380,7 +380,8 @@ def test_a_month_that_was_tried_too_early_holds_nothing_once_the_deployment_begi
 def test_no_month_is_released_on_top_of_one_that_stays_rolled_back(clock: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """As where the step of the release is executed again after a disk was full and the month that it had released was rolled back."""
     deployment, ledger = make_place(tmp_path)
-    build_warehouse(deployment, ["2026-04", *PERIODS], faults=[f"update policy.programs set clock = '{clock}'"])
+    off = "insert into policy.programs values ('off', 'customer', 'month', null, false)"
+    build_warehouse(deployment, ["2026-04", *PERIODS], faults=[f"update policy.programs set clock = '{clock}'", off])
     first, plan = Plan("run1", ["2026-04"]), Plan("run2", PERIODS)
     gated(deployment, ledger, first)
     release(deployment, ledger, first, say=silent)
