@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -16,7 +17,7 @@ import pytest
 from orchestration.errors import BadInput, Failed
 from orchestration.gate import run_gate
 from orchestration.gate.run import run_suite
-from orchestration.gate.suites import Suite, load_suite, suite_files
+from orchestration.gate.suites import Suite, load_suite, load_suites, suite_files
 from orchestration.gate.validation import Session
 from tests.gate.fixture_warehouse import Plan, build_warehouse, make_place, record_build, silent
 
@@ -40,6 +41,7 @@ def test_importing_the_gate_does_not_import_great_expectations() -> None:
         ("severity: invariant", "severity: nice", "severity"),
         ("title: Own\n", "title: Own\ntitle: Mine\n", "line 3, column 1: the key 'title' stands twice"),
         ("of: candidate", "\tof: candidate", "indent with spaces"),
+        ("checks:\n", f"checks:\n{GOOD.splitlines()[-1]}\n", "check 'own__holds' stands there twice"),
     ],
 )
 def test_a_mistake_in_a_suite_is_named(old: str, new: str, message: str, tmp_path: Path) -> None:
@@ -49,6 +51,27 @@ def test_a_mistake_in_a_suite_is_named(old: str, new: str, message: str, tmp_pat
         load_suite(file)
     assert message in str(caught.value)
     assert "own.yaml" in str(caught.value)
+
+
+def test_a_check_of_another_suite_has_another_name(tmp_path: Path) -> None:
+    deployment, _ = make_place(tmp_path)
+    (deployment.folder / "expectations").mkdir()
+    (deployment.folder / "expectations" / "own.yaml").write_text(GOOD.replace("own__holds", "decisions__are_complete"))
+    with pytest.raises(BadInput, match="check 'decisions__are_complete' stands in two suites"):
+        load_suites(deployment)
+
+
+def test_a_check_of_nulls_lists_the_keys_of_every_column_that_it_looks_at(tmp_path: Path) -> None:
+    asked: dict[str, set[str]] = {}
+    for check in (check for suite in load_suites(make_place(tmp_path)[0]) for check in suite.checks if check.failing):
+        columns = {str(e.kwargs["column"]) for e in check.expectations if e.type == "expect_column_values_to_not_be_null"}
+        if columns:
+            asked[check.check] = columns
+            assert set(re.findall(r"(\w+) is null", str(check.failing))) == columns, check.check
+    assert asked == {
+        "decisions__keys_are_present": {"program_id", "subject_type", "subject_id", "period", "status"},
+        "tags__keys_are_present": {"customer_id", "tag_id", "period"},
+    }
 
 
 def test_a_check_that_cannot_be_evaluated_is_a_gate_that_crashed(tmp_path: Path) -> None:
