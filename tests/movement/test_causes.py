@@ -137,10 +137,12 @@ def test_a_portion_that_others_raise_is_not_raised_by_a_month_that_is_like_the_o
 
 
 def test_each_amount_is_placed_among_those_of_the_month_before(make_world):
-    """A program of two places: the second amount, which no column of a decision keeps, as the first."""
+    """A program of two places: the second amount, which no column of a decision keeps, as the first. Who was out of scope has no place."""
     world = make_world(further=True)
     world.customers = {name: steady("50", JULY, points=points) for name, points in (("A", 400), ("B", 300), ("C", 200), ("D", 100))}
     world.run(JUNE)
+    world.con.execute("""insert into held select held.* replace ('out' || n as subject_id, 'out_of_scope' as status, replace(evidence, '300', '900') as evidence)
+        from held cross join range(2) as twice (n) where program_id = 'two_places' and subject_id = 'B'""")
     world.customers["D"].points = 500
     # D passed three by its own points; B did nothing.
     assert causes(world, "two_places") == {"D": "points", "B": "population"}
