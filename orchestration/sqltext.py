@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
 
 # What DuckDB reads in a path as a pattern of names.
@@ -16,6 +17,11 @@ def quoted(name: str) -> str:
 def literal(text: str) -> str:
     """``text`` as an SQL string."""
     return "'" + text.replace("'", "''") + "'"
+
+
+def parquet(paths: Iterable[Path | str], options: str = "") -> str:
+    """``read_parquet`` over files (at least one) that are ours: no name of a folder is a column of them. ``options``: further ones, ``, name = value``."""
+    return f"read_parquet([{', '.join(literal(str(path)) for path in paths)}], hive_partitioning = false{options})"
 
 
 def one_file(path: Path) -> str:

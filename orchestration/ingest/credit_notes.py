@@ -18,9 +18,9 @@ from orchestration.failpoints import failpoint
 from orchestration.ingest.contracts import Contract, load_contracts
 from orchestration.ingest.landing import count, identical, key_sql, write_parts
 from orchestration.ingest.parts import Landed, Part, Standing, following, with_undone
-from orchestration.ingest.supersession import bill_periods, in_force, paths_sql, supersede
+from orchestration.ingest.supersession import bill_periods, in_force, supersede
 from orchestration.ledger.store import Ledger
-from orchestration.sqltext import literal, quoted
+from orchestration.sqltext import literal, parquet, quoted
 
 ENTITY = "bill_lines"
 
@@ -83,7 +83,7 @@ def _find(con: duckdb.DuckDBPyConnection, known: Landed, source: str, notes: lis
     """Leave the notes in force that are to move in the table ``_moving``, with the period that is theirs as ``_period``."""
     gone = known.superseded(ENTITY)
     landed = (
-        f"select * from read_parquet({_paths(notes)}, union_by_name = true, hive_partitioning = false) "
+        f"select * from {parquet((part.path for part in notes), ', union_by_name = true')} "
         "where is_credit_note and refers_to_period is null and refers_to_document_id is not null"
     )
     con.execute(f"create or replace table _standing_notes as from {in_force(landed, gone)}").fetchall()
@@ -97,10 +97,6 @@ def _find(con: duckdb.DuckDBPyConnection, known: Landed, source: str, notes: lis
         f"left join (select document_id, min(period) as period from ({bills}) group by 1) b "
         "on b.document_id = n.refers_to_document_id where coalesce(b.period, n._own_period, n.bill_period) <> n.bill_period"
     ).fetchall()
-
-
-def _paths(parts: list[Part]) -> str:
-    return paths_sql([str(part.path) for part in parts])
 
 
 def _move(

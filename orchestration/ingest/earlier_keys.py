@@ -17,8 +17,7 @@ from orchestration.ingest.contracts import Contract
 from orchestration.ingest.files import place
 from orchestration.ingest.mapping import Feed
 from orchestration.ingest.parts import Landed, Standing
-from orchestration.ingest.supersession import paths_sql
-from orchestration.sqltext import literal, quoted
+from orchestration.sqltext import literal, parquet, quoted
 
 _NONE = "select null::varchar as key, null::varchar as drop_id, null::varchar as before where false"
 
@@ -82,15 +81,15 @@ def _rows_of(deployment: Deployment, known: Landed, drops: list[Standing], low: 
         if files:
             named = ", ".join(f"({literal(path)}, {literal(drop_id)})" for path, drop_id in files)
             yield (
-                f"select d.drop_id, r._key as before from read_parquet({paths_sql([path for path, _ in files])}, filename = true, "
-                f"hive_partitioning = false) as r join (values {named}) as d(path, drop_id) on r.filename = d.path"
+                f"select d.drop_id, r._key as before from {parquet((path for path, _ in files), ', filename = true')} as r "
+                f"join (values {named}) as d(path, drop_id) on r.filename = d.path"
             )
 
 
 def earlier_keys(deployment: Deployment, drops: Iterable[Standing]) -> str:
     """Query of key, drop_id and before: what the lists of ``drops`` say."""
-    paths = [str(deployment.data / drop.payload["earlier_keys"]["path"]) for drop in drops if drop.payload.get("earlier_keys")]
-    return f"select key, drop_id, before from read_parquet({paths_sql(paths)})" if paths else _NONE
+    paths = [deployment.data / drop.payload["earlier_keys"]["path"] for drop in drops if drop.payload.get("earlier_keys")]
+    return f"select key, drop_id, before from {parquet(paths)}" if paths else _NONE
 
 
 def landed_under(deployment: Deployment, known: Landed, drops: Iterable[Standing]) -> str:
@@ -98,9 +97,9 @@ def landed_under(deployment: Deployment, known: Landed, drops: Iterable[Standing
     found = []
     for drop in drops:
         source, entity = drop.payload["source"], drop.payload["entity"]
-        paths = [str(part.path) for part in known.parts(entity, source) if part.file_id in drop.file_ids]
+        paths = [part.path for part in known.parts(entity, source) if part.file_id in drop.file_ids]
         if drop.payload.get("earlier_keys") and paths:
-            rows = f"select _file_id as file_id, _key as key from read_parquet({paths_sql(paths)}, hive_partitioning = false)"
+            rows = f"select _file_id as file_id, _key as key from {parquet(paths)}"
             found.append(f"select r.file_id, e.* from ({rows}) as r join ({earlier_keys(deployment, [drop])}) as e using (key)")
     return " union all ".join(found) or f"select null::varchar as file_id, * from ({_NONE})"
 

@@ -20,8 +20,7 @@ from orchestration.ingest.drops import Drop, original_texts
 from orchestration.ingest.files import file_in, place_privately
 from orchestration.ingest.mapping import Feed
 from orchestration.ingest.parts import Landed, origin_of
-from orchestration.ingest.supersession import paths_sql
-from orchestration.sqltext import literal, quoted
+from orchestration.sqltext import literal, parquet, quoted
 
 SCHEMA = pa.schema(
     [
@@ -121,9 +120,9 @@ def _rejected(deployment: Deployment, drop: dict[str, Any]) -> str:
     """FROM clause of the rows of a drop as it stands that are in quarantine still: its file, but for the rows that were admitted."""
     waiting = "select null::bigint, null::varchar where false"
     if drop["waiting"]:
-        waiting = f"select _line, _key from read_parquet({literal(str(deployment.data / drop['waiting']['path']))})"
+        waiting = f"select _line, _key from {parquet([deployment.data / drop['waiting']['path']])}"
     return (
-        f"(from read_parquet({literal(str(deployment.data / drop['quarantine']))}) "
+        f"(from {parquet([deployment.data / drop['quarantine']])} "
         f"where reasons <> ['unknown_reference'] or (line, coalesce(key, '')) in (select (_line, _key) from ({waiting}) as w(_line, _key)))"
     )
 
@@ -141,7 +140,7 @@ def corrected_since(con: duckdb.DuckDBPyConnection, deployment: Deployment, know
     low, high = con.execute(f"select min(key), max(key) from {rejected}").fetchall()[0]
     counting = known.counting_ids(drop["entity"], drop["source"])
     later = [
-        str(part.path)
+        part.path
         for part in known.parts(drop["entity"], drop["source"])
         if low is not None
         and part.position > here.seq
@@ -153,5 +152,4 @@ def corrected_since(con: duckdb.DuckDBPyConnection, deployment: Deployment, know
     ]
     if not later:
         return 0
-    landed = f"select _key from read_parquet({paths_sql(later)}, hive_partitioning = false)"
-    return int(con.execute(f"select count(*) from {rejected} where key in ({landed})").fetchall()[0][0])
+    return int(con.execute(f"select count(*) from {rejected} where key in (select _key from {parquet(later)})").fetchall()[0][0])

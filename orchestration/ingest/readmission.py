@@ -20,11 +20,11 @@ from orchestration.ingest.landing import count, identical, key_sql, write_parts
 from orchestration.ingest.parts import Landed, Standing, following
 from orchestration.ingest.quarantine import place_waiting
 from orchestration.ingest.references import References
-from orchestration.ingest.supersession import paths_sql, referred_periods, supersede
+from orchestration.ingest.supersession import referred_periods, supersede
 from orchestration.ingest.vault import keep_personal
 from orchestration.ingest.withdrawal import overtake_withdrawn
 from orchestration.ledger.store import Ledger
-from orchestration.sqltext import literal, quoted
+from orchestration.sqltext import literal, parquet, quoted
 
 
 def readmittable(con: duckdb.DuckDBPyConnection, deployment: Deployment, known: Landed, references: References) -> Iterator[Standing]:
@@ -45,16 +45,15 @@ def readmittable(con: duckdb.DuckDBPyConnection, deployment: Deployment, known: 
             exists = ["true"] + [_exists(contract, name, references.of(contract, {name})[name]) for name in targets]
             con.execute(
                 f"create or replace table _ready as select *, 0::bigint as _mask, false as _other, false as _unattributed "
-                f"from read_parquet({literal(str(deployment.data / payload['waiting']['path']))}, hive_partitioning = false) "
+                f"from {parquet([deployment.data / payload['waiting']['path']])} "
                 f"where {' and '.join(exists)} qualify row_number() over (partition by _key order by _line) = 1 order by _line, _key"
             ).fetchall()
             if not _has_ready(con):
                 continue
             # A key that the drop has landed already makes the row a duplicate: it stays where it is. Few drops come to this look.
-            own = [str(part.path) for part in known.parts(contract.entity, payload["source"]) if part.file_id in drop.file_ids]
+            own = [part.path for part in known.parts(contract.entity, payload["source"]) if part.file_id in drop.file_ids]
             if own:
-                landed = f"select _key from read_parquet({paths_sql(own)}, hive_partitioning = false)"
-                con.execute(f"delete from _ready where _key in ({landed})").fetchall()
+                con.execute(f"delete from _ready where _key in (select _key from {parquet(own)})").fetchall()
             if _has_ready(con):
                 yield drop
 
@@ -94,8 +93,8 @@ def _admit(con: duckdb.DuckDBPyConnection, deployment: Deployment, known: Landed
     key = "_key" if without_key else key_sql(contract)
     parts_here = known.parts(entity, source)
     counting = known.counting_ids(entity, source)
-    later = [str(part.path) for part in parts_here if part.position > drop.seq and part.file_id in counting]
-    newer = f"select _key from read_parquet({paths_sql(later)}, hive_partitioning = false)" if later else "select null where false"
+    later = [part.path for part in parts_here if part.position > drop.seq and part.file_id in counting]
+    newer = f"select _key from {parquet(later)}" if later else "select null where false"
     drops = known.standing_of(source, entity)
     resent = landed_under(deployment, known, [item for item in drops if item.seq > drop.seq and not item.is_replaced])
     newer += f" union all select before from ({resent}) where drop_id = {literal(before['file_id'])}"
@@ -128,7 +127,7 @@ def _admit(con: duckdb.DuckDBPyConnection, deployment: Deployment, known: Landed
     waiting = place_waiting(
         con,
         deployment,
-        f"select * from read_parquet({literal(str(deployment.data / before['waiting']['path']))}, hive_partitioning = false) "
+        f"select * from {parquet([deployment.data / before['waiting']['path']])} "
         "where (_line, _key) not in (select (_line, _key) from _rows) order by _line, _key",
         deployment.waiting / entity / source / f"{file_id}.parquet",
     )

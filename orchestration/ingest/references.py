@@ -10,8 +10,8 @@ from orchestration.deployment import Deployment
 from orchestration.ingest.contracts import Contract, load_contracts
 from orchestration.ingest.mapping import SourceMapping
 from orchestration.ingest.parts import Landed
-from orchestration.ingest.supersession import in_force, paths_sql
-from orchestration.sqltext import quoted
+from orchestration.ingest.supersession import in_force
+from orchestration.sqltext import parquet, quoted
 
 
 class References:
@@ -60,8 +60,8 @@ class References:
             # A row of the same key names the same, but for one that takes its key back.
             can_go = any(column.not_before for column in load_contracts()[entity].columns.values())
             gone = self._landed.superseded(entity, {part.file_id for part in fresh}) if can_go else []
-            rows = f"select * from read_parquet({paths_sql([str(part.path) for part in fresh])}, hive_partitioning = false)"
+            rows = in_force(f"select * from {parquet(part.path for part in fresh)}", gone)
             self._con.execute(
-                f"insert into {table} select distinct {quoted(column)} from {in_force(rows, gone)} where {quoted(column)} not in (select value from {table})"
+                f"insert into {table} select distinct {quoted(column)} from {rows} where {quoted(column)} not in (select value from {table})"
             ).fetchall()
         return table

@@ -23,12 +23,12 @@ from orchestration.ingest.landing import Arrival
 from orchestration.ingest.mapping import Feed
 from orchestration.ingest.names import base_name
 from orchestration.ingest.parts import Landed, Part, Standing, following, origin_of
-from orchestration.ingest.supersession import in_force, listable, nothing_superseded, paths_sql, record_superseded
+from orchestration.ingest.supersession import in_force, listable, nothing_superseded, record_superseded
 from orchestration.ingest.totals import ControlTotal
 from orchestration.ingest.vault import forget_replaced
 from orchestration.ingest.withdrawal import taken_back
 from orchestration.ledger.store import Ledger
-from orchestration.sqltext import literal, quoted
+from orchestration.sqltext import literal, parquet, quoted
 
 
 def replacements(recorded: dict[str, dict[str, Any]], totals: Sequence[ControlTotal]) -> dict[str, str]:
@@ -135,7 +135,8 @@ def withdraw_replaced(
         undone = _undone(con, deployment, known, drop)
         supersedes = _supersede(con, deployment, known, feed.contract, drop, undone)
         if feed.contract.personal:
-            gone = _without(known.superseded(feed.entity), _lists(deployment, undone))
+            mine = _lists(deployment, undone)
+            gone = [path for path in known.superseded(feed.entity) if path not in mine]
             gone += [deployment.data / supersedes["path"]] if supersedes["path"] else []
             _forget(con, deployment, known, feed, drop, gone)
         failpoint("ingest.replaced_written")
@@ -150,12 +151,11 @@ def _forget(con: duckdb.DuckDBPyConnection, deployment: Deployment, known: Lande
     """Remove from the vault the subjects of ``drop`` of which no other drop of the feed has a row in force. ``gone``: the lists of superseded
     rows that count without ``drop``."""
     counting = known.counting_ids(feed.entity, feed.source) - set(drop.file_ids)
-    paths = [str(part.path) for part in known.parts(feed.entity, feed.source) if part.file_id in counting]
+    paths = [part.path for part in known.parts(feed.entity, feed.source) if part.file_id in counting]
     subject = [quoted(name) for name in feed.contract.subject_key]
     others = f"select ({', '.join('null' for _ in subject)}) where false"
     if paths:
-        rows = f"select * from read_parquet({paths_sql(paths)}, hive_partitioning = false)"
-        others = f"select ({', '.join(subject)}) from {in_force(rows, gone)}"
+        others = f"select ({', '.join(subject)}) from {in_force(f'select * from {parquet(paths)}', gone)}"
     forget_replaced(con, deployment.vault, feed.contract, feed.source, drop.file_ids, others)
 
 
@@ -164,7 +164,7 @@ def _undone(con: duckdb.DuckDBPyConnection, deployment: Deployment, known: Lande
     ``drop`` has a newer one of its key. Those are of files that were taken back while it counted, or admitted rows that it had overtaken."""
     source, entity = drop.payload["source"], drop.payload["entity"]
     drop_of = known.drop_of(source, entity)
-    own = [str(part.path) for part in known.parts(entity, source) if part.file_id in drop.file_ids]
+    own = [part.path for part in known.parts(entity, source) if part.file_id in drop.file_ids]
     found = []
     for entry in known.with_lists(source, entity):
         named = {file_id: drop_of.get(file_id, file_id) for file_id in entry["supersedes"]["by_file"]}
@@ -179,11 +179,10 @@ def _undone(con: duckdb.DuckDBPyConnection, deployment: Deployment, known: Lande
 
 
 def _names_rows_of(
-    con: duckdb.DuckDBPyConnection, deployment: Deployment, entry: dict[str, Any], drops: dict[str, str], drop: Standing, own: list[str]
+    con: duckdb.DuckDBPyConnection, deployment: Deployment, entry: dict[str, Any], drops: dict[str, str], drop: Standing, own: list[Path]
 ) -> bool:
     """Whether an entry lists a row of some files (each with its drop) whose key stands in the parts ``own`` of ``drop``."""
-    listed = f"read_parquet({paths_sql(_lists(deployment, [entry]))}, hive_partitioning = false)"
-    keys = f"select _key from read_parquet({paths_sql(own)}, hive_partitioning = false)"
+    listed, keys = parquet(_lists(deployment, [entry])), f"select _key from {parquet(own)}"
     named = ", ".join(f"({literal(file_id)}, {literal(drop_id)})" for file_id, drop_id in sorted(drops.items()))
     return bool(
         con.execute(
@@ -193,12 +192,8 @@ def _names_rows_of(
     )
 
 
-def _lists(deployment: Deployment, entries: Iterable[dict[str, Any]]) -> list[str]:
-    return [str(deployment.data / entry["supersedes"]["path"]) for entry in entries]
-
-
-def _without(paths: list[Path], some: list[str]) -> list[Path]:
-    return [path for path in paths if str(path) not in some]
+def _lists(deployment: Deployment, entries: Iterable[dict[str, Any]]) -> list[Path]:
+    return [deployment.data / entry["supersedes"]["path"] for entry in entries]
 
 
 def _supersede(
@@ -209,11 +204,11 @@ def _supersede(
     source = drop.payload["source"]
     parts = known.parts(contract.entity, source)
     mine = _lists(deployment, undone)
-    others = _without(known.superseded(contract.entity), mine)
+    others = [path for path in known.superseded(contract.entity) if path not in mine]
     own = [part for part in parts if part.file_id in drop.file_ids]
     if not own and not mine:
         return nothing_superseded()
-    listed = f"select file_id, key from read_parquet({paths_sql(mine)})"
+    listed = f"select file_id, key from {parquet(mine)}"
     # A drop that had landed anew lists all that it landed before, whatever the keys.
     low, high, files = (
         con.execute(f"select min(key), max(key), list(distinct file_id) from ({listed})").fetchall()[0] if mine else ("", "", [])
@@ -256,5 +251,4 @@ def _supersede(
 
 def _taken_back(contract: Contract, older: list[Part]) -> str:
     """Query of file and key of the rows that end before they start."""
-    paths = paths_sql([str(part.path) for part in older])
-    return f"select (_file_id, _key) from read_parquet({paths}, hive_partitioning = false) where {taken_back(contract)}"
+    return f"select (_file_id, _key) from {parquet(part.path for part in older)} where {taken_back(contract)}"

@@ -12,12 +12,7 @@ from orchestration.deployment import Deployment
 from orchestration.ingest.contracts import Contract
 from orchestration.ingest.files import place, sha256_file
 from orchestration.ingest.parts import Landed, Part
-from orchestration.sqltext import literal
-
-
-def paths_sql(paths: list[str]) -> str:
-    """A list of paths for ``read_parquet``."""
-    return "[" + ", ".join(literal(path) for path in paths) + "]"
+from orchestration.sqltext import literal, parquet
 
 
 def supersede(
@@ -115,7 +110,7 @@ def listable(contract: Contract, parts: list[Part]) -> str:
     """Query of the rows of some parts (at least one) as lists of superseded rows hold them, with what the balance needs of each."""
     return (
         f"select _file_id as file_id, _row as row, _key as key, {_period(contract)} as period, {_facts(contract)}, "
-        f"{_repeats('_content_hash is not null', '_key')} from read_parquet({paths_sql([str(part.path) for part in parts])}, hive_partitioning = false)"
+        f"{_repeats('_content_hash is not null', '_key')} from {parquet(part.path for part in parts)}"
     )
 
 
@@ -163,7 +158,7 @@ def in_force(rows: str, lists: Iterable[Path], file_id: str = "_file_id", key: s
     paths = sorted(str(path) for path in lists)
     if not paths:
         return f"({rows})"
-    listed = f"select file_id, key from read_parquet({paths_sql(paths)}, hive_partitioning = false)"
+    listed = f"select file_id, key from {parquet(paths)}"
     return (
         f"(select here.* from ({rows}) as here where not exists "
         f"(select 1 from ({listed}) as listed where listed.file_id = here.{file_id} and listed.key = here.{key}))"
@@ -174,7 +169,7 @@ def bill_periods(con: duckdb.DuckDBPyConnection, older: list[Part], gone: list[P
     """Query of document and period of the rows in force of the documents in the table ``_notes`` (never empty)."""
     low, high = con.execute("select min(document), max(document) from _notes").fetchall()[0]
     met = [
-        str(part.path)
+        part.path
         for part in older
         if low is not None
         and part.min_document is not None
@@ -185,7 +180,7 @@ def bill_periods(con: duckdb.DuckDBPyConnection, older: list[Part], gone: list[P
     if not met:
         return "select null::varchar as document_id, null::varchar as period, null::varchar as _key, null::varchar as _file_id where false"
     bills = (
-        f"select document_id, bill_period as period, _key, _file_id from read_parquet({paths_sql(met)}, hive_partitioning = false) "
+        f"select document_id, bill_period as period, _key, _file_id from {parquet(met)} "
         "where not coalesce(is_credit_note, false) and document_id in (select document from _notes)"
     )
     return f"select document_id, period, _key, _file_id from {in_force(bills, gone)}"

@@ -13,7 +13,7 @@ from orchestration.ingest.checking import ENDS_BEFORE_START, Scan, is_before
 from orchestration.ingest.contracts import Contract
 from orchestration.ingest.mapping import Feed
 from orchestration.ingest.parts import Landed
-from orchestration.ingest.supersession import paths_sql
+from orchestration.sqltext import parquet
 
 
 def accept_withdrawals(
@@ -32,10 +32,10 @@ def accept_withdrawals(
     if not con.execute(f"select 1 from _rows where {taken_back} limit 1").fetchall():
         return
     drops = [drop.payload for drop in known.standing_of(feed.source, feed.entity) if drop.seq > since and not drop.is_replaced]
-    paths = [str(deployment.data / part["path"]) for drop in drops for part in drop["parts"]]
-    paths += [str(deployment.data / drop["waiting"]["path"]) for drop in drops if drop["waiting"]]
+    paths = [deployment.data / part["path"] for drop in drops for part in drop["parts"]]
+    paths += [deployment.data / drop["waiting"]["path"] for drop in drops if drop["waiting"]]
     if paths:
-        brought = f"select _key from read_parquet({paths_sql(paths)}, hive_partitioning = false)"
+        brought = f"select _key from {parquet(paths)}"
         good = f"select {key} from _rows where _mask = 0 and not _other"
         con.execute(
             f"update _rows set _mask = _mask - (_mask & {ended}) where {taken_back} and {key} in ({brought}) and {key} not in ({good})"

@@ -29,7 +29,7 @@ from orchestration.periods import add_months, first_day, last_day, period_from_i
 from orchestration.policy.model import Policies
 from orchestration.policy.subjects import SUBJECT_TYPES
 from orchestration.policy.used import months_of_charge_types, months_reached
-from orchestration.sqltext import literal
+from orchestration.sqltext import literal, parquet
 from orchestration.warehouse.plan import (
     CARRIED,
     USUAL_REACH_MONTHS,
@@ -93,8 +93,7 @@ def warehouse(path: Path, *, read_only: bool = False) -> Iterator[duckdb.DuckDBP
 
 
 def _scan(together: list[Part], columns: str) -> str:
-    files = ", ".join(literal(str(part.path)) for part in together)
-    return f"select {columns} from read_parquet([{files}], hive_partitioning = false)"
+    return f"select {columns} from {parquet(part.path for part in together)}"
 
 
 def relation(contract: Contract, landed: list[Part], superseded: dict[str, list[Path]]) -> str:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from typing import Any
 
 import duckdb
@@ -23,7 +22,7 @@ from orchestration.ledger.store import Ledger
 from orchestration.memory import query_memory
 from orchestration.policy.load import clock_of
 from orchestration.policy.subjects import SUBJECT_TYPES
-from orchestration.sqltext import literal, quoted
+from orchestration.sqltext import literal, parquet, quoted
 
 # Entities whose rows are graded in the month of one moment alone: its column.
 EVENTS = {subject.entity: subject.at_column for subject in SUBJECT_TYPES.values() if subject.at_column}
@@ -160,8 +159,7 @@ def _listed(deployment: Deployment, lists: list[tuple[_Drop, dict[str, Any]]]) -
     """Query of the rows that entries list as superseded, each as of the drop beside it."""
     none = "select null::varchar as file_id, null::varchar as key, null::integer as seq, null::varchar as upto where false"
     found = [
-        f"select file_id, key, {drop.seq} as seq, {literal(drop.upto)} as upto "
-        f"from read_parquet({literal(str(deployment.data / payload['supersedes']['path']))}, hive_partitioning = false)"
+        f"select file_id, key, {drop.seq} as seq, {literal(drop.upto)} as upto from {parquet([deployment.data / payload['supersedes']['path']])}"
         for drop, payload in lists
         if payload["supersedes"]["path"]
     ]
@@ -175,8 +173,7 @@ def _scan(contract: Contract, some: list[Part]) -> str:
             ("_source", "_file_id", "_key"), "varchar"
         )
         return f"select {', '.join(f'cast(null as {kind}) as {quoted(name)}' for name, kind in types.items())} where false"
-    files = ", ".join(literal(str(Path(part.path))) for part in some)
-    return f"select {columns} from read_parquet([{files}], hive_partitioning = false)"
+    return f"select {columns} from {parquet(part.path for part in some)}"
 
 
 def _month(contract: Contract, column: str, alias: str, timezone: str) -> str:
