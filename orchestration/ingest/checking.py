@@ -230,9 +230,8 @@ def settings_used(feed: Feed, config: Config, *, days_in_texts: bool = True) -> 
         used["currency"] = config.currency
     # A file with types of its own may hold moments that a cast turns to days and months; a text, moments that are asked for as days.
     local = {"timestamp", "date", "period"} if feed.config.format == "parquet" else {"timestamp", *(["date"] if days_in_texts else [])}
-    expressions = [*feed.columns.values(), *filter(None, (feed.where, feed.unattributed))]
     reads_times = any(feed.contract.columns[name].type in local for name in feed.columns) or any(
-        "timestamp" in expression.sql.lower() for expression in expressions
+        "timestamp" in expression.sql.lower() for expression in feed.expressions.values()
     )
     # The zone of a mapping goes before the deployment's, but for the month in which a bill counts.
     if (reads_times and not feed.config.timezone) or (feed.entity == "bill_lines" and "billed_at" in feed.columns):
@@ -281,12 +280,7 @@ def _types(con: duckdb.DuckDBPyConnection, feed: Feed, relation: str, inner: lis
 
 def _unbound(con: duckdb.DuckDBPyConnection, feed: Feed, relation: str, err: duckdb.Error) -> BadInput:
     """Find the expression that DuckDB cannot bind."""
-    candidates = {
-        **feed.columns,
-        **({"unattributed": feed.unattributed} if feed.unattributed else {}),
-        **({"where": feed.where} if feed.where else {}),
-    }
-    for key, expression in candidates.items():
+    for key, expression in feed.expressions.items():
         try:
             con.execute(f"describe select {expression.sql} from {relation}").fetchall()
         except duckdb.Error as inner:

@@ -151,7 +151,7 @@ class MappingConfig(_Strict):
 
 @dataclass(frozen=True)
 class Feed:
-    """One entity of one source, with its expressions checked. ``where_file`` is the mapping file, for messages."""
+    """One entity of one source, with its expressions checked."""
 
     source: str
     config: FeedConfig
@@ -174,9 +174,15 @@ class Feed:
         return f"{self.source}__{self.entity}"
 
     @property
+    def expressions(self) -> dict[str, Expression]:
+        """Every expression over the columns of a drop, by the mapping's key."""
+        told = {"unattributed": self.unattributed, "where": self.where}
+        return {**self.columns, **{key: expression for key, expression in told.items() if expression is not None}}
+
+    @property
     def may_raise(self) -> bool:
         """Whether an expression calls a function that can fail for a row."""
-        return any(e is not None and e.raised is not None for e in (*self.columns.values(), self.unattributed, self.where))
+        return any(expression.raised is not None for expression in self.expressions.values())
 
     @property
     def mapping_hash(self) -> str:
@@ -223,14 +229,13 @@ def _place(path: Path, text: str, entity: str, key: str) -> str:
 
 
 def _feed(config: FeedConfig, source: str, path: Path, text: str, parser: Parser, problems: list[BadInput]) -> Feed | None:
+    def refuse(key: str, what: str, remedy: str) -> None:
+        problems.append(BadInput(what, _place(path, text, config.entity, key), remedy))
+
     contracts = load_contracts()
     contract = contracts.get(config.entity)
     if contract is None:
-        problems.append(
-            BadInput(
-                f"there is no entity {config.entity!r}", _place(path, text, config.entity, "entity"), nearest(config.entity, contracts)
-            )
-        )
+        refuse("entity", f"there is no entity {config.entity!r}", nearest(config.entity, contracts))
         return None
 
     def parse(key: str, expression: str | None) -> Expression | None:
@@ -245,33 +250,18 @@ def _feed(config: FeedConfig, source: str, path: Path, text: str, parser: Parser
     columns: dict[str, Expression] = {}
     for name, expression in config.columns.items():
         if name not in contract.columns:
-            problems.append(
-                BadInput(
-                    f"{contract.entity} has no column {name!r}", _place(path, text, config.entity, name), nearest(name, contract.columns)
-                )
-            )
+            refuse(name, f"{contract.entity} has no column {name!r}", nearest(name, contract.columns))
         elif parsed := parse(name, expression):
             columns[name] = parsed
     missing = [n for n, c in contract.columns.items() if c.required and n not in config.columns]
     if contract.entity == "bill_lines" and not {"bill_period", "billed_at"} & set(config.columns):
         missing.append("bill_period (or billed_at)")
     if missing:
-        problems.append(
-            BadInput(
-                f"required columns are not mapped: {', '.join(missing)}",
-                _place(path, text, config.entity, "columns"),
-                "map each to an expression or a constant",
-            )
-        )
+        refuse("columns", f"required columns are not mapped: {', '.join(missing)}", "map each to an expression or a constant")
     if config.control and config.control.amount_column not in (None, contract.amount_column):
         added = f"are those of {contract.amount_column}" if contract.amount_column else "are not added up: its totals compare rows"
-        problems.append(
-            BadInput(
-                f"amounts of {contract.entity} {added}",
-                _place(path, text, config.entity, "amount_column"),
-                "leave `amount_column` out" + ("" if contract.amount_column else ", and `amount`"),
-            )
-        )
+        also = "" if contract.amount_column else ", and `amount`"
+        refuse("amount_column", f"amounts of {contract.entity} {added}", f"leave `amount_column` out{also}")
     control = config.control.columns.model_dump(exclude_none=True) if config.control else {}
     parsed_control = {key: parsed for key, expression in control.items() if (parsed := parse(key, expression))}
     return Feed(

@@ -239,13 +239,8 @@ def _refuse(ledger: Ledger, feed: Feed, name: str, sha256: str | None, message: 
 
 def _asked(feed: Feed) -> dict[str, str]:
     """Columns of the file that the mapping names, and the mapping key that does."""
-    keys = {
-        **feed.columns,
-        **({"unattributed": feed.unattributed} if feed.unattributed else {}),
-        **({"where": feed.where} if feed.where else {}),
-    }
     made = {feed.config.unpivot.name.lower(), feed.config.unpivot.value.lower()} if feed.config.unpivot else set()
-    return {column: key for key, expression in keys.items() for column in expression.columns if column.lower() not in made}
+    return {column: key for key, expression in feed.expressions.items() for column in expression.columns if column.lower() not in made}
 
 
 def _check_mappings(con: duckdb.DuckDBPyConnection, deployment: Deployment, known: Landed, new: list[_New]) -> None:
@@ -447,8 +442,8 @@ def _failing_expression(con: duckdb.DuckDBPyConnection, drop: Drop, err: duckdb.
     feed = drop.feed
     if isinstance(err, (duckdb.InternalException, duckdb.FatalException, duckdb.IOException, duckdb.OutOfMemoryException)):
         return None
-    for key, expression in [*feed.columns.items(), ("unattributed", feed.unattributed), ("where", feed.where)]:
-        if expression is not None and not _reads(con, expression.sql, drop.relation):
+    for key, expression in feed.expressions.items():
+        if not _reads(con, expression.sql, drop.relation):
             return BadInput(f"the expression fails for a row of {drop.path.name}", feed.place(key), "guard it with `case`")
     return None
 
