@@ -5,7 +5,7 @@ Everything here is SQL text made from contract and mapping; nothing is executed 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from zoneinfo import ZoneInfo
@@ -14,6 +14,7 @@ import duckdb
 
 from orchestration.deployment import Config
 from orchestration.errors import BadInput
+from orchestration.ingest.drops import Drop
 from orchestration.ingest.expressions import Expression
 from orchestration.ingest.mapping import Feed
 from orchestration.ingest.reading import REPLACEMENT
@@ -67,157 +68,153 @@ class Scan:
         """All bits of ``reason``."""
         return sum(1 << bit for bit, check in enumerate(self.checks) if check.reason == reason)
 
-    def bit(self, reason: str) -> int:
-        """Mask of the row-level reason ``reason``."""
-        return 1 << next(i for i, check in enumerate(self.checks) if check.reason == reason and check.column is None)
 
+def build_scan(con: duckdb.DuckDBPyConnection, drop: Drop, config: Config, known: Mapping[str, str], lacking: frozenset[str]) -> Scan:
+    """The scan of ``drop``; of its rows only the types are looked at.
 
-def build_scan(
-    con: duckdb.DuckDBPyConnection,
-    feed: Feed,
-    relation: str,
-    *,
-    currency: str,
-    zone: str,
-    known: Mapping[str, str],
-    broken: bool,
-    header: list[str],
-    lacking: frozenset[str] = frozenset(),
-    text_cells: bool,
-) -> Scan:
-    """The scan of one file.
-
-    ``relation`` gives the file's columns (only its types are looked at). ``known`` is, per contract column with a
-    reference, the table that lists the values that exist. ``broken``: the text holds U+FFFD. ``lacking`` are columns
-    that the mapping names and the file has not. ``text_cells``: an empty cell is already null.
+    ``known`` is, per contract column with a reference, the table that lists the values that exist. ``lacking`` are columns
+    that the mapping names and the file has not.
     """
-    contract = feed.contract
-    inner: list[str] = []
-    absent: set[str] = set()
-    for name in contract.columns:
-        expression = feed.columns.get(name)
-        missing = expression is not None and _lacks(expression, lacking)
-        if missing:
-            absent.add(name)
-        inner.append(f"{'null::varchar' if expression is None or missing else expression.sql} as {quoted('r_' + name)}")
-        if expression is not None and expression.failed and not missing:
-            inner.append(f"({' or '.join(expression.failed)}) as {quoted('f_' + name)}")
-    for key, predicate in (("unattributed", feed.unattributed), ("where", feed.where)):
-        inner.append(f"{_predicate(predicate, lacking)} as {quoted('p_' + key)}")
-    lost = any(predicate is not None and _lacks(predicate, lacking) for predicate in (feed.where, feed.unattributed))
-    if told := feed.where is not None and not _lacks(feed.where, lacking):
-        is_no_answer = f"({feed.where.sql} is not null and {_predicate(feed.where, lacking)} is null)"
-        inner.append(f"({' or '.join(filter(None, (feed.where.raised, is_no_answer)))}) as f_where")
-        # Parquet has text or none.
-        inner.append(f"{'false' if feed.config.format == 'parquet' else _holds_broken(feed.where.columns)} as w_broken")
-    if broken:
-        inner.append(f"{_holds_broken(header)} as p_broken")
-    types = _types(con, feed, relation, inner)
-
+    feed = drop.feed
+    absent = {name for name, expression in feed.columns.items() if _lacks(expression, lacking)}
+    is_told = feed.where is not None and not _lacks(feed.where, lacking)
+    inner = _as_read(drop, absent, lacking)
+    types = _types(con, feed, drop.relation, inner)
     typed: list[str] = []
-    checks = [Check(reason, None, None) for reason in STRUCTURAL] + [Check(DUPLICATE, None, None)]
-    checks[0].predicate = " or ".join([*(["p_broken"] if broken else []), *_nul_tests(feed, absent)]) or None
-    if told:
-        # Nobody knows whose row it is.
-        checks.append(Check("bad_value", "where", "f_where"))
-    if absent or lost:
-        # One bit says it for the row; the columns are told once, in the file's report.
-        checks[2].predicate = "true"
-    feed_zone = feed.config.timezone or zone
-    for name, column in contract.columns.items():
+    checks = _row_checks(drop, absent, is_told, lacking)
+    for name, column in feed.contract.columns.items():
         expression = feed.columns.get(name)
-        raw = quoted("r_" + name)
-        kind = types["r_" + name]
-        bare_text = text_cells and expression is not None and expression.column is not None
-        cell = raw if kind != "VARCHAR" or bare_text else f"nullif({raw}, '')"
-        if kind == "FLOAT" and column.scale is not None:
-            # What the source wrote is the shortest number that the type tells from its neighbours; a cast to decimal takes another.
-            cell, kind = f"cast({raw} as varchar)", "VARCHAR"
         if expression is None or name in absent:
             typed.append(f"null::{column.sql_type} as {quoted(name)}")
             if column.required and expression is None:
                 checks.append(Check("missing_value", name, "true"))
             continue
-        value = quoted(name)
+        cell, kind = _cell(feed, name, types["r_" + name])
         if column.type == "timestamp":
             inner.append(f"try_cast({expression.sql} as timestamp) as {quoted('t_' + name)}")
-            typed.append(f"{_utc(cell, quoted('t_' + name), kind, feed_zone)} as {value}")
+            value = _utc(cell, quoted("t_" + name), kind, feed.config.timezone or config.timezone)
         else:
-            typed.append(f"{_typed(column.type, column.sql_type, cell, kind)} as {value}")
-        empty = f"({cell}) is null"
-        failed = quoted("f_" + name) if expression.failed else None
-        if column.type != "text":
-            bad = f"{value} is null and not ({empty})"
-            if failed:
-                bad = f"({bad}) or ({empty} and {failed})"
-            if column.scale is not None or column.type == "integer":
-                bad = _inexact(bad, cell, value, kind, column.scale or 0)
-            if column.type in ("date", "timestamp"):
-                bad = _out_of_time(bad, value, column.type, derives=contract.entity == "bill_lines" and name == "billed_at")
-                if kind == "VARCHAR":
-                    # A year of two digits is read as one of the first century, and days of it come in the wrong order.
-                    bad += rf" or ({value} < {column.type} '1000-01-01' and not regexp_matches({cell}, '^\s*\d{{4}}'))"
-            checks.append(Check(column.bad_reason, name, bad))
-        elif failed:
-            checks.append(Check(column.bad_reason, name, f"{empty} and {failed}"))
-        if column.required:
-            checks.append(Check("missing_value", name, f"{empty} and not {failed}" if failed else empty))
-        if column.allowed:
-            checks.append(Check("not_allowed", name, f"{value} not in ({', '.join(literal(v) for v in column.allowed)})"))
-        if column.allowed_currency:
-            checks.append(Check("wrong_currency", name, f"{value} <> {literal(currency)}"))
-        if column.minimum is not None:
-            negative = column.minimum == 0 and column.scale is not None and name.split("_")[-1] == "amount"
-            checks.append(Check("negative_amount" if negative else "out_of_range", name, f"{value} < {column.minimum:g}"))
-        if column.maximum is not None:
-            checks.append(Check("out_of_range", name, f"{value} > {column.maximum:g}"))
-        if column.negative == "credit_or_adjustment":
-            checks.append(
-                Check(
-                    "negative_amount", name, f"{value} < 0 and not coalesce(is_credit_note, false) and not coalesce(is_adjustment, false)"
-                )
-            )
-        if column.not_before is not None:
-            checks.append(Check(ENDS_BEFORE_START, name, is_before(name, column.not_before)))
-        if name in known:
-            counted = " and not coalesce(p_unattributed, false)" if feed.unattributed else ""
-            instead = column.references_without
-            asked = f"case when {quoted(instead)} is null then {value} end" if instead in feed.columns else value
-            checks.append(
-                Check(
-                    "unknown_reference",
-                    name,
-                    f"({asked}) is not null and not coalesce(({asked}) in (select value from {known[name]}), false){counted}",
-                )
-            )
-    if contract.entity == "bill_lines":
+            value = _typed(column.type, column.sql_type, cell, kind)
+        typed.append(f"{value} as {quoted(name)}")
+        checks.extend(_column_checks(feed, name, cell, kind, config.currency, known.get(name)))
+    if feed.entity == "bill_lines":
         checks.extend(_bill_checks(feed, absent))
-    typed_period = _period(contract.entity, zone)
-    mask = " | ".join(
-        [
-            "(__EXTRA__)",
-            *(f"(case when {c.predicate} then {1 << bit} else 0 end)" for bit, c in enumerate(checks) if c.predicate is not None),
-        ]
-    )
+    return Scan(feed, ", ".join(inner), ", ".join(typed), _judged(drop, checks, is_told, config.timezone), checks)
+
+
+def _as_read(drop: Drop, absent: Collection[str], lacking: frozenset[str]) -> list[str]:
+    """What the expressions give for a row: ``r_`` and a column's value, ``f_`` whether a cast or function of it failed, ``p_`` predicates."""
+    feed = drop.feed
+    found: list[str] = []
+    for name in feed.contract.columns:
+        expression = None if name in absent else feed.columns.get(name)
+        found.append(f"{'null::varchar' if expression is None else expression.sql} as {quoted('r_' + name)}")
+        if expression is not None and expression.failed:
+            found.append(f"({' or '.join(expression.failed)}) as {quoted('f_' + name)}")
+    for key, predicate in (("unattributed", feed.unattributed), ("where", feed.where)):
+        found.append(f"{_predicate(predicate, lacking)} as {quoted('p_' + key)}")
+    if feed.where is not None and not _lacks(feed.where, lacking):
+        is_no_answer = f"({feed.where.sql} is not null and {_predicate(feed.where, lacking)} is null)"
+        found.append(f"({' or '.join(filter(None, (feed.where.raised, is_no_answer)))}) as f_where")
+        # Parquet has text or none.
+        found.append(f"{'false' if feed.config.format == 'parquet' else _holds_broken(feed.where.columns)} as w_broken")
+    if drop.broken:
+        found.append(f"{_holds_broken(drop.header)} as p_broken")
+    return found
+
+
+def _cell(feed: Feed, name: str, kind: str) -> tuple[str, str]:
+    """A column as the file has it, null where it is empty, and its type."""
+    raw = quoted("r_" + name)
+    if kind == "FLOAT" and feed.contract.columns[name].scale is not None:
+        # What the source wrote is the shortest number that the type tells from its neighbours; a cast to decimal takes another.
+        return f"cast({raw} as varchar)", "VARCHAR"
+    # An empty cell of a text file is null already.
+    is_bare_text = feed.config.format == "csv" and feed.columns[name].column is not None
+    return raw if kind != "VARCHAR" or is_bare_text else f"nullif({raw}, '')", kind
+
+
+def _row_checks(drop: Drop, absent: set[str], is_told: bool, lacking: frozenset[str]) -> list[Check]:
+    """What may be wrong with a row as a whole. ``is_told``: ``where`` can be asked whether it is of this entity."""
+    feed = drop.feed
+    checks = [Check(reason, None, None) for reason in (*STRUCTURAL, DUPLICATE)]
+    checks[0].predicate = " or ".join([*(["p_broken"] if drop.broken else []), *_nul_tests(feed, absent)]) or None
+    if is_told:
+        # Nobody knows whose row it is.
+        checks.append(Check("bad_value", "where", "f_where"))
+    if absent or any(predicate is not None and _lacks(predicate, lacking) for predicate in (feed.where, feed.unattributed)):
+        # One bit says it for the row; the columns are told once, in the file's report.
+        checks[2].predicate = "true"
+    return checks
+
+
+def _column_checks(feed: Feed, name: str, cell: str, kind: str, currency: str, known: str | None) -> Iterator[Check]:
+    """What may be wrong with the value of a column. ``cell``, ``kind``: see :func:`_cell`; ``known``: table of the values that it may refer to."""
+    column, value = feed.contract.columns[name], quoted(name)
+    empty = f"({cell}) is null"
+    failed = quoted("f_" + name) if feed.columns[name].failed else None
+    if column.type != "text":
+        bad = f"{value} is null and not ({empty})"
+        if failed:
+            bad = f"({bad}) or ({empty} and {failed})"
+        if column.scale is not None or column.type == "integer":
+            bad = _inexact(bad, cell, value, kind, column.scale or 0)
+        if column.type in ("date", "timestamp"):
+            bad = _out_of_time(bad, value, column.type, derives=feed.entity == "bill_lines" and name == "billed_at")
+            if kind == "VARCHAR":
+                # A year of two digits is read as one of the first century, and days of it come in the wrong order.
+                bad += rf" or ({value} < {column.type} '1000-01-01' and not regexp_matches({cell}, '^\s*\d{{4}}'))"
+        yield Check(column.bad_reason, name, bad)
+    elif failed:
+        yield Check(column.bad_reason, name, f"{empty} and {failed}")
+    if column.required:
+        yield Check("missing_value", name, f"{empty} and not {failed}" if failed else empty)
+    if column.allowed:
+        yield Check("not_allowed", name, f"{value} not in ({', '.join(literal(v) for v in column.allowed)})")
+    if column.allowed_currency:
+        yield Check("wrong_currency", name, f"{value} <> {literal(currency)}")
+    if column.minimum is not None:
+        is_amount = column.minimum == 0 and column.scale is not None and name.split("_")[-1] == "amount"
+        yield Check("negative_amount" if is_amount else "out_of_range", name, f"{value} < {column.minimum:g}")
+    if column.maximum is not None:
+        yield Check("out_of_range", name, f"{value} > {column.maximum:g}")
+    if column.negative == "credit_or_adjustment":
+        unexplained = f"{value} < 0 and not coalesce(is_credit_note, false) and not coalesce(is_adjustment, false)"
+        yield Check("negative_amount", name, unexplained)
+    if column.not_before is not None:
+        yield Check(ENDS_BEFORE_START, name, is_before(name, column.not_before))
+    if known is not None:
+        counted = " and not coalesce(p_unattributed, false)" if feed.unattributed else ""
+        instead = column.references_without
+        asked = f"case when {quoted(instead)} is null then {value} end" if instead in feed.columns else value
+        unknown = f"({asked}) is not null and not coalesce(({asked}) in (select value from {known}), false){counted}"
+        yield Check("unknown_reference", name, unknown)
+
+
+def _judged(drop: Drop, checks: list[Check], is_told: bool, zone: str) -> str:
+    """The columns of a row, its ``_mask`` of ``checks``, whether it is of another entity, whether of no customer, and its period."""
+    feed = drop.feed
+    predicates = (f"(case when {c.predicate} then {1 << bit} else 0 end)" for bit, c in enumerate(checks) if c.predicate is not None)
+    mask = " | ".join(["(__EXTRA__)", *predicates])
     # A number names its holder as well: of what belongs to nobody neither is kept.
-    names_somebody = {name for name, column in contract.columns.items() if "customer_id" in (name, column.references_without)}
+    names_somebody = {name for name, column in feed.contract.columns.items() if "customer_id" in (name, column.references_without)}
     columns = [
         f"case when p_unattributed then null else {quoted(name)} end as {quoted(name)}"
         if name in names_somebody and feed.unattributed
         else quoted(name)
-        for name in contract.columns
+        for name in feed.contract.columns
     ]
     # A row that cannot be split has that reason alone: what stands in its cells means nothing.
     unsplit = sum(1 << bit for bit, reason in enumerate(STRUCTURAL) if reason in ("truncated_row", "malformed_row", "missing_column"))
-    # Where that gives no answer, or the answer hangs on a broken cell, no feed may take the row for another's.
-    where = f"coalesce(not p_where, not f_where and (__EXTRA__) & {unsplit} = 0)" if told else "false"
-    if told:
-        where = f"({where} and not (({'p_broken or ' if broken else ''}(__EXTRA__) & 1 <> 0) and w_broken))"
-    outer = (
-        f"{', '.join(columns)}, cast(case when {where} then 0 when (__EXTRA__) & {unsplit} <> 0 then (__EXTRA__) else {mask} end as bigint) as _mask, "
-        f"{where} as _other, coalesce(p_unattributed, false) as _unattributed, {typed_period} as _period"
+    other = "false"
+    if is_told:
+        # Where that gives no answer, or the answer hangs on a broken cell, no feed may take the row for another's.
+        other = f"coalesce(not p_where, not f_where and (__EXTRA__) & {unsplit} = 0)"
+        other = f"({other} and not (({'p_broken or ' if drop.broken else ''}(__EXTRA__) & 1 <> 0) and w_broken))"
+    return (
+        f"{', '.join(columns)}, cast(case when {other} then 0 when (__EXTRA__) & {unsplit} <> 0 then (__EXTRA__) else {mask} end as bigint) as _mask, "
+        f"{other} as _other, coalesce(p_unattributed, false) as _unattributed, {_period(feed.entity, zone)} as _period"
     )
-    return Scan(feed, ", ".join(inner), ", ".join(typed), outer, checks)
 
 
 def settings_used(feed: Feed, config: Config, *, days_in_texts: bool = True) -> dict[str, str]:

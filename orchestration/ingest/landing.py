@@ -268,7 +268,7 @@ def _mark_duplicates(con: duckdb.DuckDBPyConnection, scan: Scan, key: str) -> No
         f"create or replace table _later as select place from (select rowid as place, row_number() over (partition by {key} order by rowid) as nth "
         "from _rows where _mask = 0 and not _other) where nth > 1"
     ).fetchall()
-    con.execute(f"update _rows set _mask = {scan.bit('duplicate_key')} where rowid in (select place from _later)").fetchall()
+    con.execute(f"update _rows set _mask = {scan.mask('duplicate_key')} where rowid in (select place from _later)").fetchall()
 
 
 def count(con: duckdb.DuckDBPyConnection, amount_column: str | None) -> Counts:

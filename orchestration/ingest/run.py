@@ -323,18 +323,8 @@ def _scan_of(con: duckdb.DuckDBPyConnection, deployment: Deployment, drop: Drop,
     if added:
         drop.relation = f"(select *, {', '.join(f'null::varchar as {quoted(column)}' for column in added)} from {drop.relation})"
         drop.header = [*drop.header, *added]
-    return build_scan(
-        con,
-        feed,
-        drop.relation,
-        currency=deployment.config.currency,
-        zone=deployment.config.timezone,
-        known=references,
-        broken=drop.broken,
-        header=drop.header,
-        lacking=frozenset(column.lower() for column in absent if column not in added),
-        text_cells=feed.config.format == "csv",
-    )
+    lacking = frozenset(column.lower() for column in absent if column not in added)
+    return build_scan(con, drop, deployment.config, references, lacking)
 
 
 def _land(
