@@ -8,7 +8,6 @@ superseded. In the balance of their drop that changes nothing: the ledger entry 
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 import duckdb
@@ -16,7 +15,7 @@ import duckdb
 from orchestration.deployment import Deployment
 from orchestration.failpoints import failpoint
 from orchestration.ingest.contracts import Contract, load_contracts
-from orchestration.ingest.landing import count, identical, key_sql, write_parts
+from orchestration.ingest.landing import count, identical, take_landed, write_parts
 from orchestration.ingest.parts import Landed, Part, Standing, following, with_undone
 from orchestration.ingest.supersession import bill_periods, in_force, supersede
 from orchestration.ledger.store import Ledger
@@ -105,16 +104,14 @@ def _move(
     source = drop.payload["source"]
     file_id = drop.next_file_id
     columns = ", ".join(quoted(name) for name in contract.landed)
-    con.execute(
-        f"create or replace table _rows as select {columns}, _period, _own_period, _row as _line, _key, _content_hash, 0::bigint as _mask, false as _other, "
-        f"customer_id is null and line_id is null as _unattributed from _moving where _file_id in {names} order by _row, _key"
-    ).fetchall()
-    con.execute("create or replace table _reject_rows as select * from _rows limit 0").fetchall()
-    without_key = bool(con.execute("select 1 from _rows where _content_hash is not null limit 1").fetchall())
-    key = "_key" if without_key else key_sql(contract)
+    key = take_landed(
+        con,
+        contract,
+        f"select {columns}, _period, _own_period, _row as _line, _key, _content_hash, 0::bigint as _mask, false as _other, "
+        f"customer_id is null and line_id is null as _unattributed from _moving where _file_id in {names} order by _row, _key",
+    )
     counts = count(con, contract.amount_column)
-    folder = Path(deployment.landing / ENTITY / source / file_id)
-    parts = write_parts(con, deployment, source, contract, "_rows", file_id, key, folder)
+    parts = write_parts(con, deployment, source, contract, "_rows", file_id, key)
     own = [part for part in known.in_force(ENTITY, source) if part.file_id in drop.file_ids]
     supersedes = supersede(con, deployment, contract, known, own, parts, key, file_id)
     failpoint("ingest.notes_written")
@@ -124,7 +121,7 @@ def _move(
         moved=counts.good,
         amount_moved=str(counts.amount_good),
         unattributed_moved=counts.unattributed,
-        identical_moved=identical(con) if key == "_key" else 0,
+        identical_moved=identical(con, key),
         parts=parts,
         supersedes=supersedes,
     )

@@ -66,7 +66,11 @@ class Counts:
     amount_unattributed: Decimal
     amount_all: Decimal
     amount_good: Decimal
-    amount_bad: Decimal
+
+    @property
+    def bad(self) -> int:
+        """Rows for the quarantine."""
+        return self.rows - self.good - self.other
 
 
 def land(
@@ -83,14 +87,8 @@ def land(
 
     Changed, and nothing recorded, if the file is no longer the one that was hashed.
     """
-    file_id = arrival.file_id
-    contract = feed.contract
-    # Casts to timestamptz in the mapping take the session's zone for texts that state none.
-    con.execute(f"set TimeZone = {literal(feed.config.timezone or deployment.config.timezone)}").fetchall()
-    # DuckDB computes what two expressions have in common before both, out of the TRY that would catch its error.
-    con.execute(f"set disabled_optimizers = {literal('common_subexpressions' if feed.may_raise else '')}").fetchall()
-    _scan(con, drop, scan)
-    con.execute("set TimeZone = 'UTC'; set disabled_optimizers = ''").fetchall()
+    file_id, contract = arrival.file_id, feed.contract
+    _scan(con, deployment, drop, scan)
     _is_unchanged(drop.path, arrival)
     key = _keys(con, feed)
     # A drop that lands anew comes after those alone that have landed anew before it.
@@ -113,7 +111,6 @@ def land(
         withdrawn = True
         older = [part for part in older if part.file_id in arrival.earlier_ids]
     rows = drop.line_sql("_rows")
-    scratch = deployment.scratch
     personal = [name for name in contract.personal if name in feed.columns]
     if contract.personal:
         kept = f"(from {rows} where {key} not in (select key from _overtaken))" if withdrawn else rows
@@ -121,33 +118,14 @@ def land(
         outdated = {name for item in still for name in item.file_ids}
         keep_personal(con, deployment.vault, contract, feed.source, personal, kept, file_id, outdated=outdated, gone=arrival.earlier_ids)
         failpoint("ingest.vault_written")
-    folder = deployment.landing / contract.entity / feed.source / file_id
-    parts = write_parts(con, deployment, feed.source, contract, rows, file_id, key, folder)
+    parts = write_parts(con, deployment, feed.source, contract, rows, file_id, key)
     overtaken = rows if withdrawn else None
     supersedes = supersede(
         con, deployment, contract, known, older, parts, key, file_id, replaced=arrival.earlier_ids, overtaken=overtaken, earlier=named
     )
     failpoint("ingest.landing_written")
-
-    quarantine = waiting = None
-    reasons: dict[str, int] = {}
-    bad_rows = counts.rows - counts.good - counts.other
-    if bad_rows:
-        amount = f"cast({quoted(contract.amount_column)} as decimal(18,4))" if contract.amount_column else "cast(null as decimal(18,4))"
-        bad = (
-            f"(select _line as line, _mask as mask, {key} as key, {amount} as amount from {rows} where _mask <> 0 "
-            f"union all select _line, _mask, {key}, {amount} from _reject_rows where _mask <> 0)"
-        )
-        reasons = write_quarantine(con, drop, scan, bad, scratch / "quarantine.parquet")
-        target = deployment.quarantine / contract.entity / feed.source / f"{file_id}.parquet"
-        place_privately(scratch / "quarantine.parquet", target)
-        quarantine = str(target.relative_to(deployment.data))
-        if "unknown_reference" in reasons:
-            waiting = write_waiting(con, deployment, feed, rows, scan.mask("unknown_reference"), key, file_id)
-        failpoint("ingest.quarantine_written")
-
+    set_aside = _set_aside(con, deployment, drop, scan, rows, key, file_id) if counts.bad else _NOTHING_SET_ASIDE
     _is_unchanged(drop.path, arrival)
-    has_amount = contract.amount_column is not None
     payload = {
         "source": feed.source,
         "entity": contract.entity,
@@ -160,18 +138,16 @@ def land(
         "settings": settings_used(feed, deployment.config),
         "rows_in": counts.rows,
         "landed": counts.good,
-        "quarantined": bad_rows,
+        "quarantined": counts.bad,
         "not_for_entity": counts.other,
-        "reasons": reasons,
-        "amount_in": str(counts.amount_all) if has_amount else None,
-        "amount_landed": str(counts.amount_good) if has_amount else None,
-        "amount_quarantined": str(counts.amount_bad) if has_amount else None,
+        "amount_in": recorded(contract, counts.amount_all),
+        "amount_landed": recorded(contract, counts.amount_good),
+        "amount_quarantined": recorded(contract, counts.amount_all - counts.amount_good),
         "unattributed": counts.unattributed,
-        "amount_unattributed": str(counts.amount_unattributed) if has_amount else None,
-        "identical": identical(con) if key == "_key" else 0,
+        "amount_unattributed": recorded(contract, counts.amount_unattributed),
+        "identical": identical(con, key),
         "parts": parts,
-        "quarantine": quarantine,
-        "waiting": waiting,
+        **set_aside,
         "personal": personal,
         "columns": sorted(feed.columns) if key == "_key" else None,
         "earlier_keys": earlier,
@@ -191,7 +167,37 @@ def _is_unchanged(path: Path, arrival: Arrival) -> None:
         raise Changed("it changed while it was read: ingest again when the source has finished writing it")
 
 
-def _scan(con: duckdb.DuckDBPyConnection, drop: Drop, scan: Scan) -> None:
+# What an entry says of rejected rows where there are none.
+_NOTHING_SET_ASIDE: dict[str, Any] = {"reasons": {}, "quarantine": None, "waiting": None}
+
+
+def _set_aside(
+    con: duckdb.DuckDBPyConnection, deployment: Deployment, drop: Drop, scan: Scan, rows: str, key: str, file_id: str
+) -> dict[str, Any]:
+    """Put rejected rows into the quarantine, and beside it those that wait for what they refer to; what the ledger says of them."""
+    contract = drop.feed.contract
+    amount = f"cast({quoted(contract.amount_column)} as decimal(18,4))" if contract.amount_column else "cast(null as decimal(18,4))"
+    bad = (
+        f"(select _line as line, _mask as mask, {key} as key, {amount} as amount from {rows} where _mask <> 0 "
+        f"union all select _line, _mask, {key}, {amount} from _reject_rows where _mask <> 0)"
+    )
+    made = deployment.scratch / "quarantine.parquet"
+    reasons = write_quarantine(con, drop, scan, bad, made)
+    target = deployment.quarantine / contract.entity / drop.feed.source / f"{file_id}.parquet"
+    place_privately(made, target)
+    waiting = None
+    if "unknown_reference" in reasons:
+        waiting = write_waiting(con, deployment, drop.feed, rows, scan.mask("unknown_reference"), key, file_id)
+    failpoint("ingest.quarantine_written")
+    return {"reasons": reasons, "quarantine": str(target.relative_to(deployment.data)), "waiting": waiting}
+
+
+def _scan(con: duckdb.DuckDBPyConnection, deployment: Deployment, drop: Drop, scan: Scan) -> None:
+    """Fill ``_rows`` from the drop, and ``_reject_rows`` with those that could not be split."""
+    # Casts to timestamptz in the mapping take the session's zone for texts that state none.
+    con.execute(f"set TimeZone = {literal(drop.feed.config.timezone or deployment.config.timezone)}").fetchall()
+    # DuckDB computes what two expressions have in common before both, out of the TRY that would catch its error.
+    con.execute(f"set disabled_optimizers = {literal('common_subexpressions' if drop.feed.may_raise else '')}").fetchall()
     extra = "_structural" if drop.carry else "0"
     con.execute(f"create or replace table _rows as {scan.select(drop.relation, drop.carry, extra)}").fetchall()
     # Ordinals are those of the table that was filled straight from the file.
@@ -203,6 +209,15 @@ def _scan(con: duckdb.DuckDBPyConnection, drop: Drop, scan: Scan) -> None:
         con.execute(f"create or replace table _reject_rows as {scan.select(relation, '_line, _structural', '_structural')}").fetchall()
     else:
         con.execute("create or replace table _reject_rows as select *, 0::bigint as _line from _rows limit 0").fetchall()
+    con.execute("set TimeZone = 'UTC'; set disabled_optimizers = ''").fetchall()
+
+
+def take_landed(con: duckdb.DuckDBPyConnection, contract: Contract, query: str) -> str:
+    """Fill ``_rows`` with rows that had a key before, none of which is rejected; SQL for that key."""
+    con.execute(f"create or replace table _rows as {query}").fetchall()
+    con.execute("create or replace table _reject_rows as select * from _rows limit 0").fetchall()
+    is_made = con.execute("select 1 from _rows where _content_hash is not null limit 1").fetchall()
+    return "_key" if is_made else key_sql(contract)
 
 
 def key_sql(contract: Contract) -> str:
@@ -285,11 +300,18 @@ def count(con: duckdb.DuckDBPyConnection, amount_column: str | None) -> Counts:
         f"from ({one} _rows union all {one} _reject_rows)"
     ).fetchall()[0]
     rows, good, other, unattributed, u, a, g = row
-    return Counts(int(rows), int(good), int(other), int(unattributed), u, a, g, a - g)
+    return Counts(int(rows), int(good), int(other), int(unattributed), u, a, g)
 
 
-def identical(con: duckdb.DuckDBPyConnection) -> int:
+def recorded(contract: Contract, amount: Decimal) -> str | None:
+    """An amount as the ledger keeps it; None where the entity has none."""
+    return str(amount) if contract.amount_column else None
+
+
+def identical(con: duckdb.DuckDBPyConnection, key: str) -> int:
     """Good rows that repeat an earlier row of the same file: kept, because without a key nobody can tell them apart."""
+    if key != "_key":
+        return 0
     return int(con.execute("select count(*) from _rows where _mask = 0 and not _other and not ends_with(_key, '|1')").fetchall()[0][0])
 
 
@@ -301,9 +323,9 @@ def write_parts(
     rows: str,
     file_id: str,
     key: str,
-    folder: Path,
 ) -> list[dict[str, Any]]:
-    """One Parquet file per period (or one in all) with the good rows of ``rows``, put in place in ``folder``; what the ledger says of each."""
+    """One Parquet file per period (or one in all) with the good rows of ``rows``, put in place; what the ledger says of each."""
+    folder = deployment.landing / contract.entity / source / file_id
     is_bill = contract.entity == "bill_lines"
     document = "min(document_id), max(document_id)" if is_bill else "null, null"
     open_note = "is_credit_note and refers_to_period is null"

@@ -16,7 +16,7 @@ from orchestration.deployment import Deployment
 from orchestration.failpoints import failpoint
 from orchestration.ingest.contracts import Contract, load_contracts
 from orchestration.ingest.earlier_keys import earlier_keys, files_named, landed_under
-from orchestration.ingest.landing import count, identical, key_sql, write_parts
+from orchestration.ingest.landing import count, identical, recorded, take_landed, write_parts
 from orchestration.ingest.parts import Landed, Standing, following
 from orchestration.ingest.quarantine import place_waiting
 from orchestration.ingest.references import References
@@ -87,10 +87,7 @@ def _admit(con: duckdb.DuckDBPyConnection, deployment: Deployment, known: Landed
     before = drop.payload
     source, entity = before["source"], contract.entity
     file_id = drop.next_file_id
-    con.execute("create or replace table _rows as from _ready").fetchall()
-    con.execute("create or replace table _reject_rows as select * from _rows limit 0").fetchall()
-    without_key = bool(con.execute("select 1 from _rows where _content_hash is not null limit 1").fetchall())
-    key = "_key" if without_key else key_sql(contract)
+    key = take_landed(con, contract, "from _ready")
     parts_here = known.parts(entity, source)
     counting = known.counting_ids(entity, source)
     later = [part.path for part in parts_here if part.position > drop.seq and part.file_id in counting]
@@ -109,21 +106,10 @@ def _admit(con: duckdb.DuckDBPyConnection, deployment: Deployment, known: Landed
         personal = before.get("personal", contract.personal)
         kept = "(from _rows where _key not in (select key from _overtaken))"
         keep_personal(con, deployment.vault, contract, source, personal, kept, file_id)
-    folder = deployment.landing / entity / source / file_id
-    parts = write_parts(con, deployment, source, contract, "_rows", file_id, key, folder)
+    parts = write_parts(con, deployment, source, contract, "_rows", file_id, key)
     older = [part for part in known.in_force(entity, source) if part.position < drop.seq]
-    supersedes = supersede(
-        con,
-        deployment,
-        contract,
-        known,
-        older,
-        parts,
-        key,
-        file_id,
-        overtaken="_rows" if overtaken else None,
-        earlier=earlier,
-    )
+    taken_back = "_rows" if overtaken else None
+    supersedes = supersede(con, deployment, contract, known, older, parts, key, file_id, overtaken=taken_back, earlier=earlier)
     waiting = place_waiting(
         con,
         deployment,
@@ -132,15 +118,14 @@ def _admit(con: duckdb.DuckDBPyConnection, deployment: Deployment, known: Landed
         deployment.waiting / entity / source / f"{file_id}.parquet",
     )
     failpoint("ingest.readmission_written")
-    has_amount = contract.amount_column is not None
     return following(
         drop,
         landed=counts.good,
         quarantined=-counts.good,
         reasons={"unknown_reference": -counts.good},
-        amount_landed=str(counts.amount_good) if has_amount else None,
-        amount_quarantined=str(-counts.amount_good) if has_amount else None,
-        identical=identical(con) if key == "_key" else 0,
+        amount_landed=recorded(contract, counts.amount_good),
+        amount_quarantined=recorded(contract, -counts.amount_good),
+        identical=identical(con, key),
         parts=parts,
         waiting=waiting,
         supersedes=supersedes,

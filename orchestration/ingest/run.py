@@ -37,7 +37,7 @@ from orchestration.ingest.references import References
 from orchestration.ingest.relanding import ask_again, check_currency, to_land_anew, under_older_mapping, unfinished
 from orchestration.ingest.replacement import check_folders, lands_replaced, replacements, withdraw_replaced
 from orchestration.ingest.report import FileReport, IngestReport
-from orchestration.ingest.totals import ControlTotal, read_totals, record_totals, recorded_totals
+from orchestration.ingest.totals import read_totals, record_totals, recorded_totals
 from orchestration.ledger.store import Ledger
 from orchestration.locking import exclusive
 from orchestration.memory import ingest_memory
@@ -99,18 +99,15 @@ def ingest(
             # Of no number there is no pseudonym: it would be one number that all rows without one share.
             con.execute(f"create macro pseudonym(value) as case when trim(cast(value as varchar)) <> '' then {hashed} end").fetchall()
             new = _find(con, deployment, ledger, known, feeds, report)
-            totals = {feed.id: read_totals(con, deployment, feed) for mapping in mappings for feed in mapping.feeds if feed.config.control}
-            recorded = recorded_totals(ledger)
             # Of all feeds: the totals of those that land nothing now are recorded, too.
-            said = {
-                feed.id: replacements(recorded.get((feed.source, feed.entity), {}), totals.get(feed.id, []))
-                for mapping in mappings
-                for feed in mapping.feeds
-            }
+            mapped = [feed for mapping in mappings for feed in mapping.feeds]
+            totals = {feed.id: read_totals(con, deployment, feed) if feed.config.control else [] for feed in mapped}
+            recorded = recorded_totals(ledger)
+            told = {feed.id: recorded.get((feed.source, feed.entity), {}) for feed in mapped}
+            said = {feed.id: replacements(told[feed.id], totals[feed.id]) for feed in mapped}
             for feed in feeds:
                 coming = [(item.name, item.arrival.sha256) for item in new if item.feed.id == feed.id]
-                told = recorded.get((feed.source, feed.entity), {})
-                check_folders(known, feed, said[feed.id], totals.get(feed.id, []), coming, told)
+                check_folders(known, feed, said[feed.id], totals[feed.id], coming, told[feed.id])
             anew = _anew(con, deployment, to_land_anew(deployment, ledger, known, feeds, said, again=again))
             due = [replace(item, said=said[feed.id]) for feed in feeds for item in [*anew, *new] if item.feed.id == feed.id]
             _check_mappings(con, deployment, known, due)
@@ -128,7 +125,9 @@ def ingest(
             for payload in settle_notes(con, deployment, ledger, known):
                 moved = counted(payload["moved"], "credit note")
                 say(f"{payload['file']}: {moved} moved, to the period of the bill or back to the own one")
-            _close(con, deployment, ledger, known, mappings, totals)
+            record_totals(ledger, mapped, totals)
+            failpoint("ingest.totals_recorded")
+            record_status(con, deployment, ledger, known, mapped, totals)
             report.older_mapping = under_older_mapping(deployment, known, feeds)
         for name, of in report.copies.items():
             say(f"{name}: has the bytes of {of}, which is landed: recorded as its copy, changes nothing")
@@ -473,17 +472,3 @@ def _clean(con: duckdb.DuckDBPyConnection, deployment: Deployment, *, small: boo
     for path in deployment.scratch.iterdir():
         if path.is_file():
             path.unlink()
-
-
-def _close(
-    con: duckdb.DuckDBPyConnection,
-    deployment: Deployment,
-    ledger: Ledger,
-    known: Landed,
-    mappings: list[SourceMapping],
-    totals: dict[str, list[ControlTotal]],
-) -> None:
-    feeds = [feed for mapping in mappings for feed in mapping.feeds]
-    record_totals(ledger, feeds, totals)
-    failpoint("ingest.totals_recorded")
-    record_status(con, deployment, ledger, known, feeds, totals)
