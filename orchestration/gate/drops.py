@@ -9,14 +9,10 @@ from collections.abc import Mapping
 from typing import Any
 
 from orchestration.deployment import Deployment
-from orchestration.ingest import balance, landed_money
+from orchestration.ingest import ANY_PERIOD, balance, landed_money
+from orchestration.ingest.closing import BAD_SHARE
 from orchestration.ledger.store import Ledger
 from orchestration.queries import Connection
-
-# A problem under this key concerns every period (orchestration.ingest.closing).
-EVERY_PERIOD = "*"
-# The ingest's words for a file over max_bad_share; the only problem of a period that is about rows, not about files.
-BAD_SHARE = "of the rows are bad"
 
 
 def make_drop_tables(
@@ -26,7 +22,7 @@ def make_drop_tables(
     lines in force; no row where the ledger does not say); ``problems``: ingest.open_periods."""
     con.execute("create schema drops")
     con.execute("create table drops.problems (period varchar, problem varchar, is_bad_share boolean)")
-    for key in (EVERY_PERIOD, period):
+    for key in (ANY_PERIOD, period):
         for problem in problems.get(key, []):
             con.execute("insert into drops.problems values (?, ?, ?)", [key, str(problem), BAD_SHARE in str(problem)])
     con.execute(

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
+from collections import Counter
+from collections.abc import Callable, Collection, Iterable, Iterator
 from dataclasses import dataclass
 from functools import partial
+from itertools import chain
 from typing import Any
 
 import duckdb
@@ -24,6 +26,10 @@ from orchestration.wording import counted
 
 # Stands for every period: a problem with a drop whose period is not known.
 ANY_PERIOD = "*"
+# Words of the only problem that is about rows, not about files.
+BAD_SHARE = "of the rows are bad"
+# Periods that a feed has begun or promised, each with a problem that keeps it open, or None.
+Problems = Iterator[tuple[str, str | None]]
 
 
 def open_periods(deployment: Deployment, ledger: Ledger) -> dict[str, list[str]]:
@@ -61,13 +67,11 @@ def record_status(
         replaced = replaced_names(said, [base_name(drop["file"]) for drop in mine])
         lost, sent_again = _taken_back(known, feed, said)
         here = _Delivered(mine, mine_refused, replaced | sent_again, lost, partial(corrected_since, con, deployment, known))
-        found = _problems(feed, here, stated(feed, totals.get(feed.id, []), told), begun, deployment)
-        if feed.config.control:
-            for period, texts in _without_total(feed, here, told).items():
-                found.setdefault(period, []).extend(texts)
-        for source, entity, period in last:
-            if (source, entity) == (feed.source, feed.entity):
-                found.setdefault(period, [])
+        problems = _problems(feed, here, stated(feed, totals.get(feed.id, []), told), begun, deployment)
+        without = _without_total(feed, here, told) if feed.config.control else ()
+        found: dict[str, list[str]] = {period: [] for source, entity, period in last if (source, entity) == (feed.source, feed.entity)}
+        for period, text in chain(problems, without):
+            found.setdefault(period, []).extend([text] if text else [])
         for period, texts in sorted(found.items()):
             _record(ledger, last, feed.source, feed.entity, period, texts)
     for source, entity, period in last:
@@ -142,83 +146,84 @@ class _Delivered:
     corrected: Callable[[dict[str, Any]], int]
 
 
-def _without_total(feed: Feed, here: _Delivered, told: Collection[str]) -> dict[str, list[str]]:
-    """Drops of a feed with control totals for which none was ever stated, by period. ``told``: base names for which one was."""
-    found: dict[str, list[str]] = {}
+def _without_total(feed: Feed, here: _Delivered, told: Collection[str]) -> Problems:
+    """Drops of a feed with control totals for which none was ever stated. ``told``: base names for which one was."""
     for drop in here.drops:
         if base_name(drop["file"]) not in here.replaced.union(told) and "copy_of" not in drop:
             for period in _periods(feed, drop, drop["file"]):
-                found.setdefault(period, []).append(f"{feed.id}: no control total says what {drop['file']} should hold")
-    return found
+                yield period, f"{feed.id}: no control total says what {drop['file']} should hold"
 
 
-def _problems(
-    feed: Feed, here: _Delivered, totals: list[ControlTotal], begun: tuple[str, str] | None, deployment: Deployment
-) -> dict[str, list[str]]:
-    """Problems of one feed by period; an empty list means closed. ``begun``: the first and the last period that any source has begun."""
-    drops, replaced, config = here.drops, here.replaced, deployment.config
-    found: dict[str, list[str]] = {}
-    # A file that was sent again is one file, under its name or another. A copy counts where it takes the place of what it repeats.
-    counted = [drop for drop in drops if "copy_of" not in drop or base_name(drop["copy_of"]) in replaced]
-    newest = {drop["file"]: drop for drop in counted if base_name(drop["file"]) not in replaced}
-    lost = {file: drop for file, drop in newest.items() if drop["file_id"] in here.lost}
-    newest = {file: drop for file, drop in newest.items() if file not in lost}
-    if feed.config.expected:
-        counts: dict[str, int] = {}
-        for file in newest:
-            if period := feed.period_of(file):
-                counts[period] = counts.get(period, 0) + 1
-        wanted = feed.config.expected.files_per_period
-        for period in _promised(feed, begun, counts):
-            have = counts.get(period, 0)
-            copies = [
-                f"{drop['file']} has the bytes of {drop['copy_of']}"
-                for drop in drops
-                if "copy_of" in drop and feed.period_of(drop["file"]) == period
-            ]
-            missing = "; ".join([f"{have} of {wanted} promised files for {period} are there", *copies])
-            found[period] = [] if have >= wanted else [f"{feed.id}: {missing}"]
-    for file, drop in lost.items():
-        for period in _periods(feed, drop, file):
-            found.setdefault(period, []).append(
-                f"{feed.id}: none of the rows of {file} counts, another file had replaced it, and its control total no longer says so: "
-                "it must be sent under a new name"
-            )
-    last = {base_name(drop["file"]): drop for drop in drops}
+def _missing_files(feed: Feed, here: _Delivered, standing: Iterable[str], begun: tuple[str, str] | None) -> Problems:
+    """Periods for which a feed promises files, and of which of them too few are among those ``standing``. ``begun``: see :func:`_begun`."""
+    if feed.config.expected is None:
+        return
+    counts = Counter(period for file in standing if (period := feed.period_of(file)))
+    wanted = feed.config.expected.files_per_period
+    for period in _promised(feed, begun, counts):
+        have = counts[period]
+        copies = [
+            f"{drop['file']} has the bytes of {drop['copy_of']}"
+            for drop in here.drops
+            if "copy_of" in drop and feed.period_of(drop["file"]) == period
+        ]
+        missing = "; ".join([f"{have} of {wanted} promised files for {period} are there", *copies])
+        yield period, None if have >= wanted else f"{feed.id}: {missing}"
+
+
+def _other_than_stated(deployment: Deployment, feed: Feed, here: _Delivered, totals: list[ControlTotal]) -> Problems:
+    """Control totals that a drop does not agree with, or that announce one that is not there."""
+    last = {base_name(drop["file"]): drop for drop in here.drops}
     for total in totals:
-        if total.file in replaced:
+        if total.file in here.replaced:
             continue
         announced = last.get(total.file)
         periods = _periods(feed, announced, announced["file"] if announced else total.file)
         # A name that was never right would hold every month for good. Of what an earlier state recorded nobody knows whether it was taken back.
         if announced is None and not total.is_there and (not total.stated_in or periods == [ANY_PERIOD]):
             continue
-        for period in periods:
-            found.setdefault(period, [])
         text = _disagreement(deployment, feed, total, announced)
-        if text:
-            for period in periods:
-                found[period].append(text)
+        yield from ((period, text) for period in periods)
+
+
+def _too_bad(feed: Feed, here: _Delivered, counted: list[dict[str, Any]], newest: dict[str, dict[str, Any]], config: Config) -> Problems:
+    """Drops with more bad rows than are allowed, less those that have been sent right since."""
     for drop in counted:
         # A name without a period may be used for the next month: what was bad before it is not sent again.
         is_newest = drop is newest.get(drop["file"]) or not feed.period_of(drop["file"])
-        if _has_too_many_bad(drop, 0, config) and is_newest and base_name(drop["file"]) not in replaced:
+        if _has_too_many_bad(drop, 0, config) and is_newest and base_name(drop["file"]) not in here.replaced:
             sent_right = here.corrected(drop)
             if not _has_too_many_bad(drop, sent_right, config):
                 continue
             share = 100 * (drop["quarantined"] - sent_right) / _rows_of(drop)
-            for period in _periods(feed, drop, drop["file"]):
-                found.setdefault(period, []).append(
-                    f"{feed.id}: {share:.1f} % of the rows are bad in {drop['file']} (allowed: {100 * config.max_bad_share:g} %)"
-                )
+            text = f"{feed.id}: {share:.1f} % {BAD_SHARE} in {drop['file']} (allowed: {100 * config.max_bad_share:g} %)"
+            yield from ((period, text) for period in _periods(feed, drop, drop["file"]))
+
+
+def _problems(feed: Feed, here: _Delivered, totals: list[ControlTotal], begun: tuple[str, str] | None, deployment: Deployment) -> Problems:
+    """What keeps periods of one feed open. ``begun``: the first and the last period that any source has begun."""
+    # A file that was sent again is one file, under its name or another. A copy counts where it takes the place of what it repeats.
+    counted = [drop for drop in here.drops if "copy_of" not in drop or base_name(drop["copy_of"]) in here.replaced]
+    newest = {drop["file"]: drop for drop in counted if base_name(drop["file"]) not in here.replaced}
+    lost = {file: drop for file, drop in newest.items() if drop["file_id"] in here.lost}
+    newest = {file: drop for file, drop in newest.items() if file not in lost}
+    yield from _missing_files(feed, here, newest, begun)
+    for file, drop in lost.items():
+        for period in _periods(feed, drop, file):
+            yield (
+                period,
+                f"{feed.id}: none of the rows of {file} counts, another file had replaced it, and its control total no longer says so: "
+                "it must be sent under a new name",
+            )
+    yield from _other_than_stated(deployment, feed, here, totals)
+    yield from _too_bad(feed, here, counted, newest, deployment.config)
     # The same bytes may have been refused under several mappings: the last one says why.
     for refusal in {refusal["file"]: refusal for refusal in here.refused}.values():
-        if period := feed.period_of(refusal["file"]):
-            found.setdefault(period, []).append(f"{feed.id}: {refusal['file']} was refused: {refusal['message']}")
-    return found
+        if named := feed.period_of(refusal["file"]):
+            yield named, f"{feed.id}: {refusal['file']} was refused: {refusal['message']}"
 
 
-def _promised(feed: Feed, begun: tuple[str, str] | None, counts: dict[str, int]) -> list[str]:
+def _promised(feed: Feed, begun: tuple[str, str] | None, counts: Iterable[str]) -> list[str]:
     """Periods for which a feed promises files: all that any source has begun, whether or not the feed ever delivered, and its own."""
     ends = [*(begun or ()), *counts]
     since = feed.config.expected.first_period if feed.config.expected else None

@@ -20,7 +20,7 @@ from orchestration.deployment import Deployment
 from orchestration.errors import BadInput
 from orchestration.failpoints import failpoint
 from orchestration.ingest.checking import PERIOD_TYPE, Scan, build_scan
-from orchestration.ingest.closing import open_periods, record_status
+from orchestration.ingest.closing import BAD_SHARE, open_periods, record_status
 from orchestration.ingest.copies import Deliveries, copy_payload
 from orchestration.ingest.credit_notes import settle_notes
 from orchestration.ingest.drops import Drop, columns_of, open_drop, survey, unpivoted
@@ -137,9 +137,7 @@ def ingest(
                 "to land the feed anew: tierhouse ingest --again"
             )
         report.held_periods = open_periods(deployment, ledger)
-        report.bad_share = sorted(
-            {problem for problems in report.held_periods.values() for problem in problems if "rows are bad" in problem}
-        )
+        report.bad_share = sorted({problem for problems in report.held_periods.values() for problem in problems if BAD_SHARE in problem})
     return report
 
 
