@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol
 
 import duckdb
 
@@ -24,25 +23,6 @@ _PIECES = 2
 _CANONICAL_SUMS = f"sum(cast(h >> 64 as ubigint)), sum(cast(h & {2**64 - 1} as ubigint))"
 # A row is hashed once; the hash of its hash makes the second sum, which equal first sums do not share.
 _QUICK_SUMS = "sum(q), sum(hash(q, 1))"
-
-
-class Plan(Protocol):
-    """What the gate and the release need of a run's plan (orchestration.warehouse.RunPlan)."""
-
-    @property
-    def run_id(self) -> str: ...
-    @property
-    def periods(self) -> list[str]: ...
-    @property
-    def cutoff_seq(self) -> int: ...
-    @property
-    def policy_hash(self) -> str: ...
-    @property
-    def inputs_hash(self) -> str: ...
-    @property
-    def code_version(self) -> str: ...
-    @property
-    def undelivered(self) -> list[str]: ...
 
 
 @dataclass(frozen=True)

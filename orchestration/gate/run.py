@@ -11,18 +11,19 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import duckdb
 
 from orchestration.deployment import Deployment
 from orchestration.errors import Failed, TierhouseError
 from orchestration.failpoints import failpoint
-from orchestration.gate.candidate import Plan, combined_hash, fingerprint, marts_of, select_period
+from orchestration.gate.candidate import combined_hash, fingerprint, marts_of, select_period
 from orchestration.gate.drops import make_drop_tables
 from orchestration.gate.result import GateResult
 from orchestration.gate.suites import Check, Expectation, Suite, load_suites
 from orchestration.gate.validation import Session, Verdict, session
+from orchestration.ingest import open_periods
 from orchestration.ingest.files import place, storage_errors
 from orchestration.interruption import is_interruption
 from orchestration.ledger.store import Ledger
@@ -35,23 +36,19 @@ from orchestration.release.folder import mart_files, release_folder
 from orchestration.sqltext import literal, quoted
 from orchestration.wording import counted
 
+if TYPE_CHECKING:
+    from orchestration.warehouse.plan import RunPlan
+
 Say = Callable[[str], None]
 WAREHOUSE = "warehouse"
 # Relations beside the marts that suites may look at, where the warehouse has them.
 VISIBLE_SCHEMAS = ("intermediate", "policy", "ctl", "landing")
 
 
-def open_problems(deployment: Deployment, ledger: Ledger) -> Mapping[str, list[Any]]:
-    """Periods that are not closed, and why."""
-    from orchestration.ingest import open_periods
-
-    return open_periods(deployment, ledger)
-
-
 def run_gate(
     deployment: Deployment,
     ledger: Ledger,
-    plan: Plan,
+    plan: RunPlan,
     period: str,
     *,
     say: Say,
@@ -64,67 +61,54 @@ def run_gate(
     when a signal stops a query of it (nothing is recorded).
     """
     folder = deployment.gates / period / plan.run_id
-    relative = folder.relative_to(deployment.data)
+
+    def record(**said: Any) -> None:
+        ledger.append("gate", {"run_id": plan.run_id, "period": period, **said})
+
     try:
-        suites = load_suites(deployment)
-        problems = open_problems(deployment, ledger) if problems is None else problems
-        with storage_errors(folder):
-            folder.mkdir(parents=True, exist_ok=True)
-        with session() as gx, storage_errors(folder):
-            tables = make_candidate(gx.con, deployment, plan, period)
-            candidate_hash = combined_hash({name: table["hash"] for name, table in tables.items()})
-            make_drop_tables(gx.con, deployment, ledger, period, problems, plan.cutoff_seq)
-            make_build_table(gx.con, ledger, plan)
-            checks: list[dict[str, Any]] = []
-            gx.con.execute("create schema gate")
-            for suite in suites:
-                checks.extend(run_suite(gx, suite, deployment, folder))
-        result = GateResult(
-            run_id=plan.run_id,
-            period=period,
-            passed=all(check["passed"] or check["severity"] == "warning" for check in checks),
-            checks=checks,
-            candidate_hash=candidate_hash,
-            path=folder / "results.json",
-            tables=tables,
-        )
-        with storage_errors(folder):
-            write_results(deployment, result)
-        failpoint("gate.results_written")
+        result = examine(deployment, ledger, plan, period, folder, open_periods(deployment, ledger) if problems is None else problems)
     except Exception as err:
         if is_interruption(err):
             # Told to stop, it found nothing: a verdict would hold the period and all after it.
             raise KeyboardInterrupt from err
-        ledger.append(
-            "gate",
-            {
-                "run_id": plan.run_id,
-                "period": period,
-                "candidate_hash": None,
-                "passed": False,
-                "crashed": str(err),
-                "checks": [],
-                "path": None,
-            },
-        )
+        record(candidate_hash=None, passed=False, crashed=str(err), checks=[], path=None)
         if isinstance(err, TierhouseError):
             raise
         raise Failed(f"the gate could not be carried out: {err}", f"period {period}", "see the message; nothing was released") from err
-    ledger.append(
-        "gate",
-        {
-            "run_id": plan.run_id,
-            "period": period,
-            "candidate_hash": result.candidate_hash,
-            "passed": result.passed,
-            "checks": [
-                {key: check[key] for key in ("suite", "check", "severity", "passed", "observed", "failing_rows")} for check in result.checks
-            ],
-            "path": str(relative / "results.json"),
-        },
-    )
+    kept = ("suite", "check", "severity", "passed", "observed", "failing_rows")
+    checks = [{key: check[key] for key in kept} for check in result.checks]
+    path = str(result.path.relative_to(deployment.data))
+    record(candidate_hash=result.candidate_hash, passed=result.passed, checks=checks, path=path)
     failpoint("gate.recorded")
     say(summary(result))
+    return result
+
+
+def examine(
+    deployment: Deployment, ledger: Ledger, plan: RunPlan, period: str, folder: Path, problems: Mapping[str, list[Any]]
+) -> GateResult:
+    """Let every suite look at the candidate; what they found, written into ``folder`` and not yet recorded."""
+    suites = load_suites(deployment)
+    with storage_errors(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+    with session() as gx, storage_errors(folder):
+        tables = make_candidate(gx.con, deployment, plan, period)
+        make_drop_tables(gx.con, deployment, ledger, period, problems, plan.cutoff_seq)
+        make_build_table(gx.con, ledger, plan)
+        gx.con.execute("create schema gate")
+        checks = [check for suite in suites for check in run_suite(gx, suite, deployment, folder)]
+    result = GateResult(
+        run_id=plan.run_id,
+        period=period,
+        passed=all(check["passed"] or check["severity"] == "warning" for check in checks),
+        checks=checks,
+        candidate_hash=combined_hash({name: table["hash"] for name, table in tables.items()}),
+        path=folder / "results.json",
+        tables=tables,
+    )
+    with storage_errors(folder):
+        write_results(deployment, result)
+    failpoint("gate.results_written")
     return result
 
 
@@ -148,7 +132,7 @@ def summary(result: GateResult) -> str:
     return "\n".join(lines)
 
 
-def make_candidate(con: Connection, deployment: Deployment, plan: Plan, period: str) -> dict[str, dict[str, Any]]:
+def make_candidate(con: Connection, deployment: Deployment, plan: RunPlan, period: str) -> dict[str, dict[str, Any]]:
     """Attach the warehouse read-only and make schemas ``candidate`` and ``previous``; return mart → {rows, hash}.
 
     The macro ``candidate.is_same_person`` asks of two names what :func:`orchestration.people.same_person` asks.
@@ -202,7 +186,7 @@ def make_candidate(con: Connection, deployment: Deployment, plan: Plan, period: 
     return tables
 
 
-def previous_source(deployment: Deployment, plan: Plan, period: str) -> Path | str | None:
+def previous_source(deployment: Deployment, plan: RunPlan, period: str) -> Path | str | None:
     """Where the rows of the period before are: a release folder, ``"candidate"``, or nowhere; Failed if the folder is gone."""
     before = add_months(period, -1)
     if before in plan.periods:
@@ -211,7 +195,7 @@ def previous_source(deployment: Deployment, plan: Plan, period: str) -> Path | s
     return release_folder(deployment, release) if release else None
 
 
-def make_build_table(con: Connection, ledger: Ledger, plan: Plan) -> None:
+def make_build_table(con: Connection, ledger: Ledger, plan: RunPlan) -> None:
     """``candidate.build``: how dbt ended for this run; empty if it never did."""
     con.execute("create table candidate.build (run_id varchar, ok boolean, message varchar)")
     for entry in ledger.entries("build"):

@@ -25,12 +25,9 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Verdict:
-    """What GX found for one expectation. ``unexpected`` counts rows, where the expectation is about rows."""
+    """What GX found for one expectation; ``error``: why it could not be evaluated."""
 
-    expectation: str
     success: bool
-    unexpected: int | None
-    observed: str | None
     error: str | None
 
 
@@ -91,15 +88,8 @@ class Session:
         verdicts: dict[int, Verdict] = {}
         for result in results.results:
             position = int(result.expectation_config.meta["position"])
-            observed = result.result.get("observed_value")
-            verdicts[position] = Verdict(
-                expectation=expectations[position].type,
-                success=bool(result.success),
-                unexpected=result.result.get("unexpected_count"),
-                observed=None if observed is None else str(observed),
-                error=_error_of(result.exception_info),
-            )
-        missing = Verdict("", False, None, None, "Great Expectations gave no result")
+            verdicts[position] = Verdict(bool(result.success), _error_of(result.exception_info))
+        missing = Verdict(False, "Great Expectations gave no result")
         return [verdicts.get(position, missing) for position in range(len(expectations))]
 
 

@@ -13,14 +13,14 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import duckdb
 
 from orchestration.deployment import Deployment
 from orchestration.errors import BadInput, Failed, Held
 from orchestration.failpoints import failpoint
-from orchestration.gate.candidate import Plan, combined_hash
+from orchestration.gate.candidate import combined_hash
 from orchestration.ingest.files import sha256_file, storage_errors, sync_folder
 from orchestration.ingest.parts import landed, with_lists
 from orchestration.ledger.readers import goes_on_from_unseen, last_computed, what_is_new
@@ -34,6 +34,9 @@ from orchestration.release.folder import MANIFEST, is_whole
 from orchestration.release.record import build_problem, gate_problem, held_before, last_gate, release_entries, release_entry
 from orchestration.release.recovery import recover
 from orchestration.wording import counted
+
+if TYPE_CHECKING:
+    from orchestration.warehouse.plan import RunPlan as Plan
 
 Say = Callable[[str], None]
 Status = Literal["released", "released_again", "unchanged", "rolled_back", "held"]
