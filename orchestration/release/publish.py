@@ -122,21 +122,18 @@ def release(deployment: Deployment, ledger: Ledger, plan: Plan, *, say: Say) -> 
                     if outcome.status == "released_again" and outcome.release:
                         _confirm(ledger, plan, release_entry(ledger, outcome.release).payload)
         if held is not None:
-            keys = deployment.gates / held.period / plan.run_id
-            if held.remedy:
-                where, remedy = "release", held.remedy
-            elif keys.is_dir():
-                where, remedy = (
-                    str(keys),
-                    "look at the failing keys there, correct the data or the policy, and run again; docs/held-release.md",
-                )
-            else:
-                where = "release"
-                remedy = (
-                    f"have all models built, checked and released in one run: `tierhouse run --periods {held.period}`, or the job months"
-                )
-            raise Held(f"release of {held.period} is held: {held.why}", where, remedy, {"report": report.as_json()})
+            raise _hold(held, deployment.gates / held.period / plan.run_id, report)
         return report
+
+
+def _hold(held: PeriodReport, keys: Path, report: ReleaseReport) -> Held:
+    """The error that a release ends with. ``keys``: where a gate that has looked at the period leaves the failing keys."""
+    where, remedy = "release", held.remedy
+    if not remedy and keys.is_dir():
+        where, remedy = str(keys), "look at the failing keys there, correct the data or the policy, and run again; docs/held-release.md"
+    elif not remedy:
+        remedy = f"have all models built, checked and released in one run: `tierhouse run --periods {held.period}`, or the job months"
+    return Held(f"release of {held.period} is held: {held.why}", where, remedy, {"report": report.as_json()})
 
 
 def release_period(
