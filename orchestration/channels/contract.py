@@ -2,19 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import asdict, dataclass
-from typing import Any, Protocol
+from typing import TYPE_CHECKING
 
 from orchestration.deployment import Deployment
 from orchestration.ledger.store import digest
 
-
-class SeedRow(Protocol):
-    """A typed row of a seed (orchestration.policy)."""
-
-    def __getitem__(self, column: str) -> Any: ...
-    def where(self, column: str = "") -> str: ...
+if TYPE_CHECKING:
+    from orchestration.policy.reader import Row
 
 
 @dataclass(frozen=True)
@@ -65,17 +60,11 @@ def load_contracts(deployment: Deployment) -> list[Contract]:
     from orchestration.policy import load_policies
 
     seeds = load_policies(deployment).seeds
-    return contracts_from(seeds["channels"].rows, seeds["channel_audience"].rows, seeds["channel_columns"].rows)
-
-
-def contracts_from(channels: Iterable[SeedRow], audience: Iterable[SeedRow], columns: Iterable[SeedRow]) -> list[Contract]:
-    """Contracts from the rows of the three seeds."""
-    newest: dict[str, SeedRow] = {}
-    for row in channels:
+    newest: dict[str, Row] = {}
+    for row in seeds["channels"]:
         known = newest.get(row["channel_id"])
         if known is None or row["version"] > known["version"]:
             newest[row["channel_id"]] = row
-    audience, columns = list(audience), list(columns)
     found = []
     for channel_id, row in sorted(newest.items()):
         mine = (channel_id, row["version"])
@@ -91,12 +80,12 @@ def contracts_from(channels: Iterable[SeedRow], audience: Iterable[SeedRow], col
                 mode=row["mode"],
                 audience=tuple(
                     Condition(a["attribute"], a["operator"], a["value"] or "", a.where())
-                    for a in audience
+                    for a in seeds["channel_audience"]
                     if (a["channel_id"], a["version"]) == mine
                 ),
                 columns=tuple(
                     Column(c["column_name"], c["source"], bool(c["personal"]), c["mask"])
-                    for c in sorted(columns, key=lambda c: int(c["position"]))
+                    for c in sorted(seeds["channel_columns"], key=lambda c: int(c["position"]))
                     if (c["channel_id"], c["version"]) == mine
                 ),
             )

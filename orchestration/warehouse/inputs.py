@@ -288,12 +288,20 @@ def _has_table(con: duckdb.DuckDBPyConnection, name: str) -> bool:
     return bool(con.execute("select 1 from duckdb_tables() where schema_name || '.' || table_name = ?", [name]).fetchall())
 
 
+@contextmanager
+def _holding(path: Path, table: str) -> Iterator[duckdb.DuckDBPyConnection | None]:
+    """The warehouse at ``path``, to be read; None where it is not there, or has no such table."""
+    if not path.exists():
+        yield None
+        return
+    with warehouse(path, read_only=True) as con:
+        yield con if _has_table(con, table) else None
+
+
 def read_held(path: Path) -> Held:
     """What the warehouse at ``path`` says it holds; nothing if it is not there."""
-    if not path.exists():
-        return Held()
-    with warehouse(path, read_only=True) as con:
-        if not _has_table(con, "ctl.applied"):
+    with _holding(path, "ctl.applied") as con:
+        if con is None:
             return Held()
         state = dict(con.execute("select key, value from ctl.state").fetchall())
         windows: list[str] = []
@@ -312,22 +320,18 @@ def read_held(path: Path) -> Held:
 
 def prepared_run(path: Path) -> str | None:
     """The run that the inputs in the warehouse at ``path`` were written for; None if there are none."""
-    if not path.exists():
-        return None
-    with warehouse(path, read_only=True) as con:
-        if not _has_table(con, "ctl.run"):
-            return None
-        return str(con.execute("select run_id from ctl.run").fetchall()[0][0])
+    with _holding(path, "ctl.run") as con:
+        return None if con is None else str(con.execute("select run_id from ctl.run").fetchall()[0][0])
 
 
 def carried_levels(path: Path, before: str, programs: Collection[str]) -> dict[str, Carried]:
     """For each program with decisions in ``before`` or an earlier month: the newest such month in the warehouse at ``path``."""
-    if not path.exists() or not programs:
+    if not programs:
         return {}
     decisions = f"intermediate.{CARRIED}"
     levels = "bool_or(level_id is not null or held_level_id is not null)"
-    with warehouse(path, read_only=True) as con:
-        if not _has_table(con, decisions):
+    with _holding(path, decisions) as con:
+        if con is None:
             return {}
         # One month is read from the files' statistics; all of them only where it does not tell, which a run then refuses.
         query = f"select program_id, period_index, {levels} from {decisions} where period_index = ? group by all"
@@ -342,11 +346,11 @@ def carried_levels(path: Path, before: str, programs: Collection[str]) -> dict[s
 
 def lost_periods(path: Path, released: Collection[str]) -> list[str]:
     """Which of the periods, released with decisions, the warehouse at ``path`` holds none of: it was deleted or begun anew."""
-    if not released or not path.exists():
-        return sorted(released)
-    with warehouse(path, read_only=True) as con:
-        decisions = f"intermediate.{CARRIED}"
-        if not _has_table(con, decisions):
+    if not released:
+        return []
+    decisions = f"intermediate.{CARRIED}"
+    with _holding(path, decisions) as con:
+        if con is None:
             return sorted(released)
         query = f"select 1 from {decisions} where period_index = ? limit 1"
         return [period for period in sorted(released) if not con.execute(query, [period_index(period)]).fetchall()]

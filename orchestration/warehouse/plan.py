@@ -108,38 +108,30 @@ def files_hash(files: Iterable[Path], root: Path) -> str:
     return found.hexdigest()
 
 
-def _hash_files(roots: list[Path], suffixes: tuple[str, ...]) -> str:
-    found = ([root] if root.is_file() else sorted(p for p in root.rglob("*") if p.suffix in suffixes) for root in roots)
+def _hash_of(*places: str) -> str:
+    """Hash of files of the project, and of all SQL and Python below folders of it."""
+    roots = (PROJECT_ROOT / place for place in places)
+    found = ([root] if root.is_file() else sorted(p for p in root.rglob("*") if p.suffix in (".sql", ".py")) for root in roots)
     return files_hash(chain.from_iterable(found), PROJECT_ROOT)
 
 
 def code_version() -> str:
     """Version of what turns landed rows into decisions: ``0.1.0+<12 hex>``, the hex over models, macros, compiler, the views over landing and the
     settings of the dbt project, whose ``vars`` say who is flapping or likely to rise."""
-    roots = [
-        PROJECT_ROOT / "models",
-        PROJECT_ROOT / "dbt_project" / "macros",
-        PROJECT_ROOT / "dbt_project" / "dbt_project.yml",
-        PROJECT_ROOT / "orchestration" / "policy",
-        PROJECT_ROOT / "orchestration" / "warehouse" / "inputs.py",
-    ]
-    return f"{version('tierhouse')}+{_hash_files(roots, ('.sql', '.py'))[:12]}"
+    made_by = _hash_of(
+        "models", "dbt_project/macros", "dbt_project/dbt_project.yml", "orchestration/policy", "orchestration/warehouse/inputs.py"
+    )
+    return f"{version('tierhouse')}+{made_by[:12]}"
 
 
 def months_code() -> str:
     """Hash of what makes customer-months of landed rows; another hash means that every month is read again."""
-    roots = [
-        PROJECT_ROOT / "models" / "staging",
-        PROJECT_ROOT / "models" / "intermediate" / "periods",
-        PROJECT_ROOT / "dbt_project" / "macros",
-        PROJECT_ROOT / "orchestration" / "warehouse" / "inputs.py",
-    ]
-    return _hash_files(roots, (".sql", ".py"))
+    return _hash_of("models/staging", "models/intermediate/periods", "dbt_project/macros", "orchestration/warehouse/inputs.py")
 
 
 def windows_code() -> str:
     """Hash of the SQL that makes windows and carried totals."""
-    return _hash_files([PROJECT_ROOT / "models" / "intermediate" / "customers"], (".sql",))
+    return _hash_of("models/intermediate/customers")
 
 
 def check_periods(periods: list[str], first_allowed: str, landed: list[str], rows: str = "bill lines") -> None:
