@@ -77,36 +77,15 @@ def _version(program: Program, version: Version, missing: frozenset[str]) -> str
 
 def decided(program: Program, version: Version, rows: str) -> str:
     """Decisions over ``rows``, a relation with the columns of :func:`inputs.relation`."""
-    return "\n".join(
-        [
-            f"-- program {program.program_id}, version {version.version}: {program.method}, hit policy {program.hit_policy}",
-            "select",
-            indent(_select_list(program, version), "    "),
-            "from (",
-            "    select",
-            "        r.*,",
-            indent(_gap_case(program, version), "        ") + " as gap",
-            "    from (",
-            indent(matched(program, version, rows), "        "),
-            "    ) as r",
-            ") as d",
-        ]
-    )
+    title = f"-- program {program.program_id}, version {version.version}: {program.method}, hit policy {program.hit_policy}"
+    with_gap = sql.select(["r.*", f"{_gap_case(program, version)} as gap"], matched(program, version, rows), "r")
+    return f"{title}\n{sql.select(_select_list(program, version), with_gap, 'd')}"
 
 
 def matched(program: Program, version: Version, rows: str) -> str:
     """``rows`` with scores, first_rule_id, rules_that_hold (under *unique*) and cap_id: what a rule table says of each row."""
-    return "\n".join(
-        [
-            "select",
-            "    b.*,",
-            indent(_match_case(program, version), "    ") + ",",
-            indent(_cap_case(program, version), "    ") + " as cap_id",
-            "from (",
-            indent(_scored(version, rows), "    "),
-            ") as b",
-        ]
-    )
+    cases = [_match_case(program, version), f"{_cap_case(program, version)} as cap_id"]
+    return sql.select(["b.*", *cases], _scored(version, rows), "b")
 
 
 def _scored(version: Version, rows: str) -> str:
@@ -116,7 +95,7 @@ def _scored(version: Version, rows: str) -> str:
         return rows
     reason = _case([f"    {line}" for a in of_version for line in inputs.refusals(a, "i")])
     columns = [*(f"{inputs.score(a, 'i')} as {sql.identifier(a.attribute_id)}" for a in of_version), f"{reason} as refused_reason"]
-    return "\n".join(["select", "    i.*,", indent(",\n".join(columns), "    "), "from (", indent(rows, "    "), ") as i"])
+    return sql.select(["i.*", *columns], rows, "i")
 
 
 def evaluation_order(program: Program, version: Version) -> list[Rule]:
@@ -167,7 +146,7 @@ def _cap_level(program: Program, version: Version) -> tuple[str, str]:
     return f"cast({_case(by_level, 'd.cap_id')} as varchar)", f"cast({_case(by_rank, 'd.cap_id')} as integer)"
 
 
-def _select_list(program: Program, version: Version) -> str:
+def _select_list(program: Program, version: Version) -> list[str]:
     of_version = scores(version.attributes)
     # What leaves a subject undecided though a rule holds: the condition, its opposite, and the reason.
     undecided = []
@@ -188,33 +167,31 @@ def _select_list(program: Program, version: Version) -> str:
     by_rank = _case([f"    when {rule} then {level.rank}" for rule, level in levels], "d.first_rule_id")
     cap_level, cap_rank = _cap_level(program, version)
     size, rank, value = inputs.rank_columns(version, "d")
-    return ",\n".join(
-        [
-            f"{sql.literal(program.program_id)} as program_id",
-            f"{sql.literal(program.subject_type)} as subject_type",
-            "d.subject_id",
-            "d.period",
-            f"{sql.literal(version.version)} as policy_version",
-            f"{sql.literal(version.policy_hash)} as policy_hash",
-            f"case when d.out_reason is not null then 'out_of_scope' when {is_decided} then 'decided' else 'not_evaluated' end as status",
-            _case([f"    when {when} then {why}" for when, why in reasons]) + " as status_reason",
-            f"{only_decided('d.first_rule_id')} as matched_rule_id",
-            f"{only_decided(by_level)} as qualified_level_id",
-            f"cast({only_decided(by_rank)} as integer) as qualified_rank",
-            f"{sql.json_object(_evidence(version.attributes))} as evidence",
-            f"{only_decided(_next_level(program, version))} as next_level_id",
-            *(f"{only_decided(text)} as {name}" for name, text in _missing(program, version).items()),
-            "d.event_date",
-            f"{f'd.{of_version[0].attribute_id}' if of_version else f'cast(null as {SCORE})'} as score",
-            *(
-                f"case when d.out_reason is null then {text} end as {name}"
-                for text, name in ((size, "population_size"), (rank, "population_rank"), (value, "rank_value"))
-            ),
-            "d.cap_id",
-            f"{cap_level} as cap_level_id",
-            f"{cap_rank} as cap_rank",
-        ]
-    )
+    return [
+        f"{sql.literal(program.program_id)} as program_id",
+        f"{sql.literal(program.subject_type)} as subject_type",
+        "d.subject_id",
+        "d.period",
+        f"{sql.literal(version.version)} as policy_version",
+        f"{sql.literal(version.policy_hash)} as policy_hash",
+        f"case when d.out_reason is not null then 'out_of_scope' when {is_decided} then 'decided' else 'not_evaluated' end as status",
+        _case([f"    when {when} then {why}" for when, why in reasons]) + " as status_reason",
+        f"{only_decided('d.first_rule_id')} as matched_rule_id",
+        f"{only_decided(by_level)} as qualified_level_id",
+        f"cast({only_decided(by_rank)} as integer) as qualified_rank",
+        f"{sql.json_object(_evidence(version.attributes))} as evidence",
+        f"{only_decided(_next_level(program, version))} as next_level_id",
+        *(f"{only_decided(text)} as {name}" for name, text in _missing(program, version).items()),
+        "d.event_date",
+        f"{f'd.{of_version[0].attribute_id}' if of_version else f'cast(null as {SCORE})'} as score",
+        *(
+            f"case when d.out_reason is null then {text} end as {name}"
+            for text, name in ((size, "population_size"), (rank, "population_rank"), (value, "rank_value"))
+        ),
+        "d.cap_id",
+        f"{cap_level} as cap_level_id",
+        f"{cap_rank} as cap_rank",
+    ]
 
 
 def _evidence(attributes: Sequence[Attribute]) -> list[tuple[str, str]]:
@@ -408,16 +385,8 @@ def _not_evaluated(program: Program, reason: str, where: str, version: Version |
         "event_date": "d.event_date",
     }
     columns = [f"{known.get(name) or f'cast(null as {kind})'} as {name}" for name, kind in DECISION_COLUMNS.items()]
-    return "\n".join(
-        [
-            f"-- program {program.program_id}" + (f", version {version.version}" if version else "") + ": not evaluated",
-            "select",
-            indent(",\n".join(columns), "    "),
-            "from (",
-            indent(inputs.scope_relation(program, scope_rules, where), "    "),
-            ") as d",
-        ]
-    )
+    title = f"-- program {program.program_id}" + (f", version {version.version}" if version else "") + ": not evaluated"
+    return f"{title}\n{sql.select(columns, inputs.scope_relation(program, scope_rules, where), 'd')}"
 
 
 def _no_version(program: Program) -> str:

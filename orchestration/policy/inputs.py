@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Sequence
 from decimal import Decimal
-from textwrap import indent
 
 from orchestration.policy import sql
 from orchestration.policy.model import RANKED, Attribute, Dimension, Program, ScopeRule, Version, attributes_of
@@ -69,7 +68,7 @@ def operand_rows(program: Program, of_attributes: Collection[Attribute], where: 
         "m.scope_reason",
         *(f"{source(program, o)} as {sql.identifier(o.name)}" for o in raw),
     ]
-    lines = ["select", indent(",\n".join(columns), "    "), f"from {relation_} as m"]
+    lines = ["select", sql.columns(columns), f"from {relation_} as m"]
     if needs_extras:
         lines += [f"left join {sql.EXTRAS_PLACEHOLDER} as x on m.customer_id = x.customer_id and m.period = x.period"]
     if any(a.kind == "nomination" for a in attributes):
@@ -135,14 +134,12 @@ def _scoped(rules: Sequence[ScopeRule], attributes: Collection[Attribute], rows:
         lines.append(f"    when {sql.conditions(rule.conditions, 's')} then {sql.literal(rule.rule_id)}")
     columns = ["s.subject_id", "s.period", "s.event_date", "\n".join([*lines, "end as out_reason"])]
     columns += [f"s.{sql.identifier(o.name)}" for o in operands(attributes) if not o.is_computed]
-    return "\n".join(["select", indent(",\n".join(columns), "    "), "from (", indent(rows, "    "), ") as s"])
+    return sql.select(columns, rows, "s")
 
 
 def _ranked(attributes: list[Attribute], rows: str) -> str:
     columns = [column for a in attributes for column in _over_population(a)]
-    if not columns:
-        return rows
-    return "\n".join(["select", "    p.*,", indent(",\n".join(columns), "    "), "from (", indent(rows, "    "), ") as p"])
+    return sql.select(["p.*", *columns], rows, "p") if columns else rows
 
 
 def _over_population(attribute: Attribute) -> Iterator[str]:

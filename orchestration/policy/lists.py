@@ -34,7 +34,7 @@ def _values(program: Program, attribute: Attribute) -> str:
     relation, key = subjects_of(program)
     columns = [f"m.{key} as subject_id", "m.period", *(f"{source(program, o)} as {sql.identifier(o.name)}" for o in operands([attribute]))]
     extras = f"\nleft join {sql.EXTRAS_PLACEHOLDER} as x on m.customer_id = x.customer_id and m.period = x.period"
-    inner = "\n".join(["select", indent(",\n".join(columns), "    "), f"from {relation} as m"])
+    inner = f"select\n{sql.columns(columns)}\nfrom {relation} as m"
     inner += extras if program.subject_type == "customer" else ""
     return "\n".join(
         [

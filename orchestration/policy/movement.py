@@ -136,24 +136,10 @@ def _asked(program: Program, version: Version) -> str:
     rank = "\n".join(["case b.first_rule_id", *ranks, "end"])
     if undecided:
         rank = "\n".join(["case", *undecided, "    else", indent(rank, "    "), "end"])
-    return "\n".join(
-        [
-            f"-- program {program.program_id}, version {version.version}",
-            "select",
-            sql.columns(
-                [
-                    f"{sql.literal(program.program_id)} as program_id",
-                    "b.subject_id",
-                    "b.period",
-                    "b.step",
-                    f"cast({rank} as integer) as qualified_rank",
-                ]
-            ),
-            "from (",
-            indent(matched(program, of_placed_portions(version), inputs_at_steps(program, version)), "    "),
-            ") as b",
-        ]
-    )
+    name = sql.literal(program.program_id)
+    columns = [f"{name} as program_id", "b.subject_id", "b.period", "b.step", f"cast({rank} as integer) as qualified_rank"]
+    rows = matched(program, of_placed_portions(version), inputs_at_steps(program, version))
+    return f"-- program {program.program_id}, version {version.version}\n{sql.select(columns, rows, 'b')}"
 
 
 def _told() -> str:

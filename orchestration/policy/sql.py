@@ -60,6 +60,11 @@ def columns(expressions: Iterable[str]) -> str:
     return indent(",\n".join(expressions), "    ")
 
 
+def select(expressions: Iterable[str], rows: str, alias: str) -> str:
+    """A select over a query."""
+    return f"select\n{columns(expressions)}\nfrom (\n{indent(rows, '    ')}\n) as {alias}"
+
+
 def no_rows(types: Mapping[str, str]) -> str:
     """A relation of columns with their types that has no rows."""
     return f"select\n{columns(f'cast(null as {kind}) as {name}' for name, kind in types.items())}\nwhere false"
