@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from orchestration.policy.reader import Row
@@ -36,20 +36,7 @@ class Finding:
 
     def as_json(self) -> dict[str, Any]:
         """All fields, and ``where``."""
-        return {
-            "severity": self.severity,
-            "kind": self.kind,
-            "program_id": self.program_id,
-            "version": self.version,
-            "where": self.where,
-            "file": self.file,
-            "row": self.row,
-            "column": self.column,
-            "rule_id": self.rule_id,
-            "what": self.what,
-            "remedy": self.remedy,
-            "example": self.example,
-        }
+        return {**asdict(self), "where": self.where}
 
     def __str__(self) -> str:
         lines = [f"{self.severity} ({self.kind}): {self.where}: {self.what}"]

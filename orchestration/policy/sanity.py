@@ -18,6 +18,10 @@ from orchestration.policy.reader import Row
 _MISSING = {"zero": Decimal(0), "middle": Decimal(50)}
 
 
+def _warning(row: Row, version: Version, kind: str, what: str, remedy: str, column: str | None = None) -> Finding:
+    return finding_at(row, version.version, "warning", kind, what, remedy, column)
+
+
 def plans_and_checklists(policies: Policies, program: Program) -> Iterator[Finding]:
     """Levels that a version of a program with contact plans or checklists gives, and has none for."""
     for name, what in (("contact_plans", "contact plan"), ("checklists", "checklist")):
@@ -27,10 +31,10 @@ def plans_and_checklists(policies: Policies, program: Program) -> Iterator[Findi
             planned = {row["level_id"] for row in own}
             lacking = [level.level_id for level in program.levels if level.level_id in version.given_levels - planned]
             if lacking:
-                yield finding_at(
-                    own[-1] if own else version.row, version.version, "warning", f"no_{name[:-1]}",
-                    f"{program.program_id} {version.version} has no {what} for {', '.join(lacking)}", f"add rows to {policies.seeds[name].file}",
-                )  # fmt: skip
+                told = f"{program.program_id} {version.version} has no {what} for {', '.join(lacking)}"
+                yield _warning(
+                    own[-1] if own else version.row, version, f"no_{name[:-1]}", told, f"add rows to {policies.seeds[name].file}"
+                )
 
 
 def contact_targets(policies: Policies, program: Program) -> Iterator[Finding]:
@@ -42,20 +46,11 @@ def contact_targets(policies: Policies, program: Program) -> Iterator[Finding]:
             for column in ("share_target_pct", "reach_target_pct"):
                 if row[column] is not None and row["contact_group"] is None:
                     what = f"level {row['level_id']!r} {of} has a {column} and no contact group, of which shares and reach are reckoned"
-                    yield finding_at(
-                        row, version.version, "warning", "contact_target", what, "name its contact_group, or leave it empty", column
-                    )
+                    yield _warning(row, version, "contact_target", what, "name its contact_group, or leave it empty", column)
             if row["reach_target_pct"] is not None and not row["is_priority"]:
                 what = f"level {row['level_id']!r} {of} has a reach_target_pct, and its subjects are no priority subjects"
-                yield finding_at(
-                    row,
-                    version.version,
-                    "warning",
-                    "contact_target",
-                    what,
-                    "write true for is_priority, or leave it empty",
-                    "reach_target_pct",
-                )
+                remedy = "write true for is_priority, or leave it empty"
+                yield _warning(row, version, "contact_target", what, remedy, "reach_target_pct")
         for column, counting in (("share_target_pct", rows), ("reach_target_pct", [row for row in rows if row["is_priority"]])):
             first: dict[str, Row] = {}
             for row in counting:
@@ -67,7 +62,7 @@ def contact_targets(policies: Policies, program: Program) -> Iterator[Finding]:
                         f"contact group {row['contact_group']!r} {of} has a {column} of {other[column]:f} in row {other.line} "
                         f"and of {row[column]:f} here: the higher one counts"
                     )
-                    yield finding_at(row, version.version, "warning", "contact_target", what, "give the group one target", column)
+                    yield _warning(row, version, "contact_target", what, "give the group one target", column)
 
 
 def bands_and_dimensions(policies: Policies, program: Program) -> Iterator[Finding]:
@@ -79,10 +74,8 @@ def bands_and_dimensions(policies: Policies, program: Program) -> Iterator[Findi
             for attribute_id in dict.fromkeys(r["attribute_id"] for r in rows):
                 if attribute_id not in used:
                     row = next(r for r in rows if r["attribute_id"] == attribute_id)
-                    yield finding_at(
-                        row, version.version, "warning", "unused", f"no rule of {program.program_id} {version.version} uses the {what} of {attribute_id!r}",
-                        "use them in a rule, or remove their rows",
-                    )  # fmt: skip
+                    told = f"no rule of {program.program_id} {version.version} uses the {what} of {attribute_id!r}"
+                    yield _warning(row, version, "unused", told, "use them in a rule, or remove their rows")
         for attribute in used.values():
             yield from _alike_bands(program, version, attribute)
             yield from (f for d in attribute.dimensions for f in _idle(version, attribute, d))
@@ -99,11 +92,9 @@ def _alike_bands(program: Program, version: Version, attribute: Attribute) -> It
     conditions = [c for table in version.tables for c in table.conditions if c.attribute.attribute_id == attribute.attribute_id]
     for lower, upper in pairwise(attribute.bands):
         if all(condition_holds(c, lower.band_id) == condition_holds(c, upper.band_id) for c in conditions):
-            yield finding_at(
-                upper.row, version.version, "warning", "idle_band",
-                f"no rule of {program.program_id} {version.version} tells {attribute.attribute_id} {upper.band_id!r} from {lower.band_id!r}, the band below it",
-                "name one of them in a rule, or make them one band",
-            )  # fmt: skip
+            of = f"{attribute.attribute_id} {upper.band_id!r} from {lower.band_id!r}, the band below it"
+            what = f"no rule of {program.program_id} {version.version} tells {of}"
+            yield _warning(upper.row, version, "idle_band", what, "name one of them in a rule, or make them one band")
 
 
 def _idle(version: Version, score: Attribute, dimension: Dimension) -> Iterator[Finding]:
@@ -117,11 +108,9 @@ def _idle(version: Version, score: Attribute, dimension: Dimension) -> Iterator[
         what = f"gives {known} {constant:f}, so that it tells only who has none"
     else:
         what = f"gives {known} {constant:f}, so that it changes no order"
-    yield finding_at(
-        dimension.row, version.version, "warning", "idle_dimension",
-        f"dimension {dimension.dimension_id!r} of {score.attribute_id} {what}",
-        f"correct its bounds or bands: {dimension.attribute.attribute_id} {_range(dimension.attribute)}, or remove it",
-    )  # fmt: skip
+    told = f"dimension {dimension.dimension_id!r} of {score.attribute_id} {what}"
+    remedy = f"correct its bounds or bands: {dimension.attribute.attribute_id} {_range(dimension.attribute)}, or remove it"
+    yield _warning(dimension.row, version, "idle_dimension", told, remedy)
 
 
 def _range(attribute: Attribute) -> str:
