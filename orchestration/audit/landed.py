@@ -6,11 +6,11 @@ Read from the landing alone, not from the warehouse: an explanation compares its
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from datetime import date, datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 from zoneinfo import ZoneInfo
 
 import duckdb
@@ -25,6 +25,7 @@ from orchestration.people import same_person
 from orchestration.periods import first_day, last_day
 
 _FOREVER = date(9999, 12, 31)
+_IN_PROGRAM = "l.subject_id = $subject and l.program_id = $program"
 
 
 @dataclass(frozen=True)
@@ -122,6 +123,9 @@ class Holding:
     end: date
 
 
+R = TypeVar("R", PointsRow, NominationRow, ApplicationStep)
+
+
 class Landing:
     """Queries on the landing as it was at ``cutoff_seq``. Opens no file but Parquet parts; close with :meth:`close`."""
 
@@ -174,6 +178,12 @@ class Landing:
                 str(self._deployment.landing / entity),
                 "restore the landing folder from a backup: the release cannot be traced without it",
             ) from err
+
+    def _typed(self, kind: type[R], entity: str, where: str, params: dict[str, Any], periods: set[str] | None = None) -> list[R]:
+        """Effective rows of an entity as ``kind``, whose fields behind source, file and row are columns."""
+        columns = ", ".join(f"l.{field.name}" for field in fields(kind)[3:])
+        rows = self._rows(entity, columns, where, params, periods)
+        return [kind(source, self._file(file_id), *rest) for source, file_id, *rest in rows]
 
     def first_period(self) -> str | None:
         """The earliest period that has landed bills or points."""
@@ -237,17 +247,9 @@ class Landing:
         """Points of the customers in the periods, every kind."""
         if not periods or not customers:
             return []
-        rows = self._rows(
-            "points",
-            "l.period, l.points_type, l.points, l.customer_id",
-            "list_contains($customers, l.customer_id) and list_contains($periods, l.period)",
-            {"customers": customers, "periods": periods},
-            set(periods),
-        )
-        return sorted(
-            (PointsRow(source, self._file(file_id), *rest) for source, file_id, *rest in rows),
-            key=lambda p: (p.period, p.source, p.file, p.row),
-        )
+        where = "list_contains($customers, l.customer_id) and list_contains($periods, l.period)"
+        rows = self._typed(PointsRow, "points", where, {"customers": customers, "periods": periods}, set(periods))
+        return sorted(rows, key=lambda p: (p.period, p.source, p.file, p.row))
 
     def entity_rows(self, entity: str, key: str, subject_id: str) -> list[EntityRow]:
         """Every effective row of an entity about one subject, ordered by source, file id and row as the warehouse orders equals."""
@@ -265,28 +267,14 @@ class Landing:
 
     def applications(self, subject_id: str, program_id: str) -> list[ApplicationStep]:
         """Steps of the subject's applications in the program, in order."""
-        rows = self._rows(
-            "applications",
-            "l.application_id, l.step, l.step_date, l.decided_by, l.outcome",
-            "l.subject_id = $subject and l.program_id = $program",
-            {"subject": subject_id, "program": program_id},
-        )
-        steps = (ApplicationStep(source, self._file(file_id), *rest) for source, file_id, *rest in rows)
+        steps = self._typed(ApplicationStep, "applications", _IN_PROGRAM, {"subject": subject_id, "program": program_id})
         order = ["application", "review", "decision", "notification"]
         return sorted(steps, key=lambda s: (s.application_id, s.step_date, order.index(s.step)))
 
     def nominations(self, subject_id: str, program_id: str) -> list[NominationRow]:
         """Nominations and overrides of the subject in the program, whether or not they count."""
-        rows = self._rows(
-            "nominations",
-            "l.nomination_id, l.kind, l.level_id, l.reason, l.requester_id, l.approver_id, l.approved_date, l.start_date, l.end_date",
-            "l.subject_id = $subject and l.program_id = $program",
-            {"subject": subject_id, "program": program_id},
-        )
-        return sorted(
-            (NominationRow(source, self._file(file_id), row, *rest) for source, file_id, row, *rest in rows),
-            key=lambda n: (n.start_date, n.nomination_id),
-        )
+        rows = self._typed(NominationRow, "nominations", _IN_PROGRAM, {"subject": subject_id, "program": program_id})
+        return sorted(rows, key=lambda n: (n.start_date, n.nomination_id))
 
 
 def holder_of_bill(holdings: list[Holding], period: str, billed_at: datetime | None, zone: ZoneInfo) -> str | None:

@@ -16,7 +16,7 @@ from orchestration.audit.mismatch import mismatch
 from orchestration.audit.numbers import Number, as_score, millionths_of, min_max
 from orchestration.errors import Failed
 from orchestration.policy.model import NUMERIC, RANKED, Attribute, Band, Dimension, Value, text_of
-from orchestration.policy.operands import operands_of
+from orchestration.policy.operands import OVER_POPULATION, operands_of
 
 
 @dataclass(frozen=True)
@@ -208,12 +208,7 @@ class Evidence:
 
     def _ranked(self, a: Attribute) -> Reading:
         name, of = a.attribute_id, self.read(a.of[0])
-        keys = {
-            "position": ("above", "population"),
-            "share": ("above", "population", "above_amount", "total_amount"),
-            "portion": ("total_amount",),
-        }[a.kind]
-        operands = {key: self.amount(f"{name}__{key}") for key in keys}
+        operands = {key: self.amount(f"{name}__{key}") for key in OVER_POPULATION[a.kind]}
         if a.kind == "position":
             top, bottom = operands["above"], operands["population"]
         elif a.kind == "share":

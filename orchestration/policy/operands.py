@@ -19,7 +19,7 @@ SCORE = "decimal(18, 6)"
 SQL_TYPES = {"decimal": AMOUNT, "integer": "bigint", "boolean": "boolean", "date": "date"}
 
 # What is counted and added up over the subjects for a ranked attribute.
-_OVER_POPULATION = {
+OVER_POPULATION = {
     "position": ("above", "population"),
     "share": ("above", "population", "above_amount", "total_amount"),
     "portion": ("total_amount",),
@@ -72,7 +72,7 @@ def operands_of(attribute: Attribute) -> Iterator[Operand]:
             yield _metric(attribute, metric, metric.metric_id)
     for part in attribute.parts:
         yield from operands_of(part)
-    for column in _OVER_POPULATION.get(attribute.kind, ()):
+    for column in OVER_POPULATION.get(attribute.kind, ()):
         kind = TOTAL if column.endswith("amount") else "bigint"
         yield Operand(f"{name}__{column}", kind, POPULATION, attribute, is_computed=True)
     for dimension in attribute.dimensions:

@@ -40,30 +40,18 @@ def why(e: Explanation, lang: Lang) -> list[str]:
     if e.decision["status"] == "out_of_scope":
         lines.append("  " + text(lang, "out_of_scope", reason=words.reason(e, lang)))
         for verdict in (v for v in e.tables.scope if v.item_id == e.decision["status_reason"]):
-            lines += ["  " + text(lang, "scope_rule", rule=verdict.item_id, description=_description(verdict, lang))]
-            lines += conditions(e, verdict, lang)
+            lines += _rule(e, verdict, lang, "scope_rule")
         return lines
     if e.decision["status"] != "decided":
         lines.append("  " + text(lang, "not_evaluated", reason=words.reason(e, lang)))
         # Of a subject that lacks a number no rule was asked.
         for verdict in (v for v in e.rules if v.holds and e.decision["status_reason"] == SEVERAL_HOLD):
-            lines += ["  " + text(lang, "rule_failed", rule=verdict.item_id, description=_description(verdict, lang))]
-            lines += conditions(e, verdict, lang)
+            lines += _rule(e, verdict, lang)
         return lines
     matched = e.matched
     if matched is None:
         return []
-    lines.append(
-        "  "
-        + text(
-            lang,
-            "rule_matched",
-            rule=matched.item_id,
-            level=words.level(e, matched.level_id, lang),
-            description=_description(matched, lang),
-        )
-    )
-    lines += conditions(e, matched, lang)
+    lines += _rule(e, matched, lang, "rule_matched")
     before = sum(1 for v in e.rules if v.order < matched.order)
     is_top = e.program.hit_policy == "first" and not before
     lines.append("  " + text(lang, "rule_top" if is_top else f"rule_{e.program.hit_policy}", before=before))
@@ -85,8 +73,7 @@ def above(e: Explanation, lang: Lang) -> list[str]:
     is_above = (e.decision["level_rank"] or 0) < e.level_above.rank
     lines = [text(lang, "above" if is_above else "above_rules", level=words.name(e.level_above, lang))]
     for verdict in e.above:
-        lines.append("  " + text(lang, "rule_failed", rule=verdict.item_id, description=_description(verdict, lang)))
-        lines += conditions(e, verdict, lang)
+        lines += _rule(e, verdict, lang)
         if verdict.holds and e.matched:
             lines.append("    " + text(lang, "rule_not_reached", rule=e.matched.item_id))
     return lines + _to_next(e, lang)
@@ -128,15 +115,14 @@ def caps(e: Explanation, lang: Lang) -> list[str]:
         return []
     lines = [text(lang, "caps")]
     for verdict in e.tables.caps:
-        key = "cap_holds" if verdict.holds else "cap_rests"
-        title = words.level(e, verdict.level_id, lang)
-        lines.append("  " + text(lang, key, cap=verdict.item_id, level=title, description=_description(verdict, lang)))
-        lines += conditions(e, verdict, lang, is_aim=False)
+        lines += _rule(e, verdict, lang, "cap_holds" if verdict.holds else "cap_rests", is_aim=False)
     return lines
 
 
-def _description(verdict: TableVerdict, lang: Lang) -> str:
-    return verdict.row[f"description_{lang}"] or ""
+def _rule(e: Explanation, verdict: TableVerdict, lang: Lang, key: str = "rule_failed", *, is_aim: bool = True) -> list[str]:
+    """A rule, scope rule or cap in the words of ``key``, then its conditions."""
+    said = {"level": words.level(e, verdict.level_id, lang), "description": verdict.row[f"description_{lang}"] or ""}
+    return ["  " + text(lang, key, rule=verdict.item_id, cap=verdict.item_id, **said), *conditions(e, verdict, lang, is_aim=is_aim)]
 
 
 def conditions(e: Explanation, verdict: TableVerdict, lang: Lang, *, is_aim: bool = True) -> list[str]:
