@@ -123,5 +123,4 @@ def _check_table(found: Sequence[tuple[GateResult, Mapping[str, Any]]]) -> str:
 
 
 def _failed_table(gates: Sequence[GateResult]) -> str:
-    rows = [_row(gate, check) for gate in gates for check in gate.checks if not check["passed"]]
-    return markdown_table(_HEADER, rows) if rows else "None."
+    return markdown_table(_HEADER, [_row(gate, check) for gate in gates for check in gate.checks if not check["passed"]], "None.")

@@ -17,26 +17,15 @@ def jobs(deployment: Deployment) -> list[dg.UnresolvedAssetJobDefinition]:
     start is paid for.
     """
     hooks = {failure_hook(deployment)}
+
+    def job(name: str, selection: dg.AssetSelection, description: str) -> dg.UnresolvedAssetJobDefinition:
+        return dg.define_asset_job(name, selection, executor_def=dg.in_process_executor, hooks=hooks, description=description)
+
+    groups = dg.AssetSelection.groups
     return [
-        dg.define_asset_job(
-            MONTHS_JOB,
-            selection=dg.AssetSelection.all(),
-            executor_def=dg.in_process_executor,
-            hooks=hooks,
-            description="Ingest new drops, compute and gate the months of the partition (range), release, deliver.",
+        job(
+            MONTHS_JOB, dg.AssetSelection.all(), "Ingest new drops, compute and gate the months of the partition (range), release, deliver."
         ),
-        dg.define_asset_job(
-            INGEST_JOB,
-            selection=dg.AssetSelection.groups("raw"),
-            executor_def=dg.in_process_executor,
-            hooks=hooks,
-            description="Land new drops, so that bad files and open periods are known before the month is run.",
-        ),
-        dg.define_asset_job(
-            DELIVER_JOB,
-            selection=dg.AssetSelection.groups("channels"),
-            executor_def=dg.in_process_executor,
-            hooks=hooks,
-            description="Bring every channel to the current catalog.",
-        ),
+        job(INGEST_JOB, groups("raw"), "Land new drops, so that bad files and open periods are known before the month is run."),
+        job(DELIVER_JOB, groups("channels"), "Bring every channel to the current catalog."),
     ]

@@ -19,8 +19,8 @@ _PALE = _COLOURS[:4]
 _WIDTH, _LETTER = 640, 7
 
 
-def markdown_table(header: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:
-    """A Markdown table; numbers with thousands separators, aligned right by their type."""
+def markdown_table(header: Sequence[str], rows: Iterable[Sequence[Any]], empty: str = "") -> str:
+    """A Markdown table; numbers with thousands separators, aligned right by their type. ``empty``: what stands there instead without rows."""
 
     def cell(value: Any) -> str:
         if isinstance(value, bool) or not isinstance(value, int):
@@ -28,6 +28,8 @@ def markdown_table(header: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:
         return f"{value:,}"
 
     body = [[cell(value) for value in row] for row in rows]
+    if empty and not body:
+        return empty
     return "\n".join("| " + " | ".join(row) + " |" for row in [list(header), ["---"] * len(header), *body])
 
 
@@ -137,19 +139,13 @@ def feed_metadata(files: Sequence[Mapping[str, Any]]) -> dict[str, dg.MetadataVa
     reasons: Counter[str] = Counter()
     for file in files:
         reasons.update(file["reasons"])
+    by_reason = sorted(reasons.items(), key=lambda item: (-item[1], item[0]))
+    by_file = [(f["file"], f["rows_in"], f["landed"], f["quarantined"]) for f in files]
     return {
         "dagster/row_count": dg.MetadataValue.int(sum(f["landed"] for f in files)),
         "new_files": dg.MetadataValue.int(len(files)),
         "rows_in": dg.MetadataValue.int(sum(f["rows_in"] for f in files)),
         "quarantined": dg.MetadataValue.int(sum(f["quarantined"] for f in files)),
-        "quarantine_by_reason": dg.MetadataValue.md(
-            markdown_table(["reason", "rows"], sorted(reasons.items(), key=lambda item: (-item[1], item[0]))) if reasons else "None."
-        ),
-        "files": dg.MetadataValue.md(
-            markdown_table(
-                ["file", "rows in", "landed", "quarantined"], [(f["file"], f["rows_in"], f["landed"], f["quarantined"]) for f in files]
-            )
-            if files
-            else "No new drops."
-        ),
+        "quarantine_by_reason": dg.MetadataValue.md(markdown_table(["reason", "rows"], by_reason, "None.")),
+        "files": dg.MetadataValue.md(markdown_table(["file", "rows in", "landed", "quarantined"], by_file, "No new drops.")),
     }
