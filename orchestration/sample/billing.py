@@ -9,20 +9,11 @@ import polars as pl
 
 from orchestration.periods import period_index
 from orchestration.sample.drops import OLD_BILLING, PARQUET, PLAIN_CSV, Drops, Format, Written, total_units
-from orchestration.sample.world import IOT, PLAN_PRICE, World, decimals, instants, labels, numbered
+from orchestration.sample.world import IOT, PLAN_PRICE, World, decimals, instants, labels, numbered, where
 
 CHARGES = (
-    "monthly_fee",
-    "voice",
-    "data",
-    "sms",
-    "roaming",
-    "value_added",
-    "device_instalment",
-    "deposit",
-    "third_party",
-    "penalty",
-    "top_up",
+    *("monthly_fee", "voice", "data", "sms", "roaming", "value_added"),
+    *("device_instalment", "deposit", "third_party", "penalty", "top_up"),
 )
 CHARGES_ZH = ("月租费", "语音费", "流量费", "短信费", "漫游费", "增值业务费", "终端分期", "押金", "代收费", "滞纳金", "充值")
 FEE, VOICE, DATA, SMS, ROAMING, VALUE_ADDED, INSTALMENT, DEPOSIT, THIRD_PARTY, PENALTY, TOP_UP = range(11)
@@ -183,7 +174,7 @@ class Billing:
         letter = np.array(["", "C", "A"])[rows.kind]
         refers = self._numbers_of_bills(rows.refers_month, rows.customer)
         own = pl.select(self._numbers_of_bills(rows.bill_month, rows.customer) + pl.Series(letter)).to_series()
-        return own, pl.select(pl.when(pl.Series(rows.kind == CREDIT_NOTE)).then(refers)).to_series()
+        return own, where(rows.kind == CREDIT_NOTE, refers)
 
     def _numbers_of_bills(self, month: np.ndarray, customer: np.ndarray) -> pl.Series:
         month_text = self._months(month, "")
@@ -209,7 +200,7 @@ class Billing:
     def _quantity(self, rows: Rows) -> pl.Series:
         """Minutes, megabytes or messages of use; null for fees."""
         is_use = np.isin(rows.charge, (VOICE, DATA, SMS)) & (rows.kind == BILL)
-        return pl.select(pl.when(pl.Series(is_use)).then(decimals(np.abs(rows.units) // 2, 3))).to_series()
+        return where(is_use, decimals(np.abs(rows.units) // 2, 3))
 
     def _write_old(self, rows: Rows, month: int) -> None:
         count = len(rows.units)
@@ -266,7 +257,6 @@ class Billing:
         count = len(rows.units)
         document, refers = self._documents(rows)
         refers_month = self._months(rows.refers_month, "-")
-        is_credit = pl.Series(rows.kind == CREDIT_NOTE)
         cost = np.abs(rows.units) * (30 + rows.charge * 4) // 100 * np.sign(rows.units)
         frame = pl.DataFrame(
             {
@@ -283,7 +273,7 @@ class Billing:
                 "currency": labels(np.zeros(count, dtype=np.int64), ["CNY"]),
                 "doc_type": labels(rows.kind, KINDS),
                 "ref_bill_no": refers,
-                "ref_month": pl.select(pl.when(is_credit).then(refers_month)).to_series(),
+                "ref_month": where(rows.kind == CREDIT_NOTE, refers_month),
             }
         )
         stem = f"billing_new/bill_lines_{self.world.period(month)}"

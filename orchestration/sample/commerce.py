@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 import polars as pl
 
 from orchestration.sample.drops import FINANCE, PLAIN_CSV, REWARDS, Drops, dates
-from orchestration.sample.world import IOT, NEVER, World, decimals, instants, labels, numbered
+from orchestration.sample.world import IOT, NEVER, World, decimals, instants, labels, numbered, where
 
 POINTS_PER_YUAN = 3
 PAYMENT_CHANNELS = ["app", "bank", "store", "agent", "hotline"]
@@ -21,14 +23,14 @@ GRADES = ["AAA", "AA", "A", "B", "C", "D"]
 OCCUPATIONS = ["civil_servant", "teacher", "physician", "self_employed", "employee", "student", "retired"]
 
 
+@dataclass
 class Rewards:
     """Points: a wide history of the year before, then a file a month with one column per kind."""
 
-    entities = frozenset({"points"})
+    world: World
+    drops: Drops
 
-    def __init__(self, world: World, drops: Drops) -> None:
-        self.world = world
-        self.drops = drops
+    entities = frozenset({"points"})
 
     def month(self, month: int) -> None:
         """Write the month's points; with the first month also the history."""
@@ -46,8 +48,8 @@ class Rewards:
                 "month": labels(np.zeros(len(who), dtype=np.int64), [world.period(month)]),
                 "base": base,
                 # An empty cell is no movement: it gives no row.
-                "bonus": _where(bonus > 0, bonus),
-                "redeemed": _where(redeemed > 0, redeemed),
+                "bonus": where(bonus > 0, pl.Series(bonus)),
+                "redeemed": where(redeemed > 0, pl.Series(redeemed)),
             }
         )
         self.drops.write("points", f"rewards/points_{world.period(month)}", frame, REWARDS, month=month, even_if_empty=True)
@@ -61,19 +63,19 @@ class Rewards:
         who = np.flatnonzero((world.join_month < 0) & (world.segment != IOT))
         columns: dict[str, pl.Series] = {"customer_id": world.ids(who)}
         for month in range(-12, 0):
-            columns[f"M{world.period(month)}"] = _where(world.join_month[who] <= month, self._base(month)[who])
+            columns[f"M{world.period(month)}"] = where(world.join_month[who] <= month, pl.Series(self._base(month)[who]))
         frame = pl.DataFrame(columns)
         self.drops.write("points", f"rewards_history/base_points_to_{world.period(-1)}", frame, REWARDS, month=-1)
 
 
+@dataclass
 class Marketing:
     """One campaign of each class a quarter, its targets, and what they answered."""
 
-    entities = frozenset({"campaigns", "campaign_targets", "campaign_responses"})
+    world: World
+    drops: Drops
 
-    def __init__(self, world: World, drops: Drops) -> None:
-        self.world = world
-        self.drops = drops
+    entities = frozenset({"campaigns", "campaign_targets", "campaign_responses"})
 
     def month(self, month: int) -> None:
         """Write the month's campaigns, targets and responses."""
@@ -129,15 +131,15 @@ class Marketing:
         return numbered("M" + self.world.period(quarter).replace("-", ""), number + 1, 2)
 
 
+@dataclass
 class Finance:
     """Payments and suspensions of late payers; positions and credit grades of those who also bank with the company."""
 
-    entities = frozenset({"payments", "suspensions", "financial_positions", "credit_grades"})
+    world: World
+    drops: Drops
+    _lasting: tuple[np.ndarray, ...] | None = None
 
-    def __init__(self, world: World, drops: Drops) -> None:
-        self.world = world
-        self.drops = drops
-        self._lasting: tuple[np.ndarray, ...] | None = None
+    entities = frozenset({"payments", "suspensions", "financial_positions", "credit_grades"})
 
     def month(self, month: int) -> None:
         """Write the month's file of every wanted entity."""
@@ -201,7 +203,7 @@ class Finance:
                 "number": world.numbers.gather(rows[1]),
                 "reason": labels(rows[2], ["arrears", "request", "fraud"]),
                 "from_day": _days(rows[3]),
-                "to_day": pl.select(pl.when(pl.Series(is_over)).then(_days(rows[4]))).to_series(),
+                "to_day": where(is_over, _days(rows[4])),
             }
         )
 
@@ -239,11 +241,6 @@ class Finance:
         return pl.DataFrame(
             {"customer": world.ids(who), "day": _days(np.full(len(who), world.month_end(month))), "grade": labels(grade, GRADES)}
         )
-
-
-def _where(known: np.ndarray, values: np.ndarray) -> pl.Series:
-    """The values, null where they are not known."""
-    return pl.select(pl.when(pl.Series(known)).then(pl.Series(values))).to_series()
 
 
 def _days(values: np.ndarray) -> pl.Series:

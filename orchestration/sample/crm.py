@@ -28,32 +28,7 @@ from orchestration.sample.world import (
 )
 
 SURNAMES = list("王李张刘陈杨黄赵周吴徐孙马胡朱郭何林罗高")
-GIVEN = [
-    "伟",
-    "芳",
-    "娜",
-    "敏",
-    "静",
-    "丽",
-    "强",
-    "磊",
-    "军",
-    "洋",
-    "勇",
-    "艳",
-    "杰",
-    "涛",
-    "明",
-    "超",
-    "秀英",
-    "建国",
-    "晓东",
-    "志强",
-    "雪梅",
-    "文博",
-    "子涵",
-    "欣怡",
-]
+GIVEN = [*"伟芳娜敏静丽强磊军洋勇艳杰涛明超", "秀英", "建国", "晓东", "志强", "雪梅", "文博", "子涵", "欣怡"]
 STREETS = ["人民路", "解放街", "建设大道", "中山路", "和平里", "青年路", "滨江道", "新华街"]
 CREDIT_CLASSES = ["GOOD", "WATCH", "BAD"]
 SUBSCRIPTION_KINDS = ["MONTHLY_RENT", "INSTALMENT_CREDIT", "SERVICE_FEE", "VALUE_ADDED"]
@@ -93,42 +68,26 @@ class _Subscriptions:
         )
 
 
+@dataclass
 class Crm:
     """Writes the CRM's files month by month."""
 
-    entities = frozenset(
-        {
-            "staff",
-            "customers",
-            "lines",
-            "households",
-            "household_members",
-            "groups",
-            "group_members",
-            "subscriptions",
-            "devices",
-            "nominations",
-            "applications",
-        }
-    )
+    world: World
+    drops: Drops
+    _open_nominations: pl.DataFrame | None = None
 
-    def __init__(self, world: World, drops: Drops) -> None:
-        self.world = world
-        self.drops = drops
-        self._open_nominations: pl.DataFrame | None = None
+    _files = (
+        *("staff", "customers", "lines", "households", "household_members", "groups", "group_members", "subscriptions"),
+        *("devices", "nominations", "applications"),
+    )
+    entities = frozenset(_files)
 
     def month(self, month: int) -> None:
         """Write the month's file of every wanted entity."""
-        for entity in ("staff", "customers", "lines", "households", "household_members", "groups", "group_members", "subscriptions"):
+        for entity in self._files:
             if entity in self.drops.wanted | self.drops.empty:
-                promised = entity in ("customers", "lines")
-                self._write(entity, getattr(self, f"_{entity}")(month), month, even_if_empty=promised)
-        for entity in ("devices", "nominations", "applications"):
-            if entity in self.drops.wanted:
-                self._write(entity, getattr(self, f"_{entity}")(month), month)
-
-    def _write(self, entity: str, frame: pl.DataFrame, month: int, even_if_empty: bool = False) -> None:
-        self.drops.write(entity, f"crm/{entity}_{self.world.period(month)}", frame, CRM, month=month, even_if_empty=even_if_empty)
+                frame, stem = getattr(self, f"_{entity}")(month), f"crm/{entity}_{self.world.period(month)}"
+                self.drops.write(entity, stem, frame, CRM, month=month, even_if_empty=entity in ("customers", "lines"))
 
     def _customers(self, month: int) -> pl.DataFrame:
         world = self.world

@@ -8,7 +8,8 @@ from __future__ import annotations
 import gzip
 import io
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,7 @@ import polars as pl
 
 from orchestration.errors import Failed
 from orchestration.sample.defects import BROKEN_MARK, CUT_MARK, Planting, plantings_for
-from orchestration.sample.world import World
+from orchestration.sample.world import World, where
 
 _CHUNK = 16 * 2**20
 
@@ -197,18 +198,13 @@ def _save_bytes(path: Path, data: memoryview, form: Format) -> None:
             file.write(data)
 
 
-class _saving:
+@contextmanager
+def _saving(path: Path) -> Iterator[None]:
     """Turn an OSError while a file is written into an error that says what to do."""
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-
-    def __enter__(self) -> None:
-        return None
-
-    def __exit__(self, kind: object, err: BaseException | None, trace: object) -> None:
-        if isinstance(err, OSError):
-            raise Failed(f"the sample cannot be written: {err}", str(self.path), "free space or choose another --out") from err
+    try:
+        yield
+    except OSError as err:
+        raise Failed(f"the sample cannot be written: {err}", str(path), "free space or choose another --out") from err
 
 
 def total_units(column: pl.Series) -> str:
@@ -221,6 +217,4 @@ def total_units(column: pl.Series) -> str:
 def dates(values: np.ndarray, known: np.ndarray | None = None) -> pl.Series:
     """A date column; null where ``known`` is false."""
     column = pl.Series(values.astype("datetime64[D]"))
-    if known is None:
-        return column
-    return pl.select(pl.when(pl.Series(known)).then(column)).to_series()
+    return column if known is None else where(known, column)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 import polars as pl
 
@@ -16,15 +18,15 @@ _UTC_OFFSET = np.timedelta64(8 * 3600, "s")
 _DAY = np.timedelta64(86_400, "s")
 
 
+@dataclass
 class Service:
     """Writes the service desk's files month by month; complaints that change state come again under the same key."""
 
-    entities = frozenset({"service_contacts", "complaints", "surveys", "manager_visits", "staff_measures"})
+    world: World
+    drops: Drops
+    _open: pl.DataFrame | None = None
 
-    def __init__(self, world: World, drops: Drops) -> None:
-        self.world = world
-        self.drops = drops
-        self._open: pl.DataFrame | None = None
+    entities = frozenset({"service_contacts", "complaints", "surveys", "manager_visits", "staff_measures"})
 
     def month(self, month: int) -> None:
         """Write the month's file of every wanted entity."""

@@ -57,6 +57,11 @@ def decimals(units: np.ndarray, scale: int) -> pl.Series:
     return pl.Series("", pl.from_arrow(array))
 
 
+def where(known: np.ndarray, values: pl.Series) -> pl.Series:
+    """The values, null where they are not known."""
+    return pl.select(pl.when(pl.Series(known)).then(values)).to_series()
+
+
 def instants(times: np.ndarray) -> pl.Series:
     """A timestamp column from times of any resolution; whole seconds are kept."""
     return pl.Series(times.astype("datetime64[ms]"))
@@ -213,7 +218,7 @@ class World:
     def staff_ids(self, staff: np.ndarray) -> pl.Series:
         """Text ids of these staff members; -1 gives null."""
         text = numbered("E", np.maximum(staff, 0) + 1, 5)
-        return pl.select(pl.when(pl.Series(staff >= 0)).then(text)).to_series()
+        return where(staff >= 0, text)
 
     def in_service(self, month: int) -> BoolArray:
         """Who is a customer on any day of the month."""
