@@ -183,8 +183,8 @@ def _why_null(kind: str) -> str:
 def _check_entity(row: Row) -> None:
     kind, entity, subject = row["kind"], row["entity"], SUBJECT_TYPES[row["subject_type"]]
     contracts = load_contracts()
-    if entity and entity not in contracts:
-        raise row.bad("entity", f"{entity!r} is not an entity", close_match(entity, sorted(contracts)))
+    if entity:
+        row.one_of("entity", sorted(contracts), "an entity")
     if kind not in {"column", "months_since"}:
         return
     column = row["column_name"]
@@ -192,9 +192,8 @@ def _check_entity(row: Row) -> None:
     known: Iterable[str] = contracts[entity or subject.entity].columns
     if own and subject.name == "customer":
         known = CUSTOMER_COLUMNS
-    if column not in known:
-        of = f"the {subject.name}'s metrics" if own and subject.name == "customer" else entity or subject.entity
-        raise row.bad("column_name", f"{column!r} is not a column of {of}", close_match(column, known))
+    of = f"the {subject.name}'s metrics" if own and subject.name == "customer" else entity or subject.entity
+    row.one_of("column_name", known, f"a column of {of}")
     if own:
         return
     if contracts[entity].history is None:

@@ -160,8 +160,7 @@ def _measure(row: Row, seeds: Mapping[str, Seed], spend: tuple[str, ...]) -> Mea
         # A month is active when its spend is above zero.
         is_active = name == "is_active"
         return Measure(name, entity, aggregation, None, "charge_type" if is_active else None, spend if is_active else (), "boolean", row)
-    if entity not in load_contracts():
-        raise row.bad("entity", f"{entity!r} is not an entity", close_match(entity, sorted(load_contracts())))
+    row.one_of("entity", sorted(load_contracts()), "an entity")
     if clock_of(entity) is None:
         raise row.bad("entity", f"rows of {entity!r} have no day or period of their own", "take an entity whose rows do, or a flag")
     contract = load_contracts()[entity].columns
@@ -172,8 +171,7 @@ def _measure(row: Row, seeds: Mapping[str, Seed], spend: tuple[str, ...]) -> Mea
         raise row.bad("column_name", f"a {aggregation} adds up no column of its own choice", "leave it empty")
     if aggregation == "sum":
         row.need("column_name", "a sum adds up a column")
-        if column not in contract:
-            raise row.bad("column_name", f"{column!r} is not a column of {entity}", close_match(column, contract))
+        row.one_of("column_name", contract, f"a column of {entity}")
         kind = contract[column].type
         if not kind.startswith(("decimal", "integer")):
             raise row.bad("column_name", f"{column!r} is {kind}, which cannot be added up", "name a number column")
@@ -183,10 +181,7 @@ def _measure(row: Row, seeds: Mapping[str, Seed], spend: tuple[str, ...]) -> Mea
         raise row.bad("type", f"{row['type']!r} does not fit: the result is {expected}", f"write {expected}")
     values: tuple[str, ...] = row["filter_values"]
     if row["filter_column"] is not None:
-        if row["filter_column"] not in contract:
-            raise row.bad(
-                "filter_column", f"{row['filter_column']!r} is not a column of {entity}", close_match(row["filter_column"], contract)
-            )
+        row.one_of("filter_column", contract, f"a column of {entity}")
         if contract[row["filter_column"]].type != "text":
             raise row.bad("filter_column", f"{row['filter_column']!r} is not text", "name a text column")
         row.need("filter_values", "filter_column names a column")
@@ -207,8 +202,7 @@ def _measure(row: Row, seeds: Mapping[str, Seed], spend: tuple[str, ...]) -> Mea
 def _check_flag(row: Row) -> None:
     """The warehouse finds a flag in its own way, so a seed may not seem to say another."""
     name = row["measure_id"]
-    if name not in FLAGS:
-        raise row.bad("measure_id", f"{name!r} is not a flag that the warehouse knows", close_match(name, FLAGS))
+    row.one_of("measure_id", FLAGS, "a flag that the warehouse knows")
     for column, only in (("entity", FLAGS[name]), ("type", "boolean")):
         if row[column] != only:
             raise row.bad(column, f"{row[column]!r} does not fit: the {column} of {name} is {only}", f"write {only}")

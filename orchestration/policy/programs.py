@@ -134,9 +134,7 @@ def _check_levels_of(seeds: Mapping[str, Seed], programs: Mapping[str, Program])
         ("behaviour_features", "top_level_id"),
     ):
         for row in seeds[name]:
-            levels = [level.level_id for level in programs[row["program_id"]].levels]
-            if row[column] not in levels:
-                raise row.bad(column, f"{row[column]!r} is not a level of {row['program_id']}", close_match(row[column], levels))
+            row.one_of(column, (level.level_id for level in programs[row["program_id"]].levels), f"a level of {row['program_id']}")
     for row in seeds["contact_plans"]:
         if row["contacts_min"] > row["contacts_max"]:
             raise row.bad("contacts_min", f"{row['contacts_min']} is above contacts_max, {row['contacts_max']}", "exchange them")
@@ -266,8 +264,7 @@ def _grouped(rows: list[Row], column: str) -> dict[str, list[Row]]:
 def _cap(name: str, group: list[Row], levels: Mapping[str, Level], condition: Any) -> Cap:
     first = group[0]
     for row in group:
-        if row["level_id"] not in levels:
-            raise row.bad("level_id", f"{row['level_id']!r} is not a level of {row['program_id']}", close_match(row["level_id"], levels))
+        row.one_of("level_id", levels, f"a level of {row['program_id']}")
         if row["level_id"] != first["level_id"]:
             raise row.bad("level_id", f"cap {name!r} has level {first['level_id']!r} in row {first.line}", "give one cap one level")
     return Cap(name, first["level_id"], tuple(condition(row) for row in group), first)
@@ -281,8 +278,7 @@ def _rules(version: Row, levels: Mapping[str, Level], rows: _Rows, condition: An
     orders: dict[int, str] = {}
     rules = []
     for row in found:
-        if row["level_id"] not in levels:
-            raise row.bad("level_id", f"{row['level_id']!r} is not a level of {program_id}", close_match(row["level_id"], levels))
+        row.one_of("level_id", levels, f"a level of {program_id}")
         if row["rule_order"] in orders:
             raise row.bad(
                 "rule_order",

@@ -109,6 +109,13 @@ class Row:
             raise self.bad(column, f"is empty, but {why}", f"write {schema.columns[column].description if schema else column}")
         return self[column]
 
+    def one_of(self, column: str, known: Iterable[str], what: str) -> Any:
+        """The value of a cell that must be one of ``known``; ``what`` these are, for the message."""
+        names = list(known)
+        if self[column] not in names:
+            raise self.bad(column, f"{self[column]!r} is not {what}", close_match(self[column], names))
+        return self[column]
+
     def bad(self, column: str, what: str, remedy: str) -> BadInput:
         """The error to raise about one cell of this row."""
         return BadInput(what, self.where(column), remedy)
