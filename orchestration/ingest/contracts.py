@@ -19,14 +19,7 @@ from orchestration.errors import BadInput
 CONTRACTS = Path(__file__).parent / "contracts"
 
 _DECIMAL = re.compile(r"^decimal\((\d+),(\d+)\)$")
-_SQL_TYPES = {
-    "text": "VARCHAR",
-    "integer": "BIGINT",
-    "date": "DATE",
-    "timestamp": "TIMESTAMP",
-    "boolean": "BOOLEAN",
-    "period": "VARCHAR",
-}
+_SQL_TYPES = {"text": "VARCHAR", "integer": "BIGINT", "date": "DATE", "timestamp": "TIMESTAMP", "boolean": "BOOLEAN", "period": "VARCHAR"}
 
 
 class Column(BaseModel):

@@ -25,10 +25,6 @@ class Deliveries:
         self._first: dict[tuple[str, str], str] = {}
         self._asked: Counter[tuple[str, str]] = Counter()
 
-    def last(self, feed: Feed, name: str) -> dict[str, Any] | None:
-        """What the name of a file stands for: the drop or the copy that was delivered under it last."""
-        return self._known.last_named(feed.source, feed.entity, name)
-
     def landed(self, feed: Feed, sha256: str) -> list[dict[str, Any]]:
         """Entries of the drops with these bytes, in landing order."""
         return self._known.with_bytes(feed.source, feed.entity, sha256)
@@ -47,7 +43,7 @@ class Deliveries:
 
     def original(self, feed: Feed, name: str, sha256: str) -> str | None:
         """Name of the landed drop of which a file is a copy: its bytes say nothing new under this name. None if they do."""
-        landed, last = self.landed(feed, sha256), self.last(feed, name)
+        landed, last = self.landed(feed, sha256), self._known.last_named(feed.source, feed.entity, name)
         if not landed or (last is not None and last["sha256"] != sha256):
             return None
         of: str = landed[-1]["file"]

@@ -58,7 +58,8 @@ def walk(deployment: Deployment, known: Landed, feeds: Iterable[Feed]) -> Iterat
         for feed in feeds:
             paths = sorted(matching(deployment.drops, feed.config.files), key=lambda path: str(path.relative_to(deployment.drops)))
             names = {path: str(path.relative_to(deployment.drops)) for path in paths}
-            unread = {path for path, name in names.items() if _is_text(name) and not is_known_by_stat(path, deliveries.last(feed, name))}
+            last = {path: known.last_named(feed.source, feed.entity, name) for path, name in names.items() if _is_text(name)}
+            unread = {path for path, delivery in last.items() if not is_known_by_stat(path, delivery)}
             fresh = [path for path in paths if path in unread and path not in digests]
             digests |= zip(fresh, pool.map(_digest, fresh), strict=True)
             for path, name in names.items():

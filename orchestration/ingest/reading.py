@@ -56,8 +56,6 @@ class TextFile:
     """A drop as UTF-8 text without byte order mark and with one kind of line end; ``path`` may be a copy in scratch."""
 
     path: Path
-    sha256: str
-    size: int
     newlines: int
     ends_with_newline: bool
     broken: bool
@@ -232,8 +230,6 @@ def read_text(
         state["broken"] = True
     return TextFile(
         path=survey.path,
-        sha256=sha256,
-        size=path.stat().st_size,
         newlines=survey.newlines,
         ends_with_newline=survey.last == 10,
         broken=state["broken"],
@@ -293,7 +289,7 @@ def head_of(path: Path, encoding: str, scratch: Path) -> TextFile:
     copy = scratch / "head.txt"
     _write(copy, _line_ends([_decoded(block, encoding, {})]))
     found = _survey(copy)
-    return TextFile(copy, "", len(block), found.newlines, found.last == 10, False, found.checkpoints, found.size == 0)
+    return TextFile(copy, found.newlines, found.last == 10, False, found.checkpoints, found.size == 0)
 
 
 def header_of(text: TextFile, delimiter: str, has_header: bool) -> list[str]:
