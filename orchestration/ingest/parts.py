@@ -170,7 +170,6 @@ class Landed:
     def __init__(self, deployment: Deployment, ledger: Ledger) -> None:
         self._deployment, self._ledger = deployment, ledger
         self._drops: list[dict[str, Any]] = []
-        self._named: list[dict[str, Any]] = []
         self._standing: dict[_Origin, Standing] = {}
         self._feeds: dict[tuple[str, str], _OfFeed] = {}
         self._parts: dict[str, list[Part]] = {}
@@ -222,7 +221,6 @@ class Landed:
         return self._feeds.setdefault((source, entity), _OfFeed())
 
     def _name(self, feed: _OfFeed, delivery: dict[str, Any]) -> None:
-        self._named.append(delivery)
         feed.named.append(delivery)
         feed.names[delivery["file"]] = delivery
 
@@ -231,13 +229,8 @@ class Landed:
         """Payloads in landing order."""
         return list(self._drops)
 
-    @property
-    def named(self) -> list[dict[str, Any]]:
-        """Payloads of drops and of recorded copies, in the order in which their names were met."""
-        return list(self._named)
-
     def named_of(self, source: str, entity: str) -> list[dict[str, Any]]:
-        """Those of one feed."""
+        """Payloads of the drops and of the recorded copies of one feed, in the order in which their names were met."""
         return list(self._of(source, entity).named)
 
     def last_named(self, source: str, entity: str, file: str) -> dict[str, Any] | None:
@@ -352,6 +345,10 @@ def landed(ledger: Ledger, upto_seq: int | None = None) -> list[tuple[int, dict[
     return [(entry.seq, entry.payload) for entry in ledger.entries("drop_landed", upto=upto_seq)]
 
 
+# What the ledger says of a part under the names that it has here; of documents where it holds bills.
+_OF_PART = ("period", "rows", "sha256", *(f"{end}_{of}" for of in ("key", "document", "referred") for end in ("min", "max")))
+
+
 def _parts_of(deployment: Deployment, seq: int, drop: dict[str, Any]) -> list[Part]:
     return [
         Part(
@@ -359,17 +356,9 @@ def _parts_of(deployment: Deployment, seq: int, drop: dict[str, Any]) -> list[Pa
             entity=drop["entity"],
             source=drop["source"],
             file_id=drop["file_id"],
-            period=part["period"],
-            rows=part["rows"],
             seq=seq,
             position=drop.get("position", seq),
-            sha256=part["sha256"],
-            min_key=part["min_key"],
-            max_key=part["max_key"],
-            min_document=part.get("min_document"),
-            max_document=part.get("max_document"),
-            min_referred=part.get("min_referred"),
-            max_referred=part.get("max_referred"),
+            **{name: part.get(name) for name in _OF_PART},
         )
         for part in drop["parts"]
     ]

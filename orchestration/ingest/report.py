@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, fields
 from typing import Any
 
 from orchestration.errors import BadInput
@@ -28,19 +28,8 @@ class FileReport:
     @classmethod
     def of(cls, drop: dict[str, Any]) -> FileReport:
         """From the payload of a ``drop_landed`` entry."""
-        return cls(
-            source=drop["source"],
-            entity=drop["entity"],
-            file=drop["file"],
-            rows_in=drop["rows_in"],
-            landed=drop["landed"],
-            quarantined=drop["quarantined"],
-            superseded=drop["supersedes"]["rows"],
-            unattributed=drop["unattributed"],
-            not_for_entity=drop["not_for_entity"],
-            reasons=drop["reasons"],
-            periods=drop["periods"],
-        )
+        flat = {**drop, "superseded": drop["supersedes"]["rows"]}
+        return cls(**{item.name: flat[item.name] for item in fields(cls)})
 
 
 @dataclass

@@ -177,9 +177,9 @@ def _find(
 ) -> list[_New]:
     """New drops in the order in which they land; what cannot be read is refused. A feed that has never had a file is named."""
     new: list[_New] = []
-    came = {(drop["source"], drop["entity"]) for drop in known.named}
+    there: set[str] = set()
     for item in walk(deployment, known, feeds):
-        came.add((item.feed.source, item.feed.entity))
+        there.add(item.feed.id)
         if item.is_landed:
             report.known_files += 1
             if item.copy_of and item.sha256 and item.stat:
@@ -193,9 +193,8 @@ def _find(
             new.append(_New(item.feed, item.path, arrival, header, repeats=item.repeats))
         except Unreadable as err:
             _refuse(ledger, item.feed, item.name, item.sha256, str(err), report)
-    report.without_files = [
-        f"{feed.source} {feed.entity} ({feed.config.files})" for feed in feeds if (feed.source, feed.entity) not in came
-    ]
+    without = [feed for feed in feeds if feed.id not in there and not known.named_of(feed.source, feed.entity)]
+    report.without_files = [f"{feed.source} {feed.entity} ({feed.config.files})" for feed in without]
     return new
 
 
