@@ -13,7 +13,7 @@ from typing import Any
 
 from orchestration.audit.numbers import Number
 from orchestration.audit.readings import Evidence, Reading, as_text
-from orchestration.policy.model import RANKED, Cap, Condition, Program, Rule, ScopeRule, Value, Version, text_of
+from orchestration.policy.model import COMPARE, RANKED, Cap, Condition, Program, Rule, ScopeRule, Value, Version, text_of
 from orchestration.policy.reader import Row
 
 # No amount of one's own mends a rank: others move too.
@@ -104,8 +104,7 @@ def _compare_number(operator: str, number: Number, values: Sequence[Decimal]) ->
         return (0 in places) == (operator == "in")
     if operator == "in range":
         return places[0] >= 0 and places[1] < 0
-    at = places[0]
-    return {"=": at == 0, "!=": at != 0, "<": at < 0, "<=": at <= 0, ">": at > 0, ">=": at >= 0}[operator]
+    return bool(COMPARE[operator](places[0], 0))
 
 
 def compare(condition: Condition, found: Value | None, program: Program) -> bool:
@@ -119,16 +118,14 @@ def compare(condition: Condition, found: Value | None, program: Program) -> bool
         return True
     if operator in ("in", "not in"):
         return (found in values) == (operator == "in")
-    if operator in ("=", "!="):
-        return (found == values[0]) == (operator == "=")
 
     def place(value: Any) -> Any:
-        return program.level(value).rank if condition.attribute.type == "level" else value
+        return program.level(value).rank if condition.is_by_rank else value
 
     at, bars = place(found), [place(value) for value in values]
     if operator == "in range":
         return bool(bars[0] <= at < bars[1])
-    return bool({"<": at < bars[0], "<=": at <= bars[0], ">": at > bars[0], ">=": at >= bars[0]}[operator])
+    return bool(COMPARE[operator](at, bars[0]))
 
 
 def _missing(condition: Condition, number: Number, values: Sequence[Decimal]) -> Decimal | None:

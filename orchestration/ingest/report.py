@@ -6,6 +6,7 @@ from dataclasses import asdict, dataclass, field, fields
 from typing import Any
 
 from orchestration.errors import BadInput
+from orchestration.ingest.mapping import Feed
 
 
 @dataclass(frozen=True)
@@ -50,6 +51,10 @@ class IngestReport:
     without_files: list[str] = field(default_factory=list)
     bad_share: list[str] = field(default_factory=list)
     held_periods: dict[str, list[str]] = field(default_factory=dict)
+
+    def refuse(self, feed: Feed, file: str, message: str) -> None:
+        """Tell that a drop did not land as it lies there."""
+        self.refused.append({"source": feed.source, "entity": feed.entity, "file": file, "message": message})
 
     def add_readmitted(self, payload: dict[str, Any]) -> None:
         """Count the rows of an entry that admits rows from quarantine."""

@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from itertools import chain, zip_longest
 from pathlib import Path
+from typing import Any
 
 import duckdb
 
@@ -95,9 +96,7 @@ def ingest(
         check_currency(deployment, known, [*begun, *(d for feed in feeds if again for d in known.standing_of(feed.source, feed.entity))])
         with _connection(deployment) as con:
             hashed_with = salt(deployment, ledger)
-            hashed = f"substr(sha256({literal(hashed_with)} || value), 1, 24)"
-            # Of no number there is no pseudonym: it would be one number that all rows without one share.
-            con.execute(f"create macro pseudonym(value) as case when trim(cast(value as varchar)) <> '' then {hashed} end").fetchall()
+            _define_pseudonym(con, hashed_with)
             new = _find(con, deployment, ledger, known, feeds, report)
             # Of all feeds: the totals of those that land nothing now are recorded, too.
             mapped = [feed for mapping in mappings for feed in mapping.feeds]
@@ -129,16 +128,28 @@ def ingest(
             failpoint("ingest.totals_recorded")
             record_status(con, deployment, ledger, known, mapped, totals)
             report.older_mapping = under_older_mapping(deployment, known, feeds)
-        for name, of in report.copies.items():
-            say(f"{name}: has the bytes of {of}, which is landed: recorded as its copy, changes nothing")
-        for feed_id, names in report.older_mapping.items():
-            say(
-                f"{feed_id}: {counted(len(names), 'file')} read by an older mapping or version, or under another currency or time zone; "
-                "to land the feed anew: tierhouse ingest --again"
-            )
+        _say_what_stands(report, say)
         report.held_periods = open_periods(deployment, ledger)
         report.bad_share = sorted({problem for problems in report.held_periods.values() for problem in problems if BAD_SHARE in problem})
     return report
+
+
+def _define_pseudonym(con: duckdb.DuckDBPyConnection, hashed_with: str) -> None:
+    """Let expressions of mappings say ``pseudonym(value)``."""
+    hashed = f"substr(sha256({literal(hashed_with)} || value), 1, 24)"
+    # Of no number there is no pseudonym: it would be one number that all rows without one share.
+    con.execute(f"create macro pseudonym(value) as case when trim(cast(value as varchar)) <> '' then {hashed} end").fetchall()
+
+
+def _say_what_stands(report: IngestReport, say: Callable[[str], None]) -> None:
+    """Tell of files that change nothing, and of those that an older mapping has read."""
+    for name, of in report.copies.items():
+        say(f"{name}: has the bytes of {of}, which is landed: recorded as its copy, changes nothing")
+    for feed_id, names in report.older_mapping.items():
+        say(
+            f"{feed_id}: {counted(len(names), 'file')} read by an older mapping or version, or under another currency or time zone; "
+            "to land the feed anew: tierhouse ingest --again"
+        )
 
 
 def _check_names(deployment: Deployment, mappings: list[SourceMapping], sources: list[str] | None) -> None:
@@ -219,7 +230,7 @@ def _peek(con: duckdb.DuckDBPyConnection, deployment: Deployment, path: Path, fe
 
 def _refuse(ledger: Ledger, feed: Feed, name: str, sha256: str | None, message: str, report: IngestReport) -> None:
     """Record a refused drop, once for the same bytes, mapping and reason."""
-    report.refused.append({"source": feed.source, "entity": feed.entity, "file": name, "message": message})
+    report.refuse(feed, name, message)
     payload = {
         "source": feed.source,
         "entity": feed.entity,
@@ -352,34 +363,9 @@ def _land(
         if wanted != threads:
             threads = wanted
             con.execute(f"set threads = {threads}").fetchall()
-        try:
-            text, header = survey(con, item.path, feed, item.arrival.sha256, deployment.scratch, surveyed)
-            drop = open_drop(con, item.path, feed, text, header, _asked(feed))
-            if feed.config.unpivot:
-                drop = unpivoted(con, drop)
-        except Unreadable as err:
-            _refuse(ledger, feed, item.name, item.arrival.sha256, str(err), report)
+        payload = _land_one(con, deployment, ledger, known, references, item, surveyed, report)
+        if payload is None:
             continue
-        payload = None
-        try:
-            scan = _scan_of(con, deployment, drop, references.of(feed.contract, set(feed.columns)))
-            is_replaced = bool(item.said) and lands_replaced(known, feed, item.said, item.arrival)
-            payload = land(con, deployment, ledger, known, feed, drop, scan, replace(item.arrival, is_replaced=is_replaced))
-        except Changed as err:
-            report.refused.append({"source": feed.source, "entity": feed.entity, "file": item.name, "message": str(err)})
-            continue
-        except duckdb.Error as err:
-            if not _is_unreadable(con, drop, err):
-                raise _failing_expression(con, drop, err) or err from err
-            # Not DuckDB's text: it may quote what stands in the file, personal data too.
-            message = f"it cannot be read as {feed.config.format}"
-            _refuse(ledger, feed, item.name, item.arrival.sha256, message, report)
-            if isinstance(err, (duckdb.InternalException, duckdb.FatalException)):
-                remedy = "take it out of the drops folder and run again: the drops after it were not looked at"
-                raise BadInput(f"the drop is damaged: {message}", item.name, remedy) from err
-            continue
-        finally:
-            _clean(con, deployment, small=payload is not None and item.path.stat().st_size < _SMALL)
         report.files.append(FileReport.of(payload))
         unsaid.append(report.files[-1])
         if number == len(new) or new[number].feed.id != feed.id or time.monotonic() - said > _SAY_EVERY:
@@ -389,6 +375,47 @@ def _land(
         say(_progress(unsaid))
     if new:
         yield new[-1].feed
+
+
+def _land_one(
+    con: duckdb.DuckDBPyConnection,
+    deployment: Deployment,
+    ledger: Ledger,
+    known: Landed,
+    references: References,
+    item: _New,
+    surveyed: Future[Survey | None] | None,
+    report: IngestReport,
+) -> dict[str, Any] | None:
+    """Land one drop; the payload of its entry, None if it was refused."""
+    feed, sha256 = item.feed, item.arrival.sha256
+    try:
+        text, header = survey(con, item.path, feed, sha256, deployment.scratch, surveyed)
+        drop = open_drop(con, item.path, feed, text, header, _asked(feed))
+        if feed.config.unpivot:
+            drop = unpivoted(con, drop)
+    except Unreadable as err:
+        _refuse(ledger, feed, item.name, sha256, str(err), report)
+        return None
+    payload = None
+    try:
+        scan = _scan_of(con, deployment, drop, references.of(feed.contract, set(feed.columns)))
+        is_replaced = bool(item.said) and lands_replaced(known, feed, item.said, item.arrival)
+        payload = land(con, deployment, ledger, known, feed, drop, scan, replace(item.arrival, is_replaced=is_replaced))
+    except Changed as err:
+        report.refuse(feed, item.name, str(err))
+    except duckdb.Error as err:
+        if not _is_unreadable(con, drop, err):
+            raise _failing_expression(con, drop, err) or err from err
+        # Not DuckDB's text: it may quote what stands in the file, personal data too.
+        message = f"it cannot be read as {feed.config.format}"
+        _refuse(ledger, feed, item.name, sha256, message, report)
+        if isinstance(err, (duckdb.InternalException, duckdb.FatalException)):
+            remedy = "take it out of the drops folder and run again: the drops after it were not looked at"
+            raise BadInput(f"the drop is damaged: {message}", item.name, remedy) from err
+    finally:
+        _clean(con, deployment, small=payload is not None and item.path.stat().st_size < _SMALL)
+    return payload
 
 
 def _record_copy(

@@ -11,12 +11,7 @@ import pyarrow as pa
 from orchestration.policy.model import Policies
 from orchestration.policy.reader import ColumnSchema
 
-_ARROW = {
-    "integer": pa.int64(),
-    "decimal": pa.decimal128(18, 4),
-    "boolean": pa.bool_(),
-    "date": pa.date32(),
-}
+_ARROW = {"integer": pa.int64(), "decimal": pa.decimal128(18, 4), "boolean": pa.bool_(), "date": pa.date32()}
 
 
 def _array(column: ColumnSchema, values: list[Any]) -> pa.Array:
