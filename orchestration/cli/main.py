@@ -325,14 +325,7 @@ def policy_check_command(context: Context, boundaries: str | None) -> None:
     value = {
         "programs": len(programs),
         "versions": [
-            {
-                "program_id": v.program_id,
-                "version": v.version,
-                "valid_from": v.valid_from,
-                "valid_to": v.valid_to,
-                "policy_hash": v.policy_hash,
-            }
-            for v in versions
+            {key: getattr(v, key) for key in ("program_id", "version", "valid_from", "valid_to", "policy_hash")} for v in versions
         ],
         "errors": len(errors),
         "warnings": len(findings) - len(errors),

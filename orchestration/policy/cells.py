@@ -213,34 +213,15 @@ def parse_window(text: str) -> str:
     return plain
 
 
-_OPERATORS = {
-    "=": "=",
-    "==": "=",
-    "!=": "!=",
-    "<>": "!=",
-    "≠": "!=",
-    "<": "<",
-    "<=": "<=",
-    "≤": "<=",
-    "=<": "<=",
-    ">": ">",
-    ">=": ">=",
-    "≥": ">=",
-    "=>": ">=",
-    "in": "in",
-    "not in": "not in",
-    "in range": "in range",
-    "is null": "is null",
-    "is not null": "is not null",
-}
-OPERATORS = tuple(dict.fromkeys(_OPERATORS.values()))
+OPERATORS = ("=", "!=", "<", "<=", ">", ">=", "in", "not in", "in range", "is null", "is not null")
+_SPELLINGS = {"==": "=", "<>": "!=", "≠": "!=", "≤": "<=", "=<": "<=", "≥": ">=", "=>": ">="}
 
 
 def parse_operator(text: str) -> str:
     """One of :data:`OPERATORS`; spellings with one meaning (``≥``, ``<>``, ``not_in``) are read."""
     word = re.sub(r"[\s_]+", " ", unicodedata.normalize("NFKC", text).lower()).strip()
-    if word not in _OPERATORS:
-        word = _OPERATORS.get(text.strip(), word)
-    if word not in _OPERATORS:
-        raise CellProblem(f"{text!r} is no operator", f"write one of {', '.join(OPERATORS)}")
-    return _OPERATORS[word]
+    for spelling in (word, text.strip()):
+        operator = _SPELLINGS.get(spelling, spelling)
+        if operator in OPERATORS:
+            return operator
+    raise CellProblem(f"{text!r} is no operator", f"write one of {', '.join(OPERATORS)}")
