@@ -13,7 +13,7 @@ from typing import Any
 
 from orchestration.audit.numbers import Number
 from orchestration.audit.readings import Evidence, Reading, as_text
-from orchestration.policy.model import COMPARE, RANKED, Cap, Condition, Program, Rule, ScopeRule, Value, Version, text_of
+from orchestration.policy.model import COMPARE, RANKED, AnyRule, Cap, Condition, Program, ScopeRule, Value, Version, text_of
 from orchestration.policy.reader import Row
 
 # No amount of one's own mends a rank: others move too.
@@ -72,7 +72,7 @@ class TableVerdict:
         }
 
 
-def judge_rule(rule: Rule | ScopeRule | Cap, program: Program, evidence: Evidence) -> TableVerdict:
+def judge_rule(rule: AnyRule, program: Program, evidence: Evidence) -> TableVerdict:
     """Judge every condition, also those after the first that fails."""
     verdicts = tuple(judge(condition, program, evidence) for condition in rule.conditions)
     if isinstance(rule, Cap):

@@ -93,7 +93,7 @@ def examine(
         folder.mkdir(parents=True, exist_ok=True)
     with session() as gx, storage_errors(folder):
         tables = make_candidate(gx.con, deployment, plan, period)
-        make_drop_tables(gx.con, deployment, ledger, period, problems, plan.cutoff_seq)
+        make_drop_tables(gx.con, ledger, period, problems, plan.cutoff_seq)
         make_build_table(gx.con, ledger, plan)
         gx.con.execute("create schema gate")
         checks = [check for suite in suites for check in run_suite(gx, suite, deployment, folder)]

@@ -70,7 +70,7 @@ class _Cases:
         for condition in conditions:
             number = condition.attribute.of[0] if condition.attribute.kind == "band" else condition.attribute
             made_of = self.space.made_of(number)
-            for case, value in self._values(condition, number, [self.space.variables[name] for name in made_of]):
+            for case, value in self._values(condition, [self.space.variables[name] for name in made_of]):
                 # Of a first known attribute the first part decides; it is null where all parts are.
                 given = dict.fromkeys(made_of) if value is None else {made_of[0]: value}
                 variables = self.space.nearest({name: base[name] for name in self.space.variables}, given)
@@ -78,7 +78,7 @@ class _Cases:
                     self._row(rule_id, number, case, value, made_of, self.space.complete(variables))
         return True
 
-    def _values(self, condition: Condition, number: Attribute, variables: list[Variable]) -> Iterator[tuple[str, Value | None]]:
+    def _values(self, condition: Condition, variables: list[Variable]) -> Iterator[tuple[str, Value | None]]:
         """Cases of one condition; of a band at the bounds where the condition begins or ceases to hold."""
         first = variables[0]
         if condition.attribute.kind == "band":

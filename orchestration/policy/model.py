@@ -275,7 +275,10 @@ class Cap:
     row: Row
 
 
-def attributes_of(tables: Iterable[Rule | ScopeRule | Cap]) -> tuple[Attribute, ...]:
+AnyRule = Rule | ScopeRule | Cap
+
+
+def attributes_of(tables: Iterable[AnyRule]) -> tuple[Attribute, ...]:
     """The attributes that the conditions of tables use, each once, in order of first use."""
     return tuple({c.attribute.attribute_id: c.attribute for r in tables for c in r.conditions}.values())
 
@@ -319,7 +322,7 @@ class Version:
         return str(self.row["fall"] or "to_qualified")
 
     @property
-    def tables(self) -> tuple[Rule | ScopeRule | Cap, ...]:
+    def tables(self) -> tuple[AnyRule, ...]:
         """All that has conditions: rules, scope rules, caps."""
         return (*self.rules, *self.scope_rules, *self.caps)
 

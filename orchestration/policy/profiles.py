@@ -24,7 +24,7 @@ import z3
 
 from orchestration.policy.attributes import closed_values
 from orchestration.policy.facts import bounds
-from orchestration.policy.model import COMPARE, NUMERIC, RANKED, Attribute, Cap, Condition, Level, Metric, Rule, ScopeRule, Value, text_of
+from orchestration.policy.model import COMPARE, NUMERIC, RANKED, AnyRule, Attribute, Condition, Level, Metric, Rule, Value, text_of
 
 OTHER = "(another value)"
 CENT = Decimal("0.01")
@@ -115,7 +115,7 @@ def band_of(attribute: Attribute, value: Value | None) -> str | None:
 class Space:
     """All profiles that ``tables`` (rules, scope rules, caps of one version) can tell apart."""
 
-    def __init__(self, tables: Sequence[Rule | ScopeRule | Cap], levels: Sequence[Level], extra: Iterable[Attribute] = ()) -> None:
+    def __init__(self, tables: Sequence[AnyRule], levels: Sequence[Level], extra: Iterable[Attribute] = ()) -> None:
         conditions = [c for table in tables for c in table.conditions]
         compared = {c.attribute.attribute_id: c.attribute for c in conditions}
         self.named = compared | {a.attribute_id: a for a in extra if a.attribute_id not in compared}
@@ -253,7 +253,7 @@ class Space:
             low = band.below
         return z3.Or(parts)
 
-    def all_hold(self, table: Rule | ScopeRule | Cap) -> Any:
+    def all_hold(self, table: AnyRule) -> Any:
         """Whether all conditions of a rule, scope rule or cap hold."""
         return z3.And([self.formula(c) for c in table.conditions])
 
@@ -545,7 +545,7 @@ def condition_holds(item: Condition, value: Value | None) -> bool:
     return bool(COMPARE[item.operator](value, item.values[0]))
 
 
-def table_holds(table: Rule | ScopeRule | Cap, profile: Mapping[str, Value | None]) -> bool:
+def table_holds(table: AnyRule, profile: Mapping[str, Value | None]) -> bool:
     """Whether all conditions of a rule, scope rule or cap hold for a profile."""
     return all(condition_holds(c, profile[c.attribute.attribute_id]) for c in table.conditions)
 

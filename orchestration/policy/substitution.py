@@ -73,7 +73,7 @@ def inputs_at_steps(program: Program, version: Version) -> str:
     ctes = [sql.cte("substituted", substituted)]
     joined = ""
     for name, ranked in _ladders(attributes).items():
-        ctes += [sql.cte(name, _ladder(program, ranked, _amounts_before(program, version, ranked, is_kept=name == "ladder_1")))]
+        ctes += [sql.cte(name, _ladder(ranked, _amounts_before(program, version, ranked, is_kept=name == "ladder_1")))]
         joined += f"\nleft join {name} on p.before_index = {name}.before_index and {_own(ranked)} = {name}.own_value"
     return "with " + ",\n\n".join(ctes) + f"\n\nselect\n    p.*,\n{sql.columns(computed)}\nfrom substituted as p{joined}"
 
@@ -225,7 +225,7 @@ def _amounts_before(program: Program, version: Version, ranked: Attribute, *, is
     return f"select b.period_index, {_own(ranked, 'b.was')} as own_value\nfrom (\n{indent(typed, '    ')}\n) as b"
 
 
-def _ladder(program: Program, ranked: Attribute, amounts: str) -> str:
+def _ladder(ranked: Attribute, amounts: str) -> str:
     """For each substituted amount: how many amounts of the month before stand above it, and their sum."""
     before = f"p.step < {AT['population']} and {_own(ranked)} > 0 and {_own(ranked)} is distinct from {_own(ranked, 'p.was')}"
     return "\n".join(

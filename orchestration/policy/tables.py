@@ -12,7 +12,7 @@ import z3
 
 from orchestration.policy.compile import evaluation_order
 from orchestration.policy.finding import Finding
-from orchestration.policy.model import Cap, Program, Rule, ScopeRule, Value, Version
+from orchestration.policy.model import AnyRule, Cap, Program, Rule, ScopeRule, Value, Version
 from orchestration.policy.profiles import Space, Variable, first_rule, shown
 from orchestration.policy.reader import Row
 
@@ -64,7 +64,7 @@ class Table:
         yield from self._caps()
         yield from self._unused_levels()
 
-    def _finding(self, severity: str, kind: str, of: Rule | ScopeRule | Cap, what: str, remedy: str, model: Any | None = None) -> Finding:
+    def _finding(self, severity: str, kind: str, of: AnyRule, what: str, remedy: str, model: Any | None = None) -> Finding:
         """A finding on a rule, scope rule or cap, which the text begins with."""
         kind_of = "cap" if isinstance(of, Cap) else "scope rule" if isinstance(of, ScopeRule) else "rule"
         return self._at(of.row, severity, kind, f"{kind_of} {_id(of)!r} {what}", remedy, model, _id(of))
@@ -75,7 +75,7 @@ class Table:
         example = shown(self.space.example(model)) if model is not None else {}
         return Finding(severity, kind, self.program.program_id, self.version.version, row.file, row.line, rule_id, what, remedy, example)
 
-    def _unreachable(self, of: Rule | ScopeRule | Cap, holds: Any) -> Finding:
+    def _unreachable(self, of: AnyRule, holds: Any) -> Finding:
         """``of`` holds for no subject in scope."""
         model = _model(self.everyone, holds)
         if model is None:
@@ -246,11 +246,11 @@ class Table:
                 yield self._at(level.row, "warning", "unused_level", what, "add a rule, or remove the level")
 
 
-def _id(of: Rule | ScopeRule | Cap) -> str:
+def _id(of: AnyRule) -> str:
     return of.cap_id if isinstance(of, Cap) else of.rule_id
 
 
-def _listed(tables: Iterable[Rule | ScopeRule | Cap]) -> str:
+def _listed(tables: Iterable[AnyRule]) -> str:
     return ", ".join(f"{_id(of)} (row {of.row.line})" for of in tables)
 
 
