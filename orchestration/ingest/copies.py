@@ -61,14 +61,7 @@ class Deliveries:
 
 def copy_payload(feed: Feed, name: str, sha256: str, stat: dict[str, int], of: str) -> dict[str, Any]:
     """Payload of a ``drop_copy`` entry: a file that has the bytes of the drop ``of``."""
-    return {
-        "source": feed.source,
-        "entity": feed.entity,
-        "file": name,
-        "sha256": sha256,
-        **stat,
-        "copy_of": of,
-    }
+    return {"source": feed.source, "entity": feed.entity, "file": name, "sha256": sha256, **stat, "copy_of": of}
 
 
 def own_id(file_id: str) -> str:

@@ -19,7 +19,6 @@ from orchestration.ingest.mapping import Feed
 from orchestration.ingest.reading import (
     MAX_TEXT,
     Reject,
-    Survey,
     TextFile,
     Unreadable,
     csv_relation,
@@ -110,7 +109,7 @@ def columns_of(con: duckdb.DuckDBPyConnection, path: Path, feed: Feed, text: Tex
 
 
 def survey(
-    con: duckdb.DuckDBPyConnection, path: Path, feed: Feed, sha256: str, scratch: Path, surveyed: Future[Survey | None] | None = None
+    con: duckdb.DuckDBPyConnection, path: Path, feed: Feed, sha256: str, scratch: Path, surveyed: Future[TextFile | None] | None = None
 ) -> tuple[TextFile | None, list[str]]:
     """Text and columns of a drop; Unreadable if it must be refused whole. ``surveyed``: see :func:`reading.read_text`."""
     if path.stat().st_size == 0:

@@ -78,7 +78,6 @@ def land(
     deployment: Deployment,
     ledger: Ledger,
     known: Landed,
-    feed: Feed,
     drop: Drop,
     scan: Scan,
     arrival: Arrival,
@@ -87,7 +86,7 @@ def land(
 
     Changed, and nothing recorded, if the file is no longer the one that was hashed.
     """
-    file_id, contract = arrival.file_id, feed.contract
+    feed, contract, file_id = drop.feed, drop.feed.contract, arrival.file_id
     _scan(con, deployment, drop, scan)
     _is_unchanged(drop.path, arrival)
     key = _keys(con, feed)

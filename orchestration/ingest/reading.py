@@ -53,14 +53,29 @@ class Reject:
 
 @dataclass
 class TextFile:
-    """A drop as UTF-8 text without byte order mark and with one kind of line end; ``path`` may be a copy in scratch."""
+    """A text as one reading of its bytes tells it: counts of single bytes, and how many lines end before each block. ``broken``: some of its
+    bytes were none.
+
+    As :func:`read_text` gives it, UTF-8 without byte order mark and with one kind of line end; ``path`` may be a copy in scratch.
+    """
 
     path: Path
-    newlines: int
-    ends_with_newline: bool
-    broken: bool
-    checkpoints: list[tuple[int, int]]
-    empty: bool
+    newlines: int = 0
+    carriage_returns: int = 0
+    pairs: int = 0
+    nuls: int = 0
+    size: int = 0
+    last: int = -1
+    checkpoints: list[tuple[int, int]] = field(default_factory=list)
+    broken: bool = False
+
+    @property
+    def empty(self) -> bool:
+        return self.size == 0
+
+    @property
+    def ends_with_newline(self) -> bool:
+        return self.last == 10
 
     @property
     def lines(self) -> int:
@@ -194,7 +209,7 @@ def _line_ends(blocks: Iterable[bytes]) -> Iterator[bytes]:
         yield b"\n"
 
 
-def survey_as_it_is(path: Path, encoding: str) -> Survey | None:
+def survey_as_it_is(path: Path, encoding: str) -> TextFile | None:
     """What :func:`read_text` first wants to know of a drop that needs no copy; None for one that does."""
     with _open(path) as file:
         has_bom = file.read(3) == BOM
@@ -202,7 +217,7 @@ def survey_as_it_is(path: Path, encoding: str) -> Survey | None:
 
 
 def read_text(
-    path: Path, sha256: str, encoding: str, scratch: Path, *, mend: bool = False, surveyed: Future[Survey | None] | None = None
+    path: Path, sha256: str, encoding: str, scratch: Path, *, mend: bool = False, surveyed: Future[TextFile | None] | None = None
 ) -> TextFile:
     """Survey a text drop; a copy in ``scratch`` is made only if it is packed, not plain UTF-8, or has mixed line ends.
 
@@ -210,46 +225,22 @@ def read_text(
     """
     state = {"broken": False}
     copy = scratch / f"{sha256[:16]}.txt"
-    plain = None if mend else surveyed.result() if surveyed else survey_as_it_is(path, encoding)
-    if plain is None:
+    text = None if mend else surveyed.result() if surveyed else survey_as_it_is(path, encoding)
+    if text is None:
         _write(copy, _to_utf8(_blocks(path), encoding, state))
-        survey = _survey(copy)
-    else:
-        survey = plain
-    if (survey.carriage_returns and survey.carriage_returns != survey.pairs) or (survey.pairs and survey.pairs != survey.newlines):
+        text = _survey(copy)
+    if (text.carriage_returns and text.carriage_returns != text.pairs) or (text.pairs and text.pairs != text.newlines):
         normal = copy.with_suffix(".lf")
-        source = copy if copy.exists() else path
-        _write(normal, _line_ends(_plain_blocks(source)))
-        copy = normal
-        survey = _survey(copy)
-    if survey.nuls:
+        _write(normal, _line_ends(_plain_blocks(text.path)))
+        text = _survey(normal)
+    if text.nuls:
         # Not text, and what comes after us cannot hold it: the rows are told from good ones by the mark for broken bytes.
         clean = copy.with_suffix(".clean")
-        _write(clean, (block.replace(NUL.encode(), REPLACEMENT.encode()) for block in _plain_blocks(survey.path)))
-        survey = _survey(clean)
+        _write(clean, (block.replace(NUL.encode(), REPLACEMENT.encode()) for block in _plain_blocks(text.path)))
+        text = _survey(clean)
         state["broken"] = True
-    return TextFile(
-        path=survey.path,
-        newlines=survey.newlines,
-        ends_with_newline=survey.last == 10,
-        broken=state["broken"],
-        checkpoints=survey.checkpoints,
-        empty=survey.size == 0,
-    )
-
-
-@dataclass
-class Survey:
-    """What one reading of a text's bytes tells: counts of single bytes, and how many lines end before each block."""
-
-    path: Path
-    newlines: int = 0
-    carriage_returns: int = 0
-    pairs: int = 0
-    nuls: int = 0
-    size: int = 0
-    last: int = -1
-    checkpoints: list[tuple[int, int]] = field(default_factory=list)
+    text.broken = state["broken"]
+    return text
 
 
 def _plain_blocks(path: Path) -> Iterator[bytes]:
@@ -258,8 +249,8 @@ def _plain_blocks(path: Path) -> Iterator[bytes]:
             yield chunk
 
 
-def _survey(path: Path) -> Survey:
-    found = Survey(path)
+def _survey(path: Path) -> TextFile:
+    found = TextFile(path)
     for block in _plain_blocks(path):
         found.checkpoints.append((found.size, found.newlines))
         found.newlines += block.count(b"\n")
@@ -288,8 +279,7 @@ def head_of(path: Path, encoding: str, scratch: Path) -> TextFile:
     block = _without_bom(next(_blocks(path), b""), encoding)
     copy = scratch / "head.txt"
     _write(copy, _line_ends([_decoded(block, encoding, {})]))
-    found = _survey(copy)
-    return TextFile(copy, found.newlines, found.last == 10, False, found.checkpoints, found.size == 0)
+    return _survey(copy)
 
 
 def header_of(text: TextFile, delimiter: str, has_header: bool) -> list[str]:

@@ -32,7 +32,7 @@ from orchestration.ingest.irreplaceable import record_key, require_vault, salt
 from orchestration.ingest.landing import Arrival, Changed, land
 from orchestration.ingest.mapping import Feed, SourceMapping, load_mappings, together
 from orchestration.ingest.parts import Landed
-from orchestration.ingest.reading import REPLACEMENT, Survey, Unreadable, head_of, survey_as_it_is
+from orchestration.ingest.reading import REPLACEMENT, TextFile, Unreadable, head_of, survey_as_it_is
 from orchestration.ingest.readmission import readmit
 from orchestration.ingest.references import References
 from orchestration.ingest.relanding import ask_again, check_currency, to_land_anew, under_older_mapping, unfinished
@@ -55,15 +55,13 @@ _SAY_EVERY = 5.0
 class _New:
     """A drop that is to be landed.
 
-    ``lacking``: columns the mapping names and the file has not. ``repeats``: see :class:`Found`. ``said``: which files of its feed
-    replace others, see :func:`replacements`.
+    ``repeats``: see :class:`Found`. ``said``: which files of its feed replace others, see :func:`replacements`.
     """
 
     feed: Feed
     path: Path
     arrival: Arrival
     header: list[str]
-    lacking: frozenset[str] = frozenset()
     repeats: bool = False
     said: dict[str, str] = field(default_factory=dict)
 
@@ -251,7 +249,7 @@ def _asked(feed: Feed) -> dict[str, str]:
 
 
 def _check_mappings(con: duckdb.DuckDBPyConnection, deployment: Deployment, known: Landed, new: list[_New]) -> None:
-    """Compare each mapping with its files and bind every expression; sets ``lacking`` where single files lack columns.
+    """Compare each mapping with its files and bind every expression.
 
     A column that no file of a feed has is an error of the mapping. One that some files have is a defect of the others.
     """
@@ -261,10 +259,8 @@ def _check_mappings(con: duckdb.DuckDBPyConnection, deployment: Deployment, know
         items = [item for item in new if item.feed.id == feed.id]
         optional = {name.lower() for name in feed.config.optional_columns}
         asked = _asked(feed)
-        for item in items:
-            has = {name.lower() for name in item.header}
-            item.lacking = frozenset(column.lower() for column in asked if column.lower() not in has)
-        nowhere = frozenset.intersection(*(item.lacking for item in items))
+        lacking = [{column.lower() for column in asked} - {name.lower() for name in item.header} for item in items]
+        nowhere = set.intersection(*lacking)
         if feed.config.format == "jsonl":
             # A key that is null is often left out: only one that a required column needs, or that says what a row is, must be there.
             needed = {c.lower() for n, e in feed.columns.items() if feed.contract.columns[n].required for c in e.columns}
@@ -275,9 +271,9 @@ def _check_mappings(con: duckdb.DuckDBPyConnection, deployment: Deployment, know
                 remedy = _other_reading(feed, items[0].header, asked) or nearest(column, items[0].header)
                 problems.append(BadInput(f"{items[0].name} has no column {column!r}", feed.place(asked[column]), remedy))
             continue
-        fullest = min(items, key=lambda item: len(item.lacking))
+        fullest = min(range(len(items)), key=lambda number: len(lacking[number]))
         try:
-            _scan_of(con, deployment, _types_only(con, fullest), {})
+            _scan_of(con, deployment, _types_only(con, items[fullest]), {})
         except BadInput as err:
             problems.append(err)
     if problems:
@@ -384,7 +380,7 @@ def _land_one(
     known: Landed,
     references: References,
     item: _New,
-    surveyed: Future[Survey | None] | None,
+    surveyed: Future[TextFile | None] | None,
     report: IngestReport,
 ) -> dict[str, Any] | None:
     """Land one drop; the payload of its entry, None if it was refused."""
@@ -401,7 +397,7 @@ def _land_one(
     try:
         scan = _scan_of(con, deployment, drop, references.of(feed.contract, set(feed.columns)))
         is_replaced = bool(item.said) and lands_replaced(known, feed, item.said, item.arrival)
-        payload = land(con, deployment, ledger, known, feed, drop, scan, replace(item.arrival, is_replaced=is_replaced))
+        payload = land(con, deployment, ledger, known, drop, scan, replace(item.arrival, is_replaced=is_replaced))
     except Changed as err:
         report.refuse(feed, item.name, str(err))
     except duckdb.Error as err:
@@ -426,11 +422,11 @@ def _record_copy(
     failpoint("ingest.copy_recorded")
 
 
-def _surveyed(new: list[_New]) -> Iterator[tuple[_New, Future[Survey | None] | None]]:
+def _surveyed(new: list[_New]) -> Iterator[tuple[_New, Future[TextFile | None] | None]]:
     """Each drop with the survey of its bytes, which is made while the drop before it lands: what lands leaves a core idle at times."""
     with ThreadPoolExecutor(1, thread_name_prefix="survey") as ahead:
 
-        def begin(item: _New) -> Future[Survey | None] | None:
+        def begin(item: _New) -> Future[TextFile | None] | None:
             is_text = item.feed.config.format == "csv" and item.path.is_file() and item.path.stat().st_size >= _SMALL
             return ahead.submit(survey_as_it_is, item.path, item.feed.config.encoding) if is_text else None
 
