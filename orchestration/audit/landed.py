@@ -9,7 +9,6 @@ from collections.abc import Iterable
 from dataclasses import asdict, dataclass, fields
 from datetime import date, datetime, timedelta
 from decimal import Decimal
-from pathlib import Path
 from typing import Any, TypeVar
 from zoneinfo import ZoneInfo
 
@@ -18,13 +17,15 @@ import duckdb
 from orchestration.deployment import Deployment
 from orchestration.errors import Failed
 from orchestration.ingest.contracts import load_contracts
-from orchestration.ingest.parts import landed_parts, superseded_files
+from orchestration.ingest.parts import Landed, landed
 from orchestration.ingest.supersession import in_force
 from orchestration.ledger import Ledger
 from orchestration.people import same_person
 from orchestration.periods import first_day, last_day
+from orchestration.policy.subjects import MONTH_TABLES
 
 _FOREVER = date(9999, 12, 31)
+_RESTORE = "restore the landing folder from a backup: the release cannot be traced without it"
 _IN_PROGRAM = "l.subject_id = $subject and l.program_id = $program"
 
 
@@ -131,12 +132,13 @@ class Landing:
 
     def __init__(self, deployment: Deployment, ledger: Ledger, cutoff_seq: int) -> None:
         self._deployment = deployment
-        self._ledger = ledger
-        self._cutoff = cutoff_seq
         self._con = duckdb.connect()
         self._con.execute("set timezone = 'UTC'")
-        landed = ledger.entries("drop_landed", upto=cutoff_seq)
-        self._files: dict[str, str] = {entry.payload["file_id"]: entry.payload["file"] for entry in landed}
+        self._landed = Landed(deployment, ledger)
+        self._files: dict[str, str] = {}
+        for seq, drop in landed(ledger, cutoff_seq):
+            self._landed.add(seq, drop)
+            self._files[drop["file_id"]] = drop["file"]
 
     def close(self) -> None:
         """Free the connection."""
@@ -152,32 +154,21 @@ class Landing:
         self, entity: str, columns: str, where: str, params: dict[str, Any], periods: set[str] | None = None
     ) -> list[tuple[Any, ...]]:
         """Effective rows of an entity: source, file id, row, then ``columns``; only the parts of ``periods`` if given."""
-        parts = [
-            part
-            for part in landed_parts(self._deployment, self._ledger, entity, upto_seq=self._cutoff)
-            if periods is None or part.period is None or part.period in periods
-        ]
-        if not parts:
+        known = self._landed.parts(entity)
+        paths = [part.path for part in known if periods is None or part.period is None or part.period in periods]
+        if not paths:
             return []
-        missing = [part.path for part in parts if not Path(part.path).exists()]
-        if missing:
-            raise Failed(
-                "a landed file is gone",
-                str(missing[0]),
-                "restore the landing folder from a backup: the release cannot be traced without it",
-            )
-        bind: dict[str, Any] = {**params, "parts": [str(part.path) for part in parts]}
-        landed = "select * from read_parquet($parts, union_by_name = true, hive_partitioning = false)"
-        rows = in_force(landed, superseded_files(self._deployment, self._ledger, entity, upto_seq=self._cutoff))
+        if missing := next((path for path in paths if not path.exists()), None):
+            raise Failed("a landed file is gone", str(missing), _RESTORE)
+        bind: dict[str, Any] = {**params, "parts": [str(path) for path in paths]}
+        of_parts = "select * from read_parquet($parts, union_by_name = true, hive_partitioning = false)"
+        rows = in_force(of_parts, self._landed.superseded(entity))
         query = f"select l._source, l._file_id, l._row, {columns} from {rows} as l where {where}"
         try:
             return self._con.execute(query, bind).fetchall()
         except duckdb.Error as err:
-            raise Failed(
-                f"a landed file cannot be read: {str(err).splitlines()[0]}",
-                str(self._deployment.landing / entity),
-                "restore the landing folder from a backup: the release cannot be traced without it",
-            ) from err
+            what = f"a landed file cannot be read: {str(err).splitlines()[0]}"
+            raise Failed(what, str(self._deployment.landing / entity), _RESTORE) from err
 
     def _typed(self, kind: type[R], entity: str, where: str, params: dict[str, Any], periods: set[str] | None = None) -> list[R]:
         """Effective rows of an entity as ``kind``, whose fields behind source, file and row are columns."""
@@ -187,8 +178,8 @@ class Landing:
 
     def first_period(self) -> str | None:
         """The earliest period that has landed bills or points."""
-        parts = landed_parts(self._deployment, self._ledger, upto_seq=self._cutoff)
-        return min((part.period for part in parts if part.period), default=None)
+        periods = (part.period for entity in MONTH_TABLES for part in self._landed.parts(entity))
+        return min(filter(None, periods), default=None)
 
     def _file(self, file_id: str) -> str:
         return self._files.get(file_id, file_id)

@@ -35,11 +35,7 @@ class Population:
             with duckdb.connect() as con:
                 row = con.execute(query, {"file": str(self._file), "program": self._program, "period": self._period, **used}).fetchone()
         except duckdb.Error as err:
-            raise Failed(
-                f"the released decisions cannot be read: {str(err).splitlines()[0]}",
-                str(self._file),
-                FROM_A_BACKUP,
-            ) from err
+            raise Failed(f"the released decisions cannot be read: {str(err).splitlines()[0]}", str(self._file), FROM_A_BACKUP) from err
         assert row is not None  # an aggregate without groups gives a row
         return row
 

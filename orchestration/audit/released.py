@@ -67,11 +67,7 @@ def check_untouched(deployment: Deployment, found: dict[str, Any]) -> None:
     folder = deployment.releases / found["release"]
     changed = changed_files(folder, found["manifest_hash"], lambda name: name == DECISIONS or name.startswith("policy/"))
     if changed:
-        raise Mismatch(
-            f"{found['release']} was changed after it was released: {', '.join(changed)}",
-            str(folder),
-            FROM_A_BACKUP,
-        )
+        raise Mismatch(f"{found['release']} was changed after it was released: {', '.join(changed)}", str(folder), FROM_A_BACKUP)
 
 
 def _nearest_period(period: str, there: list[str]) -> str:
@@ -112,11 +108,7 @@ def find_decision(deployment: Deployment, release: str, program: Program, subjec
                 return dict(zip(names, found, strict=True))
             raise _unknown(con, deployment, file, program, subject_id, period)
     except duckdb.Error as err:
-        raise Failed(
-            f"the released decisions cannot be read: {str(err).splitlines()[0]}",
-            str(file.parent),
-            FROM_A_BACKUP,
-        ) from err
+        raise Failed(f"the released decisions cannot be read: {str(err).splitlines()[0]}", str(file.parent), FROM_A_BACKUP) from err
 
 
 def _unknown(
