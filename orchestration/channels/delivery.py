@@ -28,7 +28,6 @@ from orchestration.interruption import is_interruption
 from orchestration.ledger.store import Ledger
 from orchestration.locking import exclusive
 from orchestration.memory import query_memory
-from orchestration.queries import rows_of
 from orchestration.release.catalog import Catalog, recorded_catalog
 from orchestration.release.record import release_entry
 from orchestration.release.recovery import recover
@@ -191,6 +190,6 @@ def write_feed(deployment: Deployment, contract: Contract, release: Path, catalo
     try:
         columns = make_subjects(con, release, contract.program_id)
         query = feed_sql(con, contract, columns, catalog, stale_after_at, deployment.vault)
-        return int(rows_of(con, f"copy ({query}) to {literal(str(target))} (format csv, header true)")[0][0])
+        return int(con.execute(f"copy ({query}) to {literal(str(target))} (format csv, header true)").fetchall()[0][0])
     finally:
         con.close()

@@ -12,7 +12,6 @@ import duckdb
 
 from orchestration.channels.contract import Column, Condition, Contract
 from orchestration.errors import BadInput
-from orchestration.queries import rows_of
 from orchestration.sqltext import literal, quoted
 
 VAULT = "vault"
@@ -46,7 +45,7 @@ def make_subjects(con: duckdb.DuckDBPyConnection, release: Path, program_id: str
     if customers.is_file():
         con.execute(f"create or replace view attributes as select * from read_parquet({literal(str(customers))})")
         taken = {"customer_id", "as_of_period", "period", "level_id", "level_rank", "status", "movement"}
-        names = [name for name, *_ in rows_of(con, "select column_name from (describe attributes)") if name not in taken]
+        names = [name for name, *_ in con.execute("select column_name from (describe attributes)").fetchall() if name not in taken]
         extra = "".join(f", attributes.{quoted(name)}" for name in names)
     con.execute(
         f"""create or replace view subjects as
@@ -63,7 +62,7 @@ def make_subjects(con: duckdb.DuckDBPyConnection, release: Path, program_id: str
         left join tagged on tagged.customer_id = decided.customer_id
         {"left join attributes on attributes.customer_id = decided.customer_id" if extra else ""}"""
     )
-    return dict(rows_of(con, "select column_name, column_type from (describe subjects)"))
+    return dict(con.execute("select column_name, column_type from (describe subjects)").fetchall())
 
 
 def audience_sql(con: duckdb.DuckDBPyConnection, condition: Condition, columns: Mapping[str, str]) -> str:
@@ -97,7 +96,7 @@ def audience_sql(con: duckdb.DuckDBPyConnection, condition: Condition, columns: 
 def _level_condition(con: duckdb.DuckDBPyConnection, condition: Condition) -> str:
     """Levels are compared by the ranks of the release, whatever numbers these are."""
     level = condition.value.strip()
-    if not rows_of(con, f"select 1 from named where level_id = {literal(level)}"):
+    if not con.execute(f"select 1 from named where level_id = {literal(level)}").fetchall():
         raise BadInput(
             f"the release has no level {level!r}",
             condition.where,
@@ -197,7 +196,7 @@ def _vault_columns(con: duckdb.DuckDBPyConnection, vault: Path, entity: str) -> 
     """Columns of an entity in the vault; None where nothing personal of it ever landed."""
     if not vault.is_file():
         return None
-    if not rows_of(con, f"select 1 from duckdb_databases() where database_name = '{VAULT}'"):
+    if not con.execute(f"select 1 from duckdb_databases() where database_name = '{VAULT}'").fetchall():
         con.execute(f"attach {literal(str(vault))} as {VAULT} (read_only)")
     con.execute("select column_name from duckdb_columns() where database_name = ? and table_name = ?", [VAULT, entity])
     return {name for (name,) in con.fetchall()} or None

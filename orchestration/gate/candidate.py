@@ -12,7 +12,6 @@ from dataclasses import dataclass
 import duckdb
 
 from orchestration.ledger.store import digest
-from orchestration.queries import Connection, rows_of
 from orchestration.sqltext import literal, quoted
 
 MARTS = "marts"
@@ -37,14 +36,12 @@ class Mart:
         return "period" in self.columns
 
 
-def marts_of(con: Connection, catalog: str) -> list[Mart]:
+def marts_of(con: duckdb.DuckDBPyConnection, catalog: str) -> list[Mart]:
     """The relations of schema ``marts`` of an attached warehouse, by name."""
     found: dict[str, dict[str, str]] = {}
-    for table, column, kind in rows_of(
-        con,
-        f"""select table_name, column_name, data_type from duckdb_columns()
-            where database_name = {literal(catalog)} and schema_name = {literal(MARTS)} order by table_name, column_index""",
-    ):
+    of_marts = f"database_name = {literal(catalog)} and schema_name = {literal(MARTS)}"
+    query = f"select table_name, column_name, data_type from duckdb_columns() where {of_marts} order by table_name, column_index"
+    for table, column, kind in con.execute(query).fetchall():
         found.setdefault(table, {})[column] = kind
     return [Mart(name, columns) for name, columns in sorted(found.items())]
 
@@ -59,7 +56,7 @@ def business_columns(columns: Iterable[str]) -> list[str]:
     return sorted(name for name in columns if name not in RUN_COLUMNS and not name.startswith("_"))
 
 
-def both_hashes(con: Connection, relation: str, columns: Mapping[str, str]) -> tuple[int, str, str]:
+def both_hashes(con: duckdb.DuckDBPyConnection, relation: str, columns: Mapping[str, str]) -> tuple[int, str, str]:
     """Number of rows, canonical hash and :func:`fingerprint` of a relation that is read once, whatever the order of rows or columns.
 
     For the canonical hash a row is its business values as text in the order of the columns' names, texts with their length so that no
@@ -68,7 +65,7 @@ def both_hashes(con: Connection, relation: str, columns: Mapping[str, str]) -> t
     that rows are equal; that nobody changed them is said by the files' SHA-256 in the manifest (docs/adr/0015).
     """
     inner = f"select {_canonical_row(columns)} as h, {_quick_hash(columns)} as q from {relation}"
-    rows, *sums = rows_of(con, f"select count(*), {_CANONICAL_SUMS}, {_QUICK_SUMS} from ({inner})")[0]
+    rows, *sums = con.execute(f"select count(*), {_CANONICAL_SUMS}, {_QUICK_SUMS} from ({inner})").fetchall()[0]
     return int(rows), _canonical_digest(columns, rows, sums[:_PIECES]), _quick_digest(columns, rows, sums[_PIECES:])
 
 
@@ -88,13 +85,13 @@ def _canonical_digest(columns: Mapping[str, str], rows: int, sums: Sequence[obje
     return digest(content)
 
 
-def fingerprint(con: Connection, relation: str, columns: Mapping[str, str]) -> tuple[int, str]:
+def fingerprint(con: duckdb.DuckDBPyConnection, relation: str, columns: Mapping[str, str]) -> tuple[int, str]:
     """Number of rows and a quick hash of a relation, whatever the order of its rows.
 
     Made of DuckDB's own hash, which may differ between its versions: it ties a gate's verdict to the rows that are
     then released, minutes later, and is compared with nothing older. What is kept is the canonical hash, see :func:`both_hashes`.
     """
-    rows, *sums = rows_of(con, f"select count(*), {_QUICK_SUMS} from (select {_quick_hash(columns)} as q from {relation})")[0]
+    rows, *sums = con.execute(f"select count(*), {_QUICK_SUMS} from (select {_quick_hash(columns)} as q from {relation})").fetchall()[0]
     return int(rows), _quick_digest(columns, rows, sums)
 
 

@@ -8,13 +8,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+import duckdb
+
 from orchestration.ingest import ANY_PERIOD, balance, landed_money
 from orchestration.ingest.closing import BAD_SHARE
 from orchestration.ledger.store import Ledger
-from orchestration.queries import Connection
 
 
-def make_drop_tables(con: Connection, ledger: Ledger, period: str, problems: Mapping[str, list[Any]], upto_seq: int) -> None:
+def make_drop_tables(con: duckdb.DuckDBPyConnection, ledger: Ledger, period: str, problems: Mapping[str, list[Any]], upto_seq: int) -> None:
     """Make ``drops.problems`` (period, problem, is_bad_share), ``drops.balance`` and ``drops.landed_money`` (rows and amount of the period's bill
     lines in force; no row where the ledger does not say); ``problems``: ingest.open_periods."""
     con.execute("create schema drops")

@@ -30,7 +30,6 @@ from orchestration.ledger.store import Ledger
 from orchestration.memory import query_memory
 from orchestration.people import same_person_sql
 from orchestration.periods import add_months
-from orchestration.queries import Connection, rows_of
 from orchestration.release.catalog import read_pointer
 from orchestration.release.folder import mart_files, release_folder
 from orchestration.sqltext import literal, quoted
@@ -132,7 +131,7 @@ def summary(result: GateResult) -> str:
     return "\n".join(lines)
 
 
-def make_candidate(con: Connection, deployment: Deployment, plan: RunPlan, period: str) -> dict[str, dict[str, Any]]:
+def make_candidate(con: duckdb.DuckDBPyConnection, deployment: Deployment, plan: RunPlan, period: str) -> dict[str, dict[str, Any]]:
     """Attach the warehouse read-only and make schemas ``candidate`` and ``previous``; return mart → {rows, hash}.
 
     The macro ``candidate.is_same_person`` asks of two names what :func:`orchestration.people.same_person` asks.
@@ -179,9 +178,9 @@ def make_candidate(con: Connection, deployment: Deployment, plan: RunPlan, perio
             con.execute(f"create view previous.{quoted(mart.name)} as {nothing}")
     for schema in VISIBLE_SCHEMAS:
         con.execute(f"create schema {schema}")
-        for (name,) in rows_of(
-            con, f"select distinct table_name from duckdb_columns() where database_name = '{WAREHOUSE}' and schema_name = {literal(schema)}"
-        ):
+        for (name,) in con.execute(
+            f"select distinct table_name from duckdb_columns() where database_name = '{WAREHOUSE}' and schema_name = {literal(schema)}"
+        ).fetchall():
             con.execute(f"create view {schema}.{quoted(name)} as select * from {WAREHOUSE}.{schema}.{quoted(name)}")
     return tables
 
@@ -195,7 +194,7 @@ def previous_source(deployment: Deployment, plan: RunPlan, period: str) -> Path 
     return release_folder(deployment, release) if release else None
 
 
-def make_build_table(con: Connection, ledger: Ledger, plan: RunPlan) -> None:
+def make_build_table(con: duckdb.DuckDBPyConnection, ledger: Ledger, plan: RunPlan) -> None:
     """``candidate.build``: how dbt ended for this run; empty if it never did."""
     con.execute("create table candidate.build (run_id varchar, ok boolean, message varchar)")
     for entry in ledger.entries("build"):
@@ -249,7 +248,7 @@ def none_in(column: str) -> Expectation:
 
 
 def check_result(
-    con: Connection, suite: Suite, check: Check, verdicts: Sequence[Verdict], deployment: Deployment, folder: Path
+    con: duckdb.DuckDBPyConnection, suite: Suite, check: Check, verdicts: Sequence[Verdict], deployment: Deployment, folder: Path
 ) -> dict[str, Any]:
     """Verdict of one check, with all failing keys written to ``<check>.csv`` when it failed."""
     errors = [verdict.error for verdict in verdicts if verdict.error]
@@ -263,11 +262,11 @@ def check_result(
         query = f"select * from gate.{check.check}" if check.none_of is not None else str(check.failing)
         with naming(f"check {check.check}", suite):
             con.execute(f"copy ({query}) to {literal(str(keys_file))} (format csv, header true)")
-            failing_rows = int(rows_of(con, f"select count(*) from ({query})")[0][0])
+            failing_rows = int(con.execute(f"select count(*) from ({query})").fetchall()[0][0])
     observed = "as expected" if passed else counted(failing_rows, "failing row")
     if check.observe is not None:
         with naming(f"check {check.check}", suite):
-            seen = rows_of(con, check.observe)
+            seen = con.execute(check.observe).fetchall()
         observed = str(seen[0][0]) if seen and seen[0][0] is not None else observed
     return {
         "suite": suite.suite,

@@ -16,8 +16,9 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+import duckdb
+
 from orchestration.gate.suites import Expectation
-from orchestration.queries import Connection
 
 if TYPE_CHECKING:
     from orchestration.gate.duckdb_datasource import DuckDBDatasource
@@ -37,7 +38,7 @@ class Session:
     GX is imported in a thread from the start on, while the caller makes the candidate in ``con``: it takes seconds.
     """
 
-    def __init__(self, url: str, con: Connection) -> None:
+    def __init__(self, url: str, con: duckdb.DuckDBPyConnection) -> None:
         self.con = con
         self._url = url
         self._source: DuckDBDatasource | None = None

@@ -17,7 +17,6 @@ from orchestration.errors import Failed
 from orchestration.gate.candidate import Mart, both_hashes, marts_of, select_period
 from orchestration.ingest.files import sha256_file, sync_folder
 from orchestration.memory import query_memory
-from orchestration.queries import rows_of
 from orchestration.release.descriptions import mart_descriptions
 from orchestration.sqltext import literal, quoted
 
@@ -77,7 +76,7 @@ def _describe(con: duckdb.DuckDBPyConnection, mart: Mart) -> None:
     if known is None:
         return
     table = f"bi.{quoted(mart.name)}"
-    columns = {row[0] for row in rows_of(con, f"select column_name from (describe {table})")}
+    columns = {row[0] for row in con.execute(f"select column_name from (describe {table})").fetchall()}
     said = {f"column {table}.{quoted(name)}": text for name, text in known.columns.items() if name in columns}
     comments = "".join(f"comment on {what} is {literal(text)};" for what, text in {f"table {table}": known.text, **said}.items())
     # In one transaction: each has its own write to the disk otherwise.
@@ -88,23 +87,23 @@ def policies_of(con: duckdb.DuckDBPyConnection, folder: Path) -> dict[str, str]:
     """Program/version → policy hash, of the versions that decided the period; see ``policy.past``."""
     decisions = f"read_parquet({literal(str(folder / 'fct_decisions.parquet'))})"
     query = f"select distinct program_id || '/' || policy_version, policy_hash from {decisions} where status = 'decided' order by 1"
-    return dict(rows_of(con, query))
+    return dict(con.execute(query).fetchall())
 
 
 def write_policies(con: duckdb.DuckDBPyConnection, folder: Path) -> None:
     """``policy/<seed>.csv``, the policies as this run used them, and ``compiled.sql``, what was made of them."""
     (folder / "policy").mkdir()
-    tables = rows_of(
-        con, f"select distinct table_name from duckdb_columns() where database_name = '{WAREHOUSE}' and schema_name = 'policy'"
-    )
+    tables = con.execute(
+        f"select distinct table_name from duckdb_columns() where database_name = '{WAREHOUSE}' and schema_name = 'policy'"
+    ).fetchall()
     for (table,) in sorted(tables):
         target = folder / "policy" / f"{table}.csv"
         con.execute(f"copy {WAREHOUSE}.policy.{quoted(table)} to {literal(str(target))} (format csv, header true)")
     compiled = []
-    if rows_of(
-        con, f"select 1 from duckdb_tables() where database_name = '{WAREHOUSE}' and schema_name = 'ctl' and table_name = 'compiled_sql'"
-    ):
-        compiled = rows_of(con, f"select name, sql from {WAREHOUSE}.ctl.compiled_sql order by name")
+    if con.execute(
+        f"select 1 from duckdb_tables() where database_name = '{WAREHOUSE}' and schema_name = 'ctl' and table_name = 'compiled_sql'"
+    ).fetchall():
+        compiled = con.execute(f"select name, sql from {WAREHOUSE}.ctl.compiled_sql order by name").fetchall()
     (folder / "compiled.sql").write_text("".join(f"-- {name}\n{sql}\n\n" for name, sql in compiled), encoding="utf-8")
 
 

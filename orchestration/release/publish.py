@@ -27,7 +27,6 @@ from orchestration.ledger.readers import goes_on_from_unseen, last_computed, wha
 from orchestration.ledger.store import Ledger
 from orchestration.locking import exclusive
 from orchestration.periods import add_months
-from orchestration.queries import rows_of
 from orchestration.release.catalog import publish_catalog, recorded_catalog
 from orchestration.release.files import WAREHOUSE, open_warehouse, policies_of, seal, seal_file, write_marts, write_policies
 from orchestration.release.folder import MANIFEST, is_whole
@@ -252,7 +251,8 @@ def _write(
 
 def _carries_levels(con: duckdb.DuckDBPyConnection) -> bool:
     """Whether a program is on that goes on from the month before: events carry no level."""
-    return bool(rows_of(con, f"select 1 from {WAREHOUSE}.policy.programs where enabled and clock is distinct from 'event' limit 1"))
+    query = f"select 1 from {WAREHOUSE}.policy.programs where enabled and clock is distinct from 'event' limit 1"
+    return bool(con.execute(query).fetchall())
 
 
 def _confirm(ledger: Ledger, plan: Plan, payload: dict[str, Any]) -> None:
