@@ -145,7 +145,7 @@ class Parser:
         )
 
     def _tree(self, text: str, where: str) -> dict[str, Any]:
-        remedy = "write one SQL expression over the file's columns; docs/onboarding-a-source.md shows examples"
+        remedy = "write one SQL expression over the file's columns; docs/files-of-other-systems.md shows examples"
         # A bare word is a column, even one that SQL keeps for itself (at, order, year).
         if _WORD.match(text) and text.lower() not in ("true", "false", "null"):
             text = quoted(text)

@@ -26,7 +26,7 @@ _BLOCK = re.compile(r"^```(?:sh|console) run\n(.*?)^```$", re.MULTILINE | re.DOT
 # Pages that begin with an empty place; the others begin with two released months of the sample company.
 _FROM_NOTHING = {"onboarding-a-source.md"}
 # A page that goes back to an earlier catalog needs one: a month is released first.
-_RUN_BEFORE = {"running-months.md": "tierhouse run --periods 2026-04"}
+_RUN_BEFORE = {"going-back.md": "tierhouse run --periods 2026-04"}
 # A page about another deployment names it itself.
 _OWN_DEPLOYMENT = {"onboarding-a-source.md"}
 # A page that edits policies finds the default ones and the sample company's deployment beside it, as in the project.

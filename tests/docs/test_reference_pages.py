@@ -58,8 +58,9 @@ def test_every_environment_variable_that_the_code_reads_is_documented() -> None:
         ("policy_versions", "fall"),
     ],
 )
-def test_metrics_page_or_owners_guide_explains_every_choice(seed: str, column: str) -> None:
-    pages = [(DOCS / name).read_text(encoding="utf-8") for name in ("reference/metrics-and-methods.md", "policy-owners-guide.md")]
+def test_metrics_page_or_a_page_for_policy_owners_explains_every_choice(seed: str, column: str) -> None:
+    names = ("reference/metrics-and-methods.md", "policy-owners-guide.md", "how-a-level-is-held.md", "a-program-of-your-own.md")
+    pages = [(DOCS / name).read_text(encoding="utf-8") for name in names]
     missing = [choice for choice in load_schema()[seed].columns[column].choices if not any(f"`{choice}`" in page for page in pages)]
     assert missing == []
 
@@ -69,11 +70,10 @@ def test_metrics_page_has_the_causes_of_movement_in_their_order() -> None:
     assert re.findall(r"^\| \d* ?\| `(\w+)` \|", section, re.MULTILINE) == [*STEPS, "joined", "left"]
 
 
-def test_the_programs_of_the_owners_guide_are_sound(tmp_path: Path) -> None:
+def test_the_programs_on_the_page_of_new_programs_are_sound(tmp_path: Path) -> None:
     shutil.copytree(DOCS.parent / "seeds", tmp_path / "seeds")
-    blocks = re.findall(
-        r"^```csv (\w+)\n(.*?)^```$", (DOCS / "policy-owners-guide.md").read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL
-    )
+    page = (DOCS / "a-program-of-your-own.md").read_text(encoding="utf-8")
+    blocks = re.findall(r"^```csv (\w+)\n(.*?)^```$", page, re.MULTILINE | re.DOTALL)
     for seed, text in blocks:
         path = tmp_path / "seeds" / f"{seed}.csv"
         header = next(csv.reader(io.StringIO(path.read_text(encoding="utf-8"))))
@@ -96,8 +96,8 @@ def test_the_policy_hash_that_pages_show_is_that_of_the_seeds() -> None:
     assert len(shown) == 2 and all(version.policy_hash.startswith("".join(pair)) for pair in shown)
 
 
-def test_the_timeline_of_the_owners_guide_is_what_the_life_cycle_does() -> None:
-    section = (DOCS / "policy-owners-guide.md").read_text(encoding="utf-8").split("fall by one level:\n")[1].split("\n\n")[0].strip()
+def test_the_timeline_of_a_held_level_is_what_the_life_cycle_does() -> None:
+    section = (DOCS / "how-a-level-is-held.md").read_text(encoding="utf-8").split("fall by one level:\n")[1].split("\n\n")[0].strip()
     told = [[cell.strip(" `") for cell in line.strip("|").split("|")] for line in section.splitlines()[2:]]
     # Four months of three stars come before, so that the first month told is no program's first.
     ranks = [3] * 4 + [int(cells[1][0]) for cells in told]
