@@ -140,6 +140,11 @@ def load_policy_files(folder: Path) -> Policies:
 def build_policies(seeds: Mapping[str, Seed]) -> Policies:
     """Policies from all seeds, checked against each other."""
     check_references(seeds)
+    for row in seeds["charge_types"]:
+        if row["charge_type"] == cells.SPEND_WORD or {"|", cells.WIDE_BAR} & set(row["charge_type"]):
+            raise row.bad(
+                "charge_type", f"{row['charge_type']!r} cannot be named in filter_values", "have the mapping give it another name"
+            )
     spend = tuple(sorted(row["charge_type"] for row in seeds["charge_types"] if row["counts_as_spend"]))
     measures = {row["measure_id"]: _measure(row, seeds, spend) for row in seeds["measures"]}
     if "spend_amount" not in measures or measures["spend_amount"].aggregation != "sum":

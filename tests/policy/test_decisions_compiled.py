@@ -529,6 +529,23 @@ def test_bill_lines_are_added_up_by_the_charge_types_that_count(seeds):
     assert con.execute(f"select {compiled['bill_line_measures']} from l where false").fetchone() == (Decimal(0),)
 
 
+def test_a_charge_type_is_any_text_that_a_source_bills(seeds):
+    for name in ("Mahngebühr", "Bob's Tarif; 2", "语音费"):
+        seeds.add("charge_types", {"charge_type": name, "counts_as_spend": "true", "name_en": "x", "name_zh": "x"})
+    con = duckdb.connect()
+    con.execute("create table l (charge_type varchar, net_amount decimal(18,4))")
+    con.execute("insert into l values ('Mahngebühr', 1), ('Bob''s Tarif; 2', 2), ('语音费', 4), ('mahngebühr', 8)")
+    assert con.execute(f"select {compile_policies(seeds.load())['bill_line_measures']} from l").fetchone() == (Decimal("7.0000"),)
+
+
+@pytest.mark.parametrize("name", ["(spend)", "a|b", "a｜b"])
+def test_a_charge_type_that_no_measure_could_name_is_refused(seeds, name):
+    seeds.add("charge_types", {"charge_type": name, "counts_as_spend": "true", "name_en": "x", "name_zh": "x"})
+    with pytest.raises(BadInput, match="cannot be named in filter_values") as error:
+        seeds.load()
+    assert "charge_types.csv" in error.value.where and "column charge_type" in error.value.where
+
+
 def test_seeds_are_stored_typed_beside_the_compiled_sql(seeds):
     con = duckdb.connect()
     policies = seeds.load()
