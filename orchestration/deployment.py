@@ -62,6 +62,12 @@ class Config(BaseModel):
     min_bad_rows: int = Field(
         10, ge=1, description="a file with fewer bad rows than this holds nothing, unless more than half of its rows are bad"
     )
+    max_moved_share: float = Field(
+        0.35, ge=0, le=1, description="share of a program's subjects (30 or more) that may change their level against the month before"
+    )
+    max_drift: float = Field(
+        0.25, ge=0, description="population stability index of a program's levels against the month before above which a month is held"
+    )
     failure_webhook: str | None = Field(None, description="address that gets a JSON POST when a Dagster run fails")
     schedule_cron: str = Field(
         "0 6 3-5 * *",

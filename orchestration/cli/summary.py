@@ -197,7 +197,7 @@ def print_outcome(context: Context, period: PeriodOutcome) -> None:
         click.echo(f"    held because {earlier[0]} is held" if earlier else "    held because its gate did not run to the end")
     for check in failed:
         word = "warning" if check["severity"] == "warning" else "failed"
-        where = f"; keys in {check['failing_keys_file']}" if check.get("failing_keys_file") else ""
+        where = f"; keys in {relative(context.deployment.data / check['failing_keys_file'])}" if check.get("failing_keys_file") else ""
         rows = counted(check["failing_rows"], "row")
         click.echo(f"    {word} {check['check']}: {rows}, observed {check['observed']}, expected {check['expected']}{where}")
 

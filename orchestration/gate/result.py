@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -28,6 +29,11 @@ class GateResult:
     def failed_checks(self) -> list[dict[str, Any]]:
         """Checks that hold the release (warnings do not)."""
         return [check for check in self.checks if not check["passed"] and check["severity"] != "warning"]
+
+    def keys_file(self, check: Mapping[str, Any]) -> Path | None:
+        """Where all failing keys of one of the checks are, as a path that opens; they lie beside the results."""
+        name = check["failing_keys_file"]
+        return self.path.parent / Path(name).name if name else None
 
     def as_json(self) -> dict[str, Any]:
         return {**asdict(self), "path": str(self.path)}

@@ -126,7 +126,7 @@ def summary(result: GateResult) -> str:
         if not check["passed"]:
             verb = "warning" if check["severity"] == "warning" else "HELD"
             lines.append(
-                f"  {verb} {check['check']}: {check['observed']} (expected: {check['expected']}); keys in {check['failing_keys_file']}"
+                f"  {verb} {check['check']}: {check['observed']} (expected: {check['expected']}); keys in {result.keys_file(check)}"
             )
     return "\n".join(lines)
 
@@ -150,6 +150,10 @@ def make_candidate(con: duckdb.DuckDBPyConnection, deployment: Deployment, plan:
     con.execute(f"create macro candidate.is_same_person(one, other) as ({same_person_sql('one', 'other')})")
     con.execute(
         f"create table candidate.this_period as select {literal(period)} as period, {literal(add_months(period, -1))} as previous_period"
+    )
+    limits = deployment.config
+    con.execute(
+        f"create table candidate.limits as select {limits.max_moved_share!r}::double as max_moved_share, {limits.max_drift!r}::double as max_drift"
     )
     marts = marts_of(con, WAREHOUSE)
     if not marts:

@@ -114,7 +114,7 @@ _HEADER = ["period", "check", "passed", "observed", "expected", "failing rows", 
 
 
 def _row(gate: GateResult, check: Mapping[str, Any]) -> list[Any]:
-    shown = [check["observed"], check["expected"], check["failing_rows"], check["failing_keys_file"]]
+    shown = [check["observed"], check["expected"], check["failing_rows"], gate.keys_file(check)]
     return [gate.period, f"{check['suite']}: {check['check']}", "yes" if check["passed"] else "no", *shown]
 
 

@@ -99,7 +99,9 @@ def test_a_channel_whose_program_grades_no_customers_is_refused_at_load(tmp_path
 
 
 def _checked(name: str, severity: str, passed: bool) -> dict[str, object]:
-    return {"check": name, "severity": severity, "passed": passed, "failing_rows": int(not passed), "observed": "o", "expected": "e"}
+    keys = None if passed else f"gates/2026-05/run/{name}.csv"
+    counts = {"failing_rows": int(not passed), "failing_keys_file": keys}
+    return {"check": name, "severity": severity, "passed": passed, "observed": "o", "expected": "e", **counts}
 
 
 def test_a_warning_is_told_as_one_and_is_no_reason_why_a_month_is_held(
@@ -111,11 +113,12 @@ def test_a_warning_is_told_as_one_and_is_no_reason_why_a_month_is_held(
         context.ledger.append("gate", {"period": period, "passed": passed})
     print_outcome(context, PeriodOutcome("2026-05", "held", None, [_checked("a", "invariant", False), _checked("b", "warning", False)]))
     print_outcome(context, PeriodOutcome("2026-06", "held", None, [_checked("a", "invariant", True), _checked("b", "warning", False)]))
+    folder = tmp_path / "gates" / "2026-05" / "run"
     assert capsys.readouterr().out.splitlines() == [
         "2026-05: held; gate: 0 of 2 checks passed",
-        "    failed a: 1 row, observed o, expected e",
-        "    warning b: 1 row, observed o, expected e",
+        f"    failed a: 1 row, observed o, expected e; keys in {folder / 'a.csv'}",
+        f"    warning b: 1 row, observed o, expected e; keys in {folder / 'b.csv'}",
         "2026-06: held; gate: 1 of 2 checks passed",
         "    held because 2026-05 is held",
-        "    warning b: 1 row, observed o, expected e",
+        f"    warning b: 1 row, observed o, expected e; keys in {folder / 'b.csv'}",
     ]

@@ -34,8 +34,8 @@ def silent(_: str) -> None:
     """A ``say`` that says nothing."""
 
 
-def make_place(folder: Path) -> tuple[Deployment, Ledger]:
-    """A deployment whose data is in ``folder``, without any drop."""
+def make_place(folder: Path, **limits: float) -> tuple[Deployment, Ledger]:
+    """A deployment whose data is in ``folder``, without any drop; ``limits`` are keys of its ``tierhouse.yaml``."""
     config = Config(
         name="testing",
         title="Testing",
@@ -44,6 +44,7 @@ def make_place(folder: Path) -> tuple[Deployment, Ledger]:
         first_period="2026-01",
         data=str(folder / "data"),
         drops=str(folder / "drops"),
+        **limits,
     )
     (folder / "deployment").mkdir(parents=True, exist_ok=True)
     deployment = Deployment(folder / "deployment", config)

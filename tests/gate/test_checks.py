@@ -247,8 +247,9 @@ def gate_of(
     problems: dict[str, list[Any]] | None = None,
     built: bool | None = True,
     periods: list[str] = PERIODS,
+    limits: dict[str, float] | None = None,
 ) -> tuple[GateResult, Deployment, Ledger]:
-    deployment, ledger = make_place(folder)
+    deployment, ledger = make_place(folder, **limits or {})
     build_warehouse(deployment, periods, faults=faults)
     plan = Plan("run1", periods)
     # What failed is a build that was executed again after one that ended well.
@@ -586,14 +587,29 @@ def test_in_january_what_points_moved_is_counted_apart_and_nothing_else(cause: s
     assert ("60 of these by points and not in the share" in observed) == (cause == "points")
 
 
-def test_a_deployment_sets_its_own_budget(tmp_path: Path) -> None:
+@pytest.mark.parametrize("key", ["max_moved_share", "max_drift"])
+def test_a_deployment_sets_its_own_budget(key: str, tmp_path: Path) -> None:
+    check, at_most = {
+        "max_moved_share": ("movement__is_within_budget", "at most 35"),
+        "max_drift": ("levels__have_not_drifted", "at most 0.25"),
+    }[key]
+    faults, _ = WAREHOUSE_FAULTS[check]
+    found = failed(gate_of(tmp_path / "default", faults)[0])
+    assert at_most in found[check]["observed"]
+    assert check not in failed(gate_of(tmp_path / "own", faults, limits={key: 0.9 if key == "max_moved_share" else 99})[0])
+
+
+def test_a_budget_of_nothing_holds_the_first_that_moves_and_one_that_is_met_holds_nobody(tmp_path: Path) -> None:
+    moves = [f"update marts.fct_decisions set {MARCH_OF_LEVELS}, {HAS_RISEN} where period = '2026-06' and subject_id in ('c1', 'c2', 'c3')"]
+    assert "movement__is_within_budget" in failed(gate_of(tmp_path / "nothing", moves, limits={"max_moved_share": 0})[0])
+    assert "movement__is_within_budget" not in failed(gate_of(tmp_path / "met", moves, limits={"max_moved_share": 3 / 60})[0])
+
+
+def test_a_deployment_has_a_suite_of_its_own(tmp_path: Path) -> None:
     deployment, _ = make_place(tmp_path)
     own = deployment.folder / "expectations"
     own.mkdir()
-    text = next(path for path in (Path(__file__).parents[2] / "expectations").glob("movement.yaml")).read_text()
-    (own / "movement.yaml").write_text(text.replace("0.35", "0.9"))
-    movement = next(suite for suite in load_suites(deployment) if suite.suite == "movement")
-    budget = next(check for check in movement.checks if check.check == "movement__is_within_budget")
-    assert budget.expectations[0].kwargs["max_value"] == 0.9
+    text = (Path(__file__).parents[2] / "expectations" / "movement.yaml").read_text()
+    (own / "movement.yaml").write_text(text.replace("(select max_moved_share from candidate.limits)", "0.9"))
     result, _, _ = gate_of(tmp_path, WAREHOUSE_FAULTS["movement__is_within_budget"][0])
     assert "movement__is_within_budget" not in failed(result)
