@@ -43,7 +43,7 @@ def runnable(page: Path) -> list[str]:
 def _runnable_pages() -> list[ParameterSet]:
     """Pages with commands; those that need a run of months of their own are slow."""
     pages = [page for page in PAGES if page.exists() and runnable(page)]
-    slow = [page for page in pages if page.name in _RUN_BEFORE or page.parent in _EXAMPLES]
+    slow = [page for page in pages if page.name in {*_RUN_BEFORE, *_FROM_NOTHING} or page.parent in _EXAMPLES]
     return [pytest.param(page, marks=[pytest.mark.slow] if page in slow else [], id=str(page.relative_to(PROJECT_ROOT))) for page in pages]
 
 
