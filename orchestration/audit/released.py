@@ -13,7 +13,7 @@ from orchestration.channels.feed import safe_text
 from orchestration.deployment import Deployment
 from orchestration.errors import BadInput, Failed, Mismatch
 from orchestration.ingest.files import sha256_file
-from orchestration.ledger import Ledger
+from orchestration.ledger import Ledger, rolled_back
 from orchestration.periods import period_index, ranges
 from orchestration.policy.model import Policies, Program
 from orchestration.policy.reader import close_match
@@ -33,6 +33,12 @@ def find_release(deployment: Deployment, ledger: Ledger, period: str, release: s
         release = catalog["periods"].get(period)
         if release is None:
             there = sorted(catalog["periods"])
+            if period in (back := rolled_back(ledger)):
+                raise BadInput(
+                    f"{back[period][0]} was rolled back, and readers see nothing of {period}",
+                    "--period",
+                    f"add --release {back[period][0]}, to have explained what it said; `tierhouse releases` lists the catalogs",
+                )
             raise BadInput(
                 f"{period} is not released; released are {', '.join(ranges(there)) or 'none'}",
                 "--period",

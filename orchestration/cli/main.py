@@ -367,6 +367,7 @@ def status_command(context: Context) -> None:
     from orchestration.channels import pending
     from orchestration.cli.late import as_json, print_late
     from orchestration.ingest import ANY_PERIOD, open_periods, standing_drops
+    from orchestration.ledger import rolled_back
     from orchestration.release import current_catalog, held_periods
     from orchestration.warehouse.late import late_inputs
 
@@ -375,6 +376,7 @@ def status_command(context: Context) -> None:
     catalog = current_catalog(context.deployment)
     late = late_inputs(context.deployment, context.ledger)
     held = held_periods(context.ledger, context.deployment.config.first_period)
+    back = rolled_back(context.ledger)
     try:
         outstanding = pending(context.deployment, context.ledger) if catalog else []
     except BadInput:
@@ -387,6 +389,7 @@ def status_command(context: Context) -> None:
         "rows_quarantined": sum(drop["quarantined"] for drop in landed),
         "open_periods": opened,
         "held_periods": held,
+        "rolled_back": [{"period": period, "release": was, "readers_see": now} for period, (was, now) in back.items()],
         "catalog": catalog,
         "channels_outstanding": outstanding,
         "late_inputs": as_json(context, late),
@@ -403,6 +406,8 @@ def status_command(context: Context) -> None:
         click.echo(f"released periods: {released}")
         if held:
             click.echo(f"held by the gate, and with them what comes after: {', '.join(ranges(held))}; see docs/held-release.md")
+        for period, (was, now) in back.items():
+            click.echo(f"rolled back: {was}, readers see {now or f'nothing of {period}'}; see docs/going-back.md")
         if outstanding is None:
             click.echo("which channels have the catalog is not known: the policies are refused, see `tierhouse policy check`")
         elif outstanding:

@@ -65,6 +65,13 @@ def last_computed(ledger: Ledger, upto: int | None = None) -> dict[str, dict[str
     return newest
 
 
+def rolled_back(ledger: Ledger) -> dict[str, tuple[str, str | None]]:
+    """Period → the release that was taken back, and the one that readers see in its place, if any."""
+    seen = releases_in_catalog(ledger)
+    newest = {period: str(payload["release"]) for period, payload in last_computed(ledger).items()}
+    return {period: (release, seen.get(period)) for period, release in sorted(newest.items()) if release != seen.get(period)}
+
+
 def goes_on_from_unseen(after: str, last: str, unseen: Collection[str], computed: Mapping[str, str], seen: Mapping[str, str]) -> BadInput:
     """The refusal of ``after``, the month before which is one of ``unseen``: rolled back, and so to stay.
 

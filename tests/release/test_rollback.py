@@ -15,14 +15,16 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
+from orchestration.audit.released import find_release
 from orchestration.channels import deliver
 from orchestration.cli.main import main
 from orchestration.deployment import Deployment
 from orchestration.errors import BadInput, Failed, Mismatch
 from orchestration.gate import run_gate
-from orchestration.ledger import Ledger, last_computed
+from orchestration.ledger import Ledger, last_computed, rolled_back
 from orchestration.ledger.readers import what_is_new
 from orchestration.release import ReleaseReport, check_pointer, current_catalog, is_there, list_catalogs, recover, release, rollback
+from orchestration.release.catalog import publish_catalog
 from orchestration.wiring.launch import PeriodOutcome, as_they_stand, outcome_of, visible_releases
 from orchestration.wiring.resources import Run
 from tests.gate.fixture_warehouse import Plan, build_warehouse, contract, make_place, record_build, silent
@@ -97,6 +99,28 @@ def test_rollback_goes_back_one_catalog_and_then_one_more(place: tuple[Deploymen
     assert (again["catalog"], again["new_catalog"]) == (1, 5)
     assert (deployment.releases / "2026-06.r3" / "manifest.json").is_file()
     ledger.verify()
+
+
+def test_status_names_what_was_rolled_back_until_something_is_released_in_its_place(
+    place: tuple[Deployment, Ledger], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    deployment, ledger = place
+    monkeypatch.setenv("TIERHOUSE_DATA", str(deployment.data))
+    rollback(deployment, ledger, None, "wrong bar", "an.operator", say=silent)
+    said = json.loads(CliRunner().invoke(main, ["status", "--json"]).output)
+    assert said["rolled_back"] == [{"period": PERIOD, "release": "2026-06.r3", "readers_see": "2026-06.r2"}]
+    assert "rolled back: 2026-06.r3, readers see 2026-06.r2" in CliRunner().invoke(main, ["status"]).output
+    publish(deployment, ledger, "run4", "1", "other drops")
+    assert rolled_back(ledger) == {}
+
+
+def test_who_asks_about_a_month_that_was_taken_back_is_told_so_and_how_to_read_it(place: tuple[Deployment, Ledger]) -> None:
+    deployment, ledger = place
+    publish_catalog(deployment, ledger, {}, {"kind": "rollback", "to": 0, "from": 3, "reason": "r", "requested_by": "x"})
+    with pytest.raises(BadInput, match=f"2026-06.r3 was rolled back, and readers see nothing of {PERIOD}") as refused:
+        find_release(deployment, ledger, PERIOD, None)
+    assert "--release 2026-06.r3" in refused.value.remedy
+    assert find_release(deployment, ledger, PERIOD, "2026-06.r3")["release"] == "2026-06.r3"
 
 
 def test_the_catalogs_to_go_back_to_are_listed_with_what_made_them(
