@@ -262,8 +262,8 @@ def ledger_show_command(context: Context, last: int) -> None:
 
 @command(ledger_group, "verify")
 def ledger_verify_command(context: Context) -> None:
-    """Recompute the hash chain; exit 4 if an entry was changed, or if what is released or seen is not what it records."""
-    from orchestration.release import BEHIND_REMEDY, behind, check_pointer, check_releases
+    """Recompute the hash chain; exit 4 if an entry was changed, or if what landed, is released, seen or delivered is not what it records."""
+    from orchestration.release import BEHIND_REMEDY, behind, check_pointer, check_recorded, check_releases
 
     # Looked at before the chain: a ledger that is gone or was cut off at its end has a chain without a fault.
     if problem := behind(context.deployment, context.ledger):
@@ -271,6 +271,7 @@ def ledger_verify_command(context: Context) -> None:
     count = context.ledger.verify()
     check_pointer(context.deployment, context.ledger)
     check_releases(context.deployment, context.ledger)
+    check_recorded(context.deployment, context.ledger)
     seq, head = context.ledger.head()
     context.result(
         {"entries": count, "head_seq": seq, "head": head},

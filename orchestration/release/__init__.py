@@ -6,6 +6,7 @@ from orchestration.release.folder import FROM_A_BACKUP, changed_files, check_rel
 from orchestration.release.history import list_catalogs, list_releases, rollback
 from orchestration.release.publish import PeriodReport, ReleaseReport, release
 from orchestration.release.record import policy_folders, released_policies
+from orchestration.release.recorded import check_recorded
 from orchestration.release.recovery import behind, recover, require_whole
 
 __all__ = [
@@ -17,6 +18,7 @@ __all__ = [
     "behind",
     "changed_files",
     "check_pointer",
+    "check_recorded",
     "check_releases",
     "current_catalog",
     "held_periods",
