@@ -14,8 +14,8 @@ from rich.table import Table
 
 from orchestration.cli.base import Context, relative
 from orchestration.errors import Held
-from orchestration.ingest.parts import standing_drops
-from orchestration.ingest.quarantine import quarantined_rows
+from orchestration.ingest.parts import Landed, standing_drops
+from orchestration.ingest.quarantine import corrected_since, quarantined_rows
 from orchestration.periods import ranges
 from orchestration.release import held_periods, release_folder
 from orchestration.wording import counted, one_line
@@ -84,16 +84,21 @@ def print_balance(context: Context, rows: list[dict[str, Any]]) -> None:
 
 def quarantine_listing(context: Context, limit: int) -> list[dict[str, Any]]:
     """Per drop with rejected rows: counts by reason and up to ``limit`` rows with line, reasons and original text.
-    ``is_replaced``: another drop has taken its place, and nothing is to be done about its rows.
+    ``is_replaced``: another drop has taken its place, and nothing is to be done about its rows. ``corrected``: how many of them a later
+    drop has brought right; null without rows.
     """
     listing = []
+    known = Landed(context.deployment, context.ledger).load()
     for drop in standing_drops(context.ledger):
         payload = drop.payload
         if not payload["quarantined"]:
             continue
         rows: list[dict[str, Any]] = []
+        corrected = None
         if limit and payload.get("quarantine"):
             found = quarantined_rows(context.deployment, payload, limit)
+            with duckdb.connect() as con:
+                corrected = corrected_since(con, context.deployment, known, payload)
             rows = [{"line": line, "reasons": reasons, "text": text} for line, reasons, text in found]
         listing.append(
             {
@@ -101,6 +106,7 @@ def quarantine_listing(context: Context, limit: int) -> list[dict[str, Any]]:
                 "entity": payload["entity"],
                 "quarantined": payload["quarantined"],
                 "is_replaced": drop.is_replaced,
+                "corrected": corrected,
                 "reasons": payload["reasons"],
                 "rows": rows,
             }
@@ -113,7 +119,9 @@ def print_quarantine(context: Context, listing: list[dict[str, Any]]) -> None:
     if not listing:
         click.echo("The quarantine is empty.")
     for item in listing:
-        over = "; another file has replaced this one, nothing is to be done" if item["is_replaced"] else ""
+        over = f"; {item['corrected']:,} of them corrected by later files" if item["corrected"] else ""
+        if item["is_replaced"]:
+            over = "; another file has replaced this one, nothing is to be done"
         click.echo(f"{item['file']} ({item['entity']}): {counted(item['quarantined'], 'row')}: {_reasons(item['reasons'])}{over}")
         for row in item["rows"]:
             click.echo(f"  line {row['line']}: {', '.join(row['reasons'])}: {one_line(row['text'] or '')[:160]}")

@@ -152,4 +152,12 @@ def corrected_since(con: duckdb.DuckDBPyConnection, deployment: Deployment, know
     ]
     if not later:
         return 0
-    return int(con.execute(f"select count(*) from {rejected} where key in (select _key from {parquet(later)})").fetchall()[0][0])
+    landed = f"select _key from {parquet(later)}"
+    try:
+        return int(con.execute(f"select count(*) from {rejected} where key in ({landed})").fetchall()[0][0])
+    except duckdb.IOException as err:
+        raise Failed(
+            f"the rows that landed after {drop['file']} cannot be read",
+            file_in(str(err)) or str(deployment.landing),
+            "restore the file from a backup",
+        ) from err

@@ -12,7 +12,7 @@ import pytest
 
 from orchestration.cli.base import Context
 from orchestration.cli.summary import print_quarantine, quarantine_listing
-from orchestration.errors import BadInput
+from orchestration.errors import BadInput, Failed
 from orchestration.ingest import balance, ingest, new_drops
 from orchestration.ingest.contracts import load_contracts
 from orchestration.ingest.files import sha256_file
@@ -123,6 +123,24 @@ def test_an_amount_that_a_source_without_keys_corrects_stands_once(shop: Any, ca
     assert new_drops(shop.deployment, shop.ledger) == []
     shop.ingest()
     assert shop.ledger.head() == head
+
+
+def test_the_quarantine_says_how_many_rows_later_files_have_brought_right(
+    company: Any, bills_feed: dict[str, Any], capsys: pytest.CaptureFixture[str]
+) -> None:
+    company.map(bills_feed)
+    company.bills("bills_1.csv", *(f"L{n},D{n},C1,2025-01,voice,x,CNY" for n in (1, 2, 3)))
+    company.bills("bills_2.csv", "L1,D1,C1,2025-01,voice,10,CNY", "L3,D3,C1,2025-01,voice,y,CNY")
+    company.ingest()
+    context = Context(False, str(company.folder))
+    listing = quarantine_listing(context, 1)
+    assert [(item["file"], item["corrected"]) for item in listing] == [("bills_1.csv", 1), ("bills_2.csv", 0)]
+    print_quarantine(context, listing)
+    assert "bills_1.csv (bill_lines): 3 rows: bad_decimal 3; 1 of them corrected by later files\n" in capsys.readouterr().out
+    [part] = (company.deployment.landing / "bill_lines").rglob("*.parquet")
+    part.unlink()
+    with pytest.raises(Failed, match=r"the rows that landed after bills_1\.csv cannot be read"):
+        quarantine_listing(context, 1)
 
 
 @pytest.mark.parametrize("added", ["product", "bill_line_id"])
