@@ -12,6 +12,8 @@ from orchestration.policy.model import Attribute, Policies, Program
 from orchestration.policy.operands import plain, quotient
 from orchestration.policy.relations import TARGETS
 
+# A spread below this share of the numbers is what rounding leaves of equal ones: what is divided by it may be of any size.
+NO_SPREAD = 1e-11
 # Subjects of each side that are compared at most: effect sizes of larger sides hardly differ, and ranks of all would cost a sort.
 SAMPLE = 20_000
 COLUMNS = {
@@ -118,9 +120,10 @@ def effects(top: Any, others: Any) -> dict[str, Any]:
         return found
     freedom = len(top) + len(others) - 2
     pooled = ((((top - top.mean()) ** 2).sum() + ((others - others.mean()) ** 2).sum()) / freedom) ** 0.5 if freedom else 0
+    varies = pooled > NO_SPREAD * max(abs(top).max(), abs(others).max())
     test = stats.mannwhitneyu(top, others, alternative="two-sided")
     return found | {
-        "cohens_d": float((top.mean() - others.mean()) / pooled) if pooled else None,
+        "cohens_d": float((top.mean() - others.mean()) / pooled) if varies else None,
         "cliffs_delta": float(2 * test.statistic / (len(top) * len(others)) - 1),
         "p_value": float(test.pvalue),
     }

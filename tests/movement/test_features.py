@@ -38,6 +38,15 @@ def test_effect_sizes_are_those_counted_pair_by_pair(top, others):
         assert found["cohens_d"] is None
 
 
+def test_equal_numbers_do_not_vary_though_their_mean_is_rounded():
+    """As of a company with two flat fees: the mean of seven times 99.9 is not 99.9, and divided by the rest no number would hold the effect."""
+    found = effects(np.array([99.9] * 7), np.array([39.9] * 11))
+    assert (found["cohens_d"], found["cliffs_delta"]) == (None, 1.0)
+    # The smallest spread of large amounts is one.
+    spread = effects(np.array([1e9, 1e9 + 0.0625]), np.array([1.0, 1.0]))
+    assert 0 < spread["cohens_d"] < 10**12
+
+
 def test_the_p_value_is_that_of_a_published_example():
     # Mann and Whitney's test on the example of scipy's documentation: times to diagnosis of men and women.
     found = effects(np.array([19, 22, 16, 29, 24], dtype=float), np.array([20, 11, 17, 12], dtype=float))
