@@ -18,11 +18,11 @@ contacts as (
     select * from {{ ref("int_subject_contacts") }}
 ),
 
--- No contact is zero contacts only where contacts are delivered at all.
+-- No contact is zero contacts only where contacts are delivered at all; what had landed before their source was taken out says nothing of today.
 counted_types as (
     select distinct 'customer' as subject_type
     from {{ source("ctl", "entities") }}
-    where entity in ('manager_visits', 'service_contacts') and parts > 0
+    where entity in ('manager_visits', 'service_contacts') and parts > 0 and is_delivered
 ),
 
 planned as (
