@@ -34,7 +34,7 @@ spell_rows as (
     where customer_id in (select came.customer_id from versions as came where came.comes_back)
 ),
 
--- The newest spell that had begun by the end of the period, or the first one.
+-- The spells that had begun by the end of the period, and the first one: the newest of them counts.
 spells as (
     select
         spell_rows.customer_id,
@@ -46,14 +46,9 @@ spells as (
         {{ month_index("spell_rows.left_date") }} + 1 as away_first_index,
         lead({{ month_index("spell_rows.joined_date") }}) over (partition by spell_rows.customer_id, targets.period order by spell_rows.spell)
         - 1 as away_last_index,
-        row_number() over (
-            partition by spell_rows.customer_id, targets.period
-            order by
-                case when spell_rows.joined_date <= targets.last_day then spell_rows.spell else -1 end desc,
-                spell_rows.spell
-        ) as newest_first
+        row_number() over (partition by spell_rows.customer_id, targets.period order by spell_rows.spell desc) as newest_first
     from spell_rows
-    cross join targets
+    inner join targets on spell_rows.spell = 0 or spell_rows.joined_date <= targets.last_day
     where spell_rows.is_newest_of_spell
 ),
 
