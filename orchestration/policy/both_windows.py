@@ -10,6 +10,7 @@ from collections.abc import Iterable
 from textwrap import indent
 
 from orchestration.policy import sql
+from orchestration.policy.cells import MAX_WINDOW_MONTHS
 from orchestration.policy.model import Metric
 from orchestration.policy.operands import BILLS, Operand
 from orchestration.policy.relations import member_months
@@ -96,7 +97,8 @@ def _months(kind: str, metrics: list[Metric]) -> tuple[str, str]:
 def _served(metric: Metric, index: str, until: str | None, name: str) -> str:
     """Months in service between two months, from the bits of this month's mask (bit i: in service i months before)."""
     first, last = metric.span.sql_range(index, until)
-    shift, months = f"cast(t.period_index - ({last}) as integer)", f"cast(({last}) - ({first}) + 1 as integer)"
+    # A long window and months that were not evaluated behind it may be more than the mask has bits.
+    shift, months = f"cast(t.period_index - ({last}) as integer)", f"cast(least(({last}) - ({first}) + 1, {MAX_WINDOW_MONTHS}) as integer)"
     bits = f"(coalesce(max(s.service_mask), 0) >> {shift}) & ((cast(1 as bigint) << {months}) - 1)"
     return f"cast(bit_count({bits}) as bigint) as {sql.identifier(name)}"
 

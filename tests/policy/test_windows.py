@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from itertools import product
 
 import duckdb
 import pytest
 
 from orchestration.audit.windows import window_periods
+from orchestration.deployment import PROJECT_ROOT
 from orchestration.periods import period_index
+from orchestration.policy import load_policy_files
+from orchestration.policy.both_windows import window_relation
 from orchestration.policy.window import Window
 
 PERIODS = ("2026-01", "2026-06", "2026-12")
@@ -60,3 +64,18 @@ def test_what_is_no_window_is_refused_here_too():
     for ask in (Window.of("total").months, Window.of("total").sql_range):
         with pytest.raises(ValueError, match="total has no first month"):
             ask(24300)
+
+
+def test_months_of_service_in_a_long_window_and_a_gap_behind_it_are_as_many_as_are_kept():
+    """Of who was not evaluated for three months: both windows are more months than a number of 64 bits has places for."""
+    metric = replace(load_policy_files(PROJECT_ROOT / "seeds").metrics["service_12m_months"], window="60m")
+    relation = window_relation("customer", [metric], asks_idle=False).replace("__METRICS__", "metrics")
+    with duckdb.connect() as con:
+        con.execute(
+            "create table pairs as select 'customer' as subject_type, 'A' as subject_id, 24314 as before_index, 24317 as period_index"
+        )
+        con.execute(
+            "create table metrics as select 'A' as customer_id, 24317 as period_index, (cast(1 as bigint) << 60) - 1 as service_mask"
+        )
+        found = con.execute(relation).fetchone()
+    assert found == ("A", 24314, 24317, 57, 60)
