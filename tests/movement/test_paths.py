@@ -127,6 +127,22 @@ def test_nothing_leaves_a_sum_before_its_window_is_full(months: int, pace: int, 
     assert (row and row["months_to_next_level"]) == expected
 
 
+@pytest.mark.parametrize("pace", range(0, 300, 7))
+def test_months_below_zero_that_leave_bring_a_bar_nearer(pace: int):
+    """A sum of six months in which 600 were given back, and a bar of 100 or of nothing."""
+    for bar in (0, 100):
+        expected = next((n for n in range(1, 4) if -600 + n * (pace + 100) >= bar), None)
+        row = path_of(
+            pace=str(3 * pace),
+            recent_months=6,
+            next_level_id="mid",
+            missing_attribute="sum",
+            missing_amount=Decimal(bar + 600),
+            evidence='{"sum": "-600"}',
+        )
+        assert (row and row["months_to_next_level"]) == expected
+
+
 @pytest.mark.parametrize("months", [[90] * 6, [60, 80], [110]])
 @pytest.mark.parametrize("pace", [0, 100, 120, 130, 150, 300])
 def test_an_average_over_the_calendar_year_asks_for_the_bar_of_each_further_month(months: list[int], pace: int):

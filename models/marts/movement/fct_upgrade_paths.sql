@@ -87,15 +87,12 @@ candidates as (
 paced as (
     select
         candidates.*,
+        sums.operand,
         sums.window_kind,
         sums.window_months,
-        sums.months_metric_id is not null as is_average,
-        cast(cast(paces.recent_amount as decimal(38, 4)) * 10000 as hugeint) // served.recent_months as pace_units,
-        cast(cast(candidates.missing_amount as decimal(38, 4)) * 10000 as hugeint) as missing_units,
-        cast(cast(json_extract_string(candidates.evidence, '$.' || sums.operand) as decimal(38, 4)) * 10000 as hugeint) as window_units,
-        coalesce(
-            cast(json_extract_string(candidates.evidence, '$.' || sums.months_metric_id) as bigint), sums.window_months
-        ) as divided_months,
+        sums.months_metric_id,
+        cast(cast(paces.recent_amount as decimal(38, 4)) * 10000 as bigint) // served.recent_months as pace_units,
+        cast(cast(candidates.missing_amount as decimal(38, 4)) * 10000 as bigint) as missing_units,
         case
             when sums.months_metric_id is not null or sums.window_months is null then 0
             {%- for months in range(var("likely_to_rise_months") | int) %}
@@ -113,7 +110,22 @@ paced as (
             and sums.measure_id = paces.measure_id
     left join served
         on candidates.subject_type = 'customer' and candidates.subject_id = served.customer_id and candidates.period = served.period
-    where candidates.can_rise or candidates.can_fall
+    where candidates.can_fall or sums.attribute_id is not null
+),
+
+-- Evidence is read only of who may be near enough. In a month nobody comes nearer than by the pace and, where months below zero leave the
+-- window, by an equal part of what is missing, since no bar is below zero.
+near as (
+    select
+        *,
+        months_metric_id is not null as is_average,
+        cast(cast(json_extract_string(evidence, '$.' || operand) as decimal(38, 4)) * 10000 as bigint) as window_units,
+        coalesce(cast(json_extract_string(evidence, '$.' || months_metric_id) as bigint), window_months) as divided_months
+    from paced
+    where
+        can_fall
+        or missing_units
+        <= {{ var("likely_to_rise_months") }} * (pace_units + coalesce(missing_units // (window_months - months_until_full) + 1, 0))
 ),
 
 -- What a month at the present pace brings nearer: of a full window less what leaves it, of an average that is still filling less what
@@ -128,7 +140,7 @@ gaining as (
             when window_kind in ('total', 'ytd') then pace_units
             when window_months is not null then pace_units - window_units // (window_months - months_until_full)
         end as gain_units
-    from paced
+    from near
 ),
 
 reckoned as (
