@@ -43,13 +43,12 @@ summed as (
         sum(subjects) over everybody as all_subjects,
         sum(amount) over everybody as total_amount,
         sum(greatest(amount, 0)) over everybody as total_positive_amount,
-        coalesce(sum(subjects) over above_here, 0) as subjects_above,
-        coalesce(sum(amount) over above_here, 0) as amount_above,
-        coalesce(sum(greatest(amount, 0)) over above_here, 0) as positive_amount_above
+        sum(subjects) over down_to_here - subjects as subjects_above,
+        sum(amount) over down_to_here - amount as amount_above,
+        sum(greatest(amount, 0)) over down_to_here - greatest(amount, 0) as positive_amount_above
     from amounts
     window
         down_to_here as (partition by program_id, period order by rank_value desc rows between unbounded preceding and current row),
-        above_here as (partition by program_id, period order by rank_value desc rows between unbounded preceding and 1 preceding),
         everybody as (partition by program_id, period)
 ),
 
