@@ -88,7 +88,8 @@ def window_relation(kind: str, metrics: list[Metric], *, asks_idle: bool) -> str
 def _months(kind: str, metrics: list[Metric]) -> tuple[str, str]:
     measures = list({m.measure.measure_id: None for m in metrics})
     if kind == "group":
-        return member_months(sql.MONTHS_PLACEHOLDER, [*measures, "bill_line_count"]), "subject_id"
+        moved = "g.group_id in (select subject_id from pairs where subject_type = 'group')"
+        return member_months(sql.MONTHS_PLACEHOLDER, [*measures, "bill_line_count"], moved), "subject_id"
     columns = ["c.customer_id", "c.period_index", "c.bill_line_count", "c.spend_amount > 0 as has_spend"]
     columns += ["c.spend_amount > 0 as is_active" if name == "is_active" else f"c.{sql.identifier(name)}" for name in measures]
     return f"select {', '.join(columns)} from {sql.MONTHS_PLACEHOLDER} as c", "customer_id"

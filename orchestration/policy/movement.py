@@ -65,7 +65,8 @@ def _where_moved(program_ids: Iterable[str]) -> list[str]:
     return [
         f"where d.period in (select period from {TARGETS})",
         f"    and d.program_id in ({known})",
-        "    and d.level_id <> d.previous_level_id",
+        # The first is in the second, and leaves rows of a first month unread.
+        "    and d.previous_level_id is not null and d.level_id <> d.previous_level_id",
     ]
 
 

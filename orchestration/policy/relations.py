@@ -203,8 +203,8 @@ def _over_months(months: str, name: str, metrics: list[Metric]) -> str:
     )
 
 
-def member_months(months: str, columns: Iterable[str]) -> str:
-    """Months of the members of groups, each in the months of membership (any day of the month)."""
+def member_months(months: str, columns: Iterable[str], of_groups: str = "true") -> str:
+    """Months of the members of groups, each in the months of membership (any day of the month). ``of_groups``: which rows g of group_members."""
     # A customer who is in a group twice at a time counts once.
     members = "\n".join(
         [
@@ -213,6 +213,7 @@ def member_months(months: str, columns: Iterable[str]) -> str:
             f"inner join {months} as k on g.customer_id = k.customer_id",
             f"    and k.period_index >= {sql.month_index('g.start_date')}",
             f"    and (g.end_date is null or k.period_index <= {sql.month_index('g.end_date')})",
+            f"where {of_groups}",
         ]
     )
     return "\n".join(
