@@ -22,9 +22,7 @@ with numbers_only as (
 ),
 
 holders as (
-    select *
-    from {{ ref("int_line_holders") }}
-    where line_id in (select numbers_only.line_id from numbers_only)
+    select * from {{ ref("int_line_holders") }}
 ),
 
 -- Only lines without a customer meet the holders of numbers: the others are most of the bills and need no join.
