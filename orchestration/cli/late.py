@@ -30,8 +30,11 @@ def print_late(context: Context, late: list[LateInput]) -> None:
         if item.rows:
             listed = ", ".join(f"{entity} {rows:,}" for entity, rows in sorted(item.rows.items()))
             click.echo(f"  {item.period} ({item.release}): {listed}")
-    follow = [item.period for item in late if not item.rows]
+    follow = [item.period for item in late if item.earlier and not item.rows]
     if follow:
         click.echo(f"  {', '.join(ranges(follow))}: none of their own, but of months before, which they read")
+    behind = [item.period for item in late if item.is_behind and not item.rows and not item.earlier]
+    if behind:
+        click.echo(f"  {', '.join(ranges(behind))}: none, but the month before was released anew since, and levels are held from it")
     for command in commands(context, late):
         click.echo(f"To compute them anew: {command}")

@@ -57,12 +57,41 @@ def begins_anew(ledger: Ledger, period: str) -> bool:
 
 def last_computed(ledger: Ledger, upto: int | None = None) -> dict[str, dict[str, Any]]:
     """Period → what it was computed from last: the record of its newest published revision, or of a later run that confirmed its rows."""
+    return {entry.payload["period"]: entry.payload for entry in _computations(ledger, upto)}
+
+
+def _computations(ledger: Ledger, upto: int | None = None) -> list[Entry]:
+    """The entries of published revisions, and of runs that confirmed their rows, in order."""
     in_catalog = {release for entry in ledger.entries("catalog", upto=upto) for release in entry.payload.get("periods", {}).values()}
-    newest: dict[str, dict[str, Any]] = {}
-    for entry in ledger.entries("release", "confirmation", upto=upto):
-        if entry.payload.get("release") in in_catalog:
-            newest[entry.payload["period"]] = entry.payload
-    return newest
+    return [entry for entry in ledger.entries("release", "confirmation", upto=upto) if entry.payload.get("release") in in_catalog]
+
+
+def went_on_from(ledger: Ledger) -> dict[str, str | None]:
+    """Period → the release that the month before it had been computed as when the period was computed last; None where it had not been.
+    Of periods that go on from the month before: where all programs grade events none does."""
+    computations = _computations(ledger)
+    # A release of an older version does not say it.
+    apart = {entry.payload["release"] for entry in computations if not entry.payload.get("carries_levels", True)}
+    newest = {entry.payload["period"]: entry for entry in computations}
+    newest = {period: entry for period, entry in newest.items() if entry.payload["release"] not in apart}
+    found: dict[str, str | None] = dict.fromkeys(newest)
+    for entry in computations:
+        after = newest.get(add_months(entry.payload["period"], 1))
+        # Of a run over both months the earlier one may be recorded later: it went on from that.
+        if after and (entry.seq < after.seq or entry.payload["run_id"] == after.payload["run_id"]):
+            found[after.payload["period"]] = entry.payload["release"]
+    return found
+
+
+def behind_the_month_before(ledger: Ledger) -> set[str]:
+    """Periods that went on from another revision of the month before than it was computed as since: their levels are held, and their
+    movements counted, from rows that stand no more."""
+    computed = last_computed(ledger)
+    return {
+        period
+        for period, release in went_on_from(ledger).items()
+        if (before := computed.get(add_months(period, -1))) and before["release"] != release
+    }
 
 
 def rolled_back(ledger: Ledger) -> dict[str, tuple[str, str | None]]:

@@ -23,7 +23,7 @@ from orchestration.failpoints import failpoint
 from orchestration.gate.candidate import combined_hash
 from orchestration.ingest.files import sha256_file, storage_errors, sync_folder
 from orchestration.ingest.parts import landed, with_lists
-from orchestration.ledger.readers import goes_on_from_unseen, last_computed, what_is_new
+from orchestration.ledger.readers import goes_on_from_unseen, last_computed, went_on_from, what_is_new
 from orchestration.ledger.store import Ledger
 from orchestration.locking import exclusive
 from orchestration.periods import add_months
@@ -80,18 +80,23 @@ def release(deployment: Deployment, ledger: Ledger, plan: Plan, *, say: Say) -> 
         recover(deployment, ledger, say)
         standing = recorded_catalog(ledger.last("catalog"))
         periods = dict(standing.periods)
-        computed = {period: str(payload["release"]) for period, payload in last_computed(ledger).items()}
+        made = last_computed(ledger)
+        computed = {period: str(payload["release"]) for period, payload in made.items()}
         unseen = {period for period, name in computed.items() if name != periods.get(period)}
+        went_on = went_on_from(ledger)
         report = ReleaseReport(catalog=standing.catalog)
         held: PeriodReport | None = None
         done: set[str] = set()
         try:
             for period in sorted(plan.periods):
                 if held is None:
-                    goes_on = None
-                    if add_months(period, -1) in unseen:
+                    goes_on, before = None, add_months(period, -1)
+                    if before in unseen:
                         goes_on = goes_on_from_unseen(period, max(plan.periods), unseen, computed, periods)
-                    outcome = release_period(deployment, ledger, plan, period, done, periods.get(period), goes_on)
+                    is_new = bool(what_is_new(made.get(period), _made_from(plan))) or (
+                        period in went_on and went_on[period] != computed.get(before)
+                    )
+                    outcome = release_period(deployment, ledger, plan, period, done, periods.get(period), goes_on, is_new=is_new)
                 else:
                     outcome = PeriodReport(period, "held", periods.get(period), f"{held.period} is held, and with it what comes after")
                 report.periods.append(outcome)
@@ -105,7 +110,7 @@ def release(deployment: Deployment, ledger: Ledger, plan: Plan, *, say: Say) -> 
                     continue
                 assert outcome.release is not None
                 unseen.discard(period)
-                periods[period] = outcome.release
+                periods[period] = computed[period] = outcome.release
                 say(
                     f"release {period}: {outcome.release}"
                     + ("" if outcome.status == "released" else f" ({outcome.status.replace('_', ' ')})")
@@ -136,10 +141,19 @@ def _hold(held: PeriodReport, keys: Path, report: ReleaseReport) -> Held:
 
 
 def release_period(
-    deployment: Deployment, ledger: Ledger, plan: Plan, period: str, done: set[str], visible: str | None, goes_on: BadInput | None
+    deployment: Deployment,
+    ledger: Ledger,
+    plan: Plan,
+    period: str,
+    done: set[str],
+    visible: str | None,
+    goes_on: BadInput | None,
+    *,
+    is_new: bool,
 ) -> PeriodReport:
     """Release one period if its gate passed for exactly this candidate. ``visible``: the release that readers see; ``goes_on``: what holds
-    it, if it is new, because the month before stays rolled back."""
+    it, if it is new, because the month before stays rolled back; ``is_new``: whether it was computed from anything that is new since it was
+    computed last, the rows of the month before included."""
     problem = build_problem(ledger, plan.run_id) or gate_problem(ledger, plan.run_id, period)
     if problem:
         return PeriodReport(period, "held", visible, problem)
@@ -151,7 +165,7 @@ def release_period(
     scratch = deployment.scratch / f"release-{name}"
     try:
         with storage_errors(deployment.data):
-            return _write(deployment, ledger, plan, period, name, scratch, visible, goes_on)
+            return _write(deployment, ledger, plan, period, name, scratch, visible, goes_on, is_new=is_new)
     except duckdb.Error as err:
         raise Failed(f"the release cannot be written: {err}", str(scratch), "see the message; nothing was released") from err
     finally:
@@ -167,6 +181,8 @@ def _write(
     scratch: Path,
     visible: str | None,
     goes_on: BadInput | None,
+    *,
+    is_new: bool,
 ) -> PeriodReport:
     gate = last_gate(ledger, period, plan.run_id)
     assert gate is not None
@@ -179,13 +195,14 @@ def _write(
         if candidate_hash != gate.payload["candidate_hash"]:
             return PeriodReport(period, "held", visible, "the gate looked at other rows than the candidate holds now")
         content_hash = combined_hash({mart: table["hash"] for mart, table in tables.items()})
-        if_new = PeriodReport(period, "held", visible, goes_on.what, goes_on.remedy) if goes_on and _carries_levels(con) else None
+        carries_levels = _carries_levels(con)
+        if_new = PeriodReport(period, "held", visible, goes_on.what, goes_on.remedy) if goes_on and carries_levels else None
         # The newest first; an older one can only be equal after a rollback.
         for payload in reversed(release_entries(ledger, period)):
             if payload["content_hash"] != content_hash:
                 continue
             is_seen = payload["release"] == visible
-            if not is_seen and not what_is_new(last_computed(ledger).get(period), _made_from(plan)):
+            if not is_seen and not is_new:
                 _confirm(ledger, plan, payload)
                 return PeriodReport(period, "rolled_back", visible)
             if not is_whole(deployment.releases / payload["release"], payload.get("manifest_hash")):
@@ -241,6 +258,7 @@ def _write(
             **{key: manifest[key] for key in ("release", "period", "revision", "run_id", "code_version", "cutoff_seq", "content_hash")},
             **{key: manifest[key] for key in ("policy_hash", "policies", "inputs_hash", "undelivered", "previous", "chain")},
             "manifest_hash": sha256_file(target / MANIFEST),
+            "carries_levels": carries_levels,
             "rows": {mart: table["rows"] for mart, table in tables.items()},
             "path": str(target.relative_to(deployment.data)),
         },

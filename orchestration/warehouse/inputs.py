@@ -486,6 +486,9 @@ def _forget_outdated(con: duckdb.DuckDBPyConnection, held: Held, plan: RunPlan) 
         for table in ("int_customer_months", "int_landed_charges"):
             con.execute(f"drop table if exists intermediate.{table}")
         con.execute("delete from ctl.applied")
+    # Of a run that ends before its rows are said to be applied nobody knows what it has made of its months: the next one reads them again,
+    # also where they are made from the same again as they were before it.
+    con.execute("delete from ctl.applied where period in (select unnest(?))", [plan.input_periods])
     if held.windows_version != plan.windows_version:
         con.execute("drop table if exists intermediate.int_customer_windows")
     con.execute("delete from ctl.state")
@@ -500,11 +503,15 @@ def _forget_never_released(con: duckdb.DuckDBPyConnection, first: str) -> None:
 
 
 def _write_landing(con: duckdb.DuckDBPyConnection, landed: Landed, plan: RunPlan) -> None:
-    """Bill lines of the months that are read again, points of the months that the run's windows read, all else as far as any window reaches."""
+    """Bill lines of the months that are read again, points of the months that the run's windows read, all else as far as any window reaches.
+
+    What has a state is read whole: it counts until it is closed, in every month, however long ago it was opened.
+    """
     within_reach = {add_months(period, -back) for period in plan.periods for back in range(plan.reach_months)}
     periods = {"bill_lines": set(plan.input_periods), "points": set(plan.points_periods)}
     for entity, contract in landed.contracts.items():
-        select = landed.select(entity, periods.get(entity, within_reach) if contract.by_period else None)
+        is_whole = not contract.by_period or any(column.changes_with for column in contract.columns.values())
+        select = landed.select(entity, None if is_whole else periods.get(entity, within_reach))
         con.execute(f'create or replace view landing."{entity}" as {select}')
 
 

@@ -1,7 +1,8 @@
 """Released periods that would be computed from other rows now: what has landed since, and belongs to them or to a month before them.
 
 Told from the ledger and the landed parts; nothing is computed again. A row that came with the same content as before is no
-change. Not here: whether the change alters a level; only a run tells.
+change. Also those that went on from another revision of the month before than stands now. Not here: whether the change alters a level; only
+a run tells.
 """
 
 from __future__ import annotations
@@ -17,9 +18,10 @@ from orchestration.errors import Failed
 from orchestration.ingest import parts
 from orchestration.ingest.contracts import Contract, load_contracts
 from orchestration.ingest.parts import Part
-from orchestration.ledger.readers import last_computed, releases_in_catalog
+from orchestration.ledger.readers import behind_the_month_before, last_computed, releases_in_catalog
 from orchestration.ledger.store import Ledger
 from orchestration.memory import query_memory
+from orchestration.periods import add_months
 from orchestration.policy.load import clock_of
 from orchestration.policy.subjects import SUBJECT_TYPES
 from orchestration.sqltext import literal, parquet, quoted
@@ -33,13 +35,14 @@ class LateInput:
     """A released period with rows that landed, changed or were taken back after it was computed.
 
     ``rows``: their number by entity, of this month; ``earlier``: of months before, which this one reads through windows, newest
-    rows and held levels.
+    rows and held levels. ``is_behind``: the month before was released anew since, or is behind itself.
     """
 
     period: str
     release: str
     rows: dict[str, int]
     earlier: dict[str, int]
+    is_behind: bool = False
 
     def as_json(self) -> dict[str, Any]:
         return asdict(self)
@@ -78,10 +81,14 @@ def late_inputs(deployment: Deployment, ledger: Ledger) -> list[LateInput]:
                     rows[period][entity] += number
                 elif month < period and entity not in EVENTS:
                     earlier[period][entity] += number
+    behind = behind_the_month_before(ledger)
+    for period in sorted(cutoffs):
+        if add_months(period, -1) in behind:
+            behind.add(period)
     return [
-        LateInput(period, visible[period], dict(rows[period]), dict(earlier[period]))
+        LateInput(period, visible[period], dict(rows[period]), dict(earlier[period]), period in behind)
         for period in sorted(cutoffs)
-        if rows[period] or earlier[period]
+        if rows[period] or earlier[period] or period in behind
     ]
 
 

@@ -21,6 +21,7 @@ from orchestration.errors import BadInput
 from orchestration.ledger.readers import (
     begins_anew,
     begun,
+    behind_the_month_before,
     goes_on_from_unseen,
     held_periods,
     last_computed,
@@ -289,7 +290,7 @@ def news(ledger: Ledger, periods: list[str], made_from: Mapping[str, Any], cutof
 
 def unsettled(ledger: Ledger, periods: list[str]) -> dict[str, str]:
     """Those of the periods that are to be computed again though nothing is new, and why."""
-    held = held_periods(ledger)
+    held, behind = held_periods(ledger), behind_the_month_before(ledger)
     found: dict[str, str] = {}
     for period in periods:
         if period in held:
@@ -298,6 +299,8 @@ def unsettled(ledger: Ledger, periods: list[str]) -> dict[str, str]:
         elif _is_broken_off(ledger, period):
             # What the warehouse holds of it is not what was released, and the month after it would go on from that.
             found[period] = "it was computed since its release, and its rows were never released"
+        elif period in behind:
+            found[period] = "the month before it has been released anew since"
     return found
 
 

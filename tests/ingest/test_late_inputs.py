@@ -63,12 +63,16 @@ class Shop:
         for period in periods:
             before = int(self.periods.get(period, "r0").rpartition("r")[2])
             self.periods[period] = f"{period}.r{before + 1}"
-            ledger.append("release", {"release": self.periods[period], "period": period, "cutoff_seq": cutoff})
+            payload = {"release": self.periods[period], "period": period, "run_id": f"run{cutoff}", "cutoff_seq": cutoff}
+            ledger.append("release", payload)
         ledger.append("catalog", {"catalog": 1, "periods": self.periods})
 
     def late(self) -> dict[str, tuple[dict[str, int], dict[str, int]]]:
         """Period → rows of its own, rows of months before, by entity."""
         return {item.period: (item.rows, item.earlier) for item in late_inputs(self.company.deployment, self.company.ledger)}
+
+    def behind(self) -> list[str]:
+        return [item.period for item in late_inputs(self.company.deployment, self.company.ledger) if item.is_behind]
 
 
 @pytest.fixture
@@ -204,6 +208,18 @@ def test_a_run_that_found_the_same_rows_settles_it(shop: Shop) -> None:
     assert list(shop.late()) == ["2025-03"]
     ledger = shop.company.ledger
     ledger.append("confirmation", {"release": "2025-03.r1", "period": "2025-03", "cutoff_seq": ledger.head()[0]})
+    assert shop.late() == {}
+
+
+def test_months_that_went_on_from_what_was_released_anew_are_named_up_to_the_newest(shop: Shop) -> None:
+    """The run of March has read the late bill of January, and the run of January comes after it: what is new for February are its levels."""
+    shop.land("z,d9,c1,2025-01,voice,5,CNY")
+    shop.release("2025-02", "2025-03")
+    assert shop.behind() == []
+    shop.release("2025-01")
+    assert shop.behind() == ["2025-02", "2025-03"]
+    assert shop.late() == {"2025-02": ({}, {}), "2025-03": ({}, {})}
+    shop.release("2025-02", "2025-03")
     assert shop.late() == {}
 
 

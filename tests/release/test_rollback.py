@@ -22,7 +22,7 @@ from orchestration.deployment import Deployment
 from orchestration.errors import BadInput, Failed, Mismatch
 from orchestration.gate import run_gate
 from orchestration.ledger import Ledger, last_computed, rolled_back
-from orchestration.ledger.readers import what_is_new
+from orchestration.ledger.readers import behind_the_month_before, what_is_new
 from orchestration.release import ReleaseReport, check_pointer, current_catalog, is_there, list_catalogs, recover, release, rollback
 from orchestration.release.catalog import publish_catalog
 from orchestration.wiring.launch import PeriodOutcome, as_they_stand, outcome_of, visible_releases
@@ -388,6 +388,40 @@ def test_a_release_step_that_is_done_again_undoes_no_rollback(place: tuple[Deplo
     report = release(deployment, ledger, Plan("run3", [PERIOD]), say=silent)
     assert [(p.status, p.release) for p in report.periods] == [("rolled_back", "2026-06.r1")]
     assert current_catalog(deployment) == {"catalog": 4, "periods": {PERIOD: "2026-06.r1"}}
+
+
+def publish_months(deployment: Deployment, ledger: Ledger, run_id: str, inputs_hash: str, **rules: str) -> list[tuple[str, str | None]]:
+    """Status and release of each month, of ``rules``: m05="1" gives everybody one star in May."""
+    months = {f"2026-{month[1:]}": rule for month, rule in rules.items()}
+    level = "update marts.fct_decisions set level_id = 'star_{1}', level_rank = {1}, held_level_id = 'star_{1}', held_level_rank = {1}, qualified_level_id = 'star_{1}', qualified_level_rank = {1} where period = '{0}'"
+    build_warehouse(deployment, list(months), faults=[level.format(*month) for month in months.items()])
+    plan = Plan(run_id, list(months), inputs_hash=inputs_hash)
+    record_build(ledger, run_id)
+    for month in months:
+        run_gate(deployment, ledger, plan, month, say=silent, problems={})
+    return [(p.status, p.release) for p in release(deployment, ledger, plan, say=silent).periods]
+
+
+@pytest.mark.parametrize("is_range", [True, False])
+def test_a_month_whose_month_before_has_its_older_rows_again_is_no_rollback(
+    is_range: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """June was computed from the newest drops already; what is new for it are the levels of May."""
+    monkeypatch.setattr("orchestration.channels.delivery.load_contracts", lambda _: [contract()])
+    deployment, ledger = make_place(tmp_path)
+    publish_months(deployment, ledger, "run1", "a", m05="1", m06="1")
+    publish_months(deployment, ledger, "run2", "b", m05="2", m06="2")
+    assert publish_months(deployment, ledger, "run3", "c", m06="2") == [("unchanged", "2026-06.r2")]
+    assert behind_the_month_before(ledger) == set()
+    may, june = ("released_again", "2026-05.r1"), ("released_again", "2026-06.r1")
+    if is_range:
+        assert publish_months(deployment, ledger, "run4", "c", m05="1", m06="1") == [may, june]
+    else:
+        assert publish_months(deployment, ledger, "run4", "c", m05="1") == [may]
+        assert behind_the_month_before(ledger) == {"2026-06"}
+        assert publish_months(deployment, ledger, "run5", "c", m06="1") == [june]
+    assert current_catalog(deployment)["periods"] == {"2026-05": "2026-05.r1", "2026-06": "2026-06.r1"}
+    assert behind_the_month_before(ledger) == set()
 
 
 @pytest.mark.parametrize(

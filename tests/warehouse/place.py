@@ -74,6 +74,8 @@ class Place:
             full = {"_source": source, "_file_id": file_id, "_row": number, "_key": row.get("bill_line_id") or str(number)} | row
             con.execute(f"insert into drop_rows values ({', '.join('?' * len(types))})", [full.get(name) for name in types])
         clock = contract.period_from if contract.by_period else None
+        if clock and contract.columns[clock].type != "period":
+            clock = f"strftime({clock}, '%Y-%m')"
         periods = [row[0] for row in con.execute(f"select distinct {clock} from drop_rows order by 1").fetchall()] if clock else [None]
         parts = []
         for period in periods:

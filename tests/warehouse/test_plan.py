@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import duckdb
 import pytest
@@ -325,6 +326,41 @@ def test_nothing_is_new_only_if_every_period_was_released_from_the_same(tmp_path
     assert why(inputs="k") == ["it was computed since its release, and its rows were never released"]
     ledger.append("confirmation", made | {"inputs_hash": "k", "run_id": "t"})
     assert why(inputs="k") == []
+
+
+def test_a_month_is_computed_again_where_the_month_before_was_released_anew_since(tmp_path: Path) -> None:
+    """As after a late bill of May that the run of June has read, too: for June nothing is new but the levels of May."""
+    ledger = Ledger(tmp_path / "ledger.sqlite")
+    seen: dict[str, str] = {}
+
+    def computed(run_id: str, *releases: str, kind: str = "release", **more: Any) -> None:
+        for release in releases:
+            seen[release[:7]] = release
+            ledger.append(kind, {"period": release[:7], "release": release, "run_id": run_id, **more})
+        ledger.append("catalog", {"catalog": 1, "periods": seen})
+
+    def behind() -> list[str]:
+        assert set(unsettled(ledger, list(seen)).values()) <= {"the month before it has been released anew since"}
+        return list(unsettled(ledger, list(seen)))
+
+    computed("r1", "2026-05.r1", "2026-06.r1")
+    computed("r2", "2026-07.r1")
+    assert behind() == []
+    computed("r3", "2026-05.r1", kind="confirmation")
+    assert behind() == [], "it has the rows that it had"
+    computed("r4", "2026-05.r2")
+    assert behind() == ["2026-06"]
+    computed("r5", "2026-06.r1", kind="confirmation")
+    assert behind() == [], "what May has become changes nothing in June, and so nothing in July"
+    computed("r6", "2026-06.r2")
+    assert behind() == ["2026-07"]
+    computed("r7", "2026-07.r2")
+    ledger.append("confirmation", {"period": "2026-06", "release": "2026-06.r1", "run_id": "r7"})
+    assert behind() == [], "of one run: what is released again is recorded at its end"
+    computed("r8", "2026-04.r1")
+    assert behind() == ["2026-05"], "a month before all others began levels that May goes on from"
+    computed("r9", "2026-05.r3", carries_levels=False)
+    assert behind() == ["2026-06"], "where all programs grade events a month goes on from none"
 
 
 def test_released_months_that_the_warehouse_lacks_are_lost(tmp_path: Path) -> None:

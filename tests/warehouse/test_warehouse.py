@@ -196,6 +196,35 @@ def test_a_run_that_failed_reads_its_months_again(incremental: Place) -> None:
     assert last is not None and last.payload["ok"] is False and last.payload["message"] == "stopped"
 
 
+def test_a_month_that_a_failed_run_has_made_is_read_again_though_it_is_made_from_the_same_as_before(tmp_path: Path) -> None:
+    """The number was given to somebody else and back again, and only the run between has looked: its rows are still there."""
+    place = Place(tmp_path)
+    place.land("bill_lines", [place.bill("a", None, "2025-01", "1", line_id="L1")])
+    holder = {"line_id": "L1", "customer_id": "C1", "start_date": "2024-12-01", "_key": "L1"}
+    first = place.land("lines", [holder])
+    applied = place.prepare("2025-01")
+    with duckdb.connect(str(place.deployment.warehouse)) as con:
+        con.execute("create table intermediate.int_customer_months (period_index integer)")
+    record_applied(place.deployment, applied)
+    assert place.prepare("2025-01").input_periods == []
+    second = place.land("lines", [holder | {"customer_id": "C2"}], replaces=[(first, "L1", "")])
+    failed = place.prepare("2025-01")
+    assert failed.input_periods == ["2025-01"]
+    finish(place.deployment, place.ledger, failed, ok=False, message="stopped", say=place.said.append)
+    place.land("lines", [holder], replaces=[(second, "L1", "")])
+    again = place.prepare("2025-01")
+    assert again.input_periods == ["2025-01"] and again.period_digests == applied.period_digests
+
+
+def test_an_open_complaint_is_read_however_long_ago_it_was_made(tmp_path: Path) -> None:
+    """A month that is run alone reads what it would read as part of a range, which reaches further back."""
+    place = Place(tmp_path)
+    place.land("bill_lines", [place.bill(month, "C1", month, "1") for month in ("2024-01", "2025-12")])
+    place.land("complaints", [{"complaint_id": "K1", "customer_id": "C1", "opened_at": "2019-05-01 00:00:00", "state": "open"}])
+    place.prepare("2025-12")
+    assert place.query("select complaint_id from landing.complaints") == [("K1",)]
+
+
 def test_the_unit_tests_of_the_models_pass(tmp_path: Path) -> None:
     place = Place(tmp_path)
     place.land("bill_lines", [place.bill("a", "C1", "2025-01", "1")])
