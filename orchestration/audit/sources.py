@@ -17,7 +17,8 @@ from orchestration.policy.subjects import SUBJECT_TYPES
 
 # Columns of a customer that are those of the newest row; the rest of a customer's metrics is worked out from service and bills.
 _OF_NEWEST_ROW = frozenset({"brand", "plan", "region", "segment", "is_real_name", "credit_class"})
-# Days of joining and leaving are those that the newest row of all says, whenever it holds from; of who came back see rows_of_spell.
+# Days of joining and leaving are those that the newest row of all says, whenever it holds from; of who came back see rows_of_spell, and of
+# who leaves later _that_left.
 _OF_ALL_ROWS = frozenset({"joined_date", "left_date"})
 
 
@@ -108,6 +109,8 @@ def trace_columns(landing: Landing, program: Program, subject_id: str, period: s
         )
         told = rows_of_spell(rows[entity], last_day(period)) if is_customers_own and column in _OF_ALL_ROWS else rows[entity]
         row = _newest(entity, told, until, is_customers_own)
+        if is_customers_own and column == "left_date":
+            row = _that_left(row, rows[entity], last_day(period))
         again = None if row is None else _as_recorded(a, row.values[column], period)
         traces.append(ColumnTrace(a, entity, reading.value, again, row))
     return traces
@@ -135,6 +138,15 @@ def rows_of_spell(rows: list[EntityRow], until: date) -> list[EntityRow]:
         spells[-1].append(row)
     begun = [spell for spell in spells if spell[-1].values["joined_date"] is not None and spell[-1].values["joined_date"] <= until]
     return (begun or spells[:1] or [[]])[-1]
+
+
+def _that_left(newest: EntityRow | None, rows: list[EntityRow], until: date) -> EntityRow | None:
+    """The row with the leaving day of a customer: the newest one if that has passed by ``until``, else the one that holds then and announces it."""
+    if newest is not None and (left := newest.values["left_date"]) is not None and left <= until:
+        return newest
+    holding = _newest("customers", rows, until, True)
+    left = None if holding is None else holding.values["left_date"]
+    return holding if left is not None and left > until else None
 
 
 def _newest(entity: str, rows: list[EntityRow], until: date | None, last_of_equals: bool) -> EntityRow | None:

@@ -18,6 +18,7 @@ from orchestration.errors import Failed
 from orchestration.ingest import parts
 from orchestration.ingest.contracts import Contract, load_contracts
 from orchestration.ingest.parts import Part
+from orchestration.ingest.supersession import in_force
 from orchestration.ledger.readers import behind_the_month_before, last_computed, releases_in_catalog
 from orchestration.ledger.store import Ledger
 from orchestration.memory import query_memory
@@ -75,7 +76,8 @@ def late_inputs(deployment: Deployment, ledger: Ledger) -> list[LateInput]:
     earlier: dict[str, Counter[str]] = {period: Counter() for period in cutoffs}
     for entity, drops in sorted(late.items()):
         landed = parts.landed_parts(deployment, ledger, entity)
-        for since, seq, month, number in _changes(deployment, load_contracts()[entity], drops, landed):
+        superseded = parts.superseded_files(deployment, ledger, entity)
+        for since, seq, month, number in _changes(deployment, load_contracts()[entity], drops, landed, superseded):
             for period in (period for period, cutoff in cutoffs.items() if since <= cutoff < seq):
                 if month == period:
                     rows[period][entity] += number
@@ -92,8 +94,11 @@ def late_inputs(deployment: Deployment, ledger: Ledger) -> list[LateInput]:
     ]
 
 
-def _changes(deployment: Deployment, contract: Contract, drops: list[_Drop], landed: list[Part]) -> list[tuple[int, int, str, int]]:
-    """What the drops added, changed or took back, in months that they may concern: (first, last, month, rows).
+def _changes(
+    deployment: Deployment, contract: Contract, drops: list[_Drop], landed: list[Part], superseded: list[Path]
+) -> list[tuple[int, int, str, int]]:
+    """What the drops added, changed or took back, in months that they may concern: (first, last, month, rows). ``superseded``: the lists of
+    superseded rows.
 
     It concerns what was computed at cut-offs from ``first`` until before ``last``: there the row was another one than it is now.
     """
@@ -135,12 +140,13 @@ def _changes(deployment: Deployment, contract: Contract, drops: list[_Drop], lan
         ),
         -- A row that has changed and changed back, as where files land anew, is the row that it was.
         ended as (
-            select coalesce(lag(seq) over (partition by source, key order by seq), 0) as since, seq, upto, o,
+            select source, key, coalesce(lag(seq) over (partition by source, key order by seq), 0) as since, seq, upto, o,
                 last_value(n) over (partition by source, key order by seq rows between unbounded preceding and unbounded following) as n
             from steps
         ),
+        {_earlier_days(contract, landed, superseded)}
         changed as (
-            select since, seq, upto, {_changed_columns(contract, deployment.config.timezone)} from ended where {differs}
+            select since, seq, upto, {_changed_columns(contract, deployment.config.timezone)} from dated where {differs}
         )
         {_by_month(contract, landed, deployment.config.timezone)}
     """
@@ -154,6 +160,41 @@ def _changes(deployment: Deployment, contract: Contract, drops: list[_Drop], lan
                 str(deployment.landing / contract.entity),
                 "restore the file from a backup, or make it readable",
             ) from err
+
+
+def _earlier_days(contract: Contract, landed: list[Part], superseded: list[Path]) -> str:
+    """The CTE ``dated``: what ``ended`` holds, and as ``told`` the first day from which a row that came or went counts because of the days of
+    joining and leaving that it says, which are those of the months before it, too; null where they are the ones that the row before said.
+
+    Of customers alone: the newest row of all else speaks from its own day on. Whoever had left and comes back has days of another time.
+    """
+    if contract.entity != "customers":
+        return "dated as (select *, null::date as told from ended),"
+    rows = in_force(_scan(contract, landed), superseded)
+    return f"""
+        told as (
+            select source, key, seq, coalesce(n.customer_id, o.customer_id) as customer_id, coalesce(n.valid_from_date, o.valid_from_date) as day,
+                coalesce(n.joined_date, o.joined_date) as joined, coalesce(n.left_date, o.left_date) as left_
+            from ended where n._key is null or o._key is null
+        ),
+        before as (
+            select t.source, t.key, t.seq, t.joined, t.left_, count(l.customer_id) > 0 as is_there,
+                arg_max(struct_pack(joined := l.joined_date, left_ := l.left_date), l.valid_from_date) as b
+            from told as t left join {rows} as l on t.customer_id = l.customer_id and l.valid_from_date < t.day
+            group by all
+        ),
+        days as (
+            select source, key, seq, case
+                when not is_there then joined
+                when joined > b.left_ then null
+                else least(
+                    case when joined is distinct from b.joined then least(coalesce(joined, date '0001-01-01'), coalesce(b.joined, date '0001-01-01')) end,
+                    case when left_ is distinct from b.left_ then least(left_, b.left_) end
+                ) end as told
+            from before
+        ),
+        dated as (select ended.*, days.told from ended left join days using (source, key, seq)),
+    """
 
 
 def _parts_in(payloads: list[dict[str, Any]], landed: list[Part]) -> list[Part]:
@@ -204,14 +245,14 @@ def _changed_columns(contract: Contract, timezone: str) -> str:
 
     A row that differs in days alone counts from the first of them: one that was open and is closed now is another from that day on.
     One that differs in another column, too, counts from its own day, if that is earlier: unless that column changes with the day, as
-    the state of a complaint does when it is closed.
+    the state of a complaint does when it is closed. What a new row says of days before its own counts from these, see :func:`_earlier_days`.
     """
     day = _day_column(contract)
     if contract.entity in EVENTS:
         key, known = quoted(contract.key[0]), contract.history or day
         notices = f"{_month(contract, known, 'n', timezone)}, {_month(contract, known, 'o', timezone)}"
         return f"coalesce(n.{key}, o.{key}) as subject, least({notices}) as known"
-    own = f"least({_month(contract, day, 'n', timezone)}, {_month(contract, day, 'o', timezone)})"
+    own = f"least({_month(contract, day, 'n', timezone)}, {_month(contract, day, 'o', timezone)}, strftime(told, '%Y-%m'))"
     dates = [] if contract.by_period else [c for c in contract.landed if contract.columns[c].type in ("date", "timestamp") and c != day]
     moved = [
         f"case when n.{quoted(c)} is distinct from o.{quoted(c)} then "

@@ -45,6 +45,35 @@ def test_the_newest_row_of_the_relationship_that_had_begun(told: list[tuple[date
     assert rows_of_spell(list(reversed(rows)), until)[-1].row == expected
 
 
+MENDED = [(DECEMBER, DECEMBER, date(2026, 9, 30)), (date(2026, 7, 1), DECEMBER, date(2026, 5, 31))]
+
+
+@pytest.mark.parametrize(
+    ("told", "period", "left"),
+    [
+        (STAYED, "2026-01", date(2026, 5, 31)),
+        (STAYED, "2026-04", None),
+        (MENDED, "2026-04", date(2026, 9, 30)),
+        (MENDED, "2026-05", date(2026, 5, 31)),
+        (BACK, "2026-01", None),
+    ],
+)
+def test_a_leaving_day_is_told_once_it_has_passed_or_by_the_row_that_holds(
+    told: list[tuple[date, date, date | None]], period: str, left: date | None
+) -> None:
+    """As the unit tests of int_customer_attributes have it."""
+    rows = [
+        EntityRow("crm", "file", number, {"valid_from_date": since, "joined_date": joined, "left_date": day})
+        for number, (since, joined, day) in enumerate(told)
+    ]
+    landing: Any = SimpleNamespace(entity_rows=lambda *_: rows)
+    attribute = SimpleNamespace(attribute_id="a", kind="column", entity=None, column_name="left_date", type="date")
+    reading: Any = SimpleNamespace(attribute=attribute, value=left, undelivered=[])
+    program: Any = SimpleNamespace(subject_type="customer")
+    (trace,) = trace_columns(landing, program, "C1", period, [reading])
+    assert trace.again == left and trace.agrees
+
+
 def test_without_rows_there_is_none() -> None:
     assert rows_of_spell([], APRIL) == []
 

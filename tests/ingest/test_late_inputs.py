@@ -30,7 +30,14 @@ COMPLAINTS: dict[str, Any] = {
     "format": "csv",
     "columns": {"complaint_id": "id", "customer_id": "cust", "opened_at": "opened", "closed_at": "closed", "state": "state"},
 }
+CUSTOMERS: dict[str, Any] = {
+    "entity": "customers",
+    "files": "customers_*.csv",
+    "format": "csv",
+    "columns": {"customer_id": "id", "valid_from_date": "since", "brand": "brand", "joined_date": "joined", "left_date": "gone"},
+}
 HEADS = {
+    "customers": "id,since,brand,joined,gone",
     "lines": "id,cust,number,since,until,plan",
     "notices": "id,noted,arrives,room",
     "complaints": "id,cust,opened,closed,state",
@@ -44,7 +51,7 @@ class Shop:
     def __init__(self, company: Any, bills: dict[str, Any]) -> None:
         self.company = company
         company.config["max_bad_share"] = 1
-        company.map(bills, LINES, RECEPTIONS, COMPLAINTS)
+        company.map(bills, LINES, RECEPTIONS, COMPLAINTS, CUSTOMERS)
         self.periods: dict[str, str] = {}
 
     def land(self, *bills: str, **others: tuple[str, ...]) -> None:
@@ -151,6 +158,39 @@ def test_a_row_that_stands_again_after_a_correction_of_a_correction_is_late(shop
         shop.release("2025-02", "2025-03")
     assert late == {"2025-02": ({"bill_lines": 1}, {}), "2025-03": ({"bill_lines": 1} if own else {}, {"bill_lines": 1})}
     assert shop.late() == {}
+
+
+@pytest.mark.parametrize(
+    ("row", "first"),
+    [
+        ("c1,2025-03-05,gotone,2024-06-01,", "2025-03"),
+        ("c1,2025-03-05,,2024-06-01,2025-03-05", "2025-03"),
+        ("c1,2025-03-05,,2024-06-01,2025-02-20", "2025-02"),
+        ("c1,2025-03-05,,2025-01-20,", "2024-06"),
+        ("c1,2025-03-05,,,", "0001-01"),
+        ("c2,2025-03-05,,2025-02-01,", "2025-02"),
+        ("c3,2025-03-05,,2025-03-01,", "2025-03"),
+        ("c3,2025-03-05,,2024-01-01,", "2025-01"),
+    ],
+    ids=[
+        "brand",
+        "left",
+        "left before",
+        "joined later",
+        "joined nobody knows when",
+        "new, joined before",
+        "come back",
+        "not left after all",
+    ],
+)
+def test_days_of_joining_and_leaving_count_for_the_months_before_the_row_that_says_them(shop: Shop, row: str, first: str) -> None:
+    """A row of March, when January to March are released; of c1 and of c3, who had left in January, rows had landed."""
+    shop.land(customers=("c1,2024-06-01,,2024-06-01,", "c3,2024-01-01,,2024-01-01,2025-01-10"))
+    shop.release("2025-01", "2025-02", "2025-03")
+    shop.land(customers=(row,))
+    months = [month for month in ("2025-01", "2025-02", "2025-03") if month >= first]
+    one = {"customers": 1}
+    assert shop.late() == {month: (one, {}) if month == first else ({}, one) for month in months}
 
 
 def test_a_number_that_is_given_up_counts_from_that_day_and_a_corrected_plan_from_its_own(shop: Shop) -> None:

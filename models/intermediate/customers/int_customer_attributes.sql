@@ -77,34 +77,49 @@ spells_before as (
     group by spells.customer_id, spells.period
 ),
 
--- The row that holds on the last day; where none does yet, the first one, for its days of joining and leaving alone.
+-- The row that holds on the last day; where none does yet, the first one, for its day of joining alone.
 as_of as (
     select
         versions.*,
         targets.period,
         targets.period_index,
+        targets.last_day,
         versions.valid_from_date <= targets.last_day as holds
     from versions
     cross join targets
     where
         (versions.valid_from_date <= targets.last_day and (versions.next_from_date is null or versions.next_from_date > targets.last_day))
         or (versions.is_first and versions.valid_from_date > targets.last_day)
+),
+
+dated as (
+    select
+        as_of.*,
+        case when spells_now.customer_id is not null then spells_now.joined_date else as_of.newest_joined_date end as joined_by_then,
+        case when spells_now.customer_id is not null then spells_now.left_date else as_of.newest_left_date end as left_by_then,
+        spells_before.first_joined_date,
+        spells_before.away_mask
+    from as_of
+    left join spells_now on as_of.customer_id = spells_now.customer_id and as_of.period = spells_now.period
+    left join spells_before on as_of.customer_id = spells_before.customer_id and as_of.period = spells_before.period
 )
 
 select
-    as_of.customer_id,
-    as_of.period,
-    as_of.period_index,
-    case when as_of.holds then as_of.brand end as brand,
-    case when as_of.holds then as_of.plan end as plan,
-    case when as_of.holds then as_of.region end as region,
-    case when as_of.holds then as_of.segment end as segment,
-    case when as_of.holds then as_of.is_real_name end as is_real_name,
-    case when as_of.holds then as_of.credit_class end as credit_class,
-    case when spells_now.customer_id is not null then spells_now.joined_date else as_of.newest_joined_date end as joined_date,
-    case when spells_now.customer_id is not null then spells_now.left_date else as_of.newest_left_date end as left_date,
-    spells_before.first_joined_date,
-    spells_before.away_mask
-from as_of
-left join spells_now on as_of.customer_id = spells_now.customer_id and as_of.period = spells_now.period
-left join spells_before on as_of.customer_id = spells_before.customer_id and as_of.period = spells_before.period
+    customer_id,
+    period,
+    period_index,
+    case when holds then brand end as brand,
+    case when holds then plan end as plan,
+    case when holds then region end as region,
+    case when holds then segment end as segment,
+    case when holds then is_real_name end as is_real_name,
+    case when holds then credit_class end as credit_class,
+    joined_by_then as joined_date,
+    -- Who leaves later has not left: of the months to come the row that holds may speak, and none of after the period.
+    case
+        when left_by_then <= last_day then left_by_then
+        when holds and left_date > last_day then left_date
+    end as left_date,
+    first_joined_date,
+    away_mask
+from dated

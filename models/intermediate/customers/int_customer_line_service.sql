@@ -15,7 +15,8 @@ bits as (
         greatest(targets.period_index - intervals.last_index, 0) as from_bit,
         least(targets.period_index - intervals.first_index, 59) as to_bit
     from intervals
-    cross join {{ source("ctl", "target_periods") }} as targets
+    -- Of who takes the first number later, other days say until then since when there was service.
+    inner join {{ source("ctl", "target_periods") }} as targets on intervals.first_index <= targets.period_index
 )
 
 select
