@@ -22,7 +22,9 @@ with numbers_only as (
 ),
 
 holders as (
-    select * from {{ ref("int_line_holders") }}
+    select *
+    from {{ ref("int_line_holders") }}
+    where line_id in (select numbers_only.line_id from numbers_only)
 ),
 
 -- Only lines without a customer meet the holders of numbers: the others are most of the bills and need no join.

@@ -1,13 +1,5 @@
--- Before the holders are put in order: most bills name their customer, and most numbers are on no other bill.
-with numbers as (
-    select line_id
-    from {{ ref("stg_landing__bill_lines") }}
-    where customer_id is null
-),
-
-lines as (
+with lines as (
     select * from {{ ref("stg_landing__lines") }}
-    where line_id in (select numbers.line_id from numbers)
 ),
 
 intervals as (
