@@ -167,7 +167,7 @@ def _earlier_days(contract: Contract, landed: list[Part], superseded: list[Path]
     """The CTE ``dated``: what ``ended`` holds, and as ``told`` the first day from which a row that came or went counts because of the days of
     joining and leaving that it says, which are those of the months before it, too; null where they are the ones that the row before said.
 
-    Of customers alone: the newest row of all else speaks from its own day on. Whoever had left and comes back has days of another time.
+    Of customers alone: the newest row of all else speaks from its own day on. Whoever had left and comes back is there from that day on.
     """
     if contract.entity != "customers":
         return "dated as (select *, null::date as told from ended),"
@@ -186,8 +186,7 @@ def _earlier_days(contract: Contract, landed: list[Part], superseded: list[Path]
         ),
         days as (
             select source, key, seq, case
-                when not is_there then joined
-                when joined > b.left_ then null
+                when not is_there or joined >= b.left_ then joined
                 else least(
                     case when joined is distinct from b.joined then least(coalesce(joined, date '0001-01-01'), coalesce(b.joined, date '0001-01-01')) end,
                     case when left_ is distinct from b.left_ then least(left_, b.left_) end

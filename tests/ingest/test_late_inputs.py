@@ -170,6 +170,8 @@ def test_a_row_that_stands_again_after_a_correction_of_a_correction_is_late(shop
         ("c1,2025-03-05,,,", "0001-01"),
         ("c2,2025-03-05,,2025-02-01,", "2025-02"),
         ("c3,2025-03-05,,2025-03-01,", "2025-03"),
+        ("c3,2025-03-05,,2025-02-10,", "2025-02"),
+        ("c3,2025-03-05,,2025-01-10,", "2025-01"),
         ("c3,2025-03-05,,2024-01-01,", "2025-01"),
     ],
     ids=[
@@ -180,6 +182,8 @@ def test_a_row_that_stands_again_after_a_correction_of_a_correction_is_late(shop
         "joined nobody knows when",
         "new, joined before",
         "come back",
+        "come back before",
+        "come back on the day of leaving",
         "not left after all",
     ],
 )
