@@ -85,12 +85,12 @@ def went_on_from(ledger: Ledger) -> dict[str, str | None]:
 
 def behind_the_month_before(ledger: Ledger) -> set[str]:
     """Periods that went on from another revision of the month before than it was computed as since: their levels are held, and their
-    movements counted, from rows that stand no more."""
-    computed = last_computed(ledger)
+    movements counted, from rows that stand no more. Not where what it was computed as is rolled back: no month goes on from that."""
+    computed, back = last_computed(ledger), rolled_back(ledger)
     return {
         period
         for period, release in went_on_from(ledger).items()
-        if (before := computed.get(add_months(period, -1))) and before["release"] != release
+        if (before := add_months(period, -1)) in computed and before not in back and computed[before]["release"] != release
     }
 
 

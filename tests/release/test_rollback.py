@@ -424,6 +424,19 @@ def test_a_month_whose_month_before_has_its_older_rows_again_is_no_rollback(
     assert behind_the_month_before(ledger) == set()
 
 
+def test_a_month_that_went_on_from_what_readers_see_again_is_not_behind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A run of June that was told otherwise would be held: it would go on from the revision of May that was taken back."""
+    monkeypatch.setattr("orchestration.channels.delivery.load_contracts", lambda _: [contract()])
+    deployment, ledger = make_place(tmp_path)
+    publish_months(deployment, ledger, "run1", "a", m05="1", m06="1")
+    publish_months(deployment, ledger, "run2", "a", m05="2")
+    assert behind_the_month_before(ledger) == {"2026-06"}
+    rollback(deployment, ledger, 1, "a mistake", "an.operator", say=silent)
+    assert behind_the_month_before(ledger) == set()
+    assert publish_months(deployment, ledger, "run3", "b", m05="2") == [("released_again", "2026-05.r2")]
+    assert behind_the_month_before(ledger) == {"2026-06"}
+
+
 @pytest.mark.parametrize(
     ("to_catalog", "reason", "by", "message"),
     [(9, "x", "y", "no catalog 9"), (3, "x", "y", "stands already"), (1, " ", "y", "needs a reason"), (1, "x", "", "needs a reason")],

@@ -355,7 +355,7 @@ def test_a_month_is_computed_again_where_the_month_before_was_released_anew_sinc
     computed("r6", "2026-06.r2")
     assert behind() == ["2026-07"]
     computed("r7", "2026-07.r2")
-    ledger.append("confirmation", {"period": "2026-06", "release": "2026-06.r1", "run_id": "r7"})
+    computed("r7", "2026-06.r1", kind="confirmation")
     assert behind() == [], "of one run: what is released again is recorded at its end"
     computed("r8", "2026-04.r1")
     assert behind() == ["2026-05"], "a month before all others began levels that May goes on from"
