@@ -33,10 +33,17 @@ TYPES = {
 
 
 def path_of(
-    *, pace: str = "0", recent_months: int = 3, fall: str | None = None, grace: int = 0, only_of_others: str = "", **decision: Any
+    *,
+    pace: str = "0",
+    recent_months: int = 3,
+    fall: str | None = None,
+    grace: int = 0,
+    only_of_others: str = "",
+    bar: str = "100",
+    **decision: Any,
 ) -> dict[str, Any] | None:
     """The row of one subject, or None. ``pace``: what it spent in the last three months; ``only_of_others``: a level that the version's
-    rules do not give."""
+    rules do not give; ``bar``: what its rules ask of the sum, as the seed has it."""
     row = BASE | decision
     with duckdb.connect() as con:
         columns = [f"{name} {TYPES.get(name, 'varchar')}" for name in row]
@@ -64,6 +71,10 @@ def path_of(
             "create table decision_rules as select 'p' as program_id, 'v' as version, unnest(?) as level_id "
             "union all select unnest(['p', 'q']), unnest(['w', 'v']), unnest(['mid', 'mid'])",
             [given],
+        )
+        con.execute(
+            "create table decision_conditions as select * from (values ('last', '100'), ('sum', null), ('sum', ?)) as t (attribute, value)",
+            [bar],
         )
         con.execute(
             "create table policy_versions as select * from (values ('p', 'v', cast(? as integer), cast(? as varchar)), ('p', 'w', 9, 'one_level'), "
@@ -129,8 +140,8 @@ def test_nothing_leaves_a_sum_before_its_window_is_full(months: int, pace: int, 
 
 @pytest.mark.parametrize("pace", range(0, 300, 7))
 def test_months_below_zero_that_leave_bring_a_bar_nearer(pace: int):
-    """A sum of six months in which 600 were given back, and a bar of 100 or of nothing."""
-    for bar in (0, 100):
+    """A sum of six months in which 600 were given back, and a bar of 100, of nothing, or of 100 below it."""
+    for bar, written in ((-100, "-100"), (-100, "\u2212100..0"), (0, "0"), (100, "100")):
         expected = next((n for n in range(1, 4) if -600 + n * (pace + 100) >= bar), None)
         row = path_of(
             pace=str(3 * pace),
@@ -139,6 +150,7 @@ def test_months_below_zero_that_leave_bring_a_bar_nearer(pace: int):
             missing_attribute="sum",
             missing_amount=Decimal(bar + 600),
             evidence='{"sum": "-600"}',
+            bar=written,
         )
         assert (row and row["months_to_next_level"]) == expected
 

@@ -40,7 +40,13 @@ sums as (
         metrics.measure_id,
         metrics.window as window_kind,
         attributes.months_metric_id,
-        cast(nullif(regexp_extract(metrics.window, '^([0-9]+)m$', 1), '') as integer) as window_months
+        cast(nullif(regexp_extract(metrics.window, '^([0-9]+)m$', 1), '') as integer) as window_months,
+        -- Policies keep a number as it was written, whichever sign is its minus: one that begins with no digit may be below zero.
+        attributes.attribute_id in (
+            select conditions.attribute
+            from {{ source("policy", "decision_conditions") }} as conditions
+            where left(conditions.value, 1) not between '0' and '9'
+        ) as may_be_below_zero
     from {{ source("policy", "attributes") }} as attributes
     inner join {{ source("policy", "metrics") }} as metrics on attributes.metric_id = metrics.metric_id
     where attributes.kind in ('metric', 'average') and attributes.subject_type = 'customer'
@@ -91,6 +97,7 @@ paced as (
         sums.window_kind,
         sums.window_months,
         sums.months_metric_id,
+        sums.may_be_below_zero,
         cast(cast(paces.recent_amount as decimal(38, 4)) * 10000 as bigint) // served.recent_months as pace_units,
         cast(cast(candidates.missing_amount as decimal(38, 4)) * 10000 as bigint) as missing_units,
         case
@@ -114,7 +121,7 @@ paced as (
 ),
 
 -- Evidence is read only of who may be near enough. In a month nobody comes nearer than by the pace and, where months below zero leave the
--- window, by an equal part of what is missing, since no bar is below zero.
+-- window, by an equal part of what is missing: unless a bar is below zero.
 near as (
     select
         *,
@@ -124,6 +131,7 @@ near as (
     from paced
     where
         can_fall
+        or may_be_below_zero
         or missing_units
         <= {{ var("likely_to_rise_months") }} * (pace_units + coalesce(missing_units // (window_months - months_until_full) + 1, 0))
 ),
