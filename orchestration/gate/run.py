@@ -153,7 +153,7 @@ def make_candidate(con: duckdb.DuckDBPyConnection, deployment: Deployment, plan:
     )
     limits = deployment.config
     con.execute(
-        f"create table candidate.limits as select {limits.max_moved_share!r}::double as max_moved_share, {limits.max_drift!r}::double as max_drift"
+        f"create table candidate.limits as select '{limits.max_moved_share}'::double as max_moved_share, '{limits.max_drift}'::double as max_drift"
     )
     marts = marts_of(con, WAREHOUSE)
     if not marts:
