@@ -88,7 +88,9 @@ def quarantine_listing(context: Context, limit: int) -> list[dict[str, Any]]:
     drop has brought right; null without rows.
     """
     listing = []
-    known = Landed(context.deployment, context.ledger).load()
+    known = Landed(context.deployment, context.ledger)
+    if limit:
+        known.load()
     for drop in standing_drops(context.ledger):
         payload = drop.payload
         if not payload["quarantined"]:
@@ -97,8 +99,7 @@ def quarantine_listing(context: Context, limit: int) -> list[dict[str, Any]]:
         corrected = None
         if limit and payload.get("quarantine"):
             found = quarantined_rows(context.deployment, payload, limit)
-            with duckdb.connect() as con:
-                corrected = corrected_since(con, context.deployment, known, payload)
+            corrected = corrected_since(duckdb.default_connection(), context.deployment, known, payload)
             rows = [{"line": line, "reasons": reasons, "text": text} for line, reasons, text in found]
         listing.append(
             {
