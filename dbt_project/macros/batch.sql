@@ -20,3 +20,13 @@
     {%- endif -%}
     {{ return(none) }}
 {%- endmacro %}
+
+{#
+    Months that are read again in which every bill line has a customer of its own, as months since year 0. They are summed one by one: groups of
+    one month fit the processor's cache where those of all months do not, and no number has to be looked up.
+#}
+{% macro months_with_customers() -%}
+    {%- if not execute -%}{{ return([]) }}{%- endif -%}
+    {%- set found = run_query("select period_index from ctl.input_periods where has_bills_of_customers_alone order by period_index") -%}
+    {{ return(found.columns[0].values() | map("int") | list) }}
+{%- endmacro %}

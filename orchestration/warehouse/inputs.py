@@ -224,8 +224,7 @@ class Landed:
 
     def _holders_of_numbers(self, periods: list[str]) -> dict[str, str]:
         """Identity of the number holders in each month that has bills without a customer: those bills depend on them."""
-        billed = [part for part in self.parts["bill_lines"] if part.period in set(periods)]
-        billed = self._without_customer(billed) if self.parts["lines"] else []
+        billed = self._without_customer(periods) if self.parts["lines"] else []
         if not billed:
             return {}
         wanted = ", ".join(f"({literal(period)}, date '{first_day(period)}', date '{last_day(period)}')" for period in periods)
@@ -256,8 +255,13 @@ class Landed:
         )
         return dict(rows)
 
-    def _without_customer(self, billed: list[Part]) -> list[Part]:
+    def periods_of_customers(self, periods: Collection[str]) -> set[str]:
+        """Those of the periods that have bill lines, each with a customer of its own."""
+        return {*periods} & {*self.periods("bill_lines")} - {part.period for part in self._without_customer(periods)}
+
+    def _without_customer(self, periods: Collection[str]) -> list[Part]:
         """The parts that hold any bill without a customer, by the statistics in the files' footers: most hold none, and stay unread."""
+        billed = [part for part in self.parts["bill_lines"] if part.period in set(periods)]
         if not billed:
             return []
         rows = self._rows(
@@ -541,9 +545,10 @@ def _write_control(con: duckdb.DuckDBPyConnection, deployment: Deployment, lande
     con.executemany(
         "insert into ctl.target_periods values (?, ?, ?, ?)", [[p, period_index(p), first_day(p), last_day(p)] for p in plan.periods]
     )
-    con.execute("create or replace table ctl.input_periods (period varchar, period_index integer)")
+    con.execute("create or replace table ctl.input_periods (period varchar, period_index integer, has_bills_of_customers_alone boolean)")
     if plan.input_periods:
-        con.executemany("insert into ctl.input_periods values (?, ?)", [[p, period_index(p)] for p in plan.input_periods])
+        alone = landed.periods_of_customers(plan.input_periods)
+        con.executemany("insert into ctl.input_periods values (?, ?, ?)", [[p, period_index(p), p in alone] for p in plan.input_periods])
     con.execute("create or replace table ctl.window_months (period varchar, period_index integer, month_index integer)")
     con.execute(
         "insert into ctl.window_months select * from (values "

@@ -105,6 +105,8 @@ def test_only_new_and_corrected_months_are_read_and_the_result_is_that_of_a_rebu
     corrections(rebuilt, first_months(rebuilt))
     cold = rebuilt.run("2025-03", "2025-04", "2025-05", "2025-06")
     assert cold.totals_base is None and len(cold.input_periods) == 8
+    apart = "select period from ctl.input_periods where has_bills_of_customers_alone order by 1"
+    assert incremental.query(apart) == [("2025-06",)], "bills by number in every month before"
     months = ("2025-04", "2025-05", "2025-06")
     assert incremental.marts(*months) == rebuilt.marts(*months)
     assert [unknown_charges(incremental, month) for month in months] == [unknown_charges(rebuilt, month) for month in months]

@@ -11,6 +11,12 @@
     )
 }}
 
+{%- set apart = months_with_customers() %}
+{%- set sums %}
+    cast(sum(l.net_amount) as decimal(18, 4)) as net_amount,
+    count(*) as bill_line_count{{ compiled_columns("bill_line_measures") }}
+{%- endset %}
+
 -- The two halves name the same model instead of one CTE: an engine that keeps a CTE would copy every bill line to do so.
 with numbers_only as (
     select
@@ -76,7 +82,17 @@ with_customer as (
 select
     l.customer_id,
     l.bill_period_index as period_index,
-    cast(sum(l.net_amount) as decimal(18, 4)) as net_amount,
-    count(*) as bill_line_count{{ compiled_columns("bill_line_measures") }}
+    {{- sums }}
 from with_customer as l
+where {{ "l.bill_period_index not in (" ~ apart | join(", ") ~ ")" if apart else "true" }}
 group by l.customer_id, l.bill_period_index
+{%- for index in apart %}
+union all
+select
+    l.customer_id,
+    cast({{ index }} as integer) as period_index,
+    {{- sums }}
+from {{ ref("stg_landing__bill_lines") }} as l
+where l.bill_period_index = {{ index }} and l.customer_id is not null
+group by l.customer_id
+{%- endfor %}
