@@ -33,6 +33,8 @@ _PR_SET_PDEATHSIG = 1
 _STREAMS = (0, 1, 2)
 # How often the one that waits looks whether who started it is still there, in seconds.
 _LOOKS = 1.0
+# What says where a warehouse is and how it is opened.
+_OF_THE_PLACE = ("path", "config_options")
 # What a build imports sooner or later; scipy is what the model of behaviour features asks for.
 _IMPORTS = ("dbt.cli.main", "dbt.task.build", "dbt.adapters.duckdb", "dbt.adapters.duckdb.impl", "duckdb", "pyarrow", "scipy.stats")
 
@@ -61,7 +63,20 @@ def _die_with(parent: int) -> None:
 def _be_dbt() -> None:
     from dbt.cli.main import cli
 
+    _parse_once_for_any_warehouse()
     cli()
+
+
+def _parse_once_for_any_warehouse() -> None:
+    """Let what dbt has parsed serve every deployment: it throws it away where the connection is another, and then parses for seconds.
+
+    Where the warehouse's file lies and how much memory it may take changes nothing of what is parsed; its name and schema do.
+    """
+    from dbt.adapters.duckdb.credentials import DuckDBCredentials
+
+    # Private to the adapter: should it change, a first run gets slower, not wrong.
+    if (keys := getattr(DuckDBCredentials, "_connection_keys", None)) is not None:
+        DuckDBCredentials._connection_keys = lambda of: tuple(key for key in keys(of) if key not in _OF_THE_PLACE)
 
 
 def _wait_at(address: Path, parent: int) -> None:

@@ -110,6 +110,10 @@ def _nodes_in(value: Any) -> Iterator[dict[str, Any]]:
             yield from _nodes_in(inner)
 
 
+# What was found sound, by its text: a run reads the mappings four times, and most expressions are one of a few names of columns.
+_parsed: dict[str, Expression] = {}
+
+
 class Parser:
     """Checks expressions with DuckDB's own parser, on a connection that is not used for anything else."""
 
@@ -118,6 +122,11 @@ class Parser:
 
     def parse(self, text: str, where: str) -> Expression:
         """Check ``text``; BadInput naming ``where`` if it is no single expression or uses what is not allowed."""
+        if text not in _parsed:
+            _parsed[text] = self._parse(text, where)
+        return _parsed[text]
+
+    def _parse(self, text: str, where: str) -> Expression:
         tree = self._tree(text, where)
         columns: set[str] = set()
         casts: list[dict[str, Any]] = []

@@ -161,9 +161,6 @@ def project_instance() -> dg.DagsterInstance:
     """
     import dagster as dg
 
-    from orchestration.wiring.storage import quicken
-
-    quicken()
     home = dagster_home()
     file = home / "dagster.yaml"
     try:
@@ -233,6 +230,7 @@ def _execute(run: Run, periods: list[str], mappings: list[SourceMapping], instan
     from orchestration.wiring.jobs import MONTHS_JOB
     from orchestration.wiring.partitions import range_tags
     from orchestration.wiring.resources import RESOURCE_KEY, run_resource
+    from orchestration.wiring.storage import quick_storage
 
     deployment = run.deployment
     logs = deployment.data / "logs"
@@ -244,7 +242,7 @@ def _execute(run: Run, periods: list[str], mappings: list[SourceMapping], instan
     )
     head, _ = run.ledger.head()
     before = visible_releases(deployment, periods)
-    with _dagsters_records(), contextlib.nullcontext(instance) if instance else project_instance() as used:
+    with _dagsters_records(), quick_storage(), contextlib.nullcontext(instance) if instance else project_instance() as used:
         result = definitions.resolve_job_def(MONTHS_JOB).execute_in_process(
             instance=used, tags=range_tags(periods), run_config={"loggers": {"file": {}}}, raise_on_error=False
         )

@@ -1,38 +1,59 @@
-"""Dagster's SQLite storage, made quick for runs in this process: a run records some 500 events, one transaction or three each.
+"""Dagster's SQLite storage, made quick for a run in this process: a run records some 600 events, one transaction or three each.
 
-As it comes, every event makes SQLAlchemy engines of its own, which compile each statement anew, and waits for the disk:
-half of the fixed cost of a run. The events say how a run went; what was released is in the ledger, which waits for the disk.
+As it comes, every transaction makes an SQLAlchemy engine of its own, which compiles each statement anew, opens the file, and waits for the
+disk: half of the fixed cost of a run. The events say how a run went; what was released is in the ledger, which waits for the disk.
 """
 
 from __future__ import annotations
 
-import functools
+import contextlib
 import importlib
 import sqlite3
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import sqlalchemy
-from sqlalchemy import event
+from sqlalchemy.pool import SingletonThreadPool
 
-_EVENT_LOG = "dagster._core.storage.event_log.sqlite.sqlite_event_log"
+_STORAGES = (
+    "dagster._core.storage.event_log.sqlite.sqlite_event_log",
+    "dagster._core.storage.runs.sqlite.sqlite_run_storage",
+)
+_MAKE = "create_engine"
 
 
-@functools.cache
-def quicken() -> None:
-    """For the rest of this process: no wait for the disk at a commit, one engine per file instead of one per statement."""
-    event.listen(sqlalchemy.Engine, "connect", _do_not_wait_for_the_disk)
-    # The module is private to Dagster: should it change, runs get slower, not wrong.
-    module = importlib.import_module(_EVENT_LOG)
-    make: Any = getattr(module, "create_engine", None)
-    if make is not None:
-        engines: dict[str, Any] = {}
+@contextlib.contextmanager
+def quick_storage() -> Iterator[None]:
+    """While the block lasts: one engine and one open connection per file and thread, and no wait for the disk at a commit.
 
-        def one_engine_per_file(address: str, **options: Any) -> Any:
-            if address not in engines:
-                engines[address] = make(address, **options)
-            return engines[address]
+    The instance must be made, used and closed in the block.
+    """
+    engines: dict[str, tuple[Any, Callable[[], None]]] = {}
+    # The modules are private to Dagster: should they change, runs get slower, not wrong.
+    makers = [(module, getattr(module, _MAKE)) for module in map(importlib.import_module, _STORAGES) if hasattr(module, _MAKE)]
 
-        setattr(module, "create_engine", one_engine_per_file)  # noqa: B010 - not an attribute that mypy knows
+    def one_engine_per_file(address: str, **options: Any) -> Any:
+        if address not in engines:
+            engine: Any = sqlalchemy.create_engine(address, **{**options, "poolclass": SingletonThreadPool})
+            sqlalchemy.event.listen(engine, "connect", _do_not_wait_for_the_disk)
+            engines[address] = engine, engine.dispose
+            # Dagster disposes of an engine after every transaction.
+            engine.dispose = _keep
+        return engines[address][0]
+
+    for module, _ in makers:
+        setattr(module, _MAKE, one_engine_per_file)
+    try:
+        yield
+    finally:
+        for module, make in makers:
+            setattr(module, _MAKE, make)
+        for _, dispose in engines.values():
+            dispose()
+
+
+def _keep(close: bool = True) -> None:
+    """In place of an engine's ``dispose``."""
 
 
 def _do_not_wait_for_the_disk(connection: Any, _record: Any) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -16,7 +17,7 @@ from orchestration.deployment import DEFAULT_DEPLOYMENT, PROJECT_ROOT, Deploymen
 from orchestration.ingest import load_contracts
 from orchestration.ledger.store import Ledger
 from orchestration.policy import load_policies
-from orchestration.warehouse import RunPlan, begin, dbt_args, dbt_env, dbt_target, finish, prepare
+from orchestration.warehouse import DBT_PROJECT, RunPlan, begin, dbt_args, dbt_env, dbt_target, finish, prepare
 from orchestration.warehouse.inputs import LINEAGE
 
 # What does not depend on the run that made it.
@@ -30,9 +31,16 @@ MARTS = {
 }
 
 
+PARSED = "partial_parse.msgpack"
+
+
 def call_dbt(deployment: Deployment, args: list[str]) -> str:
     """What dbt prints, called as Dagster calls it and without Dagster; it must succeed."""
-    folders = dict.fromkeys(("DBT_TARGET_PATH", "DBT_LOG_PATH"), str(dbt_target(deployment)))
+    target = dbt_target(deployment)
+    folders = dict.fromkeys(("DBT_TARGET_PATH", "DBT_LOG_PATH"), str(target))
+    if (parsed := DBT_PROJECT / "target" / PARSED).exists() and not (target / PARSED).exists():
+        target.mkdir(parents=True, exist_ok=True)
+        shutil.copy(parsed, target)
     command = [str(Path(sys.executable).parent / "tierhouse-dbt"), "--no-use-colors", *args]
     env = {**os.environ, **dbt_env(deployment), **folders}
     done = subprocess.run(command, cwd=PROJECT_ROOT, env=env, capture_output=True, text=True, errors="replace")

@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from orchestration.dbt_child import READY, ReadyDbt
+from orchestration.warehouse import DBT_PROJECT
 
 TIERHOUSE_DBT = str(Path(sys.executable).parent / "tierhouse-dbt")
 
@@ -161,3 +162,19 @@ def test_nothing_is_left_of_one_that_nobody_called() -> None:
         folder = Path(os.environ[READY]).parent
         assert folder.is_dir()
     assert ready.child.poll() is not None and not folder.exists() and READY not in os.environ
+
+
+def test_what_was_parsed_for_one_warehouse_serves_another_of_its_name(tmp_path: Path) -> None:
+    """Where it lies and how much memory it may take is no part of a model; the name of its database is."""
+
+    def parse(warehouse: Path, memory: str) -> str:
+        places = {"DBT_TARGET_PATH": str(tmp_path / "target"), "DBT_LOG_PATH": str(tmp_path / "logs"), "DBT_PROFILES_DIR": str(DBT_PROJECT)}
+        environment = {**os.environ, **places, "TIERHOUSE_WAREHOUSE": str(warehouse), "TIERHOUSE_MEMORY_LIMIT": memory}
+        done = subprocess.run([TIERHOUSE_DBT, "--debug", "parse"], cwd=DBT_PROJECT, env=environment, capture_output=True, text=True)
+        assert done.returncode == 0, done.stdout + done.stderr
+        return done.stdout
+
+    first = parse(tmp_path / "one" / "warehouse.duckdb", "4GB")
+    assert "skipping parsing" not in first
+    assert "skipping parsing" in parse(tmp_path / "other" / "warehouse.duckdb", "1GB")
+    assert "profile has changed" in parse(tmp_path / "other" / "depot.duckdb", "1GB")
