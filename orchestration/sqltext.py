@@ -7,6 +7,8 @@ from pathlib import Path
 
 # What DuckDB reads in a path as a pattern of names.
 PATTERN_SIGNS = "*?["
+# Where landing keeps a part per period, its folder is `period=2026-06`.
+PERIOD_FOLDER = "period"
 
 
 def quoted(name: str) -> str:
@@ -19,9 +21,13 @@ def literal(text: str) -> str:
     return "'" + text.replace("'", "''") + "'"
 
 
-def parquet(paths: Iterable[Path | str], options: str = "") -> str:
-    """``read_parquet`` over files (at least one) that are ours: no name of a folder is a column of them. ``options``: further ones, ``, name = value``."""
-    return f"read_parquet([{', '.join(literal(str(path)) for path in paths)}], hive_partitioning = false{options})"
+def parquet(paths: Iterable[Path | str], options: str = "", *, by_period: bool = False) -> str:
+    """``read_parquet`` over files (at least one) that are ours: no name of a folder is a column of them. ``options``: further ones, ``, name = value``.
+
+    ``by_period``: but the folder ``period=2026-06`` of each, the text :data:`PERIOD_FOLDER`.
+    """
+    folders = f"true, hive_types = {{'{PERIOD_FOLDER}': varchar}}" if by_period else "false"
+    return f"read_parquet([{', '.join(literal(str(path)) for path in paths)}], hive_partitioning = {folders}{options})"
 
 
 def one_file(path: Path) -> str:

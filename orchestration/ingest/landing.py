@@ -27,7 +27,7 @@ from orchestration.ingest.supersession import referred_periods, supersede
 from orchestration.ingest.vault import keep_personal
 from orchestration.ingest.withdrawal import accept_withdrawals, overtake_withdrawn
 from orchestration.ledger.store import Ledger
-from orchestration.sqltext import literal, quoted
+from orchestration.sqltext import PERIOD_FOLDER, literal, quoted
 
 # Keys are all different: without small limits the writer builds a dictionary of them first, in vain.
 _PARQUET = (
@@ -352,7 +352,7 @@ def write_parts(
         con.execute(
             f"copy (select {', '.join([*columns, *own])} from {rows} where _mask = 0 and not _other{only}) to {literal(str(made))} {_PARQUET}"
         ).fetchall()
-        target = folder / (f"period={period}" if period is not None else "all") / "part.parquet"
+        target = folder / (f"{PERIOD_FOLDER}={period}" if period is not None else "all") / "part.parquet"
         digest = sha256_file(made)
         place(made, target)
         parts.append(

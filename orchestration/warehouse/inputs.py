@@ -26,10 +26,11 @@ from orchestration.ingest.supersession import in_force
 from orchestration.ledger.readers import begins_anew, last_computed, releases_in_catalog
 from orchestration.ledger.store import Ledger, digest
 from orchestration.periods import add_months, first_day, last_day, period_from_index, period_index, periods_between
+from orchestration.policy import sql
 from orchestration.policy.model import Policies
 from orchestration.policy.subjects import SUBJECT_TYPES
 from orchestration.policy.used import months_of_charge_types, months_reached
-from orchestration.sqltext import literal, parquet
+from orchestration.sqltext import PERIOD_FOLDER, literal, parquet
 from orchestration.warehouse.plan import (
     CARRIED,
     USUAL_REACH_MONTHS,
@@ -92,42 +93,31 @@ def warehouse(path: Path, *, read_only: bool = False) -> Iterator[duckdb.DuckDBP
         con.close()
 
 
-def _scan(together: list[Part], columns: str) -> str:
-    return f"select {columns} from {parquet(part.path for part in together)}"
-
-
 def relation(contract: Contract, landed: list[Part], superseded: dict[str, list[Path]]) -> str:
     """SELECT of an entity's effective rows. ``superseded``: file id → the lists that name rows of it.
 
-    Only files of which rows were replaced meet the lists; all others are read without a join. A row is known by its key:
-    a line of a drop may hold several rows.
+    Only files of which rows were replaced meet the lists; all others are read without a join. A row is known by its key: a line of a drop
+    may hold several rows. Where landing keeps a part per period the period's index is a constant of each file, made of the name of its
+    folder: rows need no arithmetic on text, a filter on it leaves files unread, and who asks for one period after the other is not
+    planned a scan of each for each.
     """
     types = {name: contract.columns[name].sql_type for name in contract.landed} | LINEAGE
-    columns = ", ".join(f'"{name}"' for name in types)
+    index = {PERIOD_INDEX: "INTEGER"} if contract.by_period else {}
     if not landed:
-        index = {PERIOD_INDEX: "INTEGER"} if contract.by_period else {}
         empty = ", ".join(f'cast(null as {sql_type}) as "{name}"' for name, sql_type in (types | index).items())
         return f"select {empty} where false"
-    return " union all ".join(
-        select
-        for period in sorted({part.period or "" for part in landed})
-        for select in _effective([part for part in landed if (part.period or "") == period], columns, period, superseded)
-    )
-
-
-def _effective(together: list[Part], columns: str, period: str, superseded: dict[str, list[Path]]) -> Iterator[str]:
-    """SELECTs of the effective rows of one period's parts (of all parts where an entity is not kept by period).
-
-    The period's index is a constant of each: rows need no arithmetic on text, and a filter on it leaves files unread.
-    """
-    with_index = f"{columns}, {period_index(period)} as {PERIOD_INDEX}" if period else columns
-    touched = [part for part in together if part.file_id in superseded]
-    untouched = [part for part in together if part.file_id not in superseded]
+    names = ", ".join(f'"{name}"' for name in types | index)
+    columns = ", ".join([*(f'"{name}"' for name in types), *(f"{sql.period_index(PERIOD_FOLDER)} as {name}" for name in index)])
+    touched = [part.path for part in landed if part.file_id in superseded]
+    untouched = [part.path for part in landed if part.file_id not in superseded]
+    lists = {path for part in landed for path in superseded.get(part.file_id, [])}
+    selects = []
     if untouched:
-        yield _scan(untouched, with_index)
+        selects.append(f"select {columns} from {parquet(untouched, by_period=contract.by_period)}")
     if touched:
-        lists = {path for part in touched for path in superseded[part.file_id]}
-        yield f"select {with_index} from {in_force(_scan(touched, columns), lists)} as landed"
+        scan = f"select {columns} from {parquet(touched, by_period=contract.by_period)}"
+        selects.append(f"select {names} from {in_force(scan, lists)} as landed")
+    return " union all ".join(selects)
 
 
 class Landed:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import re
 import signal
 from decimal import Decimal
 from typing import Any
@@ -19,6 +20,7 @@ from orchestration.ingest.files import sha256_file
 from orchestration.ingest.parts import landed
 from orchestration.ingest.replacement import replacements
 from orchestration.ingest.totals import recorded_totals
+from orchestration.periods import period_index
 from orchestration.release.publish import inputs
 from orchestration.warehouse.inputs import Landed, relation
 from tests.ingest.conftest import in_a_process
@@ -71,6 +73,8 @@ def in_force(shop: Any) -> list[tuple[Any, ...]]:
     with duckdb.connect() as con:
         effective = relation(load_contracts()["bill_lines"], rows.parts["bill_lines"], rows.replaced["bill_lines"])
         assert con.execute(f"select {columns} from ({effective}) order by all").fetchall() == found
+        indexes = con.execute(f"select distinct bill_period, _period_index from ({effective})").fetchall()
+        assert {period: period_index(period) for period, _ in indexes} == dict(indexes)
     assert of_a_manifest(shop, columns) == found
     return found
 
@@ -123,6 +127,23 @@ def test_an_amount_that_a_source_without_keys_corrects_stands_once(shop: Any, ca
     assert new_drops(shop.deployment, shop.ledger) == []
     shop.ingest()
     assert shop.ledger.head() == head
+
+
+def test_who_asks_for_one_period_reads_no_file_of_another(keyed: Any) -> None:
+    """Of files with and without replaced rows, in one scan each, however many months there are."""
+    months = [f"2024-{month:02}" for month in range(1, 11)]
+    keyed.bills("bills_1.csv", *(f"L{month},D{month},C1,{month},voice,10,CNY" for month in months))
+    keyed.bills("bills_2.csv", *(f"M{month},E{month},C1,{month},voice,10,CNY" for month in months))
+    keyed.ingest()
+    keyed.bills("bills_3.csv", f"M{months[4]},E{months[4]},C1,{months[4]},voice,11,CNY")
+    keyed.ingest()
+    rows = Landed(keyed.deployment, keyed.ledger, landed(keyed.ledger))
+    effective = relation(load_contracts()["bill_lines"], rows.parts["bill_lines"], rows.replaced["bill_lines"])
+    with duckdb.connect() as con:
+        query = f"select sum(net_amount) from ({effective}) where _period_index = {period_index(months[4])}"
+        assert con.execute(query).fetchall() == [(Decimal(21),)]
+        plan = con.execute(f"explain {query}").fetchall()[0][1]
+    assert sorted(re.findall(r"Scanning Files: (\d+/\d+)", plan)) == ["1/10", "2/11"]
 
 
 def test_the_quarantine_says_how_many_rows_later_files_have_brought_right(
