@@ -3,7 +3,7 @@ was computed from, a build that was none."""
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -77,8 +77,7 @@ def went_on_from(ledger: Ledger) -> dict[str, str | None]:
     found: dict[str, str | None] = dict.fromkeys(newest)
     for entry in computations:
         after = newest.get(add_months(entry.payload["period"], 1))
-        # Of a run over both months the earlier one may be recorded later: it went on from that.
-        if after and (entry.seq < after.seq or entry.payload["run_id"] == after.payload["run_id"]):
+        if after and entry.seq < after.seq:
             found[after.payload["period"]] = entry.payload["release"]
     return found
 
@@ -101,22 +100,22 @@ def rolled_back(ledger: Ledger) -> dict[str, tuple[str, str | None]]:
     return {period: (release, seen.get(period)) for period, release in sorted(newest.items()) if release != seen.get(period)}
 
 
-def goes_on_from_unseen(after: str, last: str, unseen: Collection[str], computed: Mapping[str, str], seen: Mapping[str, str]) -> BadInput:
-    """The refusal of ``after``, the month before which is one of ``unseen``: rolled back, and so to stay.
+def goes_on_from_unseen(after: str, last: str, back: Mapping[str, tuple[str, str | None]]) -> BadInput:
+    """The refusal of ``after``, the month before which is one of ``back``: :func:`rolled_back`, and so to stay.
 
     The warehouse knows nothing of a rollback. Levels would be held, and movements counted, from what was taken back. ``last``: the last
-    month that was asked for; ``computed``, ``seen``: period → the release that the warehouse's rows were released as last, and the one
-    that readers see.
+    month that was asked for.
     """
     start = newest = add_months(after, -1)
-    while (before := add_months(start, -1)) in unseen:
+    while (before := add_months(start, -1)) in back:
         start = before
-    shown = f"{computed[newest]} was rolled back, and readers see {seen.get(newest) or f'nothing of {newest}'}"
+    taken, seen = back[newest]
+    shown = f"{taken} was rolled back, and readers see {seen or f'nothing of {newest}'}"
     return BadInput(
         f"{after} would go on from what readers do not see: {shown}",
         "--periods",
-        f"correct what was wrong and run `tierhouse run --periods {start}..{last}`, which publishes {computed[newest]} again where its rows "
-        f"are the same, or go back to a catalog with {computed[newest]}: `tierhouse releases` lists them",
+        f"correct what was wrong and run `tierhouse run --periods {start}..{last}`, which publishes {taken} again where its rows "
+        f"are the same, or go back to a catalog with {taken}: `tierhouse releases` lists them",
     )
 
 

@@ -23,14 +23,14 @@ from orchestration.failpoints import failpoint
 from orchestration.gate.candidate import combined_hash
 from orchestration.ingest.files import sha256_file, storage_errors, sync_folder
 from orchestration.ingest.parts import landed, with_lists
-from orchestration.ledger.readers import goes_on_from_unseen, last_computed, went_on_from, what_is_new
+from orchestration.ledger.readers import goes_on_from_unseen, last_computed, rolled_back, went_on_from, what_is_new
 from orchestration.ledger.store import Ledger
 from orchestration.locking import exclusive
 from orchestration.periods import add_months
 from orchestration.release.catalog import publish_catalog, recorded_catalog
 from orchestration.release.files import WAREHOUSE, open_warehouse, policies_of, seal, seal_file, write_marts, write_policies
 from orchestration.release.folder import MANIFEST, is_whole
-from orchestration.release.record import build_problem, gate_problem, held_before, last_gate, release_entries, release_entry
+from orchestration.release.record import build_problem, gate_problem, held_before, last_gate, release_entries
 from orchestration.release.recovery import recover
 from orchestration.wording import counted
 
@@ -82,7 +82,7 @@ def release(deployment: Deployment, ledger: Ledger, plan: Plan, *, say: Say) -> 
         periods = dict(standing.periods)
         made = last_computed(ledger)
         computed = {period: str(payload["release"]) for period, payload in made.items()}
-        unseen = {period for period, name in computed.items() if name != periods.get(period)}
+        back = rolled_back(ledger)
         went_on = went_on_from(ledger)
         report = ReleaseReport(catalog=standing.catalog)
         held: PeriodReport | None = None
@@ -91,8 +91,8 @@ def release(deployment: Deployment, ledger: Ledger, plan: Plan, *, say: Say) -> 
             for period in sorted(plan.periods):
                 if held is None:
                     goes_on, before = None, add_months(period, -1)
-                    if before in unseen:
-                        goes_on = goes_on_from_unseen(period, max(plan.periods), unseen, computed, periods)
+                    if before in back:
+                        goes_on = goes_on_from_unseen(period, max(plan.periods), back)
                     is_new = bool(what_is_new(made.get(period), _made_from(plan))) or (
                         period in went_on and went_on[period] != computed.get(before)
                     )
@@ -109,7 +109,7 @@ def release(deployment: Deployment, ledger: Ledger, plan: Plan, *, say: Say) -> 
                     say(f"release {period}: rolled back, and nothing is new since; readers see {outcome.release or 'nothing of it'}")
                     continue
                 assert outcome.release is not None
-                unseen.discard(period)
+                back.pop(period, None)
                 periods[period] = computed[period] = outcome.release
                 say(
                     f"release {period}: {outcome.release}"
@@ -121,10 +121,6 @@ def release(deployment: Deployment, ledger: Ledger, plan: Plan, *, say: Say) -> 
                 catalog = publish_catalog(deployment, ledger, periods, {"kind": "run", "run_id": plan.run_id})
                 report.catalog, report.moved = catalog.catalog, True
                 say(f"catalog {catalog.catalog}: {counted(len(periods), 'period')}, newest {catalog.newest_period}")
-                # Only now: of a run that is stopped before, the next one must not find it settled while readers see another revision.
-                for outcome in report.periods:
-                    if outcome.status == "released_again" and outcome.release:
-                        _confirm(ledger, plan, release_entry(ledger, outcome.release).payload)
         if held is not None:
             raise _hold(held, deployment.gates / held.period / plan.run_id, report)
         return report
@@ -208,10 +204,10 @@ def _write(
             if not is_whole(deployment.releases / payload["release"], payload.get("manifest_hash")):
                 # Readers would get what lies there, or nothing: the same rows make a revision of their own.
                 break
-            if not is_seen:
-                return if_new or PeriodReport(period, "released_again", payload["release"])
-            _confirm(ledger, plan, payload)
-            return PeriodReport(period, "unchanged", visible)
+            if not is_seen and if_new:
+                return if_new
+            _confirm(ledger, plan, payload, is_released_again=not is_seen)
+            return PeriodReport(period, "unchanged" if is_seen else "released_again", payload["release"])
         if if_new:
             return if_new
         write_policies(con, scratch)
@@ -273,11 +269,12 @@ def _carries_levels(con: duckdb.DuckDBPyConnection) -> bool:
     return bool(con.execute(query).fetchall())
 
 
-def _confirm(ledger: Ledger, plan: Plan, payload: dict[str, Any]) -> None:
-    """Record that a revision was computed again, from what this run knew, and has the same rows: the one that readers see, or one that
-    was rolled back and stays so."""
+def _confirm(ledger: Ledger, plan: Plan, payload: dict[str, Any], *, is_released_again: bool = False) -> None:
+    """Record that a revision was computed again, from what this run knew, and has the same rows: the one that readers see, one that was
+    rolled back and stays so, or one that the next catalog brings back."""
     same = {key: payload[key] for key in ("release", "period", "content_hash")}
-    ledger.append("confirmation", {**same, **_made_from(plan), "run_id": plan.run_id, "cutoff_seq": plan.cutoff_seq})
+    how = {"run_id": plan.run_id, "cutoff_seq": plan.cutoff_seq, "is_released_again": is_released_again}
+    ledger.append("confirmation", {**same, **_made_from(plan), **how})
 
 
 def _made_from(plan: Plan) -> dict[str, Any]:

@@ -41,7 +41,8 @@ def recover(deployment: Deployment, ledger: Ledger, say: Say) -> None:
         _remove_leftovers(deployment, ledger, say)
     last = ledger.last("catalog")
     standing = recorded_catalog(last)
-    unpublished = {e.payload["period"]: e.payload["release"] for e in ledger.entries("release", after=last.seq if last else 0)}
+    recorded = ledger.entries("release", "confirmation", after=last.seq if last else 0)
+    unpublished = {e.payload["period"]: e.payload["release"] for e in recorded if e.kind == "release" or e.payload.get("is_released_again")}
     if unpublished:
         catalog = publish_catalog(deployment, ledger, {**standing.periods, **unpublished}, {"kind": "recovery"})
         say(f"recovered: catalog {catalog.catalog} publishes {', '.join(sorted(unpublished.values()))}, recorded by a run that was stopped")

@@ -23,7 +23,7 @@ from orchestration.ingest.files import file_in, storage_failure
 from orchestration.ingest.parts import Part
 from orchestration.ingest.relanding import check_currency
 from orchestration.ingest.supersession import in_force
-from orchestration.ledger.readers import begins_anew, last_computed, releases_in_catalog
+from orchestration.ledger.readers import begins_anew, rolled_back
 from orchestration.ledger.store import Ledger, digest
 from orchestration.periods import add_months, first_day, last_day, period_from_index, period_index, periods_between
 from orchestration.policy import sql
@@ -362,9 +362,8 @@ def _check_levels_go_on(
     enabled = programs_with_levels(policies)
     if not enabled:
         return
-    computed = {period: str(payload["release"]) for period, payload in last_computed(ledger).items()}
     check_no_run_was_broken_off(periods, ledger, deployment.config.first_period)
-    check_readers_see_what_is_read(periods, computed, releases_in_catalog(ledger), new)
+    check_readers_see_what_is_read(periods, rolled_back(ledger), new)
     released = {program: months for program, months in released_programs(ledger).items() if program in enabled and months[0] < periods[0]}
     carried = carried_levels(deployment.warehouse, add_months(periods[0], -1), released)
     check_levels_go_on(periods, max(deployment.config.first_period, first_landed), released, carried)

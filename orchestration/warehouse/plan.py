@@ -197,16 +197,16 @@ def check_levels_go_on(periods: list[str], first: str, released: Mapping[str, Se
     )
 
 
-def check_readers_see_what_is_read(periods: list[str], computed: Mapping[str, str], seen: Mapping[str, str], new: Collection[str]) -> None:
+def check_readers_see_what_is_read(periods: list[str], back: Mapping[str, tuple[str, str | None]], new: Collection[str]) -> None:
     """BadInput if a month was rolled back, stays so, and a month after it would go on from rows that readers do not see.
 
-    ``computed``, ``seen``: see :func:`orchestration.ledger.readers.goes_on_from_unseen`; ``new``: those of the periods that something new
-    is there for, which are released. The release asks again: a rollback may come between.
+    ``back``: see :func:`orchestration.ledger.readers.rolled_back`; ``new``: those of the periods that something new is there for, which
+    are released. The release asks again: a rollback may come between.
     """
-    unseen = {period for period, release in computed.items() if release != seen.get(period) and period not in new}
-    after = next((p for p in periods if add_months(p, -1) in unseen and (p == periods[0] or p in new)), None)
+    back = {period: releases for period, releases in back.items() if period not in new}
+    after = next((p for p in periods if add_months(p, -1) in back and (p == periods[0] or p in new)), None)
     if after is not None:
-        raise goes_on_from_unseen(after, periods[-1], unseen, computed, seen)
+        raise goes_on_from_unseen(after, periods[-1], back)
 
 
 def check_no_run_was_broken_off(periods: list[str], ledger: Ledger, first: str = "") -> None:

@@ -20,7 +20,7 @@ import yaml
 from orchestration.dbt_child import ReadyDbt
 from orchestration.deployment import PROJECT_ROOT, Deployment, at_home, read_yaml
 from orchestration.errors import EXIT_DONE, BadInput, Failed, Held, TierhouseError
-from orchestration.ledger import Ledger, last_computed
+from orchestration.ledger import Ledger, rolled_back
 from orchestration.locking import exclusive
 from orchestration.periods import ranges
 from orchestration.wiring.resources import Run, Say
@@ -122,9 +122,9 @@ def is_nothing_new(deployment: Deployment, ledger: Ledger, periods: list[str], p
 
 def as_they_stand(deployment: Deployment, ledger: Ledger, periods: Sequence[str]) -> list[PeriodOutcome]:
     """The periods that a run leaves as they are. One that finds nothing new does not undo a rollback: only something new does, or a person."""
-    computed = last_computed(ledger)
+    back = rolled_back(ledger)
     return [
-        PeriodOutcome(period, "rolled_back" if period in computed and computed[period]["release"] != release else "unchanged", release)
+        PeriodOutcome(period, "rolled_back" if period in back else "unchanged", release)
         for period, release in visible_releases(deployment, periods).items()
     ]
 

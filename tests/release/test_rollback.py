@@ -348,20 +348,26 @@ def test_a_run_that_finds_nothing_new_says_what_is_rolled_back(place: tuple[Depl
     assert as_they_stand(deployment, ledger, [PERIOD]) == [PeriodOutcome(PERIOD, "rolled_back", "2026-06.r1")]
 
 
-def test_what_was_stopped_before_it_was_published_again_is_not_settled(
-    place: tuple[Deployment, Ledger], monkeypatch: pytest.MonkeyPatch
+def test_what_a_stopped_run_has_released_again_is_published_with_what_it_has_released(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    deployment, ledger = place
+    """June went on from the rows of May that are released again: readers see both, or neither."""
+    monkeypatch.setattr("orchestration.channels.delivery.load_contracts", lambda _: [contract()])
+    deployment, ledger = make_place(tmp_path)
+    publish_months(deployment, ledger, "run1", "a", m05="1", m06="1")
+    publish_months(deployment, ledger, "run2", "b", m05="2")
     rollback(deployment, ledger, 1, "a mistake", "an.operator", say=silent)
 
     def stopped(*_: object) -> None:
         raise OSError("stopped")
 
-    monkeypatch.setattr("orchestration.release.publish.publish_catalog", stopped)
-    with pytest.raises(OSError, match="stopped"):
-        publish(deployment, ledger, "run4", "2", "other drops")
-    assert current_catalog(deployment) == {"catalog": 4, "periods": {PERIOD: "2026-06.r1"}}
-    assert what_is_new(last_computed(ledger)[PERIOD], OTHER_DROPS) == "drops have landed since its release"
+    with monkeypatch.context() as patched, pytest.raises(OSError, match="stopped"):
+        patched.setattr("orchestration.release.publish.publish_catalog", stopped)
+        publish_months(deployment, ledger, "run3", "c", m05="2", m06="2")
+    assert current_catalog(deployment) == {"catalog": 3, "periods": {"2026-05": "2026-05.r1", "2026-06": "2026-06.r1"}}
+    recover(deployment, ledger, silent)
+    assert current_catalog(deployment) == {"catalog": 4, "periods": {"2026-05": "2026-05.r2", "2026-06": "2026-06.r2"}}
+    assert rolled_back(ledger) == {} and behind_the_month_before(ledger) == set()
 
 
 def test_a_run_that_finds_nothing_new_undoes_no_rollback(place: tuple[Deployment, Ledger]) -> None:
