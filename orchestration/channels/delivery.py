@@ -69,20 +69,15 @@ def _outstanding(contracts: Sequence[Contract], ledger: Ledger) -> list[Contract
     catalog = recorded_catalog(ledger.last("catalog"))
     if not catalog.periods:
         return []
-    sent = {entry.payload["channel"]: entry.payload["idempotency_key"] for entry in ledger.entries("delivery")}
-    return [contract for contract in contracts if not _is_of(sent.get(contract.channel_id, ""), contract, catalog)]
+    sent = [entry.payload for entry in ledger.entries("delivery")]
+    last = {delivery["channel"]: (delivery["catalog"], delivery["contract_hash"]) for delivery in sent}
+    return [contract for contract in contracts if last.get(contract.channel_id) != (catalog.catalog, contract.hash)]
 
 
 def _key(contract: Contract, catalog: Catalog, number: int) -> str:
     """A contract that is changed and changed back is delivered a third time: by the key of the first delivery a receiver would take it for that."""
     key = f"{contract.channel_id}:{contract.version}:{contract.hash[:12]}:{catalog.catalog}"
     return key if number == 1 else f"{key}:{number}"
-
-
-def _is_of(key: str, contract: Contract, catalog: Catalog) -> bool:
-    """Whether a key is that of a delivery of the catalog by the contract, whatever its number."""
-    first = _key(contract, catalog, 1)
-    return key == first or key.startswith(f"{first}:")
 
 
 def deliver(deployment: Deployment, ledger: Ledger, *, say: Say, contracts: Sequence[Contract] | None = None) -> list[Delivery]:

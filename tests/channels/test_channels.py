@@ -5,15 +5,17 @@ from __future__ import annotations
 import csv
 import json
 import os
+import shutil
 import stat
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import duckdb
 import pytest
 
-from orchestration.channels import channel_ids, deliver
+from orchestration.channels import channel_ids, deliver, load_contracts, pending
 from orchestration.channels.contract import Column, Condition, Contract
 from orchestration.channels.delivery import write_feed
 from orchestration.deployment import PROJECT_ROOT, Deployment, load_deployment
@@ -103,6 +105,7 @@ def test_nothing_is_delivered_before_the_first_release(tmp_path: Path) -> None:
     deployment, ledger = make_place(tmp_path)
     build_warehouse(deployment, ["2026-06"])
     assert deliver(deployment, ledger, say=silent, contracts=[contract()]) == []
+    assert pending(deployment, ledger) == []
     assert not deployment.channels.exists()
 
 
@@ -176,18 +179,45 @@ def test_a_channel_that_cannot_be_served_holds_up_no_other(place: tuple[Deployme
         ([("brand", "is null", "")], 20),
         ([("tag_id", "=", "rent_ends")], 1),
         ([("tag_id", "in", "rent_ends|complaint_open")], 6),
-        ([("tag_id", "!=", "complaint_open"), ("level_rank", "in range", "1..3")], None),
+        ([("tag_id", "!=", "complaint_open")], 54),
+        ([("tag_id", "not in", "rent_ends")], 59),
+        ([("tag_id", "is null", "")], 54),
+        ([("tag_id", "is not null", "")], 6),
+        ([("level_rank", "in range", "2..4")], 20),
+        ([("level_rank", "in range", "2..4"), ("tag_id", "=", "complaint_open")], 2),
         ([("region", "=", "south' or 'x' = 'x")], 0),
     ],
 )
-def test_the_audience_is_data(
-    rows: list[tuple[str, str, str]], expected: int | None, place: tuple[Deployment, Ledger], tmp_path: Path
-) -> None:
-    found = feed(place[0], contract(columns=[CUSTOMER], audience=audience(*rows)), tmp_path)
-    if expected is None:
-        assert 0 < len(found) < 60
-    else:
-        assert len(found) == expected
+def test_the_audience_is_data(rows: list[tuple[str, str, str]], expected: int, place: tuple[Deployment, Ledger], tmp_path: Path) -> None:
+    assert len(feed(place[0], contract(columns=[CUSTOMER], audience=audience(*rows)), tmp_path)) == expected
+
+
+def test_a_feed_holds_the_program_of_its_channel_alone(place: tuple[Deployment, Ledger], tmp_path: Path) -> None:
+    """Another program grades the same customers, and calls its levels alike in another order. Some are not decided."""
+    whole, release = place[0].releases / "2026-06.r1", tmp_path / "release"
+    release.mkdir()
+    changed = {
+        "fct_decisions": "'other' as program_id, 7 - level_rank as level_rank, 'star_' || (7 - level_rank) as level_id",
+        "dim_levels": "'other' as program_id, 7 - level_rank as level_rank, 'Other ' || name_en as name_en",
+    }
+    for file in whole.glob("*.parquet"):
+        both = f"from '{file}'" + (
+            f" union all by name select * replace ({changed[file.stem]}) from '{file}'" if file.stem in changed else ""
+        )
+        if file.stem == "fct_decisions":
+            undecided = "case when subject_id = 'c3' then null else {0} end as {0}"
+            both = f"select * replace ({undecided.format('level_id')}, {undecided.format('level_rank')}) from ({both})"
+        duckdb.sql(f"copy ({both}) to '{release / file.name}' (format parquet)")
+    columns = [CUSTOMER, *(Column(name, name, False, "none") for name in ("level_id", "level_name_en", "priority"))]
+    target = tmp_path / "feed.csv"
+    given = contract(columns=columns, order_by=("-level_id",))
+    write_feed(place[0], given, release, 7, "2026-07-01T00:00:00Z", target)
+    with target.open(encoding="utf-8", newline="") as opened:
+        rows = [tuple(row.values()) for row in csv.DictReader(opened)]
+    levels = sorted(((1 + number % 6, f"c{number}") for number in range(1, 61) if number != 3), key=lambda pair: (-pair[0], pair[1]))
+    expected = [(customer, f"star_{level}", f"{level} stars", str(level)) for level, customer in levels]
+    assert rows == [*expected, ("c3", "", "", "0")], "who has no level comes last"
+    assert write_feed(place[0], replace(given, audience=tuple(audience(("level_id", ">=", "star_6")))), release, 7, "", target) == 10
 
 
 @pytest.mark.parametrize(
@@ -295,6 +325,31 @@ def test_without_the_vault_in_which_rows_have_landed_nothing_personal_is_deliver
     deployment.vault.unlink()
     make_vault(deployment)
     assert [delivery.channel for delivery in deliver(deployment, ledger, say=silent, contracts=given)] == ["hotline"]
+
+
+def test_of_a_channel_the_newest_version_is_in_force_with_the_rows_of_its_own(tmp_path: Path) -> None:
+    """The rows of the seeds stand in any order."""
+    deployment, _ = make_place(tmp_path)
+    seeds = deployment.folder / deployment.config.policies
+    shutil.copytree(PROJECT_ROOT / "seeds", seeds, ignore=shutil.ignore_patterns("*.yaml", "boundaries"))
+    [head, *rows] = [line.split(",") for line in (seeds / "channels.csv").read_text(encoding="utf-8").splitlines()]
+    hotline = next(row for row in rows if row[0] == "hotline")
+    versions = [[hotline[0], version, *hotline[2:]] for version in ("2", "10", "9")]
+    columns = [line.split(",") for line in (seeds / "channel_columns.csv").read_text(encoding="utf-8").splitlines()]
+    needed = [row for row in columns if row[0] == "hotline" and row[4] != "vault.customers.phone"]
+    own = {"2": needed, "10": list(reversed(needed)), "9": needed}
+    audience = [["hotline", "2", "level_rank", ">=", "3"], ["hotline", "10", "level_rank", ">=", "5"]]
+    tables = {
+        "channels": [head, *versions],
+        "channel_columns": [columns[0], *([row[0], version, *row[2:]] for version, rows in own.items() for row in rows)],
+        "channel_audience": [["channel_id", "version", "attribute", "operator", "value"], *audience],
+    }
+    for name, lines in tables.items():
+        (seeds / f"{name}.csv").write_text("".join(",".join(line) + "\n" for line in lines), encoding="utf-8")
+    [found] = load_contracts(deployment)
+    assert found.version == 10
+    assert [column.name for column in found.columns] == [row[3] for row in needed]
+    assert [condition.value for condition in found.audience] == ["5"]
 
 
 def test_the_default_seeds_are_contracts() -> None:
