@@ -172,9 +172,7 @@ class Landed:
                 days.append(f"select {local} as day from ({self.select(subject.entity)})")
         if not days:
             return []
-        low, high = self._con.execute(
-            f"select strftime(min(day), '%Y-%m'), strftime(max(day), '%Y-%m') from ({' union all '.join(days)})"
-        ).fetchall()[0]
+        [(low, high)] = self._rows(f"select strftime(min(day), '%Y-%m'), strftime(max(day), '%Y-%m') from ({' union all '.join(days)})")
         newest = datetime.fromisoformat(newest_landing).astimezone(ZoneInfo(timezone)).strftime("%Y-%m")
         return periods_between(low, max(high, newest)) if low else []
 

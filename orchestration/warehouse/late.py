@@ -30,6 +30,8 @@ from orchestration.sqltext import literal, parquet, quoted
 
 # Entities whose rows are graded in the month of one moment alone: its column.
 EVENTS = {subject.entity: subject.at_column for subject in SUBJECT_TYPES.values() if subject.at_column}
+# Days that tags announce, and how many months before: a release is read in the month after its own.
+ANNOUNCED_MONTHS = {"subscriptions": {"end_date": 1}}
 
 
 @dataclass(frozen=True)
@@ -224,14 +226,14 @@ def _scan(contract: Contract, some: list[Part]) -> str:
     return f"select {columns} from {parquet(part.path for part in some)}"
 
 
-def _month(contract: Contract, column: str, alias: str, timezone: str) -> str:
-    """Month of a column's day in the deployment's time zone, as text."""
+def _month(contract: Contract, column: str, alias: str, timezone: str, before: int = 0) -> str:
+    """Month of a column's day in the deployment's time zone, as text; or the one so many months ``before``."""
     name = f"{alias}.{quoted(column)}"
     kind = contract.columns[column].type
     if kind == "period":
         return name
     local = f"({name} at time zone 'UTC') at time zone {literal(timezone)}" if kind == "timestamp" else name
-    return f"strftime({local}, '%Y-%m')"
+    return f"strftime({local}{f' - to_months({before})' if before else ''}, '%Y-%m')"
 
 
 def _day_column(contract: Contract) -> str:
@@ -254,9 +256,10 @@ def _changed_columns(contract: Contract, timezone: str) -> str:
         return f"coalesce(n.{key}, o.{key}) as subject, least({notices}) as known"
     own = f"least({_month(contract, day, 'n', timezone)}, {_month(contract, day, 'o', timezone)}, strftime(told, '%Y-%m'))"
     dates = [] if contract.by_period else [c for c in contract.landed if contract.columns[c].type in ("date", "timestamp") and c != day]
+    ahead = ANNOUNCED_MONTHS.get(contract.entity, {})
     moved = [
         f"case when n.{quoted(c)} is distinct from o.{quoted(c)} then "
-        f"least({_month(contract, c, 'n', timezone)}, {_month(contract, c, 'o', timezone)}) end"
+        f"least({_month(contract, c, 'n', timezone, ahead.get(c, 0))}, {_month(contract, c, 'o', timezone, ahead.get(c, 0))}) end"
         for c in dates
     ]
     if not moved:

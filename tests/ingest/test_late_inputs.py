@@ -9,6 +9,7 @@ import pytest
 
 from orchestration.errors import Failed
 from orchestration.memory import query_memory
+from orchestration.warehouse.inputs import landed_at
 from orchestration.warehouse.late import late_inputs
 
 LINES: dict[str, Any] = {
@@ -30,6 +31,12 @@ COMPLAINTS: dict[str, Any] = {
     "format": "csv",
     "columns": {"complaint_id": "id", "customer_id": "cust", "opened_at": "opened", "closed_at": "closed", "state": "state"},
 }
+SUBSCRIPTIONS: dict[str, Any] = {
+    "entity": "subscriptions",
+    "files": "subscriptions_*.csv",
+    "format": "csv",
+    "columns": {"subscription_id": "id", "customer_id": "cust", "kind": "'service_fee'", "start_date": "since", "end_date": "until"},
+}
 CUSTOMERS: dict[str, Any] = {
     "entity": "customers",
     "files": "customers_*.csv",
@@ -41,6 +48,7 @@ HEADS = {
     "lines": "id,cust,number,since,until,plan",
     "notices": "id,noted,arrives,room",
     "complaints": "id,cust,opened,closed,state",
+    "subscriptions": "id,cust,since,until",
 }
 JANUARY = "a,d1,c1,2025-01,voice,1,CNY"
 
@@ -51,7 +59,7 @@ class Shop:
     def __init__(self, company: Any, bills: dict[str, Any]) -> None:
         self.company = company
         company.config["max_bad_share"] = 1
-        company.map(bills, LINES, RECEPTIONS, COMPLAINTS, CUSTOMERS)
+        company.map(bills, LINES, RECEPTIONS, COMPLAINTS, CUSTOMERS, SUBSCRIPTIONS)
         self.periods: dict[str, str] = {}
 
     def land(self, *bills: str, **others: tuple[str, ...]) -> None:
@@ -221,6 +229,15 @@ def test_a_complaint_that_is_closed_counts_from_that_day_and_one_that_is_answere
     assert shop.late()["2025-01"] == ({"complaints": 1}, {})
 
 
+def test_the_end_of_a_subscription_counts_from_the_month_before_which_announces_it(shop: Shop) -> None:
+    shop.land(subscriptions=("s1,c1,2024-06-01,",))
+    shop.release("2025-01", "2025-02", "2025-03")
+    shop.land(subscriptions=("s1,c1,2024-06-01,2025-03-31",))
+    assert shop.late() == {"2025-02": ({"subscriptions": 1}, {}), "2025-03": ({}, {"subscriptions": 1})}
+    shop.land(subscriptions=("s1,c1,2024-06-01,2025-04-30",))
+    assert shop.late() == {"2025-03": ({"subscriptions": 1}, {})}
+
+
 def test_a_number_that_is_taken_back_is_late_from_its_own_first_day_and_once(shop: Shop) -> None:
     shop.land(lines=("l2,c1,139,2025-02-01,,basic",))
     shop.release("2025-01", "2025-02", "2025-03")
@@ -291,6 +308,16 @@ def test_a_landed_file_that_is_gone_is_named(shop: Shop) -> None:
         part.unlink()
     with pytest.raises(Failed, match="the landing cannot be read"):
         late_inputs(shop.company.deployment, shop.company.ledger)
+
+
+def test_a_landed_file_that_is_gone_is_named_where_its_rows_say_which_months_there_are(shop: Shop) -> None:
+    deployment, ledger = shop.company.deployment, shop.company.ledger
+    landed = landed_at(deployment, ledger, ledger.head()[0])
+    assert landed.periods_of({"reception"}, "Asia/Shanghai", "2025-04-02T00:00:00+00:00")[0] == "2025-01"
+    for part in (deployment.landing / "receptions").rglob("*.parquet"):
+        part.unlink()
+    with pytest.raises(Failed, match="the landing cannot be read"):
+        landed.periods_of({"reception"}, "Asia/Shanghai", "2025-04-02T00:00:00+00:00")
 
 
 def test_nothing_released_is_not_late(company: Any, bills_feed: dict[str, Any]) -> None:
