@@ -6,7 +6,7 @@ import dagster as dg
 from orchestration.deployment import Deployment
 from orchestration.errors import BadInput
 from orchestration.ingest import new_drops
-from orchestration.ledger import Ledger
+from orchestration.ledger import Ledger, rolled_back
 from orchestration.warehouse.late import late_inputs
 from orchestration.wiring.jobs import MONTHS_JOB
 from orchestration.wiring.partitions import last_complete_period
@@ -14,8 +14,8 @@ from orchestration.wiring.partitions import last_complete_period
 
 def monthly_schedule(deployment: Deployment) -> dg.ScheduleDefinition:
     """Runs the last complete month on ``schedule_cron``, and on a later day again what was not released then: it was held, met the lock of
-    another run, or failed; and what was released before all of its drops had come. Off until an engineer turns it on. BadInput if that is no
-    time of Dagster's.
+    another run, or failed; and what was released before all of its drops had come. Not one that was rolled back. Off until an engineer
+    turns it on. BadInput if that is no time of Dagster's.
     """
 
     def monthly(context: dg.ScheduleEvaluationContext) -> dg.RunRequest | dg.SkipReason:
@@ -23,6 +23,9 @@ def monthly_schedule(deployment: Deployment) -> dg.ScheduleDefinition:
         if period < deployment.config.first_period:
             return dg.SkipReason(f"{period} is before the first period {deployment.config.first_period}")
         ledger = Ledger(deployment.ledger)
+        if back := rolled_back(ledger).get(period):
+            # Whatever has landed is new for every month, and the run would publish again what somebody took back.
+            return dg.SkipReason(f"{back[0]} was rolled back: run {period} by hand once the cause is mended; docs/going-back.md")
         is_released = any(entry.payload["period"] == period for entry in ledger.entries("release"))
         # Of which month a drop is shows when it lands: the run of a month for which it holds nothing confirms what is released.
         if is_released and not new_drops(deployment, ledger) and period not in {late.period for late in late_inputs(deployment, ledger)}:

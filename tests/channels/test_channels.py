@@ -243,6 +243,7 @@ def test_a_mistake_in_an_audience_names_its_row(
     ("column", "message"),
     [
         (Column("x", "spend", False, "none"), "unknown source"),
+        (Column("x", "tag_ids", False, "none"), "unknown source"),
         (Column("phone", "vault.customers.phone", False, "none"), "not declared personal"),
         (Column("x", "vault.customers.salary", True, "none"), "vault has no"),
         (Column("x", "vault.customers._file_id", True, "none"), "vault has no"),

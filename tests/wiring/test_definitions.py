@@ -194,6 +194,11 @@ def test_the_schedule_runs_the_month_that_has_just_ended_until_it_is_released(tm
         with monkeypatch.context() as patched:
             patched.setattr(schedules, "new_drops", lambda *_: [place.deployment.drops / "bills_2026-06.csv"])
             assert [request.partition_key for request in tick(5).run_requests or []] == ["2026-06"]
+            # Whatever has come is new for every month: the run would publish again what somebody took back.
+            for catalog, seen in enumerate(({"2026-06": "2026-06.r1"}, {}), 1):
+                place.ledger.append("catalog", {"catalog": catalog, "periods": seen, "cause": {"kind": "run"}})
+            back = tick(5)
+            assert not back.run_requests and "2026-06.r1 was rolled back" in str(back.skip_message)
 
 
 def test_new_drops_ask_for_an_ingest_once_and_not_while_they_are_written(make_place: Callable[[], Place]) -> None:
