@@ -176,7 +176,7 @@ def make_candidate(con: duckdb.DuckDBPyConnection, deployment: Deployment, plan:
             # A release that an older version made may lack a column: it is null there.
             file = f"select * from read_parquet({literal(str(released[mart.name]))})"
             con.execute(f"create view previous.{quoted(mart.name)} as {nothing} union all by name {file}")
-        elif before == "candidate" and mart.by_period:
+        elif before == "candidate":
             con.execute(f"create view previous.{quoted(mart.name)} as {select_period(mart, stored, add_months(period, -1))}")
         else:
             con.execute(f"create view previous.{quoted(mart.name)} as {nothing}")

@@ -7,10 +7,12 @@ import json
 from pathlib import Path
 from typing import Any
 
+import duckdb
 import pytest
 
 from orchestration.deployment import Deployment
 from orchestration.gate import GateResult, run_gate
+from orchestration.gate.run import make_candidate
 from orchestration.gate.suites import load_suites
 from orchestration.ledger import Ledger
 from tests.gate.fixture_warehouse import Plan, build_warehouse, make_place, record_build, silent
@@ -613,3 +615,15 @@ def test_a_deployment_has_a_suite_of_its_own(tmp_path: Path) -> None:
     (own / "movement.yaml").write_text(text.replace("(select max_moved_share from candidate.limits)", "0.9"))
     result, _, _ = gate_of(tmp_path, WAREHOUSE_FAULTS["movement__is_within_budget"][0])
     assert "movement__is_within_budget" not in failed(result)
+
+
+def test_a_suite_that_compares_with_the_month_before_finds_every_mart_of_it(tmp_path: Path) -> None:
+    """Levels are of no period: those of a run that has both months are the same for both."""
+    deployment, _ = make_place(tmp_path)
+    build_warehouse(deployment, PERIODS)
+    with duckdb.connect() as con:
+        make_candidate(con, deployment, Plan("run1", PERIODS), "2026-06")
+        counted = "(select count(*) from previous.dim_levels), (select count(*) from previous.dim_programs)"
+        assert con.execute(f"select {counted}, (select list(distinct period) from previous.fct_decisions)").fetchall() == [
+            (6, 1, ["2026-05"])
+        ]
