@@ -86,7 +86,6 @@ def release(deployment: Deployment, ledger: Ledger, plan: Plan, *, say: Say) -> 
         went_on = went_on_from(ledger)
         report = ReleaseReport(catalog=standing.catalog)
         held: PeriodReport | None = None
-        done: set[str] = set()
         try:
             for period in sorted(plan.periods):
                 if held is None:
@@ -96,7 +95,7 @@ def release(deployment: Deployment, ledger: Ledger, plan: Plan, *, say: Say) -> 
                     is_new = bool(what_is_new(made.get(period), _made_from(plan))) or (
                         period in went_on and went_on[period] != computed.get(before)
                     )
-                    outcome = release_period(deployment, ledger, plan, period, done, periods.get(period), goes_on, is_new=is_new)
+                    outcome = release_period(deployment, ledger, plan, period, periods.get(period), goes_on, is_new=is_new)
                 else:
                     outcome = PeriodReport(period, "held", periods.get(period), f"{held.period} is held, and with it what comes after")
                 report.periods.append(outcome)
@@ -104,7 +103,6 @@ def release(deployment: Deployment, ledger: Ledger, plan: Plan, *, say: Say) -> 
                     held = held or outcome
                     say(f"release {period}: HELD, {outcome.why}")
                     continue
-                done.add(period)
                 if outcome.status == "rolled_back":
                     say(f"release {period}: rolled back, and nothing is new since; readers see {outcome.release or 'nothing of it'}")
                     continue
@@ -141,7 +139,6 @@ def release_period(
     ledger: Ledger,
     plan: Plan,
     period: str,
-    done: set[str],
     visible: str | None,
     goes_on: BadInput | None,
     *,
@@ -153,7 +150,7 @@ def release_period(
     problem = build_problem(ledger, plan.run_id) or gate_problem(ledger, plan.run_id, period)
     if problem:
         return PeriodReport(period, "held", visible, problem)
-    earlier = held_before(ledger, period, done, deployment.config.first_period)
+    earlier = held_before(ledger, period, deployment.config.first_period)
     if earlier:
         return PeriodReport(period, "held", visible, f"{earlier} is held, and with it what comes after")
     revisions = release_entries(ledger, period)

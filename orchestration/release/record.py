@@ -66,9 +66,6 @@ def gate_problem(ledger: Ledger, run_id: str, period: str) -> str | None:
     return None
 
 
-def held_before(ledger: Ledger, period: str, done: set[str], first: str) -> str | None:
-    """An earlier period that is held, see :func:`orchestration.ledger.readers.held_periods`; ``first``: the first that may be run.
-
-    ``done``: periods that this run released, or found unchanged or rolled back.
-    """
-    return next((other for other in held_periods(ledger, first) if other < period and other not in done), None)
+def held_before(ledger: Ledger, period: str, first: str) -> str | None:
+    """An earlier period that is held, see :func:`orchestration.ledger.readers.held_periods`; ``first``: the first that may be run."""
+    return next((other for other in held_periods(ledger, first) if other < period), None)

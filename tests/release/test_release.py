@@ -352,6 +352,7 @@ def test_a_held_period_holds_those_after_it_and_not_those_before(tmp_path: Path)
     gated(deployment, ledger, plan)
     error = held(deployment, ledger, plan)
     assert error.exit_code == 3
+    assert "release of 2026-05 is held: the gate failed: " in error.what and error.where == str(deployment.gates / "2026-05" / "run1")
     assert [p["status"] for p in error.details["report"]["periods"]] == ["released", "held", "held"]
     assert current_catalog(deployment) == {"catalog": 1, "periods": {"2026-04": "2026-04.r1"}}
     build_warehouse(deployment, periods)
@@ -394,6 +395,7 @@ def test_no_month_is_released_on_top_of_one_that_stays_rolled_back(clock: str, t
         assert [p.status for p in release(deployment, ledger, plan, say=silent).periods] == ["rolled_back", "released"], (
             "no level is carried"
         )
+        assert {entry.payload["carries_levels"] for entry in ledger.entries("release")} == {False}
         return
     before, (head, _), run = visible_releases(deployment, PERIODS), ledger.head(), Run(deployment)
     run.error = error = held(deployment, ledger, plan)

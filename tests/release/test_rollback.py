@@ -465,6 +465,14 @@ def test_a_rollback_to_a_release_that_is_gone_is_refused(place: tuple[Deployment
     assert current_catalog(deployment) == {"catalog": 3, "periods": {PERIOD: "2026-06.r3"}}
 
 
+def test_a_release_that_readers_see_anyway_refuses_no_rollback(place: tuple[Deployment, Ledger]) -> None:
+    deployment, ledger = place
+    seen = {"2026-05": "2026-06.r2", PERIOD: "2026-06.r3"}
+    publish_catalog(deployment, ledger, seen, {"kind": "run", "run_id": "run4"})
+    (deployment.releases / "2026-06.r2" / "manifest.json").unlink()
+    assert rollback(deployment, ledger, 2, "a mistake", "an.operator", say=silent)["periods"] == {PERIOD: "2026-06.r2"}
+
+
 @pytest.mark.parametrize("file", ["fct_decisions.parquet", "tierhouse.duckdb", "policy/policy_versions.csv", "manifest.json"])
 @pytest.mark.parametrize("damage", ["changed", "gone"])
 def test_a_rollback_to_a_release_that_was_damaged_is_refused(damage: str, file: str, place: tuple[Deployment, Ledger]) -> None:
