@@ -18,6 +18,7 @@ import pytest
 from orchestration.channels import channel_ids, deliver, load_contracts, pending
 from orchestration.channels.contract import Column, Condition, Contract
 from orchestration.channels.delivery import write_feed
+from orchestration.channels.feed import masked
 from orchestration.deployment import PROJECT_ROOT, Deployment, load_deployment
 from orchestration.errors import BadInput, Failed
 from orchestration.gate import run_gate
@@ -259,6 +260,22 @@ def test_masks(place: tuple[Deployment, Ledger], tmp_path: Path) -> None:
     columns = [CUSTOMER, Column("phone", "vault.customers.phone", True, "last4"), Column("name", "vault.customers.name", True, "initial")]
     row = next(row for row in feed(place[0], contract(columns=columns), tmp_path) if row["customer_id"] == "c15")
     assert (row["phone"], row["name"]) == ("*******0015", "Z*******")
+
+
+@pytest.mark.parametrize(
+    ("mask", "value", "shown"),
+    [
+        ("last4", "'1234'", "****"),
+        ("last4", "'12345'", "*2345"),
+        ("last4", "''", ""),
+        ("last4", "null", None),
+        ("initial", "'王小明'", "王**"),
+        ("initial", "''", ""),
+        ("initial", "null", None),
+    ],
+)
+def test_a_mask_shows_no_short_value_whole(mask: str, value: str, shown: str | None) -> None:
+    assert duckdb.sql(f"select {masked(f'cast({value} as varchar)', mask)}").fetchall() == [(shown,)]
 
 
 def test_no_cell_is_run_by_a_spreadsheet(place: tuple[Deployment, Ledger], tmp_path: Path) -> None:
