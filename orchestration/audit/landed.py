@@ -258,9 +258,12 @@ class Landing:
 
     def applications(self, subject_id: str, program_id: str) -> list[ApplicationStep]:
         """Steps of the subject's applications in the program, in order."""
-        steps = self._typed(ApplicationStep, "applications", _IN_PROGRAM, {"subject": subject_id, "program": program_id})
+        told = self._typed(ApplicationStep, "applications", _IN_PROGRAM, {"subject": subject_id, "program": program_id})
+        # A step that two sources tell is one: the newest counts, of one day that of the last source.
+        told.sort(key=lambda s: (s.step_date, s.source))
+        steps = {(s.application_id, s.step): s for s in told}
         order = ["application", "review", "decision", "notification"]
-        return sorted(steps, key=lambda s: (s.application_id, s.step_date, order.index(s.step)))
+        return sorted(steps.values(), key=lambda s: (s.application_id, s.step_date, order.index(s.step)))
 
     def nominations(self, subject_id: str, program_id: str) -> list[NominationRow]:
         """Nominations and overrides of the subject in the program, whether or not they count."""

@@ -108,7 +108,7 @@ def trace_columns(landing: Landing, program: Program, subject_id: str, period: s
             else last_day(period)
         )
         told = rows_of_spell(rows[entity], last_day(period)) if is_customers_own and column in _OF_ALL_ROWS else rows[entity]
-        row = _newest(entity, told, until, is_customers_own)
+        row = _newest(entity, told, until)
         if is_customers_own and column == "left_date":
             row = _that_left(row, rows[entity], last_day(period))
         again = None if row is None else _as_recorded(a, row.values[column], period)
@@ -144,21 +144,20 @@ def _that_left(newest: EntityRow | None, rows: list[EntityRow], until: date) -> 
     """The row with the leaving day of a customer: the newest one if that has passed by ``until``, else the one that holds then and announces it."""
     if newest is not None and (left := newest.values["left_date"]) is not None and left <= until:
         return newest
-    holding = _newest("customers", rows, until, True)
+    holding = _newest("customers", rows, until)
     left = None if holding is None else holding.values["left_date"]
     return holding if left is not None and left > until else None
 
 
-def _newest(entity: str, rows: list[EntityRow], until: date | None, last_of_equals: bool) -> EntityRow | None:
-    """The row that holds on ``until``. Of rows from one day the warehouse takes the last of a customer and the first of all else."""
+def _newest(entity: str, rows: list[EntityRow], until: date | None) -> EntityRow | None:
+    """The row that holds on ``until``. Of rows from one day the warehouse takes the last, in the order of source and file."""
     history = load_contracts()[entity].history
     assert history
     there = [row for row in rows if until is None or row.values[history] <= until]
     if not there:
         return None
     newest = max(row.values[history] for row in there)
-    equal = [row for row in there if row.values[history] == newest]
-    return equal[-1] if last_of_equals else equal[0]
+    return [row for row in there if row.values[history] == newest][-1]
 
 
 def _as_recorded(a: Attribute, value: Any, period: str) -> Any:

@@ -114,7 +114,7 @@ def _there(subject: SubjectType, columns: list[str]) -> str:
     newest = "\n".join(
         [
             f"select l.*, t.period, t.period_index, {sql.month_index('l.first_day')} as first_index,",
-            f"    row_number() over (partition by l.{subject.key}, t.period_index order by l.{history} desc, l._source, l._file_id) as newest_first",
+            f"    row_number() over (partition by l.{subject.key}, t.period_index order by l.{history} desc, l._source desc, l._file_id desc) as newest_first",
             f"from (select *, min({history}) over (partition by {subject.key}) as first_day from {sql.rows_of(subject.entity)}) as l",
             f"inner join {TARGETS} as t on l.{history} <= {until}",
         ]
@@ -157,7 +157,7 @@ def _newest(entity: str, key: str, name: str, columns: dict[str, str]) -> str:
             f"select {name}, period, {', '.join(columns)}",
             "from (",
             f"    select l.{key} as {name}, t.period, {listed},",
-            f"        row_number() over (partition by l.{key}, t.period_index order by l.{history} desc, l._source, l._file_id) as newest_first",
+            f"        row_number() over (partition by l.{key}, t.period_index order by l.{history} desc, l._source desc, l._file_id desc) as newest_first",
             f"    from {sql.rows_of(entity)} as l",
             f"    inner join {TARGETS} as t on l.{history} <= t.last_day",
             ") as newest",

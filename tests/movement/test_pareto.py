@@ -73,6 +73,14 @@ def test_without_any_positive_amount_there_are_no_shares():
     assert {(row[-2], row[-1]) for row in curve([(0, "low", 1), (-5, "low", 1)])} == {(None, None)}
 
 
+def test_where_sums_all_but_cancel_a_net_share_that_is_too_large_to_write_is_null():
+    rows = curve([(10**12, "high", 2), (1, "high", 2), (-(10**12), "low", 1)])
+    assert {(row[3], row[-2], row[-1]) for row in rows if row[1] == 1 or row[1] == 100} == {
+        (1, Decimal(1), None),
+        (3, Decimal(1), Decimal(1)),
+    }
+
+
 @settings(max_examples=25, deadline=None)
 @given(st.lists(st.integers(-5, 12), min_size=1, max_size=40), st.randoms(use_true_random=False))
 def test_any_order_of_rows_gives_the_counted_curve(values, dice):

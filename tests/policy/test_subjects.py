@@ -108,11 +108,12 @@ def extras(policies: Policies, columns: str, **rows: str) -> list[tuple[Any, ...
 
 
 def test_of_what_a_customer_has_elsewhere_the_newest_row_of_each_month_holds():
+    """Of two rows from one day that of the source that is named last."""
     grades = """select * from (values ('C', date '2026-01-01', 'B', 's'), ('C', date '2026-06-30', 'A', 's'), ('C', date '2026-06-30', 'D', 't'),
         ('C', date '2026-07-01', 'AAA', 's'), ('LATE', date '2026-06-01', 'C', 's')) as t (customer_id, as_of_date, grade, _source)"""
     policies = load_policies(load_deployment(PROJECT_ROOT / "examples" / "bank"))
     found = extras(policies, "customer_id, period, credit_grades__grade", credit_grades=grades)
-    assert found == [("C", "2026-05", "B"), ("C", "2026-06", "A"), ("LATE", "2026-06", "C")]
+    assert found == [("C", "2026-05", "B"), ("C", "2026-06", "D"), ("LATE", "2026-06", "C")]
 
 
 def test_rows_that_a_customer_has_elsewhere_are_added_up_by_the_local_months_of_each_window(tmp_path):

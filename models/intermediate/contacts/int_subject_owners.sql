@@ -66,7 +66,7 @@ ranked as (
         said.source_order,
         row_number() over (
             partition by said.subject_type, said.subject_id, targets.period, said.source_order
-            order by said.said_date desc, said._source, said._file_id
+            order by said.said_date desc, said._source desc, said._file_id desc
         ) as newest_first
     from said
     inner join wanted on said.subject_type = wanted.subject_type

@@ -23,6 +23,7 @@ complaints as (
         complaints.topic,
         complaints.state,
         complaints.contact_line_id,
+        complaints._source,
         {{ local_date("complaints.opened_at", "run.timezone") }} as opened_date,
         {{ local_date("complaints.closed_at", "run.timezone") }} as closed_date
     from {{ ref("stg_landing__complaints") }} as complaints
@@ -37,6 +38,7 @@ as_of as (
         complaints.customer_id,
         complaints.topic,
         complaints.contact_line_id,
+        complaints._source,
         complaints.opened_date,
         {{ month_index("complaints.opened_date") }} as opened_index,
         targets.period,
@@ -70,8 +72,10 @@ evidence as (
 ordered as (
     select
         *,
-        row_number() over (partition by customer_id, period, tag_id order by is_open desc, opened_date desc, complaint_id) as telling_first,
-        row_number() over (partition by customer_id, period, tag_id order by opened_date desc, complaint_id) as newest_first
+        row_number() over (
+            partition by customer_id, period, tag_id order by is_open desc, opened_date desc, complaint_id, _source desc
+        ) as telling_first,
+        row_number() over (partition by customer_id, period, tag_id order by opened_date desc, complaint_id, _source desc) as newest_first
     from evidence
 ),
 

@@ -33,7 +33,8 @@ ending as (
         subscriptions.end_date,
         count(*) over (partition by subscriptions.customer_id, targets.period, tags.tag_id) as ending_count,
         row_number() over (
-            partition by subscriptions.customer_id, targets.period, tags.tag_id order by subscriptions.end_date, subscriptions.subscription_id
+            partition by subscriptions.customer_id, targets.period, tags.tag_id
+            order by subscriptions.end_date, subscriptions.subscription_id, subscriptions._source desc
         ) as earliest_first
     from subscriptions
     inner join tags on subscriptions.kind = tags.subscription_kind

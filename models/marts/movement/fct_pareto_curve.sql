@@ -135,5 +135,8 @@ select
     cast(
         case when total_positive_amount > 0 then cast(positive_amount as double) / cast(total_positive_amount as double) end as decimal(18, 6)
     ) as contribution_share,
-    cast(case when total_amount > 0 then cast(amount as double) / cast(total_amount as double) end as decimal(18, 6)) as net_contribution_share
+    -- Of sums that all but cancel no share can be written.
+    try_cast(
+        case when total_amount > 0 then cast(amount as double) / cast(total_amount as double) end as decimal(18, 6)
+    ) as net_contribution_share
 from points

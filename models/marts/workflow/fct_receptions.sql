@@ -45,7 +45,7 @@ newest_notices as (
         targets.period,
         row_number() over (
             partition by notices.reception_id, targets.period
-            order by notices.noted_date desc, notices._source, notices._file_id
+            order by notices.noted_date desc, notices._source desc, notices._file_id desc
         ) as place
     from notices
     inner join first_notices on notices.reception_id = first_notices.reception_id
