@@ -5,8 +5,15 @@ Only these cross the command line: any other exception is a defect of ours and e
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
-from typing import Any, ClassVar
+from typing import Any, ClassVar, TypeVar
+
+T = TypeVar("T")
+R = TypeVar("R")
+
+# More errors than a person reads at a time; ``--json`` has all.
+MOST_SHOWN = 50
 
 EXIT_DONE = 0
 EXIT_FAILED = 1
@@ -20,19 +27,23 @@ EXIT_BUSY = 5
 class TierhouseError(Exception):
     """What is wrong, where, and what to do about it.
 
-    ``where`` names file, line (row) and column as far as known, e.g. ``seeds/levels.csv, row 3, column rank``.
+    ``where`` names file, line (row) and column as far as known, e.g. ``seeds/levels.csv, row 3, column rank``. ``also``: what else is
+    wrong of the same kind; see :func:`all_of`.
     """
 
     what: str
     where: str = ""
     remedy: str = ""
     details: dict[str, Any] = field(default_factory=dict)
+    also: list[TierhouseError] = field(default_factory=list)
 
     exit_code: ClassVar[int] = EXIT_FAILED
 
     def __str__(self) -> str:
         text = self.what if not self.where else f"{self.where}: {self.what}"
-        return f"{text}\n  To do: {self.remedy}" if self.remedy else text
+        shown = [f"{text}\n  To do: {self.remedy}" if self.remedy else text, *map(str, self.also[:MOST_SHOWN])]
+        left = len(self.also) - MOST_SHOWN
+        return "\n".join([*shown, f"and {left} more: --json lists all"] if left > 0 else shown)
 
     def as_json(self) -> dict[str, Any]:
         """Shape of the ``error`` object that every command prints under ``--json``."""
@@ -43,6 +54,7 @@ class TierhouseError(Exception):
             "remedy": self.remedy,
             "exit_code": self.exit_code,
             **({"details": self.details} if self.details else {}),
+            **({"also": [other.as_json() for other in self.also]} if self.also else {}),
         }
 
 
@@ -74,3 +86,19 @@ class Busy(TierhouseError):
     """Another run holds the deployment's lock."""
 
     exit_code = EXIT_BUSY
+
+
+def all_of(function: Callable[[T], R], items: Iterable[T]) -> list[R]:
+    """What ``function`` gives of each item. Bad input in several of them is one error: the first, with the others in ``also``."""
+    results: list[R] = []
+    problems: list[TierhouseError] = []
+    for item in items:
+        try:
+            results.append(function(item))
+        except BadInput as err:
+            problems += [err, *err.also]
+            err.also = []
+    if problems:
+        problems[0].also = problems[1:]
+        raise problems[0]
+    return results

@@ -11,7 +11,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from orchestration.deployment import Deployment
-from orchestration.errors import BadInput
+from orchestration.errors import BadInput, all_of
 from orchestration.ingest.contracts import load_contracts
 from orchestration.policy import cells
 from orchestration.policy.attributes import build_attributes, refuse_misread
@@ -48,7 +48,7 @@ def load_policies(deployment: Deployment) -> Policies:
     for name, path in own.items():
         if name not in schema:
             raise BadInput(f"{path.name!r} is not a seed", str(path), close_match(name, schema))
-    seeds = {name: read_seed(name, own.get(name, deployment.seeds / f"{name}.csv")) for name in schema}
+    seeds = _read({name: own.get(name, deployment.seeds / f"{name}.csv") for name in schema})
     # What programs a deployment has decides about the default channels, and these about what belongs to them.
     for owner, key in (("programs", "program_id"), ("channels", "channel_id")):
         seeds = {name: seed if name in own or name == owner else _of_known(seed, key, seeds[owner]) for name, seed in seeds.items()}
@@ -134,7 +134,11 @@ def _of_known(seed: Seed, key: str, owner: Seed) -> Seed:
 
 def load_policy_files(folder: Path) -> Policies:
     """The policies of one complete folder of seeds, for example that of a release."""
-    return build_policies({name: read_seed(name, folder / f"{name}.csv") for name in load_schema()})
+    return build_policies(_read({name: folder / f"{name}.csv" for name in load_schema()}))
+
+
+def _read(files: Mapping[str, Path]) -> dict[str, Seed]:
+    return {seed.name: seed for seed in all_of(lambda name: read_seed(name, files[name]), files)}
 
 
 def build_policies(seeds: Mapping[str, Seed]) -> Policies:

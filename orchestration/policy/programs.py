@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from decimal import Decimal
 from typing import Any
 
+from orchestration.errors import all_of
 from orchestration.policy.attributes import VersionParts, resolved
 from orchestration.policy.conditions import parse_condition
 from orchestration.policy.model import (
@@ -108,10 +109,13 @@ def build_programs(seeds: Mapping[str, Seed], attributes: Mapping[str, Attribute
     """Program by id, in the order of the seed. ``spend``: the charge types that count as spend."""
     rows = _Rows.of(seeds, attributes, spend)
     programs: dict[str, Program] = {}
-    for row in seeds["programs"]:
+
+    def add(row: Row) -> None:
         _once(row, "name_en", programs.values())
         _once(row, "name_zh", programs.values())
         programs[row["program_id"]] = _program(row, seeds, rows, attributes)
+
+    all_of(add, seeds["programs"])
     _check_levels_of(seeds, programs)
     _check_numbers(seeds, programs, attributes)
     return programs
@@ -178,10 +182,8 @@ def _program(row: Row, seeds: Mapping[str, Seed], rows: _Rows, attributes: Mappi
     version_rows = [r for r in seeds["policy_versions"] if r["program_id"] == program_id]
     if not version_rows:
         raise row.bad("program_id", f"program {program_id!r} has no policy version", f"add one to {seeds['policy_versions'].file}")
-    versions = tuple(
-        _version(version_row, row, levels, ordered, rows, attributes)
-        for version_row in sorted(version_rows, key=lambda r: str(r["valid_from_period"]))
-    )
+    by_begin = sorted(version_rows, key=lambda r: str(r["valid_from_period"]))
+    versions = tuple(all_of(lambda version_row: _version(version_row, row, levels, ordered, rows, attributes), by_begin))
     if monotone:
         monotone = resolved(monotone, program_id, versions[-1].version, rows.parts, attributes, row)
     return Program(program_id, row["subject_type"], row["method"], row["hit_policy"], monotone, row["enabled"], ordered, versions, row)
@@ -221,6 +223,9 @@ def _version(
             )  # fmt: skip
         return parse_condition(of, resolved(attribute, *key, rows.parts, attributes, of), levels)
 
+    # Every cell is read before any table is built, so that all that cannot be read are told together.
+    of_rules = (r for rule in rows.rules.get(key, []) for r in rows.conditions.get((*key, rule["rule_id"]), []))
+    all_of(condition, [*of_rules, *rows.scope.get(key, []), *rows.caps.get(key, [])])
     rules = _rules(row, levels, rows, condition)
     scope_rules = tuple(
         ScopeRule(name, tuple(condition(r) for r in group), group[0])

@@ -20,7 +20,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from orchestration.deployment import PROJECT_ROOT
-from orchestration.errors import BadInput
+from orchestration.errors import BadInput, all_of
 from orchestration.policy import cells
 from orchestration.policy.cells import CellProblem
 
@@ -234,7 +234,7 @@ def _cell(raw: str, column: ColumnSchema, point_may_group: bool) -> Any:
 
 @lru_cache(maxsize=64)
 def parse_seed(name: str, content: bytes, file: str) -> Seed:
-    """The rows of one seed. BadInput names file, row, column, what is wrong and what to write.
+    """The rows of one seed. BadInput names file, row, column, what is wrong and what to write, of all bad cells together.
 
     Checks what one file can show: columns, types, choices, and that a key stands once.
     """
@@ -245,9 +245,10 @@ def parse_seed(name: str, content: bytes, file: str) -> Seed:
     if first is None:
         raise BadInput("is empty", file, f"write a header row: {','.join(schema.columns)}")
     header = _header(first[1], first[0], file, schema)
-    rows: list[Row] = []
     seen: dict[tuple[Any, ...], int] = {}
-    for line, raw in lines:
+
+    def row_of(numbered: tuple[int, list[str]]) -> Row:
+        line, raw = numbered
         if len(raw) > len(header) and any(cell.strip() for cell in raw[len(header) :]):
             raise BadInput(
                 f"has {len(raw)} cells where the header has {len(header)}",
@@ -257,20 +258,23 @@ def parse_seed(name: str, content: bytes, file: str) -> Seed:
         if len(raw) < len(header):
             raise BadInput(f"has {len(raw)} cells where the header has {len(header)}", f"{file}, row {line}", "complete the row")
         given = dict(zip(header, raw, strict=False))
-        values: dict[str, Any] = {}
-        for column_name, column in schema.columns.items():
+
+        def cell_of(name: str) -> Any:
             try:
-                values[column_name] = _cell(given.get(column_name, ""), column, point_may_group)
+                return _cell(given.get(name, ""), schema.columns[name], point_may_group)
             except CellProblem as err:
-                raise BadInput(err.what, f"{file}, row {line}, column {column_name}", err.remedy) from err
+                raise BadInput(err.what, f"{file}, row {line}, column {name}", err.remedy) from err
+
+        values = dict(zip(schema.columns, all_of(cell_of, schema.columns), strict=True))
         row = Row(file, line, values, point_may_group)
         key = tuple(values[k] for k in schema.key)
         if key and key in seen:
             shown = ", ".join(f"{k} {v}" for k, v in zip(schema.key, key, strict=True))
             raise row.bad(schema.key[-1], f"{shown} stands already in row {seen[key]}", "keep one of the two rows")
         seen[key] = line
-        rows.append(row)
-    return Seed(name, file, content, schema, tuple(rows))
+        return row
+
+    return Seed(name, file, content, schema, tuple(all_of(row_of, lines)))
 
 
 def shown_path(path: Path) -> str:
@@ -292,13 +296,17 @@ def read_seed(name: str, path: Path) -> Seed:
 
 def check_references(seeds: Mapping[str, Seed]) -> None:
     """Every value of a column with ``references`` stands in the seed that it refers to."""
-    for seed in seeds.values():
-        for name, column in seed.schema.columns.items():
-            if not column.references:
-                continue
-            other, _, target = column.references.partition(".")
-            known = {row[target] for row in seeds[other]}
-            for row in seed:
-                value = row[name]
-                if value is not None and value not in known:
-                    raise row.bad(name, f"{value!r} is not in {seeds[other].file}", close_match(str(value), sorted(known)))
+
+    def check(place: tuple[Seed, str, str]) -> None:
+        seed, name, references = place
+        other, _, target = references.partition(".")
+        known = {row[target] for row in seeds[other]}
+
+        def check_row(row: Row) -> None:
+            value = row[name]
+            if value is not None and value not in known:
+                raise row.bad(name, f"{value!r} is not in {seeds[other].file}", close_match(str(value), sorted(known)))
+
+        all_of(check_row, seed)
+
+    all_of(check, ((seed, name, c.references) for seed in seeds.values() for name, c in seed.schema.columns.items() if c.references))

@@ -227,6 +227,42 @@ def test_row_numbers_are_those_of_an_editor_even_after_empty_rows(seeds):
     refused(seeds, "levels.csv, row 6, column rank")
 
 
+def told(caught: BadInput) -> list[str]:
+    return [error.where.split("/")[-1] for error in (caught, *caught.also)]
+
+
+def test_all_cells_that_cannot_be_read_are_told_together(seeds):
+    """What a file alone shows, of all files; then what cells refer to, and then the values of conditions, of all programs."""
+    sound = seeds.rows("levels")
+    seeds.set("levels", 3, "rank", "2,5")
+    seeds.set("levels", 4, "rank", "x")
+    seeds.set("levels", 4, "level_id", "Star 3")
+    seeds.set("policy_versions", 2, "approved_on", "01.02.2026")
+    seeds.set("decision_conditions", SPEND_BAR, "value", "300,5")
+    found = refused(seeds, "levels.csv, row 3, column rank", "write 2.5", "column level_id", "approved_on: '01.02.2026' is not a date")
+    cells_of_files = ["levels.csv, row 3, column rank", "levels.csv, row 4, column level_id", "levels.csv, row 4, column rank"]
+    assert told(found) == [*cells_of_files, "policy_versions.csv, row 2, column approved_on"]
+    assert [error["where"].split("/")[-1] for error in found.as_json()["also"]] == told(found)[1:]
+    seeds.write("levels", sound)
+    seeds.set("policy_versions", 2, "approved_on", "2026-02-01")
+    seeds.set("decision_conditions", POINTS_BAR, "attribute", "brandt")
+    seeds.set("decision_conditions", SPEND_BAR, "attribute", "spent")
+    assert told(refused(seeds)) == [f"decision_conditions.csv, row {row}, column attribute" for row in (POINTS_BAR, SPEND_BAR)]
+    seeds.set("decision_conditions", POINTS_BAR, "attribute", "points_last_year")
+    seeds.set("decision_conditions", POINTS_BAR, "value", "15,5")
+    seeds.set("decision_conditions", SPEND_BAR, "attribute", "spend_avg_6m")
+    seeds.set("scope_rules", 2, "value", "test||iot")
+    values = [f"decision_conditions.csv, row {row}, column value" for row in (POINTS_BAR, SPEND_BAR)]
+    assert told(refused(seeds)) == [*values, "scope_rules.csv, row 2, column value"]
+
+
+def test_of_very_many_bad_cells_the_first_are_shown(seeds):
+    head, *rows = seeds.rows("levels")
+    seeds.write("levels", [head, *([rows[0][0], f"star_{n}", "x", *rows[0][3:]] for n in range(60))])
+    found = refused(seeds, "row 2,", "row 52,", "and 9 more: --json lists all")
+    assert len(found.also) == 59 and "row 53," not in str(found)
+
+
 def test_a_deployment_replaces_seeds_by_its_own_and_a_misspelt_one_is_refused(tmp_path: Path):
     deployment = load_deployment()
     deployment.policies = tmp_path / "policies"
