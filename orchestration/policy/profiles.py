@@ -288,25 +288,10 @@ class Space:
         formulas = [z3.Not(is_null), z3.Not(after_null), value < after]
         for name, direction in directions.items():
             before, later = self.variables[name], moved[name]
-            formulas.append(self._same_known(before, later, attribute, moved))
+            formulas.append(_same_known(before, later, attribute))
             if direction:
                 formulas.append(z3.Or(before.is_null, COMPARE[direction](later.value, before.value)))
         return moved, formulas
-
-    def _same_known(self, before: Variable, later: Variable, risen: Attribute, moved: Mapping[str, Variable]) -> Any:
-        """What is known stays known, and null stays null; but where nobody's amount was positive nobody had a share, and with the own one
-        that is, all have: the own share is the whole then."""
-        same = before.is_null == later.is_null
-        shared, of_sum = before.attribute, {"share", "portion"}
-        if shared.kind not in of_sum or (risen.kind in of_sum and shared.of[0].attribute_id == risen.of[0].attribute_id):
-            return same
-        less, more, variables = before, later, {**self.variables, **moved}
-        if risen.kind in {"position", "share"}:
-            less, more, variables = later, before, self.variables
-        begins = [less.is_null, z3.Not(more.is_null), more.value == (0 if shared.kind == "share" else 100)]
-        if _is_made(shared.of[0], self.variables):
-            begins.append(self.operand(shared.of[0], variables)[0] > 0)
-        return z3.Or(same, z3.And(begins))
 
     def example(self, model: Any, moved: Mapping[str, Variable] | None = None) -> Profile:
         """The profile of a model, with numbers that a person would write."""
@@ -365,6 +350,17 @@ class Space:
             return int(found.as_long())
         value = Fraction(found.numerator_as_long(), found.denominator_as_long())
         return _decimal(value) if variable.is_tied else _plain(value, variable)
+
+
+def _same_known(before: Variable, later: Variable, risen: Attribute) -> Any:
+    """What is known stays known, and null stays null; but where nobody's amount was positive nobody had a share, and with the own one
+    that is, all have: the own share is the whole then."""
+    same = before.is_null == later.is_null
+    shared, of_sum = before.attribute, {"share", "portion"}
+    if shared.kind not in of_sum or (risen.kind in of_sum and shared.of[0].attribute_id == risen.of[0].attribute_id):
+        return same
+    less, more = (later, before) if risen.kind in {"position", "share"} else (before, later)
+    return z3.Or(same, z3.And(less.is_null, z3.Not(more.is_null), more.value == (0 if shared.kind == "share" else 100)))
 
 
 def _rises_with(other: Attribute, attribute: Attribute) -> bool:

@@ -15,6 +15,7 @@ from orchestration.policy import Finding, check_policies
 from orchestration.policy.boundaries import boundary_cases
 from orchestration.policy.compile import evaluation_order
 from orchestration.policy.profiles import band_of, table_holds
+from tests.policy.conftest import SeedFolder
 from tests.support import draws
 
 LEVELS = [f"star_{n}" for n in range(1, 7)]
@@ -163,6 +164,19 @@ def test_what_attributes_are_made_of_is_used_against_a_rule(table, rules, kind):
     assert finding.severity == "error"
 
 
+def test_a_gap_of_those_alone_who_lack_several_attributes_is_found(table):
+    table.rules([("a", "star_4", [(BRAND, "is not null", "")]), ("b", "star_1", [("nominated_level", "is not null", "")])])
+    (finding,) = check(table, "null_gap")
+    assert "lack several attributes" in finding.what
+    assert finding.example[BRAND] is None and finding.example["nominated_level"] is None
+
+
+def test_two_attributes_of_one_metric_are_one_number(table):
+    table.add("attributes", {"attribute_id": "t_sum_again", "type": "decimal", "metric_id": "spend_6m_amount", **METRIC})
+    table.rules([("low", "star_1", [("t_sum", "<", "80")]), ("high", "star_2", [("t_sum_again", ">=", "80")])], "unique")
+    check(table)
+
+
 def test_an_example_shows_the_band_with_its_number(table):
     table.rules([("low", "star_1", [(BAND, "in", "b0|(null)")]), ("high", "star_2", [(BAND, "=", "b2")])], "unique")
     (finding,) = check(table, "gap")
@@ -235,6 +249,7 @@ def test_a_rule_for_subjects_out_of_scope_is_found_with_the_scope_rule(table):
         ([("a", "star_3", SPEND, "<", "50"), ("a", "star_3", SPEND, ">", "50")], "unreachable", "error", "contradict"),
         ([("a", "star_3", BRAND, "is not null", ""), ("b", "star_4", BRAND, "=", "gotone")], "masked_cap", "warning", "a (row 2)"),
         ([("a", "star_4", BRAND, "=", "gotone"), ("b", "star_3", BRAND, "is not null", "")], "masked_cap", "warning", "b (row 3)"),
+        ([("a", "star_3", BRAND, "=", "gotone"), ("b", "star_3", BRAND, "=", "gotone")], "masked_cap", "warning", "cap 'b' never counts"),
         (
             [("a", "star_5", BRAND, "=", "easyown"), ("a", "star_5", "nominated_level", "is null", "")],
             "idle_cap",
@@ -299,6 +314,24 @@ def test_the_first_amount_above_zero_gives_everybody_a_share(table, shared):
     check(table, "not_monotone")
     table.rules([("nobody", "star_1", [(shared, "is null", "")]), ("others", "star_5", [])])
     check(table)
+
+
+@pytest.mark.parametrize("shared", ["t_share", "t_portion"])
+def test_the_last_amount_above_zero_leaves_nobody_a_share(table, shared):
+    """Who comes last with what was the whole: the place rises as the share goes."""
+    table.set("programs", 2, "monotone_in", "t_position")
+    table.rules([("nobody", "star_1", [(shared, "is null", "")]), ("others", "star_5", [])])
+    check(table, "not_monotone")
+    table.rules([("nobody", "star_5", [(shared, "is null", "")]), ("others", "star_1", [])])
+    check(table)
+
+
+def test_a_score_rises_with_a_number_of_which_more_never_scores_less(tmp_path):
+    table = SeedFolder(tmp_path / "seeds", "six_star", "vip_score")
+    table.set("programs", table.row_of("programs", program_id="vip_score"), "monotone_in", "tenure_months")
+    check(table)
+    table.set("score_bands", table.row_of("score_bands", dimension_id="tenure", band_order="3"), "score", "10")
+    check(table, "not_monotone")
 
 
 @pytest.mark.parametrize("asked", ["t_sum", SPEND])
