@@ -72,6 +72,24 @@ def test_a_number_that_two_sources_give_away_on_one_day_has_the_holder_of_the_wa
     assert [(bill.document_id, bill.customer_id) for bill in found] == [("b9", "A")]
 
 
+def test_a_step_of_an_application_that_two_sources_tell_is_one_as_in_the_warehouse(small: SmallRelease) -> None:
+    """The newest counts, of one day that of the source that is named last."""
+    names = "application_id,program_id,subject_id,step,step_date,outcome"
+    mapped = ", ".join(f"{name}: {name}" for name in names.split(","))
+    steps = {
+        "one": ["a1,six_star,A,review,2026-01-09,", "a1,six_star,A,decision,2026-01-10,returned"],
+        "two": ["a1,six_star,A,review,2026-01-08,", "a1,six_star,A,decision,2026-01-10,approved"],
+    }
+    for source, rows in steps.items():
+        feed = f'  - entity: applications\n    files: "{source}.csv"\n    format: csv\n    columns: {{{mapped}}}\n'
+        (small.deployment.sources / f"{source}.yaml").write_text(f"source: {source}\ntitle: Applications\nfeeds:\n{feed}")
+        (small.deployment.drops / f"{source}.csv").write_text("\n".join([names, *rows, ""]))
+    ingest(small.deployment, small.ledger, say=lambda _: None)
+    with Landing(small.deployment, small.ledger, small.ledger.head()[0]) as landing:
+        found = landing.applications("A", "six_star")
+    assert [(s.step, s.step_date.day, s.outcome) for s in found] == [("review", 9, None), ("decision", 10, "approved")]
+
+
 def test_window_value_is_the_sum_of_the_bills_that_count(small: SmallRelease) -> None:
     spend = next(w for w in _explain(small).windows if w.metric.metric_id == "spend_6m_amount")
     assert (spend.value, spend.traced, spend.periods[0], spend.periods[-1]) == (Decimal(SPEND), Decimal(SPEND), "2026-01", "2026-06")
