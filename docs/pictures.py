@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import sys
+import unicodedata
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,7 @@ OUT = ROOT / "docs" / "schemes"
 WIDTH = 640
 ROW = 30
 TOP = 64
+SIDE = 16
 LABELS = 220
 INK, GREY, LINE, BAR = "#1f2933", "#52606d", "#cbd2d9", "#3e7cb1"
 FONT = "'Noto Sans','Noto Sans CJK SC','PingFang SC','Microsoft YaHei',Helvetica,Arial,sans-serif"
@@ -68,22 +70,29 @@ def drawing(height: float, title: str, subtitle: str, body: Sequence[str]) -> st
     """A whole SVG on a white ground, so that it can be read on dark pages too."""
     head = f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {height:g}" width="{WIDTH}" height="{height:g}" font-family="{FONT}">'
     frame = [head, f"<title>{escape(title)}</title>", f'<rect width="{WIDTH}" height="{height:g}" fill="#ffffff"/>']
-    return "\n".join([*frame, text(16, 26, title, 16, weight="bold"), text(16, 46, subtitle, 12, colour=GREY), *body, "</svg>\n"])
+    return "\n".join([*frame, text(SIDE, 26, title, 16, weight="bold"), text(SIDE, 46, subtitle, 12, colour=GREY), *body, "</svg>\n"])
+
+
+def width_of(words: str) -> float:
+    """About how many pixels a label takes in any of the fonts; Chinese letters are as wide as they are high."""
+    return sum(13 if unicodedata.east_asian_width(letter) in "WF" else 6.2 for letter in words)
 
 
 def bars(title: str, subtitle: str, rows: Sequence[tuple[str, int]]) -> str:
-    """Horizontal bars with counts and their share of all."""
+    """Horizontal bars with counts and their share of all; the labels beside them, above them where one is too long for that."""
     total, most = sum(count for _, count in rows) or 1, max((count for _, count in rows), default=0) or 1
+    is_beside = all(width_of(label) <= LABELS - 10 for label, _ in rows)
+    left, above = (LABELS, 0) if is_beside else (SIDE, 20)
     body = []
     for place, (label, count) in enumerate(rows):
-        y = TOP + place * ROW
-        length = (WIDTH - LABELS - 130) * count / most
+        y = TOP + place * (ROW + above) + above
+        length = (WIDTH - left - 130) * count / most
         body += [
-            text(LABELS - 10, y + 19, label, anchor="end"),
-            f'<rect x="{LABELS}" y="{y + 5}" width="{length:.1f}" height="{ROW - 10}" fill="{BAR}"/>',
-            text(LABELS + length + 8, y + 19, f"{count:,}  ({100 * count / total:.1f} %)", 12, colour=GREY),
+            text(left - 10, y + 19, label, anchor="end") if is_beside else text(left, y, label),
+            f'<rect x="{left}" y="{y + 5}" width="{length:.1f}" height="{ROW - 10}" fill="{BAR}"/>',
+            text(left + length + 8, y + 19, f"{count:,}  ({100 * count / total:.1f} %)", 12, colour=GREY),
         ]
-    return drawing(TOP + len(rows) * ROW + 14, title, subtitle, body)
+    return drawing(TOP + len(rows) * (ROW + above) + 14, title, subtitle, body)
 
 
 def curve(title: str, subtitle: str, points: Sequence[tuple[float, float]], marks: Sequence[tuple[float, float, str]]) -> str:

@@ -28,6 +28,17 @@ def test_bars_show_each_level_with_count_and_share() -> None:
     ]
 
 
+def test_labels_of_bars_begin_inside_the_picture() -> None:
+    files = sorted(pictures.OUT.glob("*.svg"))
+    assert len(files) > 10
+    for file in files:
+        for node in ElementTree.parse(file).iter(f"{SVG}text"):
+            width = pictures.width_of(node.text or "") if node.get("text-anchor") == "end" else 0
+            assert float(node.get("x", 0)) - width >= 0, f"{file.name}: {node.text}"
+    picture = ElementTree.fromstring(pictures.bars("title", "words", [("far, " * 12 + "· 尚远", 30), ("close", 10)]))
+    assert {node.get("text-anchor") for node in picture.iter(f"{SVG}text")} == {"start"}
+
+
 @pytest.mark.parametrize("rows", [[], [("nobody", 0)]])
 def test_nobody_is_no_error(rows: list[tuple[str, int]]) -> None:
     assert shown(pictures.bars("title", "words", rows))[:2] == ["title", "words"]
