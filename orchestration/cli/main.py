@@ -153,7 +153,7 @@ def explain_command(
 
 @command(main, "releases")
 def releases_command(context: Context) -> None:
-    """List the releases and the catalogs, the newest of which readers see. A rollback goes back to one of them."""
+    """List the releases and the catalogs. Readers see the newest catalog; a rollback goes back to one of them."""
     from orchestration.cli.summary import print_catalogs
     from orchestration.release import current_catalog, list_catalogs, list_releases
 
@@ -262,7 +262,7 @@ def ledger_show_command(context: Context, last: int) -> None:
 
 @command(ledger_group, "verify")
 def ledger_verify_command(context: Context) -> None:
-    """Recompute the hash chain; exit 4 if an entry was changed, or if what landed, is released, seen or delivered is not what it records."""
+    """Recompute the hash chain. Exit 4 if an entry was changed, or if what landed, is released, seen or delivered is not what it records."""
     from orchestration.release import BEHIND_REMEDY, behind, check_pointer, check_recorded, check_releases
 
     # Looked at before the chain: a ledger that is gone or was cut off at its end has a chain without a fault.
@@ -287,7 +287,7 @@ def policy_group() -> None:
 @command(policy_group, "check")
 @click.option("--boundaries", type=click.Path(file_okay=False), default=None, help="Also write the boundary cases of every table here.")
 def policy_check_command(context: Context, boundaries: str | None) -> None:
-    """Prove that the policies are sound before anything runs; exit 2 on a finding of severity error."""
+    """Prove that the policies are sound, before anything runs. Exit 2 on a finding of severity error."""
     from orchestration.policy import check_policies, load_policies
     from orchestration.release import policy_folders, released_policies
 
@@ -364,7 +364,7 @@ def paths_command(context: Context, program: str | None, period: str, limit: int
 
 @command(main, "status")
 def status_command(context: Context) -> None:
-    """Show what is landed, open, released, due again and not delivered. Released periods whose input has changed since are due again."""
+    """Show what is landed, open, released, held and due again. Released periods whose input has changed since are due again."""
     from orchestration.channels import pending
     from orchestration.cli.late import as_json, print_late
     from orchestration.ingest import ANY_PERIOD, open_periods, standing_drops

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import csv
 import shlex
 from collections import Counter
 from decimal import Decimal
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -206,9 +208,23 @@ def print_outcome(context: Context, period: PeriodOutcome) -> None:
         click.echo(f"    held because {earlier[0]} is held" if earlier else "    held because its gate did not run to the end")
     for check in failed:
         word = "warning" if check["severity"] == "warning" else "failed"
-        where = f"; keys in {relative(context.deployment.data / check['failing_keys_file'])}" if check.get("failing_keys_file") else ""
-        rows = counted(check["failing_rows"], "row")
-        click.echo(f"    {word} {check['check']}: {rows}, observed {check['observed']}, expected {check['expected']}{where}")
+        keys = context.deployment.data / check["failing_keys_file"] if check.get("failing_keys_file") else None
+        rows = counted(check["failing_rows"], "failing row")
+        seen = "" if check["observed"] == rows else f", observed {check['observed']}"
+        where = f"; keys in {relative(keys)}" if keys else ""
+        click.echo(f"    {word} {check['check']}: {rows}{seen}, expected {check['expected']}{where}")
+        for row in _first_rows(keys, 3) if keys else []:
+            click.echo(f"      {row}")
+
+
+def _first_rows(keys: Path, limit: int) -> list[str]:
+    """The first of the failing keys, a line each, with what each value is; none where the file is gone since."""
+    try:
+        with keys.open(encoding="utf-8", newline="") as file:
+            rows = list(islice(csv.DictReader(file), limit))
+    except FileNotFoundError:
+        return []
+    return [one_line(", ".join(f"{name} {value}" for name, value in row.items() if value)) for row in rows]
 
 
 def unattributed(context: Context, releases: dict[str, str]) -> list[dict[str, str]]:

@@ -104,21 +104,25 @@ def _checked(name: str, severity: str, passed: bool) -> dict[str, object]:
     return {"check": name, "severity": severity, "passed": passed, "observed": "o", "expected": "e", **counts}
 
 
-def test_a_warning_is_told_as_one_and_is_no_reason_why_a_month_is_held(
+def test_a_failed_check_shows_its_first_rows_and_a_warning_is_no_reason_why_a_month_is_held(
     made: WideRelease, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("TIERHOUSE_DATA", str(tmp_path))
     context = Context(False, str(made.deployment.folder))
+    folder = tmp_path / "gates" / "2026-05" / "run"
+    folder.mkdir(parents=True)
+    (folder / "a.csv").write_text('period,problem,since\n2026-05,"no total, for \x1b[1mbills",\n' + "2026-05,more,\n" * 3, encoding="utf-8")
     for period, passed in (("2026-05", False), ("2026-06", True)):
         context.ledger.append("gate", {"period": period, "passed": passed})
     print_outcome(context, PeriodOutcome("2026-05", "held", None, [_checked("a", "invariant", False), _checked("b", "warning", False)]))
     print_outcome(context, PeriodOutcome("2026-06", "held", None, [_checked("a", "invariant", True), _checked("b", "warning", False)]))
-    folder = tmp_path / "gates" / "2026-05" / "run"
     assert capsys.readouterr().out.splitlines() == [
         "2026-05: held; gate: 0 of 2 checks passed",
-        f"    failed a: 1 row, observed o, expected e; keys in {folder / 'a.csv'}",
-        f"    warning b: 1 row, observed o, expected e; keys in {folder / 'b.csv'}",
+        f"    failed a: 1 failing row, observed o, expected e; keys in {folder / 'a.csv'}",
+        "      period 2026-05, problem no total, for \\x1b[1mbills",
+        *["      period 2026-05, problem more"] * 2,
+        f"    warning b: 1 failing row, observed o, expected e; keys in {folder / 'b.csv'}",
         "2026-06: held; gate: 1 of 2 checks passed",
         "    held because 2026-05 is held",
-        f"    warning b: 1 row, observed o, expected e; keys in {folder / 'b.csv'}",
+        f"    warning b: 1 failing row, observed o, expected e; keys in {folder / 'b.csv'}",
     ]

@@ -235,3 +235,9 @@ def test_what_a_balance_is_asked_for_must_be_there(make_cli: Callable[..., Cli])
     cli = make_cli()
     for option in ("--source", "--entity"):
         assert "nothing of the" in cli("balance", option, "nowhere", expect=2).stderr
+
+
+@pytest.mark.parametrize("group", [main, *(sub for sub in main.commands.values() if isinstance(sub, click.Group))])
+def test_a_list_of_commands_says_a_whole_sentence_of_each(group: click.Group) -> None:
+    shown = CliRunner().invoke(group, ["--help"], terminal_width=80).output
+    assert [line for line in shown.splitlines() if line.endswith("...") and "[OPTIONS]" not in line] == []
