@@ -106,7 +106,7 @@ class Row:
         """The value of a cell that may not be empty here."""
         if self[column] in (None, ()):
             schema = load_schema().get(Path(self.file).stem)
-            raise self.bad(column, f"is empty, but {why}", f"write {schema.columns[column].description if schema else column}")
+            raise self.bad(column, f"is empty, but {why}", f"fill it in: {schema.columns[column].description if schema else column}")
         return self[column]
 
     def one_of(self, column: str, known: Iterable[str], what: str) -> Any:
@@ -218,7 +218,7 @@ def _cell(raw: str, column: ColumnSchema, point_may_group: bool) -> Any:
     text = cells.tidy(raw)
     if not text:
         if column.required:
-            raise CellProblem("is empty", f"write {column.description}")
+            raise CellProblem("is empty", f"fill it in: {column.description}")
         return () if column.type == "list" else None
     if column.type == "choice" and text not in column.choices:
         raise CellProblem(f"{text!r} is not one of {', '.join(column.choices)}", close_match(text, column.choices))

@@ -147,7 +147,7 @@ class Table:
                 found = True
                 yield self._at(
                     self.version.row, "error", "null_gap", f"no rule of {self.title} holds for some subjects whose {self.space.shown_as(name)} is null",
-                    f"decide it: a rule with `{self.space.shown_as(name)} is null`, (null) in a list{self._for_all_others()}", model,
+                    f"decide it: a rule with `{self.space.shown_as(name)} is null`, or one with (null) in a list{self._for_all_others()}", model,
                 )  # fmt: skip
         if not found and (model := _model(self.solver, nothing)) is not None:
             what = f"no rule of {self.title} holds for some subjects that lack several attributes"

@@ -143,7 +143,7 @@ def test_a_day_in_another_order_is_refused(seeds, value):
         ("decision_rules", 3, "level_id", "star_66", ["decision_rules.csv, row 3, column level_id", "did you mean 'star_6'"]),
         ("decision_rules", 3, "rule_order", "10", ["row 3, column rule_order", "already"]),
         ("decision_rules", 3, "rule_id", "star_6_points", ["row 3", "stands already in row 2"]),
-        ("levels", 3, "rank", "", ["levels.csv, row 3, column rank", "is empty"]),
+        ("levels", 3, "rank", "", ["levels.csv, row 3, column rank", "is empty", "fill it in: higher is better"]),
         ("levels", 3, "rank", "6", ["levels.csv, row 3, column rank", "already"]),
         ("levels", 3, "rank", "5.5", ["row 3, column rank", "whole number"]),
         ("levels", 3, "program_id", "six_stars", ["row 3, column program_id", "did you mean 'six_star'"]),
