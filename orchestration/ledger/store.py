@@ -65,9 +65,9 @@ def digest(value: Any) -> str:
     return hashlib.sha256(canonical_json(value).encode()).hexdigest()
 
 
-def entry_hash(prev_hash: str, seq: int, kind: str, at: str, payload: dict[str, Any]) -> str:
-    """SHA-256 that chains an entry to the one before it."""
-    body = canonical_json({"seq": seq, "kind": kind, "at": at, "payload": payload})
+def entry_hash(prev_hash: str, seq: int, kind: str, at: str, payload: str) -> str:
+    """SHA-256 that chains an entry to the one before it: over that hash and the canonical JSON of the entry, whose ``payload`` is text already."""
+    body = f'{{"at":{canonical_json(at)},"kind":{canonical_json(kind)},"payload":{payload},"seq":{seq}}}'
     return hashlib.sha256((prev_hash + body).encode()).hexdigest()
 
 
@@ -107,18 +107,18 @@ class Ledger:
                 row = con.execute("select seq, hash from entries order by seq desc limit 1").fetchone()
                 seq, prev = (row[0] + 1, row[1]) if row else (1, GENESIS)
                 at = datetime.now(UTC).isoformat(timespec="milliseconds")
-                payload = json.loads(canonical_json(payload))
-                chained = entry_hash(prev, seq, kind, at, payload)
-                con.execute("insert into entries values (?, ?, ?, ?, ?, ?)", (seq, kind, at, canonical_json(payload), prev, chained))
+                text = canonical_json(json.loads(canonical_json(payload)))
+                chained = entry_hash(prev, seq, kind, at, text)
+                con.execute("insert into entries values (?, ?, ?, ?, ?, ?)", (seq, kind, at, text, prev, chained))
                 con.execute("commit")
             except BaseException:
                 if con.in_transaction:
                     con.execute("rollback")
                 raise
-        return Entry(seq, kind, at, payload, prev, chained)
+        return Entry(seq, kind, at, json.loads(text), prev, chained)
 
     def entries(self, *kinds: str, after: int = 0, upto: int | None = None) -> list[Entry]:
-        """Entries of the given kinds (all kinds if none) with ``after < seq <= upto``, in order."""
+        """Entries of the given kinds (all kinds if none) with ``after < seq <= upto``, in order. Raises Mismatch at one that was changed."""
         if not self.path.exists():
             return []
         query = f"{_SELECT} where seq > ?"
@@ -134,7 +134,7 @@ class Ledger:
         return [self._entry(row) for row in rows]
 
     def last(self, *kinds: str) -> Entry | None:
-        """The newest entry of the given kinds."""
+        """The newest entry of the given kinds. Raises Mismatch if it was changed."""
         if not self.path.exists():
             return None
         # Read from the end: payloads of years of drops would be parsed for one of them.
@@ -145,11 +145,15 @@ class Ledger:
         return self._entry(found) if found else None
 
     def _entry(self, row: tuple[Any, ...]) -> Entry:
+        """What stands in a row. Its own hash is looked at whoever asks: what was decided on a changed entry would look like all else."""
+        seq, kind, at, text, prev_hash, own_hash = row
         try:
-            payload = json.loads(row[3])
+            payload = json.loads(text)
         except (TypeError, ValueError) as err:
-            raise self._changed(row[0], row[1]) from err
-        return Entry(row[0], row[1], row[2], payload, row[4], row[5])
+            raise self._changed(seq, kind) from err
+        if own_hash != entry_hash(prev_hash, seq, kind, at, text):
+            raise self._changed(seq, kind)
+        return Entry(seq, kind, at, payload, prev_hash, own_hash)
 
     def _changed(self, seq: Any, kind: Any) -> Mismatch:
         return Mismatch(
@@ -179,8 +183,7 @@ class Ledger:
         prev = GENESIS
         for expected_seq, row in enumerate(rows, 1):
             entry = self._entry(row)
-            chained = entry_hash(prev, entry.seq, entry.kind, entry.at, entry.payload)
-            if (entry.seq, entry.prev_hash, entry.hash, canonical_json(entry.payload)) != (expected_seq, prev, chained, row[3]):
+            if (entry.seq, entry.prev_hash, canonical_json(entry.payload)) != (expected_seq, prev, row[3]):
                 raise self._changed(entry.seq, entry.kind)
             prev = entry.hash
         return len(rows)
