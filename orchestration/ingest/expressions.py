@@ -206,7 +206,7 @@ class Parser:
                 raise BadInput(
                     f"function {node['function_name']!r} may not be used in a mapping",
                     where,
-                    nearest(name, sorted(f for f in FUNCTIONS if f[0].isalpha())),
+                    f"{nearest(name, sorted(f for f in FUNCTIONS if f[0].isalpha()))} (docs/reference/configuration.md lists all)",
                 )
             if name in ("strptime", "try_strptime"):
                 node["function_name"] = "try_strptime"

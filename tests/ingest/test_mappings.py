@@ -116,6 +116,12 @@ def test_an_expression_that_is_none_or_reads_files_is_refused(company: Any, bill
     assert "net_amount" in refused(company)
 
 
+def test_an_unknown_function_is_told_with_the_page_of_those_there_are() -> None:
+    with pytest.raises(BadInput, match="'read_text' may not be used") as error:
+        Parser().parse("read_text('/etc/passwd')", "here")
+    assert "docs/reference/configuration.md" in error.value.remedy and (PROJECT_ROOT / "docs/reference/configuration.md").is_file()
+
+
 def test_an_expression_of_the_wrong_type_is_refused_before_landing(company: Any, bills_feed: dict[str, Any]) -> None:
     bills_feed["columns"]["net_amount"] = "cast(amount as decimal(18,4)) * doc || 1 + interval 1 day"
     company.map(bills_feed)
