@@ -362,6 +362,7 @@ _JOINS = """\
 - A row whose `status` is not `decided` has no level, and the customer may have spend all the same.
 - `level_id` is unique in its program alone: join `dim_levels` by `program_id` and `level_id`.
 - Money of no customer is in `fct_conservation` alone (`unattributed_amount`).
+- A sum over a window is in the `evidence` of the programs that compare it (`evidence ->> 'spend_12m'`).
 - Names of attributes, rules and metrics are in the policies of the run, `policy/<seed>.csv` in the folder of the release.
 
 ## Several months
