@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import sqlalchemy
-from sqlalchemy.pool import SingletonThreadPool
+from sqlalchemy.pool import QueuePool
 
 _STORAGES = (
     "dagster._core.storage.event_log.sqlite.sqlite_event_log",
@@ -24,7 +24,7 @@ _MAKE = "create_engine"
 
 @contextlib.contextmanager
 def quick_storage() -> Iterator[None]:
-    """While the block lasts: one engine and one open connection per file and thread, and no wait for the disk at a commit.
+    """While the block lasts: one engine and open connections kept, and no wait for the disk at a commit.
 
     The instance must be made, used and closed in the block.
     """
@@ -34,7 +34,8 @@ def quick_storage() -> Iterator[None]:
 
     def one_engine_per_file(address: str, **options: Any) -> Any:
         if address not in engines:
-            engine: Any = sqlalchemy.create_engine(address, **{**options, "poolclass": SingletonThreadPool})
+            # Not one connection a thread: a transaction within another would be of it, and take it back at its end.
+            engine: Any = sqlalchemy.create_engine(address, **{**options, "poolclass": QueuePool})
             sqlalchemy.event.listen(engine, "connect", _do_not_wait_for_the_disk)
             engines[address] = engine, engine.dispose
             # Dagster disposes of an engine after every transaction.

@@ -10,18 +10,18 @@ import sqlalchemy
 
 from orchestration.wiring.storage import quick_storage
 
-OBSERVED = 20
+MONTHS = 20
 
 
 @dg.op
-def observe(context: dg.OpExecutionContext) -> None:
-    for number in range(OBSERVED):
-        context.log_event(dg.AssetObservation(f"asset_{number}"))
+def make(context: dg.OpExecutionContext) -> None:
+    for number in range(MONTHS):
+        context.log_event(dg.AssetMaterialization("made", partition=str(number)))
 
 
 @dg.job
-def observing() -> None:
-    observe()
+def making() -> None:
+    make()
 
 
 @pytest.fixture
@@ -40,14 +40,17 @@ def opened() -> Iterator[list[object]]:
 def run_in(home: Path) -> str:
     home.mkdir(exist_ok=True)
     with dg.DagsterInstance.local_temp(str(home), overrides={"telemetry": {"enabled": False}}) as instance:
-        result = observing.execute_in_process(instance=instance)
+        result = making.execute_in_process(instance=instance)
         assert result.success
         return result.run_id
 
 
-def observations(home: Path, run_id: str) -> int:
+def recorded(home: Path, run_id: str) -> tuple[int, int]:
+    """Months made, as the events of the run say and as the asset says: Dagster keeps the two in files of their own."""
     with dg.DagsterInstance.local_temp(str(home), overrides={"telemetry": {"enabled": False}}) as instance:
-        return sum(e.dagster_event is not None and e.dagster_event.is_asset_observation for e in instance.all_logs(run_id))
+        events = [e.dagster_event for e in instance.all_logs(run_id) if e.dagster_event]
+        made = sum(event.event_type_value == "ASSET_MATERIALIZATION" for event in events)
+        return made, len(instance.get_materialized_partitions(dg.AssetKey("made")))
 
 
 def test_a_run_opens_each_file_of_records_once_and_records_the_same(tmp_path: Path, opened: list[object]) -> None:
@@ -56,8 +59,8 @@ def test_a_run_opens_each_file_of_records_once_and_records_the_same(tmp_path: Pa
     few = len(opened)
     usual = run_in(tmp_path / "usual")
     many = len(opened) - few
-    assert many > few + 2 * OBSERVED, f"{few} and {many}: an observation is written into the run's file and into that of the assets"
-    assert observations(tmp_path / "quick", quick) == observations(tmp_path / "usual", usual) == OBSERVED
+    assert many > few + 2 * MONTHS, f"{few} and {many}: what was made is written into the run's file and into that of the assets"
+    assert recorded(tmp_path / "quick", quick) == recorded(tmp_path / "usual", usual) == (MONTHS, MONTHS)
 
 
 def test_records_that_were_moved_away_between_two_runs_are_begun_anew(tmp_path: Path) -> None:
@@ -65,6 +68,6 @@ def test_records_that_were_moved_away_between_two_runs_are_begun_anew(tmp_path: 
     for _ in range(2):
         with quick_storage():
             run_id = run_in(home)
-        assert observations(home, run_id) == OBSERVED
+        assert recorded(home, run_id) == (MONTHS, MONTHS)
         assert not list(home.rglob("*-wal")), "closed at the end, so that nothing of it lies in a log beside the file"
         shutil.rmtree(home)
