@@ -132,6 +132,8 @@ class Landed:
         self.lists: dict[str, list[Path]] = {entity: self.known.superseded(entity) for entity in self.contracts}
         self._con = duckdb.connect()
         self._digests: dict[str, dict[str, str]] = {}
+        # Path of a part of bills → whether any of its lines has no customer.
+        self._lacks_customers: dict[str, bool] = {}
         # (entity, file id of the older rows, their period) → lists
         self.replaced: dict[str, dict[str, list[Path]]] = {}
         self.replaced_in: dict[tuple[str, str], list[str]] = {}
@@ -248,19 +250,19 @@ class Landed:
         return {*periods} & {*self.periods("bill_lines")} - {part.period for part in self._without_customer(periods)}
 
     def _without_customer(self, periods: Collection[str]) -> list[Part]:
-        """The parts that hold any bill without a customer, by the statistics in the files' footers: most hold none, and stay unread."""
-        billed = [part for part in self.parts["bill_lines"] if part.period in set(periods)]
-        if not billed:
-            return []
-        rows = self._rows(
-            """
-            select distinct file_name from parquet_metadata(?)
-            where path_in_schema = 'customer_id' and coalesce(stats_null_count, 1) > 0
-            """,
-            [[str(part.path) for part in billed]],
-        )
-        found = {name for (name,) in rows}
-        return [part for part in billed if str(part.path) in found]
+        """The parts that hold any bill without a customer, by the statistics in the files' footers, which are read once: most hold none."""
+        wanted = set(periods)
+        billed = [part for part in self.parts["bill_lines"] if part.period in wanted]
+        if unread := [str(part.path) for part in billed if str(part.path) not in self._lacks_customers]:
+            rows = self._rows(
+                """
+                select distinct file_name from parquet_metadata(?)
+                where path_in_schema = 'customer_id' and coalesce(stats_null_count, 1) > 0
+                """,
+                [unread],
+            )
+            self._lacks_customers |= dict.fromkeys(unread, False) | {name: True for (name,) in rows}
+        return [part for part in billed if self._lacks_customers[str(part.path)]]
 
 
 _read: dict[Path, tuple[tuple[Any, ...], Landed]] = {}
