@@ -10,7 +10,7 @@ from orchestration.policy.features import feature_values
 from orchestration.policy.lists import order_values
 from orchestration.policy.model import Metric, Policies
 from orchestration.policy.movement import movement_causes
-from orchestration.policy.paces import present_paces
+from orchestration.policy.paces import paced_measures, present_paces, recent_column, recent_sum
 from orchestration.policy.relations import customer_extras, is_month_metric, subject_relation
 from orchestration.policy.subjects import SUBJECT_TYPES
 
@@ -30,7 +30,8 @@ def compile_policies(
     """
     missing = frozenset(missing_entities)
     wanted = policies.used_metrics if metrics is None else metrics
-    counted = {m.measure.measure_id for m in wanted} | {"spend_amount"}
+    paced = paced_measures(policies)
+    counted = {m.measure.measure_id for m in wanted} | {m.measure_id for m in paced} | {"spend_amount"}
     measures = [m for m in policies.measures.values() if m.aggregation != "flag" and m.measure_id in counted]
     metrics = [m for m in wanted if m.subject_type == "customer" and is_month_metric(m)]
     of_bills = [m for m in metrics if m.measure.entity == "bill_lines"]
@@ -46,17 +47,20 @@ def compile_policies(
         "points_rows": sql.any_row(points_measures, "p"),
         "carried_totals": _list(sql.carried_total(m, f"total_{m.measure_id}") for m in bill_totals),
         "points_carried_totals": _list(sql.carried_total(m, f"total_{m.measure_id}") for m in points_totals),
-        "window_metrics": _list(sql.window_metric(m) for m in of_bills),
+        "window_metrics": _list([*(sql.window_metric(m) for m in of_bills), *(recent_sum(m) for m in paced)]),
         "points_window_metrics": _list(sql.window_metric(m) for m in of_points),
         "window_columns": _list(
             [
                 *(f"b.{sql.identifier(m.metric_id)}" for m in of_bills),
+                *(f"b.{recent_column(m)}" for m in paced),
                 *(f"b.{sql.identifier(f'total_{m.measure_id}')}" for m in bill_totals),
                 *(sql.or_zero("p", m.metric_id, m) for m in of_points),
                 *(sql.or_zero("p", f"total_{m.measure_id}", m) for m in points_totals),
             ]
         ),
-        "metric_columns": _list(f"s.{sql.identifier(m.metric_id)}" for m in [*of_bills, *of_points]),
+        "metric_columns": _list(
+            [*(f"s.{sql.identifier(m.metric_id)}" for m in [*of_bills, *of_points]), *(f"s.{recent_column(m)}" for m in paced)]
+        ),
         "service_metrics": _list(sql.service_metric(m) for m in metrics if m.is_service),
         "customer_extras": customer_extras(policies, missing),
         **{f"{kind}_subjects": subject_relation(policies, kind, missing) for kind in SUBJECT_TYPES if kind != "customer"},

@@ -1,37 +1,59 @@
-"""How much customers add to a measure a month at present, as SQL: what upgrade paths reckon with."""
+"""What customers add to a measure a month at present, and what their sums stand at, as SQL: what upgrade paths reckon with."""
 
 from __future__ import annotations
 
 from orchestration.policy import sql
-from orchestration.policy.model import Measure, Policies
-from orchestration.policy.operands import all_attributes
-from orchestration.policy.relations import TARGETS
+from orchestration.policy.model import Attribute, Measure, Policies
+from orchestration.policy.operands import AMOUNT, SQL_TYPES, all_attributes
 
 PACE_MONTHS = 3
-_COLUMNS = {"customer_id": "varchar", "period": "varchar", "measure_id": "varchar", "recent_amount": "decimal(18, 4)"}
+
+
+def paced_measures(policies: Policies) -> list[Measure]:
+    """Measures of bills that rules ask sums or averages of."""
+    return list(
+        {attribute.metric.measure.measure_id: attribute.metric.measure for attribute in _sums(policies) if attribute.metric}.values()
+    )
+
+
+def recent_column(measure: Measure) -> str:
+    """Name of the sum of a measure over the last PACE_MONTHS months, in windows and metrics of customers."""
+    return f"{sql.identifier(measure.measure_id)}__recent"
+
+
+def recent_sum(measure: Measure) -> str:
+    """``… as spend_amount__recent`` over month rows m and the target period t."""
+    within = f"m.period_index between t.period_index - {PACE_MONTHS - 1} and t.period_index"
+    value = f"sum(case when {within} then m.{sql.identifier(measure.measure_id)} end)"
+    return f"cast(coalesce({value}, 0) as {SQL_TYPES[measure.type]}) as {recent_column(measure)}"
 
 
 def present_paces(policies: Policies) -> str:
-    """customer_id, period, measure_id and recent_amount: the sum of a measure of bills over the last PACE_MONTHS months."""
-    of_measures = (
-        "\n".join(
-            [
-                f"select c.customer_id, t.period, {sql.literal(measure.measure_id)} as measure_id,",
-                f"    cast(sum(c.{sql.identifier(measure.measure_id)}) as decimal(18, 4)) as recent_amount",
-                f"from {sql.MONTHS_PLACEHOLDER} as c",
-                f"inner join {TARGETS} as t on c.period_index between t.period_index - {PACE_MONTHS - 1} and t.period_index",
-                "group by c.customer_id, t.period",
-            ]
-        )
-        for measure in _measures(policies)
+    """``recent_amount, window_amount, divided_months`` of the sum that the row ``sums`` names, over the row ``served`` of customer metrics."""
+    attributes = _sums(policies)
+    metrics = [a.metric for a in attributes if a.metric]
+    months = [a.months for a in attributes if a.months]
+    return ",\n".join(
+        [
+            _of_the_named("measure_id", {m.measure.measure_id: recent_column(m.measure) for m in metrics}, AMOUNT, "recent_amount"),
+            _of_the_named("metric_id", {m.metric_id: sql.identifier(m.metric_id) for m in metrics}, AMOUNT, "window_amount"),
+            _of_the_named("months_metric_id", {m.metric_id: sql.identifier(m.metric_id) for m in months}, "bigint", "divided_months"),
+        ]
     )
-    return "\nunion all\n".join(of_measures) or sql.no_rows(_COLUMNS)
 
 
-def _measures(policies: Policies) -> list[Measure]:
-    """Measures of bills that rules ask sums or averages of."""
+def _sums(policies: Policies) -> list[Attribute]:
+    """Sums and averages of bills that rules of customers ask for."""
     versions = (version for program in policies.enabled() if program.subject_type == "customer" for version in program.versions)
-    used = (a for version in versions for a in all_attributes(version.attributes))
-    metrics = [a.metric for a in used if a.kind in {"metric", "average"} and a.metric]
-    found = {m.measure.measure_id: m.measure for m in metrics if m.measure.entity == "bill_lines" and m.aggregation == "sum"}
-    return [m for m in found.values() if m.aggregation in {"sum", "count"}]
+    used = {a.attribute_id: a for version in versions for a in all_attributes(version.attributes) if a.kind in {"metric", "average"}}
+    return [a for a in used.values() if a.metric and a.metric.aggregation == "sum" and _is_paced(a.metric.measure)]
+
+
+def _is_paced(measure: Measure) -> bool:
+    return measure.entity == "bill_lines" and measure.aggregation in {"sum", "count"}
+
+
+def _of_the_named(name: str, columns: dict[str, str], sql_type: str, alias: str) -> str:
+    """The column of ``served`` that the row of ``sums`` names."""
+    cases = "".join(f" when {sql.literal(of)} then cast(served.{column} as {sql_type})" for of, column in columns.items())
+    return f"{f'case sums.{name}{cases} end' if cases else f'cast(null as {sql_type})'} as {alias}"

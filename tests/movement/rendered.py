@@ -26,6 +26,7 @@ def rendered(model: str, *, compiled: dict[str, str] | None = None) -> str:
         "var": lambda name: settings["vars"][name],
         "is_incremental": lambda: False,
         "compiled_relation": lambda name: (compiled or {})[name],
+        "compiled_columns": lambda name: f", {(compiled or {})[name]}",
         "plain_storage": lambda _: "",
     }
     return environment.from_string(path.read_text()).render(names)

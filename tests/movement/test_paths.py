@@ -2,22 +2,27 @@
 
 from __future__ import annotations
 
-import json
 from decimal import Decimal
 from fractions import Fraction
+from pathlib import Path
 from typing import Any
 
 import duckdb
 import pytest
 
+from orchestration.policy import compile_policies
 from tests.movement.rendered import rendered
+from tests.policy.conftest import SeedFolder
 
 JUNE = 2026 * 12 + 5
-MODEL = rendered("fct_upgrade_paths", compiled={"present_paces": "select * from paces"})
+PACES = """case sums.measure_id when 'spend' then served.recent end as recent_amount,
+    case sums.metric_id when 's6' then served.s6 when 'y' then served.y when 's1' then served.s1 end as window_amount,
+    case sums.months_metric_id when 'm6' then served.m6 when 'my' then served.my end as divided_months"""
+MODEL = rendered("fct_upgrade_paths", compiled={"present_paces": PACES})
 BASE: dict[str, Any] = {
     "program_id": "p", "subject_type": "customer", "subject_id": "A", "period": "2026-06", "period_index": JUNE, "status": "decided",
     "level_id": "low", "level_rank": 1, "held_level_id": "low", "held_level_rank": 1, "qualified_level_id": "low", "qualified_level_rank": 1,
-    "next_level_id": None, "missing_attribute": None, "missing_amount": None, "is_amount_enough": True, "cap_level_rank": None, "at_least_level_rank": None, "set_level_rank": None, "policy_version": "v", "valid_until_period": None, "evidence": "{}",
+    "next_level_id": None, "missing_attribute": None, "missing_amount": None, "is_amount_enough": True, "cap_level_rank": None, "at_least_level_rank": None, "set_level_rank": None, "policy_version": "v", "valid_until_period": None,
 }  # fmt: skip
 TYPES = {
     "period_index": "integer",
@@ -39,27 +44,26 @@ def path_of(
     fall: str | None = None,
     grace: int = 0,
     only_of_others: str = "",
-    bar: str = "100",
+    sums: dict[str, int] | None = None,
     **decision: Any,
 ) -> dict[str, Any] | None:
     """The row of one subject, or None. ``pace``: what it spent in the last three months; ``only_of_others``: a level that the version's
-    rules do not give; ``bar``: what its rules ask of the sum, as the seed has it."""
+    rules do not give; ``sums``: its metrics, s6, m6, y, my and s1."""
     row = BASE | decision
     with duckdb.connect() as con:
         columns = [f"{name} {TYPES.get(name, 'varchar')}" for name in row]
         con.execute(f"create table int_held_decisions ({', '.join(columns)})")
         con.execute(f"insert into int_held_decisions values ({', '.join('?' * len(row))})", list(row.values()))
         con.execute("create table target_periods as select unnest(['2026-05', '2026-06']) as period")
-        con.execute("create table paces (customer_id varchar, period varchar, measure_id varchar, recent_amount decimal(18, 4))")
         # What other months, customers, measures, programs and versions have beside it is nothing to this row.
         con.execute(
-            "insert into paces values ('A', '2026-06', 'spend', ?), ('A', '2026-05', 'spend', 7), ('B', '2026-06', 'spend', 7), ('A', '2026-06', 'other', 7)",
-            [pace],
+            "create table int_customer_metrics (customer_id varchar, period varchar, service_mask bigint, recent decimal(18, 4), "
+            "s6 decimal(18, 4), m6 bigint, y decimal(18, 4), my bigint, s1 decimal(18, 4))"
         )
+        con.execute("insert into int_customer_metrics values ('A', '2026-05', 1, 7, 7, 7, 7, 7, 7), ('B', '2026-06', 1, 7, 7, 7, 7, 7, 7)")
         con.execute(
-            "create table int_customer_metrics as select * from (values ('A', '2026-06', cast(? as bigint)), ('A', '2026-05', 1), ('B', '2026-06', 1)) "
-            "as t (customer_id, period, service_mask)",
-            [2**recent_months - 1],
+            "insert into int_customer_metrics values ('A', '2026-06', ?, ?, ?, ?, ?, ?, ?)",
+            [2**recent_months - 1, pace, *((sums or {}).get(name) for name in ("s6", "m6", "y", "my", "s1"))],
         )
         con.execute(
             "create table dim_levels as select 'p' as program_id, unnest(['low', 'mid', 'high']) as level_id, unnest([1, 2, 3]) as level_rank "
@@ -71,10 +75,6 @@ def path_of(
             "create table decision_rules as select 'p' as program_id, 'v' as version, unnest(?) as level_id "
             "union all select unnest(['p', 'q']), unnest(['w', 'v']), unnest(['mid', 'mid'])",
             [given],
-        )
-        con.execute(
-            "create table decision_conditions as select * from (values ('last', '100'), ('sum', null), ('sum', ?)) as t (attribute, value)",
-            [bar],
         )
         con.execute(
             "create table policy_versions as select * from (values ('p', 'v', cast(? as integer), cast(? as varchar)), ('p', 'w', 9, 'one_level'), "
@@ -110,8 +110,8 @@ def waited(bar: int, months: list[int], pace: Fraction) -> int | None:
 @pytest.mark.parametrize("pace", [0, 100, 119, 121, 130, 150, 200, 400])
 def test_months_agree_with_waiting(months, pace):
     missing = 120 * len(months) - sum(months)
-    evidence = json.dumps({"s6": str(sum(months)), "m6": len(months)})
-    row = path_of(pace=str(3 * pace), next_level_id="mid", missing_attribute="avg", missing_amount=Decimal(missing), evidence=evidence)
+    sums = {"s6": sum(months), "m6": len(months)}
+    row = path_of(pace=str(3 * pace), next_level_id="mid", missing_attribute="avg", missing_amount=Decimal(missing), sums=sums)
     expected = waited(120, months, Fraction(pace))
     if expected is None or expected > 3:
         assert row is None
@@ -133,7 +133,7 @@ def test_nothing_leaves_a_sum_before_its_window_is_full(months: int, pace: int, 
         next_level_id="mid",
         missing_attribute="sum",
         missing_amount=Decimal(bar - sum(window)),
-        evidence=json.dumps({"sum": str(sum(window))}),
+        sums={"s6": sum(window)},
     )
     assert (row and row["months_to_next_level"]) == expected
 
@@ -141,7 +141,7 @@ def test_nothing_leaves_a_sum_before_its_window_is_full(months: int, pace: int, 
 @pytest.mark.parametrize("pace", range(0, 300, 7))
 def test_months_below_zero_that_leave_bring_a_bar_nearer(pace: int):
     """A sum of six months in which 600 were given back, and a bar of 100, of nothing, or of 100 below it."""
-    for bar, written in ((-100, "-100"), (-100, "\u2212100..0"), (0, "0"), (100, "100")):
+    for bar in (-100, 0, 100):
         expected = next((n for n in range(1, 4) if -600 + n * (pace + 100) >= bar), None)
         row = path_of(
             pace=str(3 * pace),
@@ -149,8 +149,7 @@ def test_months_below_zero_that_leave_bring_a_bar_nearer(pace: int):
             next_level_id="mid",
             missing_attribute="sum",
             missing_amount=Decimal(bar + 600),
-            evidence='{"sum": "-600"}',
-            bar=written,
+            sums={"s6": -600},
         )
         assert (row and row["months_to_next_level"]) == expected
 
@@ -164,7 +163,7 @@ def test_an_average_over_the_calendar_year_asks_for_the_bar_of_each_further_mont
         next_level_id="mid",
         missing_attribute="ytd_avg",
         missing_amount=Decimal(120 * len(months) - sum(months)),
-        evidence=json.dumps({"y": str(sum(months)), "my": len(months)}),
+        sums={"y": sum(months), "my": len(months)},
     )
     assert (row and row["months_to_next_level"]) == expected
 
@@ -177,13 +176,13 @@ def test_amounts_may_be_of_any_size():
         next_level_id="mid",
         missing_attribute="sum",
         missing_amount=Decimal(50 * 10**9),
-        evidence='{"sum": "60000000000"}',
+        sums={"s6": 60000000000},
     )
     assert row is not None and (row["pace_amount"], row["months_to_next_level"]) == (30 * 10**9, 3)
 
 
 def test_a_calendar_year_ends_in_december():
-    asked = {"next_level_id": "mid", "missing_attribute": "ytd", "missing_amount": Decimal(300), "evidence": '{"ytd": "10"}'}
+    asked = {"next_level_id": "mid", "missing_attribute": "ytd", "missing_amount": Decimal(300), "sums": {"y": 10}}
     row = path_of(pace="300", **asked)
     assert row is not None and row["months_to_next_level"] == 3
     assert path_of(pace="300", **asked | {"period_index": JUNE + 4}) is None
@@ -191,20 +190,18 @@ def test_a_calendar_year_ends_in_december():
 
 @pytest.mark.parametrize(("pace", "months"), [(149, None), (150, 1)])
 def test_a_window_is_all_of_the_present_pace_after_its_own_months(pace: int, months: int | None):
-    asked = {"next_level_id": "mid", "missing_attribute": "last", "missing_amount": Decimal(100), "evidence": '{"last": "50"}'}
+    asked = {"next_level_id": "mid", "missing_attribute": "last", "missing_amount": Decimal(100), "sums": {"s1": 50}}
     row = path_of(pace=str(3 * pace), **asked)
     assert (row and row["months_to_next_level"]) == months
 
 
 def test_a_new_customer_is_reckoned_by_months_in_service():
-    row = path_of(
-        pace="100", recent_months=1, next_level_id="mid", missing_attribute="ytd", missing_amount=Decimal(300), evidence='{"ytd": "10"}'
-    )
+    row = path_of(pace="100", recent_months=1, next_level_id="mid", missing_attribute="ytd", missing_amount=Decimal(300), sums={"y": 10})
     assert row is not None and (row["pace_amount"], row["months_to_next_level"]) == (100, 3)
 
 
 def test_who_lacks_more_than_one_amount_is_not_likely_to_rise():
-    asked = {"pace": "900", "next_level_id": "mid", "missing_attribute": "ytd", "missing_amount": Decimal(1), "evidence": '{"ytd": "10"}'}
+    asked = {"pace": "900", "next_level_id": "mid", "missing_attribute": "ytd", "missing_amount": Decimal(1), "sums": {"y": 10}}
     assert path_of(**asked) is not None
     assert path_of(**asked, is_amount_enough=False) is None
 
@@ -221,16 +218,13 @@ def test_who_lacks_more_than_one_amount_is_not_likely_to_rise():
     ],
 )
 def test_a_rise_that_a_cap_or_an_override_hides_is_none(covered: dict[str, Any], is_seen: bool):
-    row = path_of(pace="900", next_level_id="mid", missing_attribute="ytd", missing_amount=Decimal(1), evidence='{"ytd": "10"}', **covered)
+    row = path_of(pace="900", next_level_id="mid", missing_attribute="ytd", missing_amount=Decimal(1), sums={"y": 10}, **covered)
     assert (row is not None) is is_seen
 
 
 def test_a_next_level_that_is_held_already_is_no_rise():
     held = {"held_level_id": "mid", "held_level_rank": 2, "level_id": "mid", "level_rank": 2}
-    assert (
-        path_of(pace="900", next_level_id="mid", missing_attribute="ytd", missing_amount=Decimal(1), evidence='{"ytd": "10"}', **held)
-        is None
-    )
+    assert path_of(pace="900", next_level_id="mid", missing_attribute="ytd", missing_amount=Decimal(1), sums={"y": 10}, **held) is None
 
 
 @pytest.mark.parametrize(
@@ -253,3 +247,27 @@ def test_a_level_that_only_another_version_gives_is_no_step_of_a_fall():
     held = {"held_level_id": "high", "held_level_rank": 3, "level_id": "high", "level_rank": 3, "valid_until_period": "2026-06"}
     row = path_of(fall="one_level", only_of_others="mid", **held)
     assert row is not None and row["falls_to_level_id"] == "low"
+
+
+def test_sums_and_paces_are_those_that_rules_ask_of(tmp_path: Path) -> None:
+    text = compile_policies(SeedFolder(tmp_path / "seeds").load())
+    assert "as spend_amount__recent" in text["window_metrics"]
+    with duckdb.connect() as con:
+        con.execute(
+            "create table sums as select 'spend_amount' as measure_id, 'spend_6m_amount' as metric_id, 'service_6m_months' as months_metric_id"
+        )
+        con.execute(
+            "create table served as select 12.5 as spend_amount__recent, 480.25 as spend_6m_amount, cast(5 as bigint) as service_6m_months"
+        )
+        query = f"select {text['present_paces']} from sums, served"
+        assert con.execute(query).fetchall() == [(Decimal("12.5"), Decimal("480.25"), 5)]
+        con.execute("update sums set measure_id = 'base_points', metric_id = 'base_points_last_year', months_metric_id = null")
+        assert con.execute(query).fetchall() == [(None, None, None)]
+
+
+def test_where_no_rule_asks_for_a_sum_there_is_no_pace(tmp_path: Path) -> None:
+    seeds = SeedFolder(tmp_path / "seeds")
+    seeds.set("programs", seeds.row_of("programs", program_id="six_star"), "enabled", "false")
+    text = compile_policies(seeds.load())
+    assert "__recent" not in text["window_metrics"] + text["window_columns"] + text["metric_columns"]
+    assert duckdb.sql(f"select {text['present_paces']}").fetchall() == [(None, None, None)]

@@ -502,11 +502,12 @@ def test_windows_over_months_and_service_bits(seeds):
 
 def test_only_metrics_that_a_condition_of_an_enabled_program_uses_are_computed(seeds):
     compiled = compile_policies(seeds.load())
-    assert re.findall(r"s\.(\w+)", compiled["metric_columns"]) == ["spend_6m_amount", "base_points_last_year"]
+    # The last is the pace of what a rule asks a sum of.
+    assert re.findall(r"s\.(\w+)", compiled["metric_columns"]) == ["spend_6m_amount", "base_points_last_year", "spend_amount__recent"]
     assert re.findall(r" as (\w+)(?:,|$)", compiled["service_metrics"], re.M) == ["service_6m_months"]
     retail(seeds)
     compiled = compile_policies(seeds.load())
-    assert re.findall(r"s\.(\w+)", compiled["metric_columns"]) == ["spend_12m_amount", "active_12m_months"]
+    assert re.findall(r"s\.(\w+)", compiled["metric_columns"]) == ["spend_12m_amount", "active_12m_months", "spend_amount__recent"]
     assert compiled["points_rows"] == "false", "nothing reads points"
 
 

@@ -7,15 +7,9 @@
     )
 }}
 
-with paces as (
-    {{ compiled_relation("present_paces") }}
-),
-
-served as (
+with served as (
     select
-        customer_id,
-        period,
-        service_mask,
+        *,
         cast(greatest(bit_count(service_mask & 7), 1) as bigint) as recent_months
     from {{ ref("int_customer_metrics") }}
 ),
@@ -32,21 +26,15 @@ versions as (
     select * from {{ source("policy", "policy_versions") }}
 ),
 
--- What a missing amount is an amount of. Evidence names a metric by the attribute that it is, and what an average is made of by the metrics.
+-- What a missing amount is an amount of.
 sums as (
     select
         attributes.attribute_id,
-        case when attributes.kind = 'metric' then attributes.attribute_id else metrics.metric_id end as operand,
+        metrics.metric_id,
         metrics.measure_id,
         metrics.window as window_kind,
         attributes.months_metric_id,
-        cast(nullif(regexp_extract(metrics.window, '^([0-9]+)m$', 1), '') as integer) as window_months,
-        -- Policies keep a number as it was written, whichever sign is its minus: one that begins with no digit may be below zero.
-        attributes.attribute_id in (
-            select conditions.attribute
-            from {{ source("policy", "decision_conditions") }} as conditions
-            where left(conditions.value, 1) not between '0' and '9'
-        ) as may_be_below_zero
+        cast(nullif(regexp_extract(metrics.window, '^([0-9]+)m$', 1), '') as integer) as window_months
     from {{ source("policy", "attributes") }} as attributes
     inner join {{ source("policy", "metrics") }} as metrics on attributes.metric_id = metrics.metric_id
     where attributes.kind in ('metric', 'average') and attributes.subject_type = 'customer'
@@ -90,50 +78,38 @@ candidates as (
     from decisions
 ),
 
-paced as (
+-- recent_amount: of the last three months; window_amount and divided_months: what is compared with the bar, and by how many months an
+-- average of it is divided.
+summed as (
     select
         candidates.*,
-        sums.operand,
         sums.window_kind,
         sums.window_months,
-        sums.months_metric_id,
-        sums.may_be_below_zero,
-        cast(cast(paces.recent_amount as decimal(38, 4)) * 10000 as bigint) // served.recent_months as pace_units,
-        cast(cast(candidates.missing_amount as decimal(38, 4)) * 10000 as bigint) as missing_units,
-        case
-            when sums.months_metric_id is not null or sums.window_months is null then 0
-            {%- for months in range(var("likely_to_rise_months") | int) %}
-            when (served.service_mask >> greatest(sums.window_months - {{ months + 1 }}, 0)) & 1 = 1 then {{ months }}
-            {%- endfor %}
-            else least({{ var("likely_to_rise_months") }}, sums.window_months - 1)
-        end as months_until_full
+        sums.months_metric_id is not null as is_average,
+        served.service_mask,
+        served.recent_months{{ compiled_columns("present_paces") }}
     from candidates
     left join sums on candidates.can_rise and candidates.missing_attribute = sums.attribute_id
-    left join paces
-        on
-            candidates.subject_type = 'customer'
-            and candidates.subject_id = paces.customer_id
-            and candidates.period = paces.period
-            and sums.measure_id = paces.measure_id
     left join served
         on candidates.subject_type = 'customer' and candidates.subject_id = served.customer_id and candidates.period = served.period
     where candidates.can_fall or sums.attribute_id is not null
 ),
 
--- Evidence is read only of who may be near enough. In a month nobody comes nearer than by the pace and, where months below zero leave the
--- window, by an equal part of what is missing: unless a bar is below zero.
-near as (
+paced as (
     select
         *,
-        months_metric_id is not null as is_average,
-        cast(cast(json_extract_string(evidence, '$.' || operand) as decimal(38, 4)) * 10000 as bigint) as window_units,
-        coalesce(cast(json_extract_string(evidence, '$.' || months_metric_id) as bigint), window_months) as divided_months
-    from paced
-    where
-        can_fall
-        or may_be_below_zero
-        or missing_units
-        <= {{ var("likely_to_rise_months") }} * (pace_units + coalesce(missing_units // (window_months - months_until_full) + 1, 0))
+        coalesce(divided_months, window_months) as months_divided_by,
+        cast(cast(recent_amount as decimal(38, 4)) * 10000 as bigint) // recent_months as pace_units,
+        cast(cast(window_amount as decimal(38, 4)) * 10000 as bigint) as window_units,
+        cast(cast(missing_amount as decimal(38, 4)) * 10000 as bigint) as missing_units,
+        case
+            when is_average or window_months is null then 0
+            {%- for months in range(var("likely_to_rise_months") | int) %}
+            when (service_mask >> greatest(window_months - {{ months + 1 }}, 0)) & 1 = 1 then {{ months }}
+            {%- endfor %}
+            else least({{ var("likely_to_rise_months") }}, window_months - 1)
+        end as months_until_full
+    from summed
 ),
 
 -- What a month at the present pace brings nearer: of a full window less what leaves it, of an average that is still filling less what
@@ -143,12 +119,12 @@ gaining as (
     select
         *,
         case
-            when is_average and (window_kind = 'ytd' or divided_months < window_months)
-                then pace_units - (window_units + missing_units) // divided_months
+            when is_average and (window_kind = 'ytd' or months_divided_by < window_months)
+                then pace_units - (window_units + missing_units) // months_divided_by
             when window_kind in ('total', 'ytd') then pace_units
             when window_months is not null then pace_units - window_units // (window_months - months_until_full)
         end as gain_units
-    from near
+    from paced
 ),
 
 reckoned as (
