@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from orchestration.errors import BadInput
 from orchestration.policy import compile_policies, store_policies
-from orchestration.policy.model import Condition
+from orchestration.policy.model import RANKED, Condition
 from orchestration.policy.used import months_reached
 from tests.policy.conftest import SeedFolder
 from tests.support import draws
@@ -509,6 +509,27 @@ def test_only_metrics_that_a_condition_of_an_enabled_program_uses_are_computed(s
     compiled = compile_policies(seeds.load())
     assert re.findall(r"s\.(\w+)", compiled["metric_columns"]) == ["spend_12m_amount", "active_12m_months", "spend_amount__recent"]
     assert compiled["points_rows"] == "false", "nothing reads points"
+
+
+def test_ids_may_be_as_long_as_the_reader_lets_them(seeds):
+    """What the SQL makes of an id, total_…, …__added, is longer than any id of a seed."""
+    measure, metric, attribute = ("m" * 63, "n" * 63, "a" * 63)
+    seeds.add(
+        "measures", {"measure_id": measure, "entity": "bill_lines", "aggregation": "sum", "column_name": "net_amount", "type": "decimal"}
+    )
+    seeds.add("metrics", {"metric_id": metric, "measure_id": measure, "window": "total", "aggregation": "sum", "subject_type": "customer"})
+    of = {"subject_type": "customer", "type": "decimal", "may_be_null": "true"}
+    seeds.add("attributes", {"attribute_id": attribute, "kind": "metric", "metric_id": metric, **of, "may_be_null": "false"})
+    seeds.add(
+        "attributes", *({"attribute_id": kind + attribute[len(kind) :], "kind": kind, "of_attributes": attribute, **of} for kind in RANKED)
+    )
+    asked = [attribute, *(kind + attribute[len(kind) :] for kind in RANKED)]
+    of_rule = {"program_id": "six_star", "version": "v1", "rule_id": "star_6_points"}
+    seeds.add("decision_conditions", *({**of_rule, "attribute": name, "operator": ">=", "value": "1"} for name in asked))
+    compiled = compile_policies(seeds.load())
+    assert f"total_{measure}" in compiled["carried_totals"]
+    assert f"{measure}__recent" in compiled["window_metrics"]
+    assert f"{metric}__added" in compiled["movement_causes"]
 
 
 def test_a_metric_reads_the_months_of_its_window_and_no_others(seeds):
