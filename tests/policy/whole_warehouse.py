@@ -45,13 +45,16 @@ def build_relations(con: duckdb.DuckDBPyConnection, policies: Policies) -> None:
     _create(con, "ctl.run", {"timezone": "varchar"})
     measures = {m.measure_id: _TYPES[m.type] for m in policies.measures.values() if m.aggregation != "flag"}
     totals = {f"total_{name}": kind for name, kind in measures.items()}
+    paces = {f"{name}__recent": kind for name, kind in measures.items()}
     metrics = {m.metric_id: "bigint" if m.aggregation == "months" else _TYPES[m.measure.type] for m in policies.metrics.values()}
     _create(con, "months", {**MONTHS, **measures, **totals})
     contract = load_contracts()["customers"].columns
     known = {c: contract[c].sql_type if c in contract else "bigint" for c in CUSTOMER_COLUMNS}
     service = {"is_in_scope": "boolean", "scope_reason": "varchar", "service_mask": "bigint"}
     _create(
-        con, "metrics", {"customer_id": "varchar", "period": "varchar", "period_index": "integer", **service, **known, **metrics, **totals}
+        con,
+        "metrics",
+        {"customer_id": "varchar", "period": "varchar", "period_index": "integer", **service, **known, **metrics, **totals, **paces},
     )
     held = yaml.safe_load((PROJECT_ROOT / "models/intermediate/decisions/int_held_decisions.yml").read_text(encoding="utf-8"))
     _create(con, "held", {column["name"]: column["data_type"] for column in held["models"][0]["columns"]})
@@ -59,6 +62,7 @@ def build_relations(con: duckdb.DuckDBPyConnection, policies: Policies) -> None:
     _create(con, "policy.policy_versions", {name: column.sql_type for name, column in load_schema()["policy_versions"].columns.items()})
     _create(con, "nominations", NOMINATIONS)
     _create(con, "states", STATES)
+    _create(con, "sums", dict.fromkeys(("measure_id", "metric_id", "months_metric_id"), "varchar"))
 
 
 def statements(compiled: Mapping[str, str]) -> list[str]:
@@ -86,6 +90,7 @@ def statements(compiled: Mapping[str, str]) -> list[str]:
         "window_columns": "metrics as b cross join metrics as p",
         "metric_columns": "metrics as s",
         "service_metrics": "metrics as s",
+        "present_paces": "metrics as served cross join sums",
     }
     found = [f"select {compiled[name]} from {source}" for name, source in sources.items() if compiled.get(name, "").strip()]
     if compiled.get("points_rows"):
