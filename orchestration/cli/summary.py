@@ -39,13 +39,12 @@ def print_ingest(context: Context, report: IngestReport) -> None:
     if report.new_files:
         _print_landed(context, report)
     elif not report.refused:
-        if standing_drops(context.ledger):
+        if report.known_files:
             click.echo("No new drop: every one is already landed.")
         else:
             click.echo(
                 f"No drop found in {relative(context.deployment.drops)}; the mappings in {relative(context.deployment.sources)} say what is looked for."
             )
-            return
     for refused in report.refused:
         click.echo(f"Refused whole: {refused['file']}: {refused['message']}")
     if report.without_files:

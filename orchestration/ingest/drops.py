@@ -104,7 +104,7 @@ def columns_of(con: duckdb.DuckDBPyConnection, path: Path, feed: Feed, text: Tex
                 readable = True
                 names.update(dict.fromkeys(row))
     if not readable and not text.empty:
-        raise Unreadable("its first rows are no JSON objects")
+        raise Unreadable("its first lines are no JSON objects: each line must hold a whole one, with no list around them")
     return list(names)
 
 

@@ -29,6 +29,13 @@ CHUNK = 1 << 22
 BOM = b"\xef\xbb\xbf"
 # What may stand before a text. GB18030 has a mark of its own.
 _BOMS = {"utf-8": (BOM,), "gb18030": (BOM, b"\x84\x31\x95\x33")}
+# What begins no text in UTF-8 or GB18030, and what the file is then.
+_NO_TEXT = {
+    b"\x1f\x8b": "it is packed with gzip: its name must end in .gz",
+    b"PK\x03\x04": "it is a zip archive or a spreadsheet, not a text: have it unpacked, or saved as CSV in UTF-8",
+    b"\xff\xfe": "it is UTF-16: have a copy in UTF-8 dropped (iconv -f UTF-16 -t UTF-8)",
+    b"\xfe\xff": "it is UTF-16: have a copy in UTF-8 dropped (iconv -f UTF-16 -t UTF-8)",
+}
 REPLACEMENT = "\ufffd"
 NUL = "\0"
 # Longest row that is read as one; a longer one is a quote that was never closed.
@@ -146,17 +153,30 @@ def sha256_of(path: Path) -> str:
 
 
 def _blocks(path: Path) -> Iterator[bytes]:
+    """Blocks of a text drop, unpacked; Unreadable if its first bytes are those of something else."""
     with _open(path) as raw:
         if path.suffix.lower() != ".gz":
+            _begins_a_text(raw.read(4))
+            raw.seek(0)
             while chunk := raw.read(CHUNK):
                 yield chunk
             return
         try:
             with gzip.GzipFile(fileobj=raw) as stream:
+                first = True
                 while chunk := stream.read(CHUNK):
+                    if first:
+                        _begins_a_text(chunk)
+                    first = False
                     yield chunk
         except (EOFError, gzip.BadGzipFile, zlib.error) as err:
             raise Unreadable(f"it is no complete gzip file: {err}") from err
+
+
+def _begins_a_text(data: bytes) -> None:
+    for begin, what in _NO_TEXT.items():
+        if data.startswith(begin):
+            raise Unreadable(what)
 
 
 def _to_utf8(blocks: Iterator[bytes], encoding: str, state: dict[str, bool]) -> Iterator[bytes]:
@@ -211,9 +231,12 @@ def _line_ends(blocks: Iterable[bytes]) -> Iterator[bytes]:
 
 def survey_as_it_is(path: Path, encoding: str) -> TextFile | None:
     """What :func:`read_text` first wants to know of a drop that needs no copy; None for one that does."""
+    if path.suffix.lower() == ".gz" or encoding != "utf-8":
+        return None
     with _open(path) as file:
-        has_bom = file.read(3) == BOM
-    return None if path.suffix.lower() == ".gz" or encoding != "utf-8" or has_bom else _survey(path)
+        begin = file.read(4)
+    _begins_a_text(begin)
+    return None if begin.startswith(BOM) else _survey(path)
 
 
 def read_text(

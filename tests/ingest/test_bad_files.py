@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import gzip
+import json
 import os
+import zipfile
 from collections.abc import Callable
 from decimal import Decimal
 from pathlib import Path
@@ -36,7 +38,14 @@ REFUSED: dict[str, tuple[str, Callable[[Path], Any], str]] = {
     "link to nothing": ("b.csv", lambda path: path.symlink_to(path.with_name("nowhere")), "link"),
     "pipe": ("b.csv", lambda path: os.mkfifo(path), "pipe"),
     "blank lines": ("b.csv", lambda path: path.write_bytes(b"\n \n\n"), "no column names"),
-    "UTF-16": ("b.csv", lambda path: path.write_bytes(TEXT.decode().encode("utf-16")), "UTF-16"),
+    "UTF-16": ("b.csv", lambda path: path.write_bytes(TEXT.decode().encode("utf-16")), "iconv -f UTF-16 -t UTF-8"),
+    "UTF-16 with the other end first": ("b.csv", lambda path: path.write_bytes(b"\xfe\xff" + TEXT.decode().encode("utf-16-be")), "iconv"),
+    "UTF-16 without a mark": ("b.csv", lambda path: path.write_bytes(TEXT.decode().encode("utf-16-le")), "UTF-16; it must be UTF-8"),
+    "UTF-16, packed": ("b.csv.gz", lambda path: path.write_bytes(gzip.compress(TEXT.decode().encode("utf-16"))), "iconv"),
+    "UTF-16 JSON": ("b.jsonl", lambda path: path.write_bytes('{"id": "a"}\n'.encode("utf-16")), "iconv"),
+    "gzip by another name": ("b.csv", lambda path: path.write_bytes(gzip.compress(TEXT)), "its name must end in .gz"),
+    "gzip of JSON by another name": ("b.jsonl", lambda path: path.write_bytes(gzip.compress(b'{"id": "a"}\n')), "its name must end in .gz"),
+    "spreadsheet": ("b.csv", lambda path: zipfile.ZipFile(path, "w").writestr("xl/workbook.xml", "<a/>"), "zip archive or a spreadsheet"),
     "a name twice": ("b.csv", lambda path: path.write_bytes(TEXT.replace(b"doc", b"ID")), "twice: columns 1 and 2"),
     "gzip cut short": ("b.csv.gz", lambda path: path.write_bytes(gzip.compress(TEXT * 50)[:60]), "no complete gzip"),
     "no gzip": ("b.csv.gz", lambda path: path.write_bytes(TEXT), "no complete gzip"),
@@ -51,6 +60,8 @@ REFUSED: dict[str, tuple[str, Callable[[Path], Any], str]] = {
         "cannot be read as parquet",
     ),
     "no JSON": ("b.jsonl", lambda path: path.write_bytes(b"x\ny\n"), "no JSON objects"),
+    "one JSON list": ("b.jsonl", lambda path: path.write_text(json.dumps([ROW, ROW])), "no list around them"),
+    "JSON over several lines": ("b.jsonl", lambda path: path.write_text(json.dumps(ROW, indent=2)), "each line must hold a whole one"),
 }
 
 

@@ -16,8 +16,10 @@ import pytest
 from orchestration.cli.base import Context
 from orchestration.cli.summary import print_ingest
 from orchestration.errors import BadInput, Failed
-from orchestration.ingest import balance, landed_parts, new_drops, open_periods
+from orchestration.ingest import balance, ingest, landed_parts, new_drops, open_periods
 from orchestration.ingest.files import disk_failure, storage_errors
+from orchestration.policy import load_policies
+from orchestration.warehouse import plan_run
 from orchestration.wiring.sensors import list_drops
 from tests.ingest.conftest import BILL_HEADER, in_a_process
 from tests.support import TIERHOUSE
@@ -616,6 +618,40 @@ def test_what_was_refused_is_told_without_an_empty_table(
     company.drop("bills_1.csv", "")
     print_ingest(Context(False, str(company.folder)), company.ingest())
     assert capsys.readouterr().out == "Refused whole: bills_1.csv: it is empty\n"
+
+
+def test_where_no_drop_fits_a_mapping_none_is_called_landed(
+    company: Any, bills_feed: dict[str, Any], capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A path as Windows writes it fits no file: "every one is already landed" hid it."""
+    company.map(bills_feed)
+    company.bills("bills_1.csv", "a,d1,c1,2025-01,voice,1,CNY")
+    company.ingest()
+    company.map({**bills_feed, "files": "from\\bills_*.csv"}, source="till")
+    print_ingest(Context(False, str(company.folder)), ingest(company.deployment, company.ledger, sources=["till"], say=print))
+    said = capsys.readouterr().out.splitlines()
+    assert said[0].startswith("No drop found in ") and "landed" not in said[0]
+    assert said[1].endswith("for: till bill_lines (from\\bills_*.csv)")
+
+
+def test_the_newest_month_can_be_run_without_bills_once_its_file_says_that_there_are_none(company: Any, bills_feed: dict[str, Any]) -> None:
+    """A shop that was closed in March: its month was out of range until bills of April came."""
+    company.map({**bills_feed, "expected": {"period_from_name": "bills_(....)-(..)"}})
+    company.bills("bills_2025-01.csv", "a,d1,c1,2025-01,voice,1,CNY")
+    company.ingest()
+
+    def run(period: str) -> list[str]:
+        return plan_run(company.deployment, company.ledger, [period], load_policies(company.deployment)).periods
+
+    with pytest.raises(BadInput, match="2025-02 is out of range: bill lines have landed for 2025-01 to 2025-01"):
+        run("2025-02")
+    company.bills("bills_2024-12.csv")
+    company.bills("bills_2025-02.csv")
+    company.bills("bills_2025-03.csv")
+    company.ingest()
+    assert [run("2025-02"), run("2025-03")] == [["2025-02"], ["2025-03"]]
+    with pytest.raises(BadInput, match="2025-04 is out of range: bill lines have landed for 2025-01 to 2025-03"):
+        run("2025-04")
 
 
 def test_a_control_total_without_an_amount_is_told_without_one(company: Any, bills_feed: dict[str, Any]) -> None:
