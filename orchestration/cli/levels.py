@@ -10,6 +10,7 @@ import duckdb
 from rich.table import Table
 
 from orchestration.cli.base import Context
+from orchestration.periods import ranges
 from orchestration.policy.load import load_policy_files
 from orchestration.policy.model import Program
 from orchestration.release import release_folder
@@ -43,18 +44,20 @@ def level_counts(context: Context, releases: dict[str, str]) -> list[dict[str, A
 
 
 def not_evaluated(context: Context, releases: dict[str, str]) -> list[dict[str, Any]]:
-    """Per program of the newest released period: subjects without a level although in scope, by the reason."""
+    """Per program: subjects without a level although in scope, by the reason; of the newest period, and of each before it in which nobody
+    got a level."""
     if not releases:
         return []
-    period = max(releases)
     found = duckdb.execute(
         """
-        select program_id, status_reason, count(*) from read_parquet(?, union_by_name = true)
-        where status = 'not_evaluated' group by all order by 1, 3 desc, 2
+        select program_id, period, status_reason as reason, count(*) as subjects from read_parquet(?, union_by_name = true)
+        where status = 'not_evaluated' group by all order by program_id, period, subjects desc, reason
         """,
-        [_files(context, {period: releases[period]})],
+        [_files(context, releases)],
     ).fetchall()
-    return [{"program_id": program, "period": period, "reason": reason, "subjects": subjects} for program, reason, subjects in found]
+    names = ("program_id", "period", "reason", "subjects")
+    graded = {(row["program_id"], row["period"]) for row in level_counts(context, releases)}
+    return [dict(zip(names, row, strict=True)) for row in found if row[1] == max(releases) or row[:2] not in graded]
 
 
 def programs_of(context: Context, releases: dict[str, str]) -> list[Program]:
@@ -76,7 +79,7 @@ def print_levels(context: Context, programs: list[Program], counts: list[dict[st
         if program not in whole:
             _print_short(program, _of(counts, program))
     for program in programs:
-        _print_without(program, _of(without, program), program in graded)
+        _print_without(program, _of(without, program), {row["period"] for row in _of(counts, program)})
 
 
 def _of(rows: list[dict[str, Any]], program: Program) -> list[dict[str, Any]]:
@@ -112,10 +115,17 @@ def _print_short(program: Program, rows: list[dict[str, Any]]) -> None:
     click.echo(f"    rose/fell: {', '.join(moved)}")
 
 
-def _print_without(program: Program, rows: list[dict[str, Any]], is_graded: bool) -> None:
-    """Who has no level and why; of a program that graded nobody, what it needs."""
-    if not rows and not is_graded:
+def _print_without(program: Program, rows: list[dict[str, Any]], periods: set[str]) -> None:
+    """Who has no level and why; of periods in which the program graded nobody, what it needs."""
+    if not rows and not periods:
         click.echo(f"{_title(program)}: nobody to grade in these periods")
+    whole: dict[str, list[str]] = {}
     for row in rows:
-        who = "" if not is_graded else f" {counted(row['subjects'], program.subject_type, SUBJECTS[program.subject_type])}"
-        click.echo(f"{_title(program)}, {row['period']}:{who} not evaluated: {row['reason']}")
+        if row["period"] not in periods:
+            whole.setdefault(row["reason"], []).append(row["period"])
+    for reason, found in whole.items():
+        click.echo(f"{_title(program)}, {', '.join(ranges(found))}: not evaluated: {reason}")
+    for row in rows:
+        if row["period"] in periods:
+            who = counted(row["subjects"], program.subject_type, SUBJECTS[program.subject_type])
+            click.echo(f"{_title(program)}, {row['period']}: {who} not evaluated: {row['reason']}")

@@ -19,7 +19,9 @@ from orchestration.deployment import Deployment
 from orchestration.errors import Busy, Failed
 from orchestration.ingest import parts
 from orchestration.ingest.contracts import Contract, load_contracts
+from orchestration.ingest.copies import delivered
 from orchestration.ingest.files import file_in, storage_failure
+from orchestration.ingest.mapping import load_mappings
 from orchestration.ingest.parts import Part
 from orchestration.ingest.relanding import check_currency
 from orchestration.ingest.supersession import in_force
@@ -387,6 +389,8 @@ def plan_run(
     kinds = {program.subject_type for program in policies.enabled()}
     if "customer" in kinds or not kinds:
         there = landed.periods("bill_lines")
+        if there and periods[-1] > there[-1]:
+            there += _months_without_bills(deployment, ledger, after=there[-1])
         check_periods(periods, deployment.config.first_period, there)
     else:
         newest = max((entry.at for entry in ledger.entries("drop_landed", upto=cutoff_seq)), default="")
@@ -431,6 +435,14 @@ def plan_run(
         **made_from,
     )
     return replace(plan, points_periods=_points_periods(plan, policies, landed))
+
+
+def _months_without_bills(deployment: Deployment, ledger: Ledger, after: str) -> list[str]:
+    """Months ``after`` the last bills of which a promised file says that there are none: it has landed and holds no row."""
+    feeds = {feed.source: feed for mapping in load_mappings(deployment) for feed in mapping.feeds if feed.entity == "bill_lines"}
+    empty = [d for d in delivered(ledger) if d["entity"] == "bill_lines" and d["source"] in feeds and d["rows_in"] == d["not_for_entity"]]
+    named = {period for drop in empty if (period := feeds[drop["source"]].period_of(drop["file"]))}
+    return sorted(period for period in named if period > after)
 
 
 def _points_periods(plan: RunPlan, policies: Policies, landed: Landed) -> list[str]:

@@ -78,6 +78,28 @@ def test_a_program_that_graded_nobody_says_what_it_needs(
     assert "Reception grade (reception): nobody to grade in these periods" in text
 
 
+def test_earlier_months_in_which_a_program_graded_nobody_say_why(
+    made: WideRelease, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The newest month has levels: that those before it have none stood in no line."""
+    months = {month: tmp_path / f"{month}.parquet" for month in ("2026-03", "2026-04", "2026-05")}
+    for month, file in months.items():
+        reason = "needs points" if month == "2026-03" else "no policy version holds for the period"
+        none = f"'{month}' as period, 'not_evaluated' as status, '{reason}' as status_reason, null::varchar as level_id"
+        select = f"select * replace ({none}) from read_parquet('{made.file}') where program_id = 'six_star'"
+        duckdb.sql(f"copy ({select}) to '{file}' (format parquet)")
+    monkeypatch.setattr("orchestration.cli.levels._files", lambda _, releases: [str(months.get(p, made.file)) for p in releases])
+    context = Context(False, str(made.deployment.folder))
+    releases = {**dict.fromkeys(months, "r"), PERIOD: RELEASE}
+    programs = [p for p in programs_of(context, releases) if p.program_id == "six_star"]
+    print_levels(context, programs, level_counts(context, releases), not_evaluated(context, releases))
+    said = capsys.readouterr().out.splitlines()
+    assert said[-2:] == [
+        "Six-star rating (six_star), 2026-03: not evaluated: needs points",
+        "Six-star rating (six_star), 2026-04..2026-05: not evaluated: no policy version holds for the period",
+    ]
+
+
 def test_a_single_program_is_shown_month_by_month(made: WideRelease, capsys: pytest.CaptureFixture[str]) -> None:
     text = _told(made, capsys, {"six_star"})
     assert "Six-star rating (six_star): customers per level" in text
