@@ -89,14 +89,17 @@ class Busy(TierhouseError):
 
 
 def all_of(function: Callable[[T], R], items: Iterable[T]) -> list[R]:
-    """What ``function`` gives of each item. Bad input in several of them is one error: the first, with the others in ``also``."""
+    """What ``function`` gives of each item. Bad input in several of them is one error: the first, with the others in ``also``.
+
+    What one item raises and another raises again, because it is made of that one, is told once.
+    """
     results: list[R] = []
     problems: list[TierhouseError] = []
     for item in items:
         try:
             results.append(function(item))
         except BadInput as err:
-            problems += [err, *err.also]
+            problems += [found for found in (err, *err.also) if not any(found is known for known in problems)]
             err.also = []
     if problems:
         problems[0].also = problems[1:]

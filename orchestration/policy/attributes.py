@@ -14,7 +14,7 @@ from decimal import Decimal
 from orchestration.ingest.contracts import Column, load_contracts
 from orchestration.policy.facts import HUNDRED
 from orchestration.policy.model import APPLICATION_STATES, NUMERIC, RANKED, Attribute, Band, Dimension, Metric
-from orchestration.policy.reader import Row, Seed, close_match
+from orchestration.policy.reader import Built, Row, Seed, close_match
 from orchestration.policy.subjects import COUNTED_COLUMNS, CUSTOMER_COLUMNS, SUBJECT_TYPES
 
 _TYPES = {"average": "decimal", "ratio": "decimal", "score": "decimal", "position": "decimal", "share": "decimal", "portion": "decimal",
@@ -51,26 +51,22 @@ def closed_values(attribute: Attribute) -> tuple[str, ...]:
     return tuple((column and column.allowed) or ())
 
 
-def build_attributes(seed: Seed, metrics: Mapping[str, Metric]) -> dict[str, Attribute]:
+def build_attributes(seed: Seed, metrics: Mapping[str, Metric]) -> Built[Attribute]:
     """Attribute by id, parts first resolved; BadInput for one that is made of itself."""
-    rows = {row["attribute_id"]: row for row in seed}
-    done: dict[str, Attribute] = {}
 
-    def build(name: str, path: tuple[str, ...]) -> Attribute:
-        if name in done:
-            return done[name]
-        row = rows[name]
+    def build(row: Row) -> Attribute:
         parts = []
         for part in row["of_attributes"]:
-            if part not in rows:
-                raise row.bad("of_attributes", f"{part!r} is not an attribute", close_match(part, rows))
-            if part in (*path, name):
-                raise row.bad("of_attributes", f"{name!r} is made of itself: {' of '.join((*path, name, part))}", "break the circle")
-            parts.append(build(part, (*path, name)))
-        done[name] = _attribute(row, metrics, tuple(parts))
-        return done[name]
+            if part not in built:
+                raise row.bad("of_attributes", f"{part!r} is not an attribute", close_match(part, built))
+            if part in built.path:
+                what = f"{row['attribute_id']!r} is made of itself: {' of '.join((*built.path, part))}"
+                raise row.bad("of_attributes", what, "break the circle")
+            parts.append(built[part])
+        return _attribute(row, metrics, tuple(parts))
 
-    return {name: build(name, ()) for name in rows}
+    built = Built(seed, "attribute_id", build)
+    return built
 
 
 def _attribute(row: Row, metrics: Mapping[str, Metric], of: tuple[Attribute, ...]) -> Attribute:

@@ -6,9 +6,11 @@ rules) is for ``check``; SQL is for ``compile``.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 from orchestration.deployment import Deployment
 from orchestration.errors import BadInput, all_of
@@ -17,9 +19,9 @@ from orchestration.policy import cells
 from orchestration.policy.attributes import build_attributes, refuse_misread
 from orchestration.policy.channel_seeds import check_channels, refuse_other_keys
 from orchestration.policy.look_alikes import refuse_look_alikes
-from orchestration.policy.model import Measure, Metric, Policies, canonical_hash
+from orchestration.policy.model import Attribute, Measure, Metric, Policies, canonical_hash
 from orchestration.policy.programs import build_programs
-from orchestration.policy.reader import Row, Seed, check_references, close_match, load_schema, read_seed, shown_path
+from orchestration.policy.reader import Built, Row, Seed, check_references, close_match, load_schema, read_seed, shown_path
 from orchestration.policy.sql import keywords
 from orchestration.policy.subjects import BILL_LINE_WORDS, CUSTOMER_COLUMNS, MONTH_TABLES, SUBJECT_TYPES
 
@@ -74,34 +76,10 @@ def refuse_mistaken(policies: Policies) -> None:
 
     Not of a release's policies: what was released with such a name or number is explained with it.
     """
-    for measure in policies.measures.values():
-        _refuse_keyword(measure.row, "measure_id")
-        name = measure.measure_id
-        if measure.aggregation != "flag" and (name in _TAKEN_NAMES or name in FLAGS or name.startswith("total_")):
-            raise _is_there(measure.row, "measure_id")
-        if measure.entity == "bill_lines" and measure.filter_column not in (None, *BILL_LINE_WORDS):
-            what = f"bill lines are added up without their {measure.filter_column!r}"
-            raise measure.row.bad("filter_column", what, f"choose them by {', '.join(BILL_LINE_WORDS)}")
-    for metric in policies.metrics.values():
-        _refuse_keyword(metric.row, "metric_id")
-        name, of = metric.metric_id, metric.subject_type
-        own = () if of == "customer" else load_contracts()[SUBJECT_TYPES[of].entity].columns
-        # What is carried since joining is named total_<measure>, in the same table.
-        if name in _TAKEN_NAMES or name in CUSTOMER_COLUMNS or name in own or name.startswith("total_"):
-            raise _is_there(metric.row, "metric_id")
-        if metric.is_service and metric.window == "total":
-            # Who has been there for longer would be divided by too few months.
-            what = f"months in service are known of the last {cells.MAX_WINDOW_MONTHS} months"
-            raise metric.row.bad("window", what, "choose a window of months, ytd or last_year")
-    for attribute in policies.attributes.values():
-        name, found = attribute.attribute_id, attribute.metric
-        if name in _RESERVED or "__" in name:
-            raise attribute.row.bad("attribute_id", f"{name!r} is a name that the compiled SQL uses itself", "choose another name")
-        _refuse_keyword(attribute.row, "attribute_id")
-        refuse_misread(attribute)
-        if attribute.kind in _NAMED_KINDS and name in policies.metrics and (found is None or found.metric_id != name):
-            what = f"{name!r} is the name of a metric, and averages and ratios of it would be taken of this one"
-            raise attribute.row.bad("attribute_id", what, "choose another name")
+    refusals: list[Callable[[], None]] = [partial(_refuse_measure, measure) for measure in policies.measures.values()]
+    refusals += [partial(_refuse_metric, metric) for metric in policies.metrics.values()]
+    refusals += [partial(_refuse_attribute, attribute, policies) for attribute in policies.attributes.values()]
+    all_of(lambda refuse: refuse(), refusals)
     # A program that is switched off promises nothing.
     for program in policies.enabled():
         subject = program.subject_type
@@ -110,6 +88,40 @@ def refuse_mistaken(policies: Policies) -> None:
             raise program.row.bad("monotone_in", what, f"name a number of a {subject}, or leave it empty")
     refuse_other_keys(policies.seeds["channel_columns"])
     refuse_look_alikes(policies)
+
+
+def _refuse_measure(measure: Measure) -> None:
+    _refuse_keyword(measure.row, "measure_id")
+    name = measure.measure_id
+    if measure.aggregation != "flag" and (name in _TAKEN_NAMES or name in FLAGS or name.startswith("total_")):
+        raise _is_there(measure.row, "measure_id")
+    if measure.entity == "bill_lines" and measure.filter_column not in (None, *BILL_LINE_WORDS):
+        what = f"bill lines are added up without their {measure.filter_column!r}"
+        raise measure.row.bad("filter_column", what, f"choose them by {', '.join(BILL_LINE_WORDS)}")
+
+
+def _refuse_metric(metric: Metric) -> None:
+    _refuse_keyword(metric.row, "metric_id")
+    name, of = metric.metric_id, metric.subject_type
+    own = () if of == "customer" else load_contracts()[SUBJECT_TYPES[of].entity].columns
+    # What is carried since joining is named total_<measure>, in the same table.
+    if name in _TAKEN_NAMES or name in CUSTOMER_COLUMNS or name in own or name.startswith("total_"):
+        raise _is_there(metric.row, "metric_id")
+    if metric.is_service and metric.window == "total":
+        # Who has been there for longer would be divided by too few months.
+        what = f"months in service are known of the last {cells.MAX_WINDOW_MONTHS} months"
+        raise metric.row.bad("window", what, "choose a window of months, ytd or last_year")
+
+
+def _refuse_attribute(attribute: Attribute, policies: Policies) -> None:
+    name, found = attribute.attribute_id, attribute.metric
+    if name in _RESERVED or "__" in name:
+        raise attribute.row.bad("attribute_id", f"{name!r} is a name that the compiled SQL uses itself", "choose another name")
+    _refuse_keyword(attribute.row, "attribute_id")
+    refuse_misread(attribute)
+    if attribute.kind in _NAMED_KINDS and name in policies.metrics and (found is None or found.metric_id != name):
+        what = f"{name!r} is the name of a metric, and averages and ratios of it would be taken of this one"
+        raise attribute.row.bad("attribute_id", what, "choose another name")
 
 
 def _refuse_keyword(row: Row, column: str) -> None:
@@ -150,16 +162,18 @@ def build_policies(seeds: Mapping[str, Seed]) -> Policies:
                 "charge_type", f"{row['charge_type']!r} cannot be named in filter_values", "have the mapping give it another name"
             )
     spend = tuple(sorted(row["charge_type"] for row in seeds["charge_types"] if row["counts_as_spend"]))
-    measures = {row["measure_id"]: _measure(row, seeds, spend) for row in seeds["measures"]}
+    measures = Built(seeds["measures"], "measure_id", lambda row: _measure(row, seeds, spend))
+    metrics = Built(seeds["metrics"], "metric_id", lambda row: _metric(row, measures))
+    attributes = build_attributes(seeds["attributes"], metrics)
+    numbers: tuple[Built[Any], ...] = (measures, metrics, attributes)
+    all_of(lambda built: all_of(built.__getitem__, built), numbers)
     if "spend_amount" not in measures or measures["spend_amount"].aggregation != "sum":
         raise BadInput("measure 'spend_amount' is missing", seeds["measures"].file, "keep its row: marts and programs rest on it")
-    metrics = {row["metric_id"]: _metric(row, measures) for row in seeds["metrics"]}
-    attributes = build_attributes(seeds["attributes"], metrics)
     programs = build_programs(seeds, attributes, spend)
     _check_tags(seeds["tags"])
     check_channels(seeds, programs)
     content = {name: [dict(row.values) for row in seed] for name, seed in sorted(seeds.items())}
-    return Policies(dict(seeds), measures, metrics, attributes, programs, spend, canonical_hash(content))
+    return Policies(dict(seeds), dict(measures), dict(metrics), dict(attributes), programs, spend, canonical_hash(content))
 
 
 def _measure(row: Row, seeds: Mapping[str, Seed], spend: tuple[str, ...]) -> Measure:

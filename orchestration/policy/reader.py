@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cache, lru_cache
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import yaml
 from pydantic import BaseModel, ConfigDict, ValidationError
@@ -23,6 +23,8 @@ from orchestration.deployment import PROJECT_ROOT
 from orchestration.errors import BadInput, all_of
 from orchestration.policy import cells
 from orchestration.policy.cells import CellProblem
+
+T = TypeVar("T")
 
 SCHEMA_FILE = PROJECT_ROOT / "seeds" / "schema.yaml"
 
@@ -292,6 +294,43 @@ def read_seed(name: str, path: Path) -> Seed:
     except OSError as err:
         raise BadInput(f"cannot be read: {err.strerror or err}", shown, "name a readable file") from err
     return parse_seed(name, content, shown)
+
+
+class Built(Mapping[str, T]):
+    """What rows of a seed stand for, by their ids, each made when it is first asked for.
+
+    What is made of a bad one raises the error of that one, the same object. ``path``: the ids that are being made, the outermost first.
+    """
+
+    def __init__(self, seed: Seed, key: str, build: Callable[[Row], T]) -> None:
+        self.path: list[str] = []
+        self._rows = {row[key]: row for row in seed}
+        self._build = build
+        self._made: dict[str, T | BadInput] = {}
+
+    def __getitem__(self, name: str) -> T:
+        if name not in self._made:
+            row = self._rows[name]
+            self.path.append(name)
+            try:
+                self._made[name] = self._build(row)
+            except BadInput as err:
+                self._made[name] = err
+            finally:
+                self.path.pop()
+        found = self._made[name]
+        if isinstance(found, BadInput):
+            raise found
+        return found
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._rows
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._rows)
+
+    def __len__(self) -> int:
+        return len(self._rows)
 
 
 def check_references(seeds: Mapping[str, Seed]) -> None:

@@ -256,6 +256,40 @@ def test_all_cells_that_cannot_be_read_are_told_together(seeds):
     assert told(refused(seeds)) == [*values, "scope_rules.csv, row 2, column value"]
 
 
+def test_all_measures_metrics_and_attributes_that_do_not_fit_are_told_together(seeds):
+    """What is made of a bad one is not told besides it."""
+    seeds.set("measures", seeds.row_of("measures", measure_id="survey_score"), "type", "decimal")
+    seeds.set("measures", seeds.row_of("measures", measure_id="base_points"), "filter_values", "basis")
+    seeds.set("metrics", seeds.row_of("metrics", metric_id="survey_answers_12m"), "window", "total")
+    seeds.set("attributes", seeds.row_of("attributes", attribute_id="spend_growth"), "type", "integer")
+    seeds.set("attributes", seeds.row_of("attributes", attribute_id="spend_share_above"), "of_attributes", "brand")
+    found = told(refused(seeds))
+    assert [where.partition(",")[0] for where in found] == [
+        "measures.csv",
+        "measures.csv",
+        "metrics.csv",
+        "attributes.csv",
+        "attributes.csv",
+    ]
+    assert [where.rpartition(" ")[2] for where in found] == ["filter_values", "type", "window", "of_attributes", "type"]
+
+
+def test_all_names_that_sql_could_not_hold_are_told_together(seeds):
+    deployment = load_deployment()
+    deployment.policies = seeds.folder
+    for seed, old, new in (
+        ("measures", "responses", "total_responses"),
+        ("metrics", "responses_12m", "order"),
+        ("attributes", "plan", "was"),
+    ):
+        seeds.text(seed, lambda text, old=old, new=new: text.replace(f"\n{old},", f"\n{new},"))
+    seeds.text("metrics", lambda text: text.replace(",responses,", ",total_responses,"))
+    seeds.text("attributes", lambda text: text.replace(",responses_12m,", ",order,"))
+    with pytest.raises(BadInput) as caught:
+        load_policies(deployment)
+    assert [where.partition(",")[0] for where in told(caught.value)] == ["measures.csv", "metrics.csv", "attributes.csv"]
+
+
 def test_of_very_many_bad_cells_the_first_are_shown(seeds):
     head, *rows = seeds.rows("levels")
     seeds.write("levels", [head, *([rows[0][0], f"star_{n}", "x", *rows[0][3:]] for n in range(60))])
