@@ -188,7 +188,17 @@ def rollback_command(context: Context, to_catalog: int | None, reason: str, requ
     from orchestration.release import rollback
 
     result = rollback(context.deployment, context.ledger, to_catalog, reason, requested_by, say=context.say)
-    context.result(result, lambda: click.echo(f"readers see catalog {result['catalog']} again as catalog {result['new_catalog']}"))
+
+    def render() -> None:
+        click.echo(f"readers see catalog {result['catalog']} again as catalog {result['new_catalog']}")
+        if result["finishes_earlier_one"]:
+            click.echo(
+                f"This is the rollback that {result['requested_by']} had asked for before ({result['reason']}), finished now: nothing went further "
+                f"back.\nTo go further back name a catalog of {context.command('releases')}: "
+                f"{context.command('rollback --to N --reason TEXT --by NAME')}"
+            )
+
+    context.result(result, render)
 
 
 @command(main, "balance")

@@ -38,8 +38,8 @@ def rollback(deployment: Deployment, ledger: Ledger, to_catalog: int | None, rea
     """Let readers see an earlier catalog again (default: the one before the standing one) and tell the channels.
 
     The way back is a new catalog with the earlier one's revisions; nothing is deleted. One that readers or channels have not got, because it
-    was stopped or a channel could not be served, is finished first, whatever the reason that is given now: to go further back takes a
-    ``to_catalog``. Raises BadInput for a catalog that does not exist or stands already, or without a reason and a requester; Failed or
+    was stopped or a channel could not be served, is finished first, whatever the reason that is given now (``finishes_earlier_one`` of the
+    result): to go further back takes a ``to_catalog``. Raises BadInput for a catalog that does not exist or stands already, or without a reason and a requester; Failed or
     Mismatch where the files of a release that it brings back are gone or were changed; Failed, too, where a channel cannot be served: the
     catalog stands then.
     """
@@ -53,9 +53,9 @@ def rollback(deployment: Deployment, ledger: Ledger, to_catalog: int | None, rea
             cause = stopped.payload["cause"]
             say(
                 f"catalog {stopped.payload['catalog']}: the rollback to catalog {cause['to']}, asked for by {cause['requested_by']} "
-                f"({cause['reason']}), was stopped, and is finished now; to go further back name a catalog (--to)"
+                f"({cause['reason']}), was not finished, and is now; to go further back name a catalog (--to)"
             )
-            return _result(stopped.payload, _told(deployment, ledger, stopped.payload, say))
+            return _result(stopped.payload, _told(deployment, ledger, stopped.payload, say), finishes_earlier_one=True)
         entries = {int(e.payload["catalog"]): e for e in ledger.entries("catalog")}
         if not entries:
             raise BadInput(
@@ -130,7 +130,7 @@ def _unfinished(deployment: Deployment, ledger: Ledger) -> Entry | None:
     return None if is_seen and not _without(deployment, ledger) else standing
 
 
-def _result(catalog: dict[str, Any], deliveries: Sequence[Delivery]) -> dict[str, Any]:
+def _result(catalog: dict[str, Any], deliveries: Sequence[Delivery], *, finishes_earlier_one: bool = False) -> dict[str, Any]:
     cause = catalog["cause"]
     return {
         "catalog": cause["to"],
@@ -139,6 +139,7 @@ def _result(catalog: dict[str, Any], deliveries: Sequence[Delivery]) -> dict[str
         "periods": catalog["periods"],
         "reason": cause["reason"],
         "requested_by": cause["requested_by"],
+        "finishes_earlier_one": finishes_earlier_one,
         "deliveries": [delivery.as_json() for delivery in deliveries],
     }
 

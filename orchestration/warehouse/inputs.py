@@ -25,13 +25,14 @@ from orchestration.ingest.mapping import load_mappings
 from orchestration.ingest.parts import Part
 from orchestration.ingest.relanding import check_currency
 from orchestration.ingest.supersession import in_force
-from orchestration.ledger.readers import begins_anew, rolled_back
+from orchestration.ledger.readers import begins_anew, releases_in_catalog, rolled_back
 from orchestration.ledger.store import Ledger, digest
 from orchestration.periods import add_months, first_day, last_day, period_from_index, period_index, periods_between
 from orchestration.policy import sql
 from orchestration.policy.model import Policies
 from orchestration.policy.subjects import SUBJECT_TYPES
 from orchestration.policy.used import months_of_charge_types, months_reached
+from orchestration.release.folder import mart_files, release_folder
 from orchestration.sqltext import PERIOD_FOLDER, literal, parquet
 from orchestration.warehouse.plan import (
     CARRIED,
@@ -479,6 +480,7 @@ def write_inputs(
             _forget_never_released(con, plan.periods[0])
         _write_landing(con, landed, plan)
         _write_control(con, deployment, landed, plan)
+        _write_released_movements(con, deployment, ledger, plan)
         store_policies(con)
         con.execute("commit")
 
@@ -564,6 +566,25 @@ def _write_control(con: duckdb.DuckDBPyConnection, deployment: Deployment, lande
     con.executemany(
         "insert into ctl.entities values (?, ?, ?)",
         [[entity, len(found), entity not in plan.undelivered] for entity, found in landed.parts.items()],
+    )
+
+
+def _write_released_movements(con: duckdb.DuckDBPyConnection, deployment: Deployment, ledger: Ledger, plan: RunPlan) -> None:
+    """The movements of the eleven months before the plan's, as readers see them: those that the warehouse has of a month may never have been
+    released, or were rolled back. Failed where the files of one of these releases are gone."""
+    seen = releases_in_catalog(ledger)
+    releases = [seen[period] for back in range(1, 12) if (period := add_months(plan.periods[0], -back)) in seen]
+    files = [mart_files(release_folder(deployment, release)).get("fct_tier_movements") for release in releases]
+    there = [file for file in files if file is not None]
+    texts = "program_id, subject_type, subject_id, period, movement_cause"
+    nothing = ", ".join(f"cast(null as varchar) as {name}" for name in texts.split(", "))
+    ranks = ", ".join(f"cast(null as integer) as {name}" for name in ("to_level_rank", "from_level_rank"))
+    source = parquet(there) if there else f"(select {nothing}, {ranks} where false)"
+    con.execute(
+        f"""
+        create or replace view ctl.released_movements as
+        select {texts}, to_level_rank as level_rank, from_level_rank as previous_level_rank from {source}
+        """
     )
 
 

@@ -237,9 +237,9 @@ def _month(contract: Contract, column: str, alias: str, timezone: str, before: i
 
 
 def _day_column(contract: Contract) -> str:
-    """The column with the day that a row is from: when it happened, from when it holds, else its first day."""
+    """The column with the day that a row is from: when it happened, from when it holds, else the first day that every row has."""
     days = [name for name in contract.landed if contract.columns[name].type in ("date", "timestamp", "period")]
-    return clock_of(contract.entity) or contract.history or days[0]
+    return clock_of(contract.entity) or contract.history or next((name for name in days if contract.columns[name].required), days[0])
 
 
 def _changed_columns(contract: Contract, timezone: str) -> str:

@@ -152,3 +152,26 @@ def test_a_month_after_a_range_that_was_killed_between_two_months_is_refused_wit
     assert cli.json("run", "--periods", "2026-06", expect=2)["remedy"].endswith("run --periods 2026-05..2026-06`")
     cli("run", "--periods", "2026-05..2026-06")
     assert decisions(cli) == decisions(undisturbed)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1800)
+def test_what_a_killed_run_of_an_earlier_month_decided_counts_for_no_later_one(may: Cli, make_cli: Callable[..., Cli]) -> None:
+    """Changes of level in twelve months are those that readers were shown."""
+    released = make_cli("released", copy_of=may.folder)
+    june_arrives(released)
+    released("run", "--periods", "2026-03..2026-05")
+    rows = ["NOMINATION_ID,PROGRAM,SUBJECT_ID,KIND,LEVEL,REASON,REQUESTED_BY,APPROVED_BY,APPROVED_ON,START_DATE,END_DATE"]
+    for number in range(1, 121):
+        rows.append(f"LATE{number},six_star,C{number:08d},SET,star_6,late,a.one,b.two,2026-03-20,2026-04-01,2026-04-30")
+    (released.drops / "crm" / "nominations_late.csv.gz").write_bytes(gzip.compress("\n".join([*rows, ""]).encode()))
+    undisturbed, cli = make_cli("undisturbed", copy_of=released.folder), make_cli("victim", copy_of=released.folder)
+    killed = cli("run", "--periods", "2026-04", expect=None, TIERHOUSE_FAILPOINT="warehouse.applied")
+    assert killed.returncode == -9, killed.stderr[-3000:]
+    decided = "select count(*) from intermediate.int_movement_causes where period = '2026-04' and program_id = 'six_star'"
+    assert cli.warehouse(decided)[0][0] > 60, "most rose to six stars in April, and nobody was told"
+    changes = []
+    for place in (undisturbed, cli):
+        place("run", "--periods", "2026-06")
+        changes.append(place.released("2026-06", "fct_level_flapping", "select * from mart order by all"))
+    assert changes[1] == changes[0] != []

@@ -43,12 +43,22 @@ CUSTOMERS: dict[str, Any] = {
     "format": "csv",
     "columns": {"customer_id": "id", "valid_from_date": "since", "brand": "brand", "joined_date": "joined", "left_date": "gone"},
 }
+NOMINATIONS: dict[str, Any] = {
+    "entity": "nominations",
+    "files": "nominations_*.csv",
+    "format": "csv",
+    "columns": {
+        "nomination_id": "id", "program_id": "'vip'", "subject_id": "subject", "kind": "'nominate'", "level_id": "level", "reason": "'r'",
+        "requester_id": "'a.one'", "approver_id": "approver", "approved_date": "approved", "start_date": "since", "end_date": "until",
+    },
+}  # fmt: skip
 HEADS = {
     "customers": "id,since,brand,joined,gone",
     "lines": "id,cust,number,since,until,plan",
     "notices": "id,noted,arrives,room",
     "complaints": "id,cust,opened,closed,state",
     "subscriptions": "id,cust,since,until",
+    "nominations": "id,subject,level,approver,approved,since,until",
 }
 JANUARY = "a,d1,c1,2025-01,voice,1,CNY"
 
@@ -59,7 +69,7 @@ class Shop:
     def __init__(self, company: Any, bills: dict[str, Any]) -> None:
         self.company = company
         company.config["max_bad_share"] = 1
-        company.map(bills, LINES, RECEPTIONS, COMPLAINTS, CUSTOMERS, SUBSCRIPTIONS)
+        company.map(bills, LINES, RECEPTIONS, COMPLAINTS, CUSTOMERS, SUBSCRIPTIONS, NOMINATIONS)
         self.periods: dict[str, str] = {}
 
     def land(self, *bills: str, **others: tuple[str, ...]) -> None:
@@ -236,6 +246,22 @@ def test_the_end_of_a_subscription_counts_from_the_month_before_which_announces_
     assert shop.late() == {"2025-02": ({"subscriptions": 1}, {}), "2025-03": ({}, {"subscriptions": 1})}
     shop.land(subscriptions=("s1,c1,2024-06-01,2025-04-30",))
     assert shop.late() == {"2025-03": ({"subscriptions": 1}, {})}
+
+
+def test_a_nomination_counts_from_its_first_day_and_its_approval_from_that_day(shop: Shop) -> None:
+    """A reception shows what was asked for it, approved or not."""
+    shop.land(nominations=("n1,R1,vvip,,,2025-01-15,2025-12-31",))
+    assert shop.late() == {"2025-01": ({"nominations": 1}, {}), **{p: ({}, {"nominations": 1}) for p in ("2025-02", "2025-03")}}
+    shop.release("2025-01", "2025-02", "2025-03")
+    shop.land(nominations=("n1,R1,vvip,b.two,2025-02-10,2025-01-15,2025-12-31",))
+    assert shop.late() == {"2025-02": ({"nominations": 1}, {}), "2025-03": ({}, {"nominations": 1})}
+    shop.release("2025-02", "2025-03")
+    shop.land(nominations=("n1,R1,a,b.two,2025-02-10,2025-01-15,2025-12-31", "n2,R1,a,b.two,2025-02-10,2025-03-01,2025-12-31"))
+    assert {period: rows for period, (rows, _) in shop.late().items()} == {
+        "2025-01": {"nominations": 1},
+        "2025-02": {},
+        "2025-03": {"nominations": 1},
+    }
 
 
 def test_a_number_that_is_taken_back_is_late_from_its_own_first_day_and_once(shop: Shop) -> None:

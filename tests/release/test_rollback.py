@@ -13,7 +13,7 @@ from datetime import UTC, datetime, timedelta, tzinfo
 from pathlib import Path
 
 import pytest
-from click.testing import CliRunner
+from click.testing import CliRunner, Result
 
 from orchestration.audit.released import find_release
 from orchestration.channels import deliver
@@ -292,9 +292,29 @@ def test_a_rollback_that_a_channel_has_not_got_stands_and_is_finished_whatever_t
     done = rollback(deployment, ledger, None, "try again", "an.operator", say=said.append)
     assert (done["catalog"], done["new_catalog"], done["from_catalog"]) == (1, 5, 4)
     assert (done["reason"], done["requested_by"]) == ("still wrong", "another.operator")
-    assert "asked for by another.operator (still wrong), was stopped, and is finished now" in said[0]
+    assert done["finishes_earlier_one"]
+    assert "asked for by another.operator (still wrong), was not finished, and is now" in said[0]
     assert current_catalog(deployment) == {"catalog": 5, "periods": {PERIOD: "2026-06.r1"}}
     assert json.loads(CliRunner().invoke(main, ["status", "--json"]).output)["channels_outstanding"] == []
+
+
+def test_who_asks_for_a_rollback_is_told_where_it_finished_the_one_before_and_went_no_further_back(
+    place: tuple[Deployment, Ledger], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    deployment, _ = place
+    monkeypatch.setenv("TIERHOUSE_DATA", str(deployment.data))
+
+    def asked(who: str) -> Result:
+        return CliRunner().invoke(main, ["rollback", "--reason", "wrong bar", "--by", who])
+
+    deployment.channels.write_text("a file where a folder must be", encoding="utf-8")
+    assert asked("one.operator").exit_code == 1
+    deployment.channels.unlink()
+    further = "the rollback that one.operator had asked for before (wrong bar), finished now: nothing went further back"
+    for number, told in ((2, True), (1, False)):
+        done = asked("another.operator")
+        assert done.exit_code == 0 and f"readers see catalog {number} again" in done.stdout
+        assert (further in done.stdout, "rollback --to N" in done.stdout) == (told, told)
 
 
 def test_a_rollback_is_carried_out_though_the_policies_are_half_edited(

@@ -14,7 +14,7 @@ import jinja2
 import pytest
 import yaml
 
-from orchestration.errors import BadInput, Busy
+from orchestration.errors import BadInput, Busy, Failed
 from orchestration.gate.run import make_candidate
 from orchestration.gate.suites import load_suites
 from orchestration.policy import compile_policies, load_policies, store_policies
@@ -44,6 +44,14 @@ def land_masters(place: Place) -> None:
         ],
     )
     place.land("lines", [{"line_id": "L3", "customer_id": "C3", "start_date": "2024-12-01", "_key": "L3"}])
+
+
+def release_folder(place: Place, release: str, *files: str) -> Path:
+    """The folder of a release, with a manifest that names ``files``."""
+    folder = place.deployment.releases / release
+    folder.mkdir(parents=True)
+    (folder / "manifest.json").write_text(json.dumps({"files": {name: {} for name in files}}), encoding="utf-8")
+    return folder
 
 
 def first_months(place: Place) -> dict[str, str]:
@@ -271,6 +279,7 @@ def test_what_dbt_reads_is_that_of_the_run_though_nothing_is_new(tmp_path: Path)
     first_months(place)
     plan = place.prepare("2025-03")
     place.ledger.append("release", {"release": "2025-03.r1", "period": "2025-03", "rows": {}, **plan.as_json()})
+    release_folder(place, "2025-03.r1")
     place.ledger.append("catalog", {"catalog": 1, "periods": {"2025-03": "2025-03.r1"}})
     place.prepare("2025-04", "2025-05")
     again = place.prepare("2025-03")
@@ -288,6 +297,7 @@ def test_a_month_that_is_computed_again_as_asked_goes_on_from_what_readers_see_a
         plan = place.prepare(month)
         begin(place.ledger, plan)
         months[month] = f"{month}.r1"
+        release_folder(place, f"{month}.r1")
         place.ledger.append("release", {"release": f"{month}.r1", "period": month, "rows": {}, **plan.as_json()})
     place.ledger.append("catalog", {"catalog": 1, "periods": months})
     assert place.prepare("2025-03").nothing_new
@@ -373,3 +383,23 @@ def test_a_number_that_was_lent_changes_the_months_after_it_was_given_back(tmp_p
     place.land("lines", [lent])
     after = digests()
     assert [month for month in months if after[month] != before[month]] == ["2025-02", "2025-03"]
+
+
+def test_changes_of_level_in_earlier_months_are_those_that_readers_see(tmp_path: Path) -> None:
+    """Of March the second revision was rolled back, April was never released, and a year ago is too long ago."""
+    place = Place(tmp_path)
+    for release, level in (("2024-05.r1", 1), ("2025-03.r1", 2), ("2025-03.r2", 3)):
+        folder = release_folder(place, release, "fct_tier_movements.parquet")
+        moved = (
+            f"'six_star' as program_id, 'customer' as subject_type, 'C' as subject_id, '{release[:7]}' as period, 'cap' as movement_cause"
+        )
+        ranks = f"{level}::integer as to_level_rank, 5::integer as from_level_rank"
+        duckdb.execute(f"copy (select {moved}, {ranks}) to '{folder}/fct_tier_movements.parquet' (format parquet)")
+        place.ledger.append("release", {"run_id": "r", "period": release[:7], "release": release, "rows": {}})
+    place.ledger.append("catalog", {"catalog": 1, "periods": {"2024-05": "2024-05.r1", "2025-03": "2025-03.r1"}})
+    place.land("bill_lines", [place.bill("b", "C", "2025-05", "10")])
+    place.prepare("2025-05")
+    assert place.query("select subject_id, period, level_rank, previous_level_rank from ctl.released_movements") == [("C", "2025-03", 2, 5)]
+    (place.deployment.releases / "2025-03.r1" / "fct_tier_movements.parquet").unlink()
+    with pytest.raises(Failed, match="the released file is gone"):
+        place.prepare("2025-05")

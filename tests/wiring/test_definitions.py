@@ -22,6 +22,7 @@ from orchestration.warehouse.late import LateInput
 from orchestration.wiring import schedules
 from orchestration.wiring.build import build_defs
 from orchestration.wiring.dbt import load_manifest, manifest_is_stale, parsed_hash
+from orchestration.wiring.partitions import RANGE_END_TAG, RANGE_START_TAG, range_tags
 from orchestration.wiring.resources import BUSY_TAG, Run
 from orchestration.wiring.schedules import monthly_schedule
 from orchestration.wiring.sensors import SETTLED_SECONDS, changed
@@ -199,6 +200,38 @@ def test_the_schedule_runs_the_month_that_has_just_ended_until_it_is_released(tm
                 place.ledger.append("catalog", {"catalog": catalog, "periods": seen, "cause": {"kind": "run"}})
             back = tick(5)
             assert not back.run_requests and "2026-06.r1 was rolled back" in str(back.skip_message)
+
+
+@pytest.mark.parametrize(
+    ("newest", "held", "asked"),
+    [
+        pytest.param("2026-03", None, "2026-04..2026-06", id="two months were missed"),
+        pytest.param("2024-10", None, "2026-01..2026-06", id="those before first_period are not run"),
+        pytest.param("2026-05", None, "2026-06", id="none was missed"),
+        pytest.param(None, None, "2026-06", id="nothing was ever released"),
+        pytest.param("2025-11", None, "2025-12..2026-06", id="as many as are run at once"),
+        pytest.param("2025-10", None, "2026-06", id="too many: it is refused with the range"),
+        pytest.param("2026-04", "2026-05", "2026-06", id="the month before is held"),
+        pytest.param("2026-04", "2026-06", "2026-05..2026-06", id="the last one is held"),
+    ],
+)
+def test_the_schedule_runs_the_months_that_were_missed_in_one_run(newest: str | None, held: str | None, asked: str, tmp_path: Path) -> None:
+    place = Place(tmp_path)
+    if newest == "2024-10":
+        file = place.deployment.folder / "tierhouse.yaml"
+        file.write_text(file.read_text(encoding="utf-8").replace('first_period: "2025-01"', 'first_period: "2026-01"'), encoding="utf-8")
+    for kind, period in (("release", newest), ("gate", held)):
+        if period:
+            place.ledger.append(kind, {"period": period, "release": f"{period}.r1", "run_id": "r", "passed": False})
+    repository = build_defs(place.deployment).get_repository_def()
+    with dg.DagsterInstance.ephemeral() as instance:
+        at = datetime(2026, 7, 2, 22, 30, tzinfo=UTC)
+        context = dg.build_schedule_context(instance=instance, scheduled_execution_time=at, repository_def=repository)
+        (request,) = repository.get_schedule_def("monthly").evaluate_tick(context).run_requests or []
+    assert request.run_key == asked
+    first, _, last = asked.partition("..")
+    range_asked = {name: request.tags.get(name) for name in (RANGE_START_TAG, RANGE_END_TAG)}
+    assert (request.partition_key, range_asked) == (None, range_tags([first, last])) if last else (asked, dict.fromkeys(range_asked))
 
 
 def test_new_drops_ask_for_an_ingest_once_and_not_while_they_are_written(make_place: Callable[[], Place]) -> None:

@@ -7,7 +7,30 @@
     )
 }}
 
-with movements as (
+with changes as (
+    select
+        program_id,
+        subject_type,
+        subject_id,
+        period,
+        movement_cause,
+        level_rank,
+        previous_level_rank
+    from {{ ref("int_movement_causes") }}
+    where period in (select target_periods.period from {{ source("ctl", "target_periods") }} as target_periods)
+    union all
+    select
+        program_id,
+        subject_type,
+        subject_id,
+        period,
+        movement_cause,
+        level_rank,
+        previous_level_rank
+    from {{ source("ctl", "released_movements") }}
+),
+
+movements as (
     select
         program_id,
         subject_type,
@@ -15,7 +38,7 @@ with movements as (
         level_rank,
         previous_level_rank,
         {{ period_index("period") }} as period_index
-    from {{ ref("int_movement_causes") }}
+    from changes
     where movement_cause not in ('joined', 'left')
 ),
 
