@@ -241,6 +241,9 @@ def deliveries_command(context: Context) -> None:
     rows = [{"at": e.at, **e.payload} for e in context.ledger.entries("delivery")]
 
     def render() -> None:
+        if not rows:
+            click.echo("Nothing has been delivered: no run has released anything yet, or the deployment has no channel.")
+            return
         table = Table("channel", "catalog", "as of", "rows", "file", "at (UTC)")
         for row in rows:
             table.add_row(row["channel"], str(row["catalog"]), str(row["as_of_period"]), str(row["rows"]), str(row["path"]), row["at"])

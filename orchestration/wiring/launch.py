@@ -87,7 +87,7 @@ def run_months(deployment: Deployment, periods: list[str], *, say: Say, instance
     with exclusive(deployment, f"run of {periods[0]}..{periods[-1]}"):
         recover(deployment, run.ledger, say)
         if is_nothing_new(deployment, run.ledger, periods, run.policies):
-            say("nothing new: every drop is landed, every period released, every channel up to date")
+            say("nothing new: every drop is landed, nothing is to be released, every channel up to date")
             return RunOutcome(as_they_stand(deployment, run.ledger, periods), nothing_new=True)
         say(f"starting Dagster for {periods[0]}..{periods[-1]}")
         with ReadyDbt():

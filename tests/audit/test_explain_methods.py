@@ -99,7 +99,7 @@ def test_a_chinese_explanation_has_no_english_word_but_ids(made: WideRelease) ->
                 "how much more would do depends on the other subjects",
             ],
         ),
-        ("customer_pyramid", "c8", "en", ["Profit, 12 months: not known", "a landed row that counts lacks its cost", "VIP (below 1)"]),
+        ("customer_pyramid", "c8", "en", ["Profit, 12 months: not known (2025-07 to 2026-06)", "a landed row that counts lacks its cost", "VIP (below 1)"]),
         ("contribution_layers", "c5", "zh", ["严格高于本对象者(9 个中的 3 个)", "(50 至 80(不含))"]),
         (
             "vip_score",
@@ -474,7 +474,7 @@ def test_that_another_version_reviews_the_level_is_told(made: WideRelease) -> No
 @pytest.mark.parametrize(
     ("program", "subject", "is_enough", "en", "zh"),
     [
-        ("six_star", "c2", True, "more of Average monthly spend, 6 months.", "距五星尚差：近6个月月均消费"),
+        ("six_star", "c2", True, "CNY more of Spend, 6 months.", "距五星尚差：近6个月消费 "),
         # Score and satisfaction are both too low: with the points alone the rule of experts does not hold.
         ("staff_grade", "s2", False, "that amount alone does not give it", "仅此数量尚不足以达到"),
         ("size_growth", "c2", None, "Size is in another band than a rule asks for", "规模所在区段不符合规则要求"),

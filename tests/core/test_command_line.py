@@ -128,6 +128,7 @@ def test_a_command_to_copy_is_for_the_same_deployment(
         f"tierhouse run --periods 2026-02..2026-03 {given}"
     ]
     assert said("releases", "-d", str(folder)) == f"No release yet. Try: tierhouse run --periods YYYY-MM {given}\n"
+    assert said("deliveries", "-d", str(folder)).startswith("Nothing has been delivered: ")
     assert f"run `tierhouse run --periods 2026-02 {given}`" in " ".join(
         said("explain", "C1", "--program", "six_star", "--period", "2026-02", "-d", str(folder)).split()
     )

@@ -90,10 +90,12 @@ def _to_next(e: Explanation, lang: Lang) -> list[str]:
         number = attribute.of[0] if attribute.kind == "band" else attribute
         key = "to_next_place" if number.kind in RANKED else "to_next_band" if attribute.kind == "band" else "to_next_other"
         return ["  " + text(lang, key, level=title, name=shown)]
-    # Of a quotient more of its numerator is meant, which has the unit of its metric.
-    quotient = attribute.metric.row["unit"] if attribute.kind in {"average", "ratio"} and attribute.metric else attribute.unit
+    # Of a quotient more of its numerator is meant, by its own name and in its unit: an average lacks less than the sum of its window.
+    unit = attribute.unit
+    if attribute.kind in {"average", "ratio"} and attribute.metric:
+        shown, unit = words.name(attribute.metric, lang), attribute.metric.row["unit"]
     amount = Decimal(missing)
-    shown_unit = words.unit(quotient, e.unit, lang, amount)
+    shown_unit = words.unit(unit, e.unit, lang, amount)
     key = "to_next" if e.is_amount_enough else "to_next_part"
     said = [text(lang, key, level=title, amount=words.amount(amount), unit=shown_unit, name=shown)]
     if _stays_covered(e):

@@ -32,7 +32,8 @@ def windows(e: Explanation, lang: Lang) -> list[list[str]]:
 
 def _window(e: Explanation, w: Window, lang: Lang) -> list[str]:
     value = text(lang, "found_none") if w.value is None else words.amount(w.value)
-    shown = {"name": words.name(w.metric, lang), "value": value, "unit": words.unit(w.metric.row["unit"], e.unit, lang, w.value)}
+    unit = "" if w.value is None else words.unit(w.metric.row["unit"], e.unit, lang, w.value)
+    shown = {"name": words.name(w.metric, lang), "value": value, "unit": unit}
     if not w.is_traced or not w.periods:
         return [text(lang, "window_untraced", **shown)]
     lines = [text(lang, "window", first=w.periods[0], last=w.periods[-1], **shown)]
