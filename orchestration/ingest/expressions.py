@@ -17,6 +17,7 @@ from typing import Any
 import duckdb
 
 from orchestration.errors import BadInput
+from orchestration.ingest.names import in_one_form
 from orchestration.sqltext import quoted
 
 
@@ -90,6 +91,17 @@ def nearest(name: str, known: Iterable[str]) -> str:
     folded = {candidate.lower(): candidate for candidate in names}
     near = difflib.get_close_matches(name.lower(), list(folded), n=1)
     return f"did you mean {folded[near[0]]!r}?" if near else f"there are: {', '.join(names[:40])}{', …' if len(names) > 40 else ''}"
+
+
+def nearest_column(name: str, header: Iterable[str]) -> str:
+    """A hint for a name that no column of a file has: another one, as an expression writes it."""
+    names = list(header)
+    if any(in_one_form(column.lower()) == in_one_form(name.lower()) for column in names):
+        return "the file writes its accents in other characters: copy it from there"
+    shown = [column if _WORD.match(column) else quoted(column) for column in names]
+    # Without its quotes net-amount is one column less another.
+    part = next((column for column in shown if column.startswith('"') and name.lower() in re.split(r"\W+", column.lower())), None)
+    return f"did you mean {part!r}?" if part else nearest(name, shown)
 
 
 def _children(node: Any) -> Iterator[dict[str, Any]]:

@@ -49,6 +49,14 @@ def _glob(value: str) -> str:
     return value
 
 
+def _separator(value: str | None) -> str | None:
+    if value is not None and len(value) != 1:
+        raise ValueError('must be one character; a tab is "\\t", in double quotes')
+    if value is not None and value in '"\r\n':
+        raise ValueError(f"{value!r} cannot stand between values: it ends lines or quotes values")
+    return value
+
+
 class Unpivot(_Strict):
     """Months (or kinds) that stand in columns become rows: ``name`` holds the column's name, ``value`` its value."""
 
@@ -107,6 +115,7 @@ class Control(_Strict):
     delimiter: str | None = Field(None, description="default: the feed's, else a comma")
 
     _files = field_validator("files")(_glob)
+    _delimiter = field_validator("delimiter")(_separator)
 
 
 class FeedConfig(_Strict):
@@ -116,7 +125,7 @@ class FeedConfig(_Strict):
     files: str = Field(description="glob under the drops folder; files are taken in name order, so later names are newer")
     format: Literal["csv", "parquet", "jsonl"] = Field(description="csv, parquet or jsonl; a name that ends in .gz is packed")
     encoding: Literal["utf-8", "gb18030"] = Field("utf-8", description="of csv and jsonl; a byte order mark is tolerated")
-    delimiter: str = Field(",", min_length=1, max_length=1, description="one character between the values of a csv")
+    delimiter: str = Field(",", description="one character between the values of a csv")
     header: bool = Field(True, description="whether the first row of a csv names its columns; else they are column0, column1, …")
     columns: dict[str, str] = Field(description="contract column: SQL expression over the file's columns")
     optional_columns: list[str] = Field(default_factory=list, description="columns of the file that may be absent; they are then null")
@@ -132,13 +141,7 @@ class FeedConfig(_Strict):
 
     _zone = field_validator("timezone")(known_zone)
     _files = field_validator("files")(_glob)
-
-    @field_validator("delimiter")
-    @classmethod
-    def _separates(cls, value: str) -> str:
-        if value in '"\r\n':
-            raise ValueError(f"{value!r} cannot stand between values: it ends lines or quotes values")
-        return value
+    _delimiter = field_validator("delimiter")(_separator)
 
 
 class MappingConfig(_Strict):

@@ -25,7 +25,7 @@ from orchestration.ingest.closing import BAD_SHARE, open_periods, record_status
 from orchestration.ingest.copies import Deliveries, copy_payload
 from orchestration.ingest.credit_notes import settle_notes
 from orchestration.ingest.drops import Drop, columns_of, open_drop, survey, unpivoted
-from orchestration.ingest.expressions import nearest
+from orchestration.ingest.expressions import nearest, nearest_column
 from orchestration.ingest.files import close_to_others, storage_errors
 from orchestration.ingest.finding import Found, in_landing_order, walk
 from orchestration.ingest.irreplaceable import record_key, require_vault, salt
@@ -268,7 +268,7 @@ def _check_mappings(con: duckdb.DuckDBPyConnection, deployment: Deployment, know
         wrong = [column for column in asked if column.lower() in nowhere - optional]
         if wrong and (feed.source, feed.entity, feed.mapping_hash) not in proven:
             for column in wrong:
-                remedy = _other_reading(feed, items[0].header, asked) or nearest(column, items[0].header)
+                remedy = _other_reading(feed, items[0].header, asked) or nearest_column(column, items[0].header)
                 problems.append(BadInput(f"{items[0].name} has no column {column!r}", feed.place(asked[column]), remedy))
             continue
         fullest = min(range(len(items)), key=lambda number: len(lacking[number]))

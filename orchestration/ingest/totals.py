@@ -14,7 +14,7 @@ import duckdb
 from orchestration.deployment import Deployment
 from orchestration.errors import BadInput
 from orchestration.ingest.copies import delivered
-from orchestration.ingest.expressions import nearest
+from orchestration.ingest.expressions import nearest_column
 from orchestration.ingest.mapping import Feed
 from orchestration.ingest.names import base_name, matching
 from orchestration.ingest.reading import Unreadable, csv_relation, header_of, read_text, rejects_of, sha256_of
@@ -68,7 +68,7 @@ def _read(con: duckdb.DuckDBPyConnection, scratch: Path, feed: Feed, path: Path,
     for key, expression in feed.control.items():
         for column in expression.columns:
             if column.lower() not in has:
-                raise BadInput(f"{name} has no column {column!r}", feed.place(key), nearest(column, header))
+                raise BadInput(f"{name} has no column {column!r}", feed.place(key), nearest_column(column, header))
     picked = [feed.control[key].sql if key in feed.control else "null" for key in ("file", "rows", "amount", "replaces")]
     con.execute(
         f"create or replace table _control as select {', '.join(picked)} from {csv_relation(text, delimiter, True, header)}"

@@ -14,6 +14,7 @@ from orchestration.deployment import PROJECT_ROOT, load_deployment
 from orchestration.errors import BadInput
 from orchestration.ingest import load_contracts, load_mappings
 from orchestration.ingest.expressions import Parser
+from tests.ingest.conftest import BILL_HEADER
 
 
 def refused(company: Any) -> str:
@@ -31,6 +32,23 @@ def test_an_unknown_column_of_the_file_is_named_with_the_one_that_was_meant(comp
     company.bills("bills_1.csv", "a,d1,c1,2025-01,voice,1,CNY")
     text = refused(company)
     assert "shop.yaml, line 14" in text and "net_amount" in text and "'amont'" in text and "'amount'" in text
+
+
+@pytest.mark.parametrize(
+    ("header", "written", "words"),
+    [
+        ("net-amount", "net-amount", """did you mean '"net-amount"'?"""),
+        ("Gro\u0308\u00dfe", '"Gr\u00f6\u00dfe"', "the file writes its accents in other characters: copy it from there"),
+    ],
+)
+def test_a_name_that_is_written_otherwise_than_it_looks_is_told(
+    company: Any, bills_feed: dict[str, Any], header: str, written: str, words: str
+) -> None:
+    """The name that was meant looks just like the one that is not there: what is the difference must be said."""
+    bills_feed["columns"]["net_amount"] = written
+    company.map(bills_feed)
+    company.drop("bills_1.csv", f"{BILL_HEADER.replace('amount', header)}\na,d1,c1,2025-01,voice,1,CNY\n")
+    assert words in refused(company)
 
 
 def test_a_key_of_json_lines_that_no_row_has_is_no_way_to_tell_what_a_row_is(company: Any, bills_feed: dict[str, Any]) -> None:
@@ -295,6 +313,10 @@ def test_the_mappings_of_the_examples_are_right(example: str) -> None:
         ({"control": {"files": "../*.csv", "columns": {"file": "f", "rows": "n"}}}, "leaves the drops folder"),
         ({"delimiter": '"'}, "cannot stand between values"),
         ({"delimiter": "\n"}, "cannot stand between values"),
+        ({"delimiter": "\\t"}, "one character; a tab is"),
+        ({"delimiter": ""}, "one character"),
+        ({"control": {"files": "*.txt", "columns": {"file": "f", "rows": "n"}, "delimiter": ";;"}}, "one character"),
+        ({"control": {"files": "*.txt", "columns": {"file": "f", "rows": "n"}, "delimiter": '"'}}, "cannot stand between values"),
     ],
 )
 def test_a_pattern_or_delimiter_that_cannot_be_is_an_error_of_the_mapping(
@@ -331,7 +353,7 @@ def test_a_key_that_stands_twice_is_named_with_its_line(company: Any, bills_feed
 def test_what_the_guide_says_of_other_files_is_so() -> None:
     page = (PROJECT_ROOT / "docs" / "files-of-other-systems.md").read_text(encoding="utf-8")
     table = page.split("## Values")[1].split("\n\n")[1].splitlines()[2:]
-    assert len(table) == 12
+    assert len(table) == 13
     for line in table:
         holds, column, expression, gives = (cell.strip().replace("\\|", "|") for cell in re.split(r"(?<!\\)\|", line)[1:-1])
         parsed = Parser().parse(expression.strip("`"), "here")
