@@ -116,13 +116,20 @@ def _added(metric: Metric) -> str:
     return f"{metric.metric_id}__added"
 
 
-def after_corrections(operand: Operand, metric: Metric) -> str:
-    """The metric as the month before would have it with the bills known now. A total is carried: the new month is taken off."""
+def after_corrections(operand: Operand, metric: Metric, is_known: str) -> str:
+    """The metric as the month before would have it with the bills known now. A total is carried: the new month is taken off.
+
+    ``is_known``: whether this month's evidence has it. A total that other rules no longer ask for is that of the month before.
+    """
     if metric.window == "total":
-        return f"p.becomes.{sql.identifier(operand.name)} - w.{_added(metric)}"
+        name = sql.identifier(operand.name)
+        return f"case when {is_known} then p.becomes.{name} - w.{_added(metric)} else p.was.{name} end"
     return f"w.{_corrected(metric)}"
 
 
-def after_new_spend(operand: Operand, metric: Metric) -> str:
-    """The metric over both windows; nothing rolls off a total."""
-    return f"p.becomes.{sql.identifier(operand.name)}" if metric.window == "total" else f"w.{_extended(metric)}"
+def after_new_spend(operand: Operand, metric: Metric, is_known: str) -> str:
+    """The metric over both windows; nothing rolls off a total. ``is_known``: as in :func:`after_corrections`."""
+    if metric.window == "total":
+        name = sql.identifier(operand.name)
+        return f"case when {is_known} then p.becomes.{name} else p.was.{name} + w.{_added(metric)} end"
+    return f"w.{_extended(metric)}"

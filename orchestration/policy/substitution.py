@@ -95,7 +95,7 @@ def _substituted(program: Program, version: Version, of_version: list[Operand]) 
         (o.name, f"cast(case when e.has[{n}] then e.texts[{n}] else e.before_texts[{n}] end as {o.sql_type})")
         for n, o in enumerate(of_version, 1)
     ]
-    typed = ["e.subject_id", "e.period", "e.before_index", "e.period_index", "e.had_rules", "e.has_rules", "e.before_has"]
+    typed = ["e.subject_id", "e.period", "e.before_index", "e.period_index", "e.had_rules", "e.has_rules", "e.before_has", "e.has"]
     if of_version:
         typed += [f"{sql.struct(was)} as was", f"{sql.struct(becomes)} as becomes"]
     windowed = any(is_looked_up(program.subject_type, o) for o in of_version)
@@ -148,20 +148,24 @@ def _steps(of_version: list[Operand]) -> list[int]:
 
 def _at_step(program: Program, operand: Operand, number: int) -> str:
     """The value of an operand that is read, not computed, after a step."""
-    name = sql.identifier(operand.name)
+    name, is_known = sql.identifier(operand.name), f"p.has[{number}]"
     lines = [f"when k.step >= {_OF_GROUP[operand.group]} then p.becomes.{name}"]
     if operand.group == BILLS:
         if operand.metric and is_windowed(program.subject_type, operand):
-            lines += [
-                f"when k.step = {AT['new_spend']} then {after_new_spend(operand, operand.metric)}",
-                f"when k.step = {AT['bill_corrections']} then {after_corrections(operand, operand.metric)}",
-            ]
+            extended, corrected = (value(operand, operand.metric, is_known) for value in (after_new_spend, after_corrections))
+            if operand.metric.window == "total":
+                # Nothing rolls off it.
+                lines[0] = f"when k.step >= {AT['new_spend']} then {extended}"
+            else:
+                lines.append(f"when k.step = {AT['new_spend']} then {extended}")
+            lines.append(f"when k.step = {AT['bill_corrections']} then {corrected}")
         else:
             lines[0] = f"when k.step >= {AT['new_spend']} then p.becomes.{name}"
             if is_idle(operand):
                 # The month before by the bills known now. Spend of longer ago than is looked up is told by this month, unless it has come since.
                 since = "p.period_index - p.before_index"
-                by_now = f"case when p.becomes.{name} >= {since} then p.becomes.{name} - ({since}) when p.becomes.{name} is not null then p.was.{name} end"
+                told = f"when p.becomes.{name} >= {since} then p.becomes.{name} - ({since}) when p.becomes.{name} is not null then p.was.{name}"
+                by_now = f"case when not {is_known} then p.was.{name} {told} end"
                 lines.append(f"when k.step >= {AT['bill_corrections']} then coalesce(w.idle_before, {by_now})")
     elif operand.group == NOMINATION:
         # New rules may ask for what nobody had to know before.
@@ -182,8 +186,9 @@ def _placed(program: Program, version: Version, of_version: list[Operand]) -> li
         if operand.name in names:
             value = _at_step(program, operand, number)
             if operand.metric and is_windowed(program.subject_type, operand):
-                ends = f"{after_corrections(operand, operand.metric)}, p.becomes.{sql.identifier(operand.name)}"
-                between = f"greatest(least({ends}), least({after_new_spend(operand, operand.metric)}, greatest({ends})))"
+                is_known = f"p.has[{number}]"
+                ends = f"{after_corrections(operand, operand.metric, is_known)}, p.becomes.{sql.identifier(operand.name)}"
+                between = f"greatest(least({ends}), least({after_new_spend(operand, operand.metric, is_known)}, greatest({ends})))"
                 value = f"case when k.step = {AT['new_spend']} then {between} else {value} end"
             found.append((operand.name, value))
     return found

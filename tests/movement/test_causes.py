@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from orchestration.policy import compile_policies
 from tests.movement.conftest import USUAL
-from tests.movement.world import FIRST, STEPS, Customer, Rules, World, policies_with
+from tests.movement.world import DECIDE, FIRST, STEPS, Customer, Rules, World, add, lifetime, policies_with
 from tests.policy.conftest import SeedFolder
 
 MAY, JUNE, JULY, AUGUST = FIRST + 4, FIRST + 5, FIRST + 6, FIRST + 7
@@ -222,6 +222,36 @@ def test_a_total_changes_by_corrections_and_by_new_spend(make_world):
     # Neither alone is enough.
     world.customers["both"].bills.update({MAY: Decimal(150), JULY: Decimal(120)})
     assert causes(world, "lifetime") == {"corrected": "bill_corrections", "spent": "new_spend", "both": "new_spend"}
+
+
+def test_a_total_that_the_new_rules_no_longer_ask_for(tmp_path, monkeypatch):
+    """It is what it was, and new spend added: this month's evidence does not have it."""
+    seeds = SeedFolder(tmp_path / "seeds")
+    policies_with(seeds, [(USUAL, LONG_AGO)], further=True)
+    of = {"program_id": "lifetime"}
+    for name in ("policy_versions", "decision_rules"):
+        head, *rows = seeds.rows(name)
+        add(seeds, name, [dict(zip(head, row, strict=True)) | {"version": "v2"} for row in rows if row[0] == "lifetime"])
+    seeds.set("policy_versions", seeds.row_of("policy_versions", **of, version="v1"), "valid_to_period", "2026-06")
+    seeds.set("policy_versions", seeds.row_of("policy_versions", **of, version="v2"), "valid_from_period", "2026-07")
+    for rule, bar in (("r_1", "5000"), ("r_2", "1000")):
+        add(
+            seeds,
+            "decision_conditions",
+            [of | {"version": "v2", "rule_id": rule, "attribute": "points_last_year", "operator": ">=", "value": bar}],
+        )
+    world = World(seeds.load(), [(USUAL, LONG_AGO)])
+    world.versions["lifetime"] = [(USUAL, LONG_AGO), (replace(USUAL, version="v2"), JULY)]
+    by_points = {True: 3, False: 1}
+    monkeypatch.setitem(
+        DECIDE, "lifetime", lambda rules, i: lifetime(rules, i) if rules.version == "v1" else by_points[i["points"] >= 5000]
+    )
+    # 600 until June: the second level. With July 800 and 1,100.
+    world.customers = {"ruled": steady("100", points=9000), "spent": steady("100", points=9000)}
+    world.run(JUNE)
+    for name, amount in (("ruled", 200), ("spent", 500)):
+        world.customers[name].bills[JULY] = Decimal(amount)
+    assert causes(world, "lifetime") == {"ruled": "policy", "spent": "new_spend"}
 
 
 def test_activity_changes_by_bills(make_world):
