@@ -16,9 +16,9 @@ from orchestration.policy.model import Program
 
 @dataclass(frozen=True)
 class Outlook:
-    """What the next review does if nothing changes. ``review_period``: the first after the validity; ``effect``: renewed, one_level or
-    to_qualified; ``effect_period``: when it shows, after any grace; ``level_id``: what is held then; ``policy_version``: that which
-    holds then."""
+    """What becomes of a level that is held for a time, if nothing changes. ``review_period``: the first after the validity; ``effect``:
+    renewed, one_level, to_qualified, or follows where a version without validity begins before and gives another level;
+    ``effect_period``: when it shows, after any grace; ``level_id``: what is held then; ``policy_version``: that which holds then."""
 
     review_period: str
     effect: str
@@ -35,25 +35,28 @@ def outlook(decision: dict[str, Any], program: Program) -> Outlook | None:
     """What becomes of the held level; None where no level is held for a time, or no review comes: the program has ended by then, or its
     level follows the rules.
 
-    A review follows the version that then holds, as far as the release knows of it.
+    Each month follows the version that then holds, as far as the release knows of it: whether there is still grace, and how far it falls.
     """
     until, held, qualified = decision["valid_until_period"], decision.get("held_level_id"), decision["qualified_level_id"]
     if not until or held is None or qualified is None:
         return None
-    due = add_months(until, 1)
-    if due <= decision["period"]:
-        due = add_months(decision["period"], 1)
-    version = program.version_for(due)
-    if version is None or not version.validity_months:
-        return None
-    if program.level(qualified).rank >= program.level(held).rank:
-        return Outlook(due, "renewed", due, held, version.version)
-    falls_in = max(due, add_months(until, version.grace_months + 1))
-    if version.fall == "to_qualified":
-        return Outlook(due, "to_qualified", falls_in, qualified, version.version)
-    # Another version may give no level below the one that is held; then its rules give another one than today's.
-    lower = [level.level_id for level in program.ladder(version) if level.rank < program.level(held).rank]
-    return Outlook(due, "one_level", falls_in, (lower or [qualified])[-1], version.version)
+    month = add_months(decision["period"], 1)
+    due = max(add_months(until, 1), month)
+    keeps = program.level(qualified).rank >= program.level(held).rank
+    while (version := program.version_for(month)) is not None:
+        name = version.version
+        if not version.validity_months:
+            return None if keeps else Outlook(due, "follows", month, qualified, name)
+        if month > until and keeps:
+            return Outlook(due, "renewed", due, held, name)
+        if month > add_months(until, version.grace_months):
+            if version.fall == "to_qualified":
+                return Outlook(due, "to_qualified", month, qualified, name)
+            # Another version may give no level below the one that is held; then its rules give another one than today's.
+            lower = [level.level_id for level in program.ladder(version) if level.rank < program.level(held).rank]
+            return Outlook(due, "one_level", month, (lower or [qualified])[-1], name)
+        month = add_months(month, 1)
+    return None
 
 
 def overrides_in_force(rows: Sequence[NominationRow], program: Program, period: str) -> tuple[NominationRow | None, NominationRow | None]:

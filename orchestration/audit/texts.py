@@ -311,6 +311,10 @@ TEXTS: dict[str, dict[Lang, str]] = {
         "en": "Next review in {due}: if nothing changes, it falls to {level} in {falls}.",
         "zh": "下次复审在 {due}：若无变化，{falls} 降至{level}。",
     },
+    "next_follows": {
+        "en": "From {falls} on no level is held for a time: if nothing changes, it becomes {level}.",
+        "zh": "自 {falls} 起不再设有效期：若无变化，级别变为{level}。",
+    },
     "movement": {"en": "Movement", "zh": "级别变动"},
     "movement_first": {"en": "First decision on record.", "zh": "首次评级。"},
     "movement_event": {

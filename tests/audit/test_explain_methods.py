@@ -450,17 +450,22 @@ def test_a_review_follows_the_version_that_then_holds(made: WideRelease) -> None
             first, version="v2", valid_from="2027-01", valid_to=None, row=replace(first.row, values={**first.row.values, **cells})
         )
 
-    def asked(until: str, *versions: Version) -> list[str] | None:
-        decision = {"period": PERIOD, "valid_until_period": until, "held_level_id": "star_6", "qualified_level_id": "star_4"}
+    def asked(until: str, *versions: Version, qualified: str = "star_4") -> list[str] | None:
+        decision = {"period": PERIOD, "valid_until_period": until, "held_level_id": "star_6", "qualified_level_id": qualified}
         found = outlook(decision, replace(program, versions=versions))
         return list(found.as_json().values()) if found else None
 
     second = later(fall="to_qualified", grace_months=3)
-    assert asked("2026-11", first, second) == ["2026-12", "one_level", "2027-01", "star_5", "v1"]
+    assert asked("2026-10", first, second) == ["2026-11", "one_level", "2026-12", "star_5", "v1"]
     assert asked("2026-12", first, second) == ["2027-01", "to_qualified", "2027-04", "star_4", "v2"]
-    # Nothing is reviewed where the program has ended, or where the level follows the rules every month.
+    # The months of grace are those of the version that holds in them.
+    assert asked("2026-11", first, second) == ["2026-12", "to_qualified", "2027-03", "star_4", "v2"]
+    # Nothing is reviewed where the program has ended. Without validity the level follows the rules from the first month of the version on.
     assert asked("2026-12", first) is None
-    assert asked("2026-12", first, later(validity_months=None)) is None
+    unheld = later(validity_months=None)
+    assert asked("2026-12", first, unheld) == ["2027-01", "follows", "2027-01", "star_4", "v2"]
+    assert asked("2027-04", first, unheld) == ["2027-05", "follows", "2027-01", "star_4", "v2"]
+    assert asked("2027-04", first, unheld, qualified="star_6") is None
 
 
 def test_that_another_version_reviews_the_level_is_told(made: WideRelease) -> None:
@@ -469,6 +474,13 @@ def test_that_another_version_reviews_the_level_is_told(made: WideRelease) -> No
     assert "By then version v2 of the policy holds" in render(replace(found, next_review=review), "en")
     assert "届时生效的是政策版本 v2" in render(replace(found, next_review=review), "zh")
     assert "By then" not in render(replace(found, next_review=replace(review, policy_version="v1")), "en")
+    held = replace(found, decision=found.decision | {"valid_until_period": "2027-05"}, next_review=review)
+    ended = replace(held, next_review=replace(review, effect="follows", effect_period="2026-08"))
+    assert "From 2026-08 on no level is held for a time: if nothing changes, it becomes Five stars. By then version v2" in render(
+        ended, "en"
+    )
+    assert "自 2026-08 起不再设有效期：若无变化，级别变为五星。" in render(ended, "zh")
+    assert "Held until 2027-05, then reviewed." in render(held, "en") and "Held until" not in render(ended, "en")
 
 
 @pytest.mark.parametrize(

@@ -135,7 +135,8 @@ def movement(e: Explanation, lang: Lang) -> list[str]:
     # What an event decides is held for no time.
     if d["held_since_period"] and key != "event":
         said.append(text(lang, "held_since", since=d["held_since_period"]))
-    # In grace the validity is over; the step says until when.
-    if d["valid_until_period"] and d["valid_until_period"] >= e.period:
+    # In grace the validity is over; the step says until when. A version without validity may end it before.
+    is_ended = e.next_review is not None and e.next_review.effect == "follows"
+    if d["valid_until_period"] and d["valid_until_period"] >= e.period and not is_ended:
         said.append(text(lang, "held_until", until=d["valid_until_period"]))
     return [text(lang, "movement"), "  " + words.sentences(said, lang)]
