@@ -31,6 +31,8 @@ CENT = Decimal("0.01")
 Profile = dict[str, Value | None]
 # An average is its sum divided by one of so many months at most, where both are compared; longer windows are left independent.
 MOST_MONTHS = 24
+# So many values are proven at once in any order.
+FEW_VALUES = 64
 # The days that there are, as numbers.
 _DAYS = Decimal(date.min.toordinal()), Decimal(date.max.toordinal())
 
@@ -146,7 +148,8 @@ class Space:
         else:
             named = [str(value) for c in conditions for value in c.values]
             closed = closed_values(attribute)
-            codes = tuple(dict.fromkeys([*(closed or attribute.allowed_values), *named])) + (() if closed else (OTHER,))
+            codes = _alike_together(tuple(dict.fromkeys([*(closed or attribute.allowed_values), *named])), conditions)
+            codes += () if closed else (OTHER,)
         return Variable(attribute, z3.Int(name), is_null, codes)
 
     def operand(self, attribute: Attribute, variables: Mapping[str, Variable] | None = None) -> tuple[Any, Any]:
@@ -491,6 +494,17 @@ def _within(value: Any, places: Sequence[int]) -> Any:
         else:
             runs.append((place, place))
     return z3.Or([value == first if first == last else z3.And(value >= first, value <= last) for first, last in runs])
+
+
+def _alike_together(values: Sequence[str], conditions: Iterable[Condition]) -> tuple[str, ...]:
+    """Values that the same conditions name stand side by side, so that a list of them is few ranges: see :func:`_within`.
+
+    Few values keep the order of the seeds, in which boundaries and examples show them.
+    """
+    if len(values) <= FEW_VALUES:
+        return tuple(values)
+    named = [frozenset(map(str, condition.values)) for condition in conditions]
+    return tuple(sorted(values, key=lambda value: [value not in names for names in named]))
 
 
 def _plain(value: Fraction, variable: Variable) -> Decimal:

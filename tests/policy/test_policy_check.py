@@ -16,7 +16,7 @@ from orchestration.errors import BadInput
 from orchestration.policy import Finding, check_policies, load_policies, require_sound
 from orchestration.policy.boundaries import boundary_cases, write_boundary_cases
 from orchestration.policy.compile import evaluation_order
-from orchestration.policy.profiles import table_holds
+from orchestration.policy.profiles import Space, table_holds
 from tests.policy.conftest import SeedFolder
 from tests.support import draws
 
@@ -420,6 +420,26 @@ def test_an_example_is_a_subject_that_there_may_be(seeds):
     assert {f.kind for f in found if f.severity == "error"} == {"unreachable", "gap", "null_gap"}
     (gap,) = [f for f in found if f.kind == "gap"]
     assert 5 < Decimal(str(gap.example[satisfaction])) <= 10
+
+
+def test_values_that_all_lists_treat_alike_stand_side_by_side(seeds):
+    """Lists of every second and every third of many values are a range and two, and not a hundred each."""
+    no_monotone(seeds)
+    plans = [f"plan_{n}" for n in range(1200)]
+    second, third = plans[::2], plans[::3]
+    conditions = {"second": second, "third": third, "both": plans[::6], "neither": [p for n, p in enumerate(plans) if n % 2 and n % 3]}
+    seeds.rules([(name, "star_2", [("plan", "in", "|".join(named))]) for name, named in conditions.items()])
+    policies = seeds.load()
+    program = policies.programs["six_star"]
+    space = Space(program.versions[0].rules, program.levels)
+    codes = space.variables["plan"].codes
+    assert sorted(codes[:-1]) == sorted(plans)
+    place = {value: n for n, value in enumerate(codes)}
+    begins = {name: sum(place[v] - 1 not in {place[w] for w in named} for v in named) for name, named in conditions.items()}
+    assert begins == {"second": 1, "third": 2, "both": 1, "neither": 1}
+    found = check(seeds, "gap", "null_gap", "masked")
+    assert {f.rule_id for f in found} == {None, "both"}
+    assert next(f for f in found if f.kind == "gap").example["plan"] == "(another value)"
 
 
 def test_the_month_that_is_written_for_no_end_needs_no_successor(seeds):
