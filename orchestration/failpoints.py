@@ -19,6 +19,8 @@ FAILPOINTS = (
     "ingest.file_recorded",
     "ingest.replaced_written",
     "ingest.replaced_recorded",
+    "ingest.set_aside_written",
+    "ingest.set_aside_recorded",
     "ingest.readmission_written",
     "ingest.readmission_recorded",
     "ingest.notes_written",

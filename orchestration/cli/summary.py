@@ -36,11 +36,20 @@ def print_ingest(context: Context, report: IngestReport) -> None:
     """One line a source and entity, then the reasons for quarantine and the files that were refused."""
     for name, rows in report.readmitted.items():
         click.echo(f"Admitted from quarantine, because what they refer to is known now: {counted(rows, 'row')} of {name}")
+    for name, rows in report.set_aside.items():
+        click.echo(f"Moved to quarantine, because what they refer to is known no more: {counted(rows, 'row')} of {name}")
+    for name in report.replaced:
+        click.echo(f"Replaced by another file, so that none of its rows counts any more: {name}")
+    if report.control_totals and not report.new_files:
+        odd = [name for name, agrees in report.control_totals.items() if not agrees]
+        names = f"; not as they say: {', '.join(odd)}" if odd else ""
+        click.echo(f"Taken: {counted(len(report.control_totals), 'control total')}{names}")
     if report.new_files:
         _print_landed(context, report)
     elif not report.refused:
         if report.known_files:
-            click.echo("No new drop: every one is already landed.")
+            did_else = report.readmitted or report.set_aside or report.replaced or report.control_totals or report.copies
+            click.echo(f"No new drop{'' if did_else else ': every one is already landed'}.")
         else:
             click.echo(
                 f"No drop found in {relative(context.deployment.drops)}; the mappings in {relative(context.deployment.sources)} say what is looked for."

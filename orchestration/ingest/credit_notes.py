@@ -17,7 +17,7 @@ from orchestration.failpoints import failpoint
 from orchestration.ingest.contracts import Contract, load_contracts
 from orchestration.ingest.landing import count, identical, take_landed, write_parts
 from orchestration.ingest.parts import Landed, Part, Standing, following, with_undone
-from orchestration.ingest.supersession import bill_periods, in_force, supersede
+from orchestration.ingest.supersession import bill_periods, in_force, is_nobodys, supersede
 from orchestration.ledger.store import Ledger
 from orchestration.sqltext import literal, parquet, quoted
 
@@ -108,7 +108,7 @@ def _move(
         con,
         contract,
         f"select {columns}, _period, _own_period, _row as _line, _key, _content_hash, 0::bigint as _mask, false as _other, "
-        f"customer_id is null and line_id is null as _unattributed from _moving where _file_id in {names} order by _row, _key",
+        f"{is_nobodys(contract)} as _unattributed from _moving where _file_id in {names} order by _row, _key",
     )
     counts = count(con, contract.amount_column)
     parts = write_parts(con, deployment, source, contract, "_rows", file_id, key)

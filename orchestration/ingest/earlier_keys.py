@@ -97,7 +97,7 @@ def landed_under(deployment: Deployment, known: Landed, drops: Iterable[Standing
     found = []
     for drop in drops:
         source, entity = drop.payload["source"], drop.payload["entity"]
-        paths = [part.path for part in known.parts(entity, source) if part.file_id in drop.file_ids]
+        paths = [part.path for part in known.parts(entity, source) if part.file_id in drop.counting_ids]
         if drop.payload.get("earlier_keys") and paths:
             rows = f"select _file_id as file_id, _key as key from {parquet(paths)}"
             found.append(f"select r.file_id, e.* from ({rows}) as r join ({earlier_keys(deployment, [drop])}) as e using (key)")

@@ -46,8 +46,9 @@ _Origin = tuple[str, str, str]
 class Standing:
     """A drop as it stands: its first entry's payload with all that was admitted from its quarantine or moved since.
 
-    ``file_ids`` are those of its parts, ``seq`` the entry that landed it, ``last_seq`` the last that concerns it. ``is_replaced``: a
-    control total says that another file takes its place, and none of its rows counts.
+    ``file_ids`` are those of its parts, ``seq`` the entry that landed it, ``last_seq`` the last that concerns it, 0 while what its waiting
+    rows refer to has not been looked for. ``is_replaced``: a control total says that another file takes its place, and none of its rows
+    counts. ``set_aside``: of the first so many of its parts no row counts, because they wait again.
     """
 
     seq: int
@@ -55,6 +56,12 @@ class Standing:
     file_ids: tuple[str, ...]
     payload: dict[str, Any]
     is_replaced: bool = False
+    set_aside: int = 0
+
+    @property
+    def counting_ids(self) -> tuple[str, ...]:
+        """File ids of the parts whose rows may count."""
+        return () if self.is_replaced else self.file_ids[self.set_aside :]
 
     @property
     def next_file_id(self) -> str:
@@ -85,13 +92,16 @@ def _stand(found: dict[_Origin, Standing], seq: int, drop: dict[str, Any]) -> No
     if drop.get("readmits"):
         before = found[origin]
         ids = (*before.file_ids, drop["file_id"])
-        found[origin] = Standing(before.seq, seq, ids, _moved(before.payload, drop), before.is_replaced or drop.get("is_replaced", False))
+        is_replaced, waits = before.is_replaced or drop.get("is_replaced", False), drop.get("is_set_aside", False)
+        set_aside = len(ids) if waits else before.set_aside
+        found[origin] = Standing(before.seq, 0 if waits else seq, ids, _moved(before.payload, drop), is_replaced, set_aside)
     else:
         found[origin] = Standing(seq, seq, (drop["file_id"],), drop, drop.get("is_replaced", False))
 
 
 def _moved(before: dict[str, Any], move: dict[str, Any]) -> dict[str, Any]:
     after = {**before, "parts": [*before["parts"], *move["parts"]], "waiting": move["waiting"]}
+    after["quarantine"] = move["quarantine"] or before["quarantine"]
     for name in _MOVED_COUNTS:
         after[name] = before[name] + move[name]
     for name in _MOVED_AMOUNTS:
@@ -114,8 +124,8 @@ def origin_of(drop: dict[str, Any]) -> _Origin:
 def with_undone(drops: Iterable[tuple[int, dict[str, Any]]]) -> Iterator[tuple[int, dict[str, Any], list[dict[str, Any]]]]:
     """Each entry, with its sequence number and the entries before it whose lists of superseded rows count no more from then on.
 
-    What takes a replaced drop back undoes all lists of that drop, and those of others that it ``undoes``; its own names again what is still
-    superseded.
+    What takes a replaced drop back, or sets its rows aside, undoes all lists of that drop, and those of others that it ``undoes``; its own
+    names again what is still superseded.
     """
     counting: dict[_Origin, dict[str, Any]] = {}
     for seq, drop in drops:
@@ -126,7 +136,7 @@ def _undo(counting: dict[_Origin, dict[str, Any]], drop: dict[str, Any]) -> list
     """Make of the entries whose lists count those that count after the entry ``drop``; those that count no more."""
     source, entity = drop["source"], drop["entity"]
     gone = []
-    if drop.get("is_replaced"):
+    if drop.get("is_replaced") or drop.get("is_set_aside"):
         others = {(source, entity, file_id) for file_id in drop.get("undoes", ())}
         gone = [name for name, entry in counting.items() if name in others or origin_of(entry) == origin_of(drop)]
     undone = [counting.pop(name) for name in gone]
@@ -266,10 +276,9 @@ class Landed:
         return {file_id: drop.payload["file_id"] for drop in self.standing_of(source, entity) for file_id in drop.file_ids}
 
     def counting_ids(self, entity: str, source: str | None = None) -> set[str]:
-        """File ids of the drops whose rows may count: those that stand, but for the ones that another file has replaced."""
+        """File ids of the parts whose rows may count: those of the drops that stand, but for what another file has replaced or waits again."""
         feeds = [feed for of, feed in self._feeds.items() if of[1] == entity and source in (None, of[0])]
-        standing = (drop for feed in feeds for drop in feed.standing.values())
-        return {file_id for drop in standing if not drop.is_replaced for file_id in drop.file_ids}
+        return {file_id for feed in feeds for drop in feed.standing.values() for file_id in drop.counting_ids}
 
     def entries(self, source: str, entity: str) -> list[tuple[int, dict[str, Any]]]:
         """Sequence numbers and payloads of all entries about the drops of one feed."""

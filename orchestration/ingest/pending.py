@@ -8,9 +8,11 @@ from pathlib import Path
 import duckdb
 
 from orchestration.deployment import Deployment
+from orchestration.ingest.contracts import load_contracts
 from orchestration.ingest.credit_notes import ENTITY as NOTED
 from orchestration.ingest.credit_notes import unsettled
 from orchestration.ingest.finding import in_landing_order, walk
+from orchestration.ingest.lost_references import lost_drops
 from orchestration.ingest.mapping import load_mappings
 from orchestration.ingest.parts import Landed
 from orchestration.ingest.readmission import readmittable
@@ -22,7 +24,7 @@ from orchestration.ledger.store import Ledger
 
 
 def new_drops(deployment: Deployment, ledger: Ledger) -> list[Path]:
-    """Drops that an ingest would land, land anew, refuse, record as copies, take back, admit rows of or move credit notes of, and control files that say something not yet recorded."""
+    """Drops that an ingest would land, land anew, refuse, record as copies, take back, admit or set aside rows of or move credit notes of, and control files that say something not yet recorded."""
     mappings = load_mappings(deployment)
     feeds = in_landing_order(mappings)
     known = Landed(deployment, ledger).load()
@@ -54,6 +56,9 @@ def new_drops(deployment: Deployment, ledger: Ledger) -> list[Path]:
         for feed in feeds:
             said = replacements(recorded.get((feed.source, feed.entity), {}), totals.get(feed.id, []))
             found.update(deployment.drops / drop.payload["file"] for drop in replaced_drops(known, feed, said))
-        for drop in readmittable(con, deployment, known, References(con, deployment, known, mappings)):
-            found.add(deployment.drops / drop.payload["file"])
+        references = References(con, deployment, known, mappings)
+        for contract in load_contracts().values():
+            lost = lost_drops(con, ledger, known, references, contract)
+            for drop in [*lost, *readmittable(con, deployment, known, references, contract)]:
+                found.add(deployment.drops / drop.payload["file"])
     return sorted(found)

@@ -93,6 +93,20 @@ def write_waiting(
     )
 
 
+def add_to_quarantine(con: duckdb.DuckDBPyConnection, deployment: Deployment, drop: dict[str, Any], rows: str, file_id: str) -> str:
+    """Write what the quarantine holds of a drop as it stands and ``rows`` (a query of :data:`SCHEMA`) to a file of its own; where it lies."""
+    made = deployment.scratch / "quarantine.parquet"
+    if drop["quarantine"]:
+        before = f"from {parquet([deployment.data / drop['quarantine']])}"
+        # Of a row that was there before, and was admitted, it has the original text.
+        there = f"select (line, key) from ({before}) where reasons = ['unknown_reference'] and key is not null"
+        rows = f"{before} union all by name from ({rows}) where (line, key) not in ({there})"
+    con.execute(f"copy (from ({rows}) order by line, key) to {literal(str(made))} (format parquet, compression zstd)").fetchall()
+    target = deployment.quarantine / drop["entity"] / drop["source"] / f"{file_id}.parquet"
+    place_privately(made, target)
+    return str(target.relative_to(deployment.data))
+
+
 def place_waiting(con: duckdb.DuckDBPyConnection, deployment: Deployment, query: str, target: Path) -> dict[str, Any] | None:
     """Write the rows of ``query`` to ``target``: its path and number of rows for the ledger, None if there are none."""
     made = deployment.scratch / "waiting.parquet"

@@ -1,4 +1,5 @@
-"""Rows that were rejected only because what they refer to was not known: admitted when it has landed since.
+"""Rows that were rejected only because what they refer to was not known: admitted when it has landed since. Before that, those that have
+landed and refer to what is gone are put among them, see ``lost_references``.
 
 They become parts of their own, beside those of their drop. The ledger entry moves their counts in the drop's balance from
 quarantined to landed; it holds the moves with their sign. The rows stand where their drop stands: a row of the same key that a
@@ -17,45 +18,47 @@ from orchestration.failpoints import failpoint
 from orchestration.ingest.contracts import Contract, load_contracts
 from orchestration.ingest.earlier_keys import earlier_keys, files_named, landed_under
 from orchestration.ingest.landing import count, identical, recorded, take_landed, write_parts
+from orchestration.ingest.lost_references import forget_set_aside, record_checked, set_aside_lost
 from orchestration.ingest.parts import Landed, Standing, following
 from orchestration.ingest.quarantine import place_waiting
 from orchestration.ingest.references import References
-from orchestration.ingest.supersession import referred_periods, supersede
+from orchestration.ingest.supersession import is_nobodys, referred_periods, supersede
 from orchestration.ingest.vault import keep_personal
 from orchestration.ingest.withdrawal import overtake_withdrawn
 from orchestration.ledger.store import Ledger
 from orchestration.sqltext import literal, parquet, quoted
 
 
-def readmittable(con: duckdb.DuckDBPyConnection, deployment: Deployment, known: Landed, references: References) -> Iterator[Standing]:
-    """Drops with waiting rows of which some can be admitted now, referenced entities first.
+def readmittable(
+    con: duckdb.DuckDBPyConnection, deployment: Deployment, known: Landed, references: References, contract: Contract
+) -> Iterator[Standing]:
+    """Drops of an entity with waiting rows of which some can be admitted now.
 
     Lazy: what is admitted meanwhile counts for the drops after it. Leaves the rows that can be admitted in the table ``_ready``.
     """
-    for contract in load_contracts().values():
-        targets = references.targets(contract)
-        is_less_checked = references.is_less_checked(contract)
-        for drop in known.standing():
-            payload = drop.payload
-            if payload["entity"] != contract.entity or not payload.get("waiting") or drop.is_replaced:
-                continue
-            # All that was known when the rows were set aside was looked at then.
-            if not is_less_checked and not any(part.seq > drop.last_seq for entity, _ in targets.values() for part in known.parts(entity)):
-                continue
-            exists = ["true"] + [_exists(contract, name, references.of(contract, {name})[name]) for name in targets]
-            con.execute(
-                f"create or replace table _ready as select *, 0::bigint as _mask, false as _other, false as _unattributed "
-                f"from {parquet([deployment.data / payload['waiting']['path']])} "
-                f"where {' and '.join(exists)} qualify row_number() over (partition by _key order by _line) = 1 order by _line, _key"
-            ).fetchall()
-            if not _has_ready(con):
-                continue
-            # A key that the drop has landed already makes the row a duplicate: it stays where it is. Few drops come to this look.
-            own = [part.path for part in known.parts(contract.entity, payload["source"]) if part.file_id in drop.file_ids]
-            if own:
-                con.execute(f"delete from _ready where _key in (select _key from {parquet(own)})").fetchall()
-            if _has_ready(con):
-                yield drop
+    targets = references.targets(contract)
+    is_less_checked = references.is_less_checked(contract)
+    for drop in known.standing():
+        payload = drop.payload
+        if payload["entity"] != contract.entity or not payload.get("waiting") or drop.is_replaced:
+            continue
+        # All that was known when the rows were rejected was looked at then.
+        if not is_less_checked and not any(part.seq > drop.last_seq for entity, _ in targets.values() for part in known.parts(entity)):
+            continue
+        exists = ["true"] + [_exists(contract, name, references.of(contract, {name})[name]) for name in targets]
+        con.execute(
+            f"create or replace table _ready as select *, 0::bigint as _mask, false as _other, {is_nobodys(contract)} as _unattributed "
+            f"from {parquet([deployment.data / payload['waiting']['path']])} "
+            f"where {' and '.join(exists)} qualify row_number() over (partition by _key order by _line) = 1 order by _line, _key"
+        ).fetchall()
+        if not _has_ready(con):
+            continue
+        # A key that the drop has landed already makes the row a duplicate: it stays where it is. Few drops come to this look.
+        own = [part.path for part in known.parts(contract.entity, payload["source"]) if part.file_id in drop.counting_ids]
+        if own:
+            con.execute(f"delete from _ready where _key in (select _key from {parquet(own)})").fetchall()
+        if _has_ready(con):
+            yield drop
 
 
 def _exists(contract: Contract, name: str, table: str) -> str:
@@ -72,14 +75,18 @@ def _has_ready(con: duckdb.DuckDBPyConnection) -> bool:
 def readmit(
     con: duckdb.DuckDBPyConnection, deployment: Deployment, ledger: Ledger, known: Landed, references: References
 ) -> list[dict[str, Any]]:
-    """Admit every row that can be; the payloads of the entries recorded."""
+    """Set every row aside of which what it refers to is gone, and admit every row that can be, referenced entities first; the payloads of
+    the entries recorded."""
     found = []
-    for drop in readmittable(con, deployment, known, references):
-        contract = load_contracts()[drop.payload["entity"]]
-        payload = _admit(con, deployment, known, contract, drop)
-        known.add(ledger.append("drop_landed", payload).seq, payload)
-        failpoint("ingest.readmission_recorded")
-        found.append(payload)
+    for contract in load_contracts().values():
+        found += set_aside_lost(con, deployment, ledger, known, references, contract)
+        for drop in readmittable(con, deployment, known, references, contract):
+            payload = _admit(con, deployment, known, contract, drop)
+            known.add(ledger.append("drop_landed", payload).seq, payload)
+            failpoint("ingest.readmission_recorded")
+            found.append(payload)
+        forget_set_aside(con, deployment, ledger, known, contract)
+    record_checked(ledger, known)
     return found
 
 
@@ -122,6 +129,8 @@ def _admit(con: duckdb.DuckDBPyConnection, deployment: Deployment, known: Landed
         drop,
         landed=counts.good,
         quarantined=-counts.good,
+        unattributed=counts.unattributed,
+        amount_unattributed=recorded(contract, counts.amount_unattributed),
         reasons={"unknown_reference": -counts.good},
         amount_landed=recorded(contract, counts.amount_good),
         amount_quarantined=recorded(contract, -counts.amount_good),

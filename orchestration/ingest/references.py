@@ -46,6 +46,12 @@ class References:
         """For those of ``columns`` (what a feed maps) that are checked: table with one column ``value``."""
         return {name: self._table(*target) for name, target in self.targets(contract).items() if name in columns}
 
+    def forget(self, entity: str) -> None:
+        """Look anew for what the landed rows of an entity hold: some of them count no more."""
+        for table in [table for table in self._seen if table.startswith(f'"_known_{entity}_')]:
+            self._con.execute(f"delete from {table}").fetchall()
+            del self._seen[table]
+
     def _table(self, entity: str, column: str) -> str:
         table = quoted(f"_known_{entity}_{column}")
         seen = self._seen.setdefault(table, set())

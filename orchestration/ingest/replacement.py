@@ -132,13 +132,12 @@ def withdraw_replaced(
     """Take every drop back that :func:`replaced_drops` finds; the payloads of the entries recorded."""
     found = []
     for drop in replaced_drops(known, feed, said):
-        undone = _undone(con, deployment, known, drop)
-        supersedes = _supersede(con, deployment, known, feed.contract, drop, undone)
+        undone, supersedes = withdrawn(con, deployment, known, feed.contract, drop)
         if feed.contract.personal:
             mine = _lists(deployment, undone)
             gone = [path for path in known.superseded(feed.entity) if path not in mine]
             gone += [deployment.data / supersedes["path"]] if supersedes["path"] else []
-            _forget(con, deployment, known, feed, drop, gone)
+            forget(con, deployment, known, feed.contract, drop, gone, known.counting_ids(feed.entity, feed.source) - set(drop.file_ids))
         failpoint("ingest.replaced_written")
         payload = following(drop, is_replaced=True, undoes=[entry["file_id"] for entry in undone], supersedes=supersedes)
         known.add(ledger.append("drop_landed", payload).seq, payload)
@@ -147,21 +146,39 @@ def withdraw_replaced(
     return found
 
 
-def _forget(con: duckdb.DuckDBPyConnection, deployment: Deployment, known: Landed, feed: Feed, drop: Standing, gone: list[Path]) -> None:
-    """Remove from the vault the subjects of ``drop`` of which no other drop of the feed has a row in force. ``gone``: the lists of superseded
-    rows that count without ``drop``."""
-    counting = known.counting_ids(feed.entity, feed.source) - set(drop.file_ids)
-    paths = [part.path for part in known.parts(feed.entity, feed.source) if part.file_id in counting]
-    subject = [quoted(name) for name in feed.contract.subject_key]
+def withdrawn(
+    con: duckdb.DuckDBPyConnection, deployment: Deployment, known: Landed, contract: Contract, drop: Standing
+) -> tuple[list[dict[str, Any]], dict[str, Any]]:
+    """What an entry says that takes all landed rows of ``drop`` away: the entries whose lists of superseded rows it undoes, and the rows that
+    are superseded then."""
+    undone = _undone(con, deployment, known, drop)
+    return undone, _supersede(con, deployment, known, contract, drop, undone)
+
+
+def forget(
+    con: duckdb.DuckDBPyConnection,
+    deployment: Deployment,
+    known: Landed,
+    contract: Contract,
+    drop: Standing,
+    gone: list[Path],
+    counting: set[str],
+) -> None:
+    """Remove from the vault the subjects of ``drop`` of which no part ``counting`` has a row in force. ``gone``: the lists of superseded rows
+    that count."""
+    entity, source = contract.entity, drop.payload["source"]
+    paths = [part.path for part in known.parts(entity, source) if part.file_id in counting]
+    subject = [quoted(name) for name in contract.subject_key]
     others = f"select ({', '.join('null' for _ in subject)}) where false"
     if paths:
         others = f"select ({', '.join(subject)}) from {in_force(f'select * from {parquet(paths)}', gone)}"
-    forget_replaced(con, deployment.vault, feed.contract, feed.source, drop.file_ids, others)
+    forget_replaced(con, deployment.vault, contract, source, drop.file_ids, others)
 
 
 def _undone(con: duckdb.DuckDBPyConnection, deployment: Deployment, known: Landed, drop: Standing) -> list[dict[str, Any]]:
     """The entries whose lists of superseded rows do not hold as they are without ``drop``: its own, and those that may name a row because
-    ``drop`` has a newer one of its key. Those are of files that were taken back while it counted, or admitted rows that it had overtaken."""
+    ``drop`` has a newer one of its key. Those are of files that were taken back or set aside while it counted, or admitted rows that it had
+    overtaken."""
     source, entity = drop.payload["source"], drop.payload["entity"]
     drop_of = known.drop_of(source, entity)
     own = [part.path for part in known.parts(entity, source) if part.file_id in drop.file_ids]
@@ -169,7 +186,7 @@ def _undone(con: duckdb.DuckDBPyConnection, deployment: Deployment, known: Lande
     for entry in known.with_lists(source, entity):
         named = {file_id: drop_of.get(file_id, file_id) for file_id in entry["supersedes"]["by_file"]}
         suspects: dict[str, str] = {}
-        if entry.get("is_replaced"):
+        if entry.get("is_replaced") or entry.get("is_set_aside"):
             suspects = {file_id: drop_id for file_id, drop_id in named.items() if drop_id != origin_of(entry)[2]}
         elif entry.get("readmits"):
             suspects = {file_id: drop_id for file_id, drop_id in named.items() if file_id == entry["file_id"]}
@@ -223,7 +240,7 @@ def _supersede(
     if mine and older:
         drop_of = known.drop_of(source, contract.entity)
         standing = [item for item in known.standing_of(source, contract.entity) if not item.is_replaced and item.seq != drop.seq]
-        counting = {file_id for item in standing for file_id in item.file_ids}
+        counting = {file_id for item in standing for file_id in item.counting_ids}
         asked = counting.union(part.file_id for part in older)
         places = {(part.file_id, part.position, part.seq) for part in parts if part.file_id in asked}
         values = ", ".join(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field, fields
 from typing import Any
 
@@ -38,14 +40,20 @@ class IngestReport:
     """What one ingest found.
 
     ``copies``: files that have the bytes of a landed drop, recorded now, and that drop. ``refused`` are drops that could not be read at
-    all; ``held_periods`` the open ones; ``readmitted`` rows by file that were admitted from quarantine; ``older_mapping`` files by feed
-    that stand as another mapping than today's read them; ``without_files`` feeds of which no file has landed or lies there, with their pattern.
+    all; ``held_periods`` the open ones; ``readmitted`` rows by file that were admitted from quarantine, and ``set_aside`` those that
+    were moved there, because what they refer to is known now, or no more; ``replaced`` files of which
+    no row counts any more, because another takes their place; ``control_totals`` those that were taken now, by the file that they speak of, and
+    whether it agrees; ``older_mapping`` files by feed that stand as another mapping than
+    today's read them; ``without_files`` feeds of which no file has landed or lies there, with their pattern.
     """
 
     files: list[FileReport] = field(default_factory=list)
     known_files: int = 0
     copies: dict[str, str] = field(default_factory=dict)
     readmitted: dict[str, int] = field(default_factory=dict)
+    set_aside: dict[str, int] = field(default_factory=dict)
+    replaced: list[str] = field(default_factory=list)
+    control_totals: dict[str, bool] = field(default_factory=dict)
     older_mapping: dict[str, list[str]] = field(default_factory=dict)
     refused: list[dict[str, str]] = field(default_factory=list)
     without_files: list[str] = field(default_factory=list)
@@ -56,9 +64,14 @@ class IngestReport:
         """Tell that a drop did not land as it lies there."""
         self.refused.append({"source": feed.source, "entity": feed.entity, "file": file, "message": message})
 
-    def add_readmitted(self, payload: dict[str, Any]) -> None:
-        """Count the rows of an entry that admits rows from quarantine."""
-        self.readmitted[payload["file"]] = self.readmitted.get(payload["file"], 0) + payload["landed"]
+    def add_moved(self, payloads: Iterable[dict[str, Any]]) -> None:
+        """Count the rows that entries admit from quarantine and those that they put there: of a file that has some to put there all wait, and
+        the others are admitted again."""
+        moved: Counter[str] = Counter()
+        for payload in payloads:
+            moved[payload["file"]] += payload["landed"]
+        self.readmitted = {file: rows for file, rows in moved.items() if rows > 0}
+        self.set_aside = {file: -rows for file, rows in moved.items() if rows < 0}
 
     @property
     def new_files(self) -> int:
@@ -117,6 +130,9 @@ class IngestReport:
             "quarantined": self.quarantined,
             "reasons": self.reasons,
             "readmitted": self.readmitted,
+            "set_aside": self.set_aside,
+            "replaced": self.replaced,
+            "control_totals": self.control_totals,
             "older_mapping": self.older_mapping,
             "without_files": self.without_files,
             "refused": self.refused,

@@ -113,16 +113,19 @@ def ingest(
             references = References(con, deployment, known, mappings)
             for feed in chain(feeds, _land(con, deployment, ledger, known, references, due, report, say)):
                 for payload in withdraw_replaced(con, deployment, ledger, known, feed, said[feed.id]):
+                    report.replaced.append(payload["file"])
                     say(f"{payload['file']}: another file has replaced it, none of its rows counts any more")
             if known.drops:
                 record_key(deployment, ledger, hashed_with)
-            for payload in readmit(con, deployment, ledger, known, references):
-                report.add_readmitted(payload)
-                say(f"{payload['file']}: {counted(payload['landed'], 'row')} admitted from quarantine: what they refer to is known now")
+            report.add_moved(readmit(con, deployment, ledger, known, references))
+            for file, rows in report.readmitted.items():
+                say(f"{file}: {counted(rows, 'row')} admitted from quarantine: what they refer to is known now")
+            for file, rows in report.set_aside.items():
+                say(f"{file}: {counted(rows, 'landed row')} moved to quarantine: what they refer to is known no more")
             for payload in settle_notes(con, deployment, ledger, known):
                 moved = counted(payload["moved"], "credit note")
                 say(f"{payload['file']}: {moved} moved, to the period of the bill or back to the own one")
-            record_totals(ledger, mapped, totals)
+            report.control_totals = {total["file"]: total["agrees"] for total in record_totals(ledger, mapped, totals)}
             failpoint("ingest.totals_recorded")
             record_status(con, deployment, ledger, known, mapped, totals)
             report.older_mapping = under_older_mapping(deployment, known, feeds)

@@ -98,8 +98,12 @@ def _period(contract: Contract) -> str:
 
 def _facts(contract: Contract) -> str:
     amount = contract.amount_column or "cast(null as decimal(18,4))"
-    nobody = "customer_id is null and line_id is null" if contract.entity == "bill_lines" else "false"
-    return f"{amount} as amount, {nobody} as nobody"
+    return f"{amount} as amount, {is_nobodys(contract)} as nobody"
+
+
+def is_nobodys(contract: Contract) -> str:
+    """Condition that a landed row belongs to no customer."""
+    return "customer_id is null and line_id is null" if contract.entity == "bill_lines" else "false"
 
 
 def _repeats(has_made_key: str, key: str) -> str:

@@ -150,10 +150,9 @@ def _as_recorded(said: dict[str, Any], total: ControlTotal) -> dict[str, Any]:
     return {**said, "stated_in": total.stated_in} if is_known else said
 
 
-def record_totals(ledger: Ledger, feeds: Iterable[Feed], totals: dict[str, list[ControlTotal]]) -> None:
-    """Compare each total with the landed drop of that name; record what is new or has changed."""
-    for _, payload in new_totals(ledger, feeds, totals):
-        ledger.append("control_total", payload)
+def record_totals(ledger: Ledger, feeds: Iterable[Feed], totals: dict[str, list[ControlTotal]]) -> list[dict[str, Any]]:
+    """Compare each total with the landed drop of that name; record what is new or has changed: the payloads."""
+    return [ledger.append("control_total", payload).payload for _, payload in new_totals(ledger, feeds, totals)]
 
 
 def compare(feed: Feed, total: ControlTotal, drop: dict[str, Any] | None) -> dict[str, Any]:

@@ -56,6 +56,15 @@ def forget_replaced(
         con.execute(f"delete from {table} where {_of(source, file_ids)} and ({subject}) not in ({known})").fetchall()
 
 
+def recall(con: duckdb.DuckDBPyConnection, vault: Path, contract: Contract, source: str, file_ids: Collection[str]) -> None:
+    """Fill the table ``_recalled`` with the subjects and personal columns that come from rows of ``file_ids``, with ``_file_id`` and ``_row``."""
+    columns = ", ".join(map(quoted, [*contract.subject_key, *contract.personal]))
+    with _opened(con, vault, contract) as table:
+        con.execute(
+            f"create or replace temp table _recalled as select {columns}, _file_id, _row from {table} where {_of(source, file_ids)}"
+        ).fetchall()
+
+
 def _of(source: str, file_ids: Collection[str]) -> str:
     return f"coalesce(_source, {literal(source)}) = {literal(source)} and _file_id in ({', '.join(map(literal, sorted(file_ids)))})"
 

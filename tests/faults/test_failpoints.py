@@ -8,7 +8,15 @@ from collections import Counter
 from orchestration.deployment import PROJECT_ROOT
 from orchestration.failpoints import FAILPOINTS
 from tests.faults import test_kill_points
-from tests.ingest import test_changed_mapping, test_copies, test_credit_notes, test_files, test_readmission, test_replacements
+from tests.ingest import (
+    test_changed_mapping,
+    test_copies,
+    test_credit_notes,
+    test_files,
+    test_lost_references,
+    test_readmission,
+    test_replacements,
+)
 
 
 def test_the_list_names_the_failpoints_of_the_code_each_once() -> None:
@@ -23,6 +31,7 @@ def test_every_failpoint_is_killed_at() -> None:
         *test_files.KILLED_AT,
         *test_copies.KILLED_AT,
         *test_readmission.KILLED_AT,
+        *test_lost_references.KILLED_AT,
         *test_credit_notes.KILLED_AT,
         *test_changed_mapping.KILLED_AT,
         *test_replacements.KILLED_AT,

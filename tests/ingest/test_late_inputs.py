@@ -162,6 +162,25 @@ def test_a_replaced_file_is_late_where_its_rows_stood_and_where_they_give_way(sh
     assert shop.late() == {"2025-02": ({"bill_lines": 1}, {}), "2025-03": ({"bill_lines": 1}, {"bill_lines": 1})}
 
 
+def test_rows_that_wait_again_are_late_where_they_stood_and_the_others_of_their_file_are_not(
+    shop: Shop, bills_feed: dict[str, Any]
+) -> None:
+    control = {"files": "control_*.csv", "columns": {"file": "file", "rows": "n", "replaces": "instead"}}
+    whose = {f"{name}_id": f"case when {sign}starts_with(cust, 'l') then cust end" for name, sign in (("customer", "not "), ("line", ""))}
+    shop.company.map({**bills_feed, "columns": bills_feed["columns"] | whose}, {**LINES, "control": control}, RECEPTIONS, COMPLAINTS)
+    shop.company.drop("lines_x1.csv", f"{HEADS['lines']}\nl9,c1,139,2025-02-03,,basic\n")
+    shop.land("y,d9,l9,2025-02,voice,7,CNY", "z,d9,c1,2025-03,voice,9,CNY")
+    shop.release("2025-02", "2025-03")
+    shop.company.drop("lines_x2.csv", f"{HEADS['lines']}\nl8,c1,139,2025-05-01,,basic\n")
+    shop.company.drop("control_1.csv", "file,n,instead\nlines_x2.csv,1,lines_x1.csv\n")
+    assert list(shop.company.ingest().set_aside.values()) == [1]
+    gone = {"bill_lines": 1, "lines": 1}
+    assert shop.late() == {"2025-02": (gone, {}), "2025-03": ({}, gone)}
+    shop.release("2025-02", "2025-03")
+    shop.land(lines=("l9,c1,139,2025-02-03,,basic",))
+    assert shop.late() == {"2025-02": (gone, {}), "2025-03": ({}, gone)}
+
+
 @pytest.mark.parametrize("own", ["", "y,d8,c1,2025-03,voice,7,CNY"], ids=["no row of its own", "a row of its own"])
 def test_a_row_that_stands_again_after_a_correction_of_a_correction_is_late(shop: Shop, bills_feed: dict[str, Any], own: str) -> None:
     control = {"files": "control_*.csv", "columns": {"file": "file", "rows": "n", "replaces": "instead"}}
