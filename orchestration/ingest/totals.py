@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import csv
 import fnmatch
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
@@ -17,8 +19,16 @@ from orchestration.ingest.copies import delivered
 from orchestration.ingest.expressions import nearest_column
 from orchestration.ingest.mapping import Feed
 from orchestration.ingest.names import base_name, matching
-from orchestration.ingest.reading import Unreadable, csv_relation, header_of, read_text, rejects_of, sha256_of
+from orchestration.ingest.reading import TextFile, Unreadable, csv_relation, header_of, read_text, rejects_of, sha256_of
 from orchestration.ledger.store import Ledger
+
+# Commas part thousands where nothing else can be meant: with a point behind them, or more than once.
+_AMOUNT = r"|[+-]?(\d+(\.\d*)?|\.\d+|\d{1,3}(,\d{3})+\.\d*|\d{1,3}(,\d{3}){2,})([eE][+-]?\d{1,2})?"
+_NUMBERS = {"rows": re.compile(r"\d+", re.ASCII), "amount": re.compile(_AMOUNT, re.ASCII)}
+_PLAIN = {
+    "rows": "let `control.columns.rows` of the mapping give a whole number",
+    "amount": """let `control.columns.amount` of the mapping give one with a point before its decimals, as `replace("total", ',', '.')`""",
+}
 
 
 @dataclass(frozen=True)
@@ -79,20 +89,28 @@ def _read(con: duckdb.DuckDBPyConnection, scratch: Path, feed: Feed, path: Path,
     if rejected:
         raise BadInput("the row has not as many values as the header", f"{name}, line {rejected[0].line}", remedy)
     totals = []
-    for number, (file, count, amount, replaces) in enumerate(rows, 2):
-        try:
-            totals.append(
-                ControlTotal(
-                    base_name(str(file)),
-                    int(str(count)),
-                    Decimal(str(amount).replace(",", "")) if amount not in (None, "") else None,
-                    replaces or None,
-                    name,
-                )
-            )
-        except (ValueError, ArithmeticError) as err:
-            raise BadInput(f"rows {count!r} or amount {amount!r} is no number", f"{name}, line {number}", remedy) from err
+    for number, (file, count, amount, replaces) in enumerate(rows):
+        said = {key: "" if value is None else str(value).strip() for key, value in (("rows", count), ("amount", amount))}
+        for key, value in said.items():
+            if not _NUMBERS[key].fullmatch(value):
+                of = ", ".join(map(repr, feed.control[key].columns)) if key in feed.control else ""
+                place = f"{name}, line {_line_of(text, delimiter, number)}{f', column {of}' if of else ''}"
+                raise BadInput(f"{value!r} is no number of {key}", place, f"{_PLAIN[key]}, or {remedy}")
+        money = Decimal(said["amount"].replace(",", "")) if said["amount"] else None
+        totals.append(ControlTotal(base_name(str(file)), int(said["rows"]), money, replaces or None, name))
     return totals
+
+
+def _line_of(text: TextFile, delimiter: str, number: int) -> int:
+    """Line on which the row ``number`` (from 0) below the header begins; empty lines are no rows."""
+    with text.path.open(encoding="utf-8", newline="") as file:
+        reader, ends, found = csv.reader(file, delimiter=delimiter), 0, -1
+        for row in reader:
+            begins, ends = ends + 1, reader.line_num
+            found += bool(row)
+            if found > number:
+                return begins
+    raise AssertionError(f"{text.path} has no row {number}")
 
 
 def recorded_totals(ledger: Ledger) -> dict[tuple[str, str], dict[str, dict[str, Any]]]:

@@ -662,6 +662,54 @@ def test_a_control_total_without_an_amount_is_told_without_one(company: Any, bil
     assert text.endswith("bills_1.csv has 1 row, its control total says 2 rows")
 
 
+@pytest.mark.parametrize(
+    ("amount", "found"),
+    [("12.50", "12.5"), ("+12.5", "12.5"), (" 12.50 ", "12.5"), ('"1,234.50"', "1234.5"), ('"-1,234,567"', "-1234567"), ("1.25e1", "12.5")],
+)
+def test_the_amount_of_a_control_total_is_read_where_it_means_one_number(
+    company: Any, bills_feed: dict[str, Any], amount: str, found: str
+) -> None:
+    company.map({**bills_feed, "control": {"files": "control_*.csv", "columns": {"file": "file", "rows": "n", "amount": "total"}}})
+    company.bills("bills_1.csv", f"a,d1,c1,2025-01,voice,{found.lstrip('-')},CNY")
+    company.drop("control_1.csv", f"file,n,total\nbills_1.csv,1,{amount}\n")
+    company.ingest()
+    [total] = company.ledger.entries("control_total")
+    assert Decimal(total.payload["amount_expected"]) == Decimal(found)
+
+
+@pytest.mark.parametrize("row", ['bills_1.csv,1,"12,50"', 'bills_1.csv,1,"1,234"', "bills_1.csv,1,NaN", 'bills_1.csv,1,"1,23.5"'])
+def test_an_amount_of_a_control_total_that_may_mean_two_numbers_is_refused_with_its_place(
+    company: Any, bills_feed: dict[str, Any], row: str
+) -> None:
+    """12,50 was read as 1250."""
+    company.map({**bills_feed, "control": {"files": "control_*.csv", "columns": {"file": "file", "rows": "n", "amount": "total"}}})
+    company.bills("bills_1.csv", "a,d1,c1,2025-01,voice,12.50,CNY")
+    company.drop("control_1.csv", f'file,n,total\n"bills_\n0.csv",1,1\n\n{row}\n')
+    with pytest.raises(BadInput) as error:
+        company.ingest()
+    assert error.value.where == "control_1.csv, line 5, column 'total'"
+    assert "is no number of amount" in str(error.value) and "replace(" in str(error.value.remedy)
+    company.drop("control_1.csv", "file,n,total\nbills_1.csv,one,1\n")
+    with pytest.raises(BadInput, match="'one' is no number of rows") as error:
+        company.ingest()
+    assert error.value.where == "control_1.csv, line 2, column 'n'"
+
+
+def test_an_ingest_that_finds_a_control_total_alone_says_that_it_took_it(
+    company: Any, bills_feed: dict[str, Any], capsys: pytest.CaptureFixture[str]
+) -> None:
+    company.map({**bills_feed, "control": {"files": "control_*.csv", "columns": {"file": "file", "rows": "n"}}})
+    company.bills("bills_1.csv", "a,d1,c1,2025-01,voice,1,CNY")
+    company.ingest()
+    company.drop("control_1.csv", "file,n\nbills_1.csv,2\n")
+    report = company.ingest()
+    print_ingest(Context(False, str(company.folder)), report)
+    assert capsys.readouterr().out == "Taken: 1 control total; not as they say: bills_1.csv\nNo new drop.\n"
+    assert report.as_json()["control_totals"] == {"bills_1.csv": False}
+    print_ingest(Context(False, str(company.folder)), company.ingest())
+    assert capsys.readouterr().out == "No new drop: every one is already landed.\n"
+
+
 def test_amounts_of_a_file_balance_to_the_cent(company: Any, bills_feed: dict[str, Any]) -> None:
     company.map(bills_feed)
     company.bills("bills_1.csv", "a,d1,c1,2025-01,voice,0.1,CNY", "b,d1,c1,2025-01,voice,0.2,USD", "c,d1,c1,2025-01,voice,0.3,CNY", "d,d1")
