@@ -336,6 +336,12 @@ class Built(Mapping[str, T]):
 def check_references(seeds: Mapping[str, Seed]) -> None:
     """Every value of a column with ``references`` stands in the seed that it refers to."""
 
+    def remedy(value: Any, seed: Seed, target: str) -> str:
+        default = SCHEMA_FILE.with_name(f"{seed.name}.csv")
+        if seed.file != shown_path(default) and value in {row[target] for row in read_seed(seed.name, default)}:
+            return f"{shown_path(default)} has it, and a deployment's file takes the place of that one whole: begin yours with a copy of it"
+        return close_match(str(value), sorted(row[target] for row in seed))
+
     def check(place: tuple[Seed, str, str]) -> None:
         seed, name, references = place
         other, _, target = references.partition(".")
@@ -344,7 +350,7 @@ def check_references(seeds: Mapping[str, Seed]) -> None:
         def check_row(row: Row) -> None:
             value = row[name]
             if value is not None and value not in known:
-                raise row.bad(name, f"{value!r} is not in {seeds[other].file}", close_match(str(value), sorted(known)))
+                raise row.bad(name, f"{value!r} is not in {seeds[other].file}", remedy(value, seeds[other], target))
 
         all_of(check_row, seed)
 

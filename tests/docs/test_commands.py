@@ -30,7 +30,7 @@ _RUN_BEFORE = {"going-back.md": "tierhouse run --periods 2026-04"}
 # A page about another deployment names it itself.
 _OWN_DEPLOYMENT = {"onboarding-a-source.md"}
 # A page that edits policies finds the default ones and the sample company's deployment beside it, as in the project.
-_WITH_POLICIES = {"policy-owners-guide.md", "channels.md"}
+_WITH_POLICIES = {"policy-owners-guide.md", "channels.md", "a-program-of-your-own.md"}
 # Deployments whose page makes the drops and runs all months: they stand in an empty place and write beside it.
 _EXAMPLES = [PROJECT_ROOT / "examples" / name for name in ("sales_force", "prospects", "bank", "hotel")]
 

@@ -326,6 +326,17 @@ def test_a_deployment_with_programs_of_its_own_needs_no_files_of_those_that_it_d
     policies = load_policies(load_deployment(folder))
     assert list(policies.programs) == ["mine"]
     assert [list(policies.seeds[name]) for name in ("channels", "channel_audience", "channel_columns", "caps")] == [[], [], [], []]
+    # A file with the rows of its own alone takes away what the default one lists.
+    default = (PROJECT_ROOT / "seeds" / "attributes.csv").read_text(encoding="utf-8")
+    header, *rows = default.splitlines(keepends=True)
+    kept = [line for line in rows if not line.startswith("spend_3m,")]
+    conditions = [*own["decision_conditions"], "mine,v1,all,spend_3m,>=,1", "mine,v1,all,spend_30m,>=,1"]
+    (folder / "policies" / "decision_conditions.csv").write_text("\n".join(conditions) + "\n", encoding="utf-8")
+    (folder / "policies" / "attributes.csv").write_text("".join([header, *kept]), encoding="utf-8")
+    with pytest.raises(BadInput, match=r"'spend_3m' is not in .*policies/attributes\.csv") as caught:
+        load_policies(load_deployment(folder))
+    assert "seeds/attributes.csv has it" in str(caught.value) and "begin yours with a copy of it" in str(caught.value)
+    assert "'spend_30m' is not in" in str(caught.value) and str(caught.value).count("has it") == 1
 
 
 def test_policies_written_beside_a_release_read_back_the_same(seeds, tmp_path: Path):
