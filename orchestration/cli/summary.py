@@ -98,18 +98,15 @@ def quarantine_listing(context: Context, limit: int) -> list[dict[str, Any]]:
     drop has brought right; null without rows.
     """
     listing = []
-    known = Landed(context.deployment, context.ledger)
-    if limit:
-        known.load()
-    for drop in standing_drops(context.ledger):
+    drops = [drop for drop in standing_drops(context.ledger) if drop.payload["quarantined"]]
+    mended = _corrected(context, [drop.payload for drop in drops if drop.payload["quarantine"]]) if limit else {}
+    for drop in drops:
         payload = drop.payload
-        if not payload["quarantined"]:
-            continue
         rows: list[dict[str, Any]] = []
         corrected = None
-        if limit and payload.get("quarantine"):
+        if limit and payload["quarantine"]:
             found = quarantined_rows(context.deployment, payload, limit)
-            corrected = corrected_since(duckdb.default_connection(), context.deployment, known, payload)
+            corrected = mended.get((payload["source"], payload["entity"], payload["file_id"]), 0)
             rows = [{"line": line, "reasons": reasons, "text": text} for line, reasons, text in found]
         listing.append(
             {
@@ -123,6 +120,20 @@ def quarantine_listing(context: Context, limit: int) -> list[dict[str, Any]]:
             }
         )
     return listing
+
+
+def _corrected(context: Context, drops: list[dict[str, Any]]) -> dict[tuple[str, str, str], int]:
+    """Source, entity and file id of each of ``drops`` → :func:`corrected_since`, feed by feed."""
+    known = Landed(context.deployment, context.ledger).load()
+    feeds: dict[tuple[str, str], list[dict[str, Any]]] = {}
+    for drop in drops:
+        feeds.setdefault((drop["source"], drop["entity"]), []).append(drop)
+    con = duckdb.default_connection()
+    return {
+        (*feed, file_id): rows
+        for feed, of_feed in feeds.items()
+        for file_id, rows in corrected_since(con, context.deployment, known, of_feed).items()
+    }
 
 
 def print_quarantine(context: Context, listing: list[dict[str, Any]]) -> None:

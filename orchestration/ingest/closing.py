@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Collection, Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass
-from functools import partial
 from itertools import chain
 from typing import Any
 
@@ -66,7 +65,9 @@ def record_status(
         said = replacements(told, [])
         replaced = replaced_names(said, [base_name(drop["file"]) for drop in mine])
         lost, sent_again = _taken_back(known, feed, said)
-        here = _Delivered(mine, mine_refused, replaced | sent_again, lost, partial(corrected_since, con, deployment, known))
+        # Only what is bad enough to hold a period is looked at.
+        bad = [drop for drop in mine if "copy_of" not in drop and _has_too_many_bad(drop, 0, deployment.config)]
+        here = _Delivered(mine, mine_refused, replaced | sent_again, lost, corrected_since(con, deployment, known, bad))
         problems = _problems(feed, here, stated(feed, totals.get(feed.id, []), told), begun, deployment)
         without = _without_total(feed, here, told) if feed.config.control else ()
         found: dict[str, list[str]] = {period: [] for source, entity, period in last if (source, entity) == (feed.source, feed.entity)}
@@ -137,13 +138,13 @@ def _begun(feeds: list[Feed], drops: dict[tuple[str, str], list[dict[str, Any]]]
 class _Delivered:
     """What one feed has delivered: its standing ``drops`` and their copies, what lies there ``refused``, and the base names of drops that
     others ``replaced``. ``lost``: file ids of drops of which none of the rows counts, though no total says any more that another file replaces
-    them. ``corrected``: how many rejected rows of a drop a later one has brought."""
+    them. ``corrected``: file id → how many of its rejected rows a later drop has brought."""
 
     drops: list[dict[str, Any]]
     refused: list[dict[str, Any]]
     replaced: set[str]
     lost: set[str]
-    corrected: Callable[[dict[str, Any]], int]
+    corrected: dict[str, int]
 
 
 def _without_total(feed: Feed, here: _Delivered, told: Collection[str]) -> Problems:
@@ -192,7 +193,7 @@ def _too_bad(feed: Feed, here: _Delivered, counted: list[dict[str, Any]], newest
         # A name without a period may be used for the next month: what was bad before it is not sent again.
         is_newest = drop is newest.get(drop["file"]) or not feed.period_of(drop["file"])
         if _has_too_many_bad(drop, 0, config) and is_newest and base_name(drop["file"]) not in here.replaced:
-            sent_right = here.corrected(drop)
+            sent_right = here.corrected.get(drop["file_id"], 0)
             if not _has_too_many_bad(drop, sent_right, config):
                 continue
             share = 100 * (drop["quarantined"] - sent_right) / _rows_of(drop)

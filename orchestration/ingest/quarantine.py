@@ -5,6 +5,7 @@ Rows that lack nothing but what they refer to are also kept as they would land, 
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -119,7 +120,7 @@ def place_waiting(con: duckdb.DuckDBPyConnection, deployment: Deployment, query:
 
 def quarantined_rows(deployment: Deployment, drop: dict[str, Any], limit: int) -> list[tuple[int, list[str], str]]:
     """Line, reasons and text of the first ``limit`` rows of a drop as it stands that are in quarantine still. Failed if its file is gone."""
-    query = f"select line, reasons, text from {_rejected(deployment, drop)} order by line, key limit ?"
+    query = f"select line, reasons, text from {_rejected(deployment, [drop])} order by line, key limit ?"
     try:
         return duckdb.execute(query, [limit]).fetchall()
     except duckdb.IOException as err:
@@ -130,34 +131,54 @@ def quarantined_rows(deployment: Deployment, drop: dict[str, Any], limit: int) -
         ) from err
 
 
-def _rejected(deployment: Deployment, drop: dict[str, Any]) -> str:
-    """FROM clause of the rows of a drop as it stands that are in quarantine still: its file, but for the rows that were admitted."""
-    waiting = "select null::bigint, null::varchar where false"
-    if drop["waiting"]:
-        waiting = f"select _line, _key from {parquet([deployment.data / drop['waiting']['path']])}"
+def _rejected(deployment: Deployment, drops: Iterable[dict[str, Any]]) -> str:
+    """FROM clause of the rows of drops as they stand (at least one, all with a quarantine) that are in quarantine still, with the ``drop_id`` of
+    each: their files, but for the rows that were admitted."""
+    drops = list(drops)
+    waiting = "select null::varchar, null::bigint, null::varchar where false"
+    waits = {drop["file_id"]: deployment.data / drop["waiting"]["path"] for drop in drops if drop["waiting"]}
+    if waits:
+        waiting = f"select drop_id, _line, _key from {_of_drops(waits)}"
     return (
-        f"(from {parquet([deployment.data / drop['quarantine']])} "
-        f"where reasons <> ['unknown_reference'] or (line, coalesce(key, '')) in (select (_line, _key) from ({waiting}) as w(_line, _key)))"
+        f"(from {_of_drops({drop['file_id']: deployment.data / drop['quarantine'] for drop in drops})} where reasons <> ['unknown_reference'] "
+        f"or (drop_id, line, coalesce(key, '')) in (select (drop_id, _line, _key) from ({waiting}) as w(drop_id, _line, _key)))"
     )
 
 
-def corrected_since(con: duckdb.DuckDBPyConnection, deployment: Deployment, known: Landed, drop: dict[str, Any]) -> int:
-    """Rejected rows of a drop as it stands whose key a later drop of its feed has landed: what was wrong with them has been sent right.
+def _of_drops(files: dict[str, Path]) -> str:
+    """FROM clause of the rows of Parquet files, each with the ``drop_id`` that it has in ``files``."""
+    named = ", ".join(f"({literal(str(path))}, {literal(drop_id)})" for drop_id, path in files.items())
+    return (
+        f"(select f.* exclude (filename), d.drop_id from {parquet(files.values(), ', filename = true')} as f "
+        f"join (values {named}) as d(path, drop_id) on f.filename = d.path)"
+    )
+
+
+def corrected_since(
+    con: duckdb.DuckDBPyConnection, deployment: Deployment, known: Landed, drops: Iterable[dict[str, Any]]
+) -> dict[str, int]:
+    """File id of each of some drops of a feed as they stand → its rejected rows whose key a later drop of the feed has landed: what was wrong
+    with them has been sent right. Drops of which it is none, or whose rejected rows are gone, are left out.
 
     Rows without a key, and those of sources without keys, cannot be told from new ones.
     """
-    if not drop["quarantine"]:
-        return 0
-    here = known.drop(origin_of(drop))
-    assert here is not None
-    rejected = _rejected(deployment, drop)
-    low, high = con.execute(f"select min(key), max(key) from {rejected}").fetchall()[0]
-    counting = known.counting_ids(drop["entity"], drop["source"])
+    drops = [drop for drop in drops if drop["quarantine"] and (deployment.data / drop["quarantine"]).exists()]
+    if not drops:
+        return {}
+    [source], [entity] = {drop["source"] for drop in drops}, {drop["entity"] for drop in drops}
+    here = {drop["file_id"]: known.drop(origin_of(drop)) for drop in drops}
+    places = ", ".join(f"({literal(file_id)}, {item.seq})" for file_id, item in here.items() if item)
+    con.execute(
+        f"create or replace temp table _rejected_keys as select drop_id, seq, key from {_rejected(deployment, drops)} "
+        f"join (values {places}) as p(drop_id, seq) using (drop_id) where key is not null"
+    ).fetchall()
+    low, high, first = con.execute("select min(key), max(key), min(seq) from _rejected_keys").fetchall()[0]
+    counting = known.counting_ids(entity, source)
     later = [
-        part.path
-        for part in known.parts(drop["entity"], drop["source"])
+        part
+        for part in known.parts(entity, source)
         if low is not None
-        and part.position > here.seq
+        and part.position > first
         and part.file_id in counting
         and part.min_key is not None
         and part.max_key is not None
@@ -165,13 +186,22 @@ def corrected_since(con: duckdb.DuckDBPyConnection, deployment: Deployment, know
         and part.max_key >= low
     ]
     if not later:
-        return 0
-    landed = f"select _key from {parquet(later)}"
+        return {}
+    positions = ", ".join(f"({literal(part.file_id)}, {part.position})" for part in {part.file_id: part for part in later}.values())
+    newest = (
+        f"select l._key as key, max(p.position) as position from {parquet(part.path for part in later)} as l "
+        f"join (values {positions}) as p(file_id, position) on l._file_id = p.file_id "
+        "where l._key in (select key from _rejected_keys) group by 1"
+    )
     try:
-        return int(con.execute(f"select count(*) from {rejected} where key in ({landed})").fetchall()[0][0])
+        return dict(
+            con.execute(
+                f"select r.drop_id, count(*) from _rejected_keys as r join ({newest}) as n using (key) where n.position > r.seq group by 1"
+            ).fetchall()
+        )
     except duckdb.IOException as err:
         raise Failed(
-            f"the rows that landed after {drop['file']} cannot be read",
+            f"the rows that landed after {drops[0]['file']} cannot be read",
             file_in(str(err)) or str(deployment.landing),
             "restore the file from a backup",
         ) from err

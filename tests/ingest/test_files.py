@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import signal
 import subprocess
 from decimal import Decimal
@@ -532,6 +533,17 @@ def test_a_few_bad_rows_hold_nothing_unless_more_than_half_of_the_rows_are_bad(
     report = company.ingest()
     assert report.quarantined == bad
     assert report.bad_share_exceeded is held
+
+
+def test_without_the_quarantine_the_period_of_a_bad_file_is_held_and_the_next_file_lands(company: Any, bills_feed: dict[str, Any]) -> None:
+    """Ingest ended with an error for good."""
+    company.map(bills_feed)
+    bills_with_bad_rows(company, 8, 14)
+    held = company.ingest().held_periods
+    shutil.rmtree(company.deployment.quarantine)
+    company.bills("bills_2.csv", "z,d1,c1,2025-02,voice,1,CNY")
+    report = company.ingest()
+    assert (report.landed, report.held_periods) == (1, held) and held
 
 
 def test_a_deployment_sets_how_many_bad_rows_are_a_few(company: Any, bills_feed: dict[str, Any]) -> None:

@@ -159,6 +159,11 @@ def test_the_quarantine_says_how_many_rows_later_files_have_brought_right(
     print_quarantine(context, listing)
     assert "bills_1.csv (bill_lines): 3 rows: bad_decimal 3; 1 of them corrected by later files\n" in capsys.readouterr().out
     [part] = (company.deployment.landing / "bill_lines").rglob("*.parquet")
+    company.bills("bills_3.csv", "L3,D3,C1,2025-01,voice,10,CNY", "L4,D3,C1,2025-01,voice,z,CNY")
+    company.bills("bills_4.csv", "L5,D3,C1,2025-01,voice,10,CNY", "L3,D3,C1,2025-01,voice,z,CNY")
+    company.ingest()
+    brought = {item["file"]: item["corrected"] for item in quarantine_listing(context, 1)}
+    assert brought == {"bills_1.csv": 2, "bills_2.csv": 1, "bills_3.csv": 0, "bills_4.csv": 0}
     part.unlink()
     with pytest.raises(Failed, match=r"the rows that landed after bills_1\.csv cannot be read"):
         quarantine_listing(context, 1)
