@@ -29,7 +29,7 @@ def _words(text: str) -> frozenset[str]:
 _SAFE = _words(
     """
     || ~~ !~~ ~~* !~~* ~~~ lower upper trim ltrim rtrim left right length strlen
-    replace concat concat_ws reverse split_part contains starts_with prefix ends_with suffix strip_accents translate
+    replace concat concat_ws reverse split_part contains starts_with prefix ends_with suffix strip_accents translate nfc_normalize
     md5 sha256 greatest least ifnull nullif if try_strptime year month day last_day pseudonym instr strpos position
     """
 )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from typing import Any
+from unicodedata import normalize
 
 import duckdb
 import pytest
@@ -281,6 +282,13 @@ def test_a_date_is_read_with_the_format_that_the_mapping_says(company: Any, cust
     company.ingest()
     assert company.in_force("customers", "customer_id, cast(valid_from_date as varchar)") == [("c1", "2025-01-31")]
     assert company.quarantine("reasons") == [(["bad_date"],)]
+
+
+def test_a_text_in_another_form_of_unicode_is_brought_to_the_one_of_the_seeds(company: Any, bills_feed: dict[str, Any]) -> None:
+    company.map({**bills_feed, "columns": bills_feed["columns"] | {"charge_type": "nfc_normalize(kind)"}})
+    company.bills("bills_1.csv", *(f"{form},d1,c1,2025-01,{normalize(form, 'Mahngebühr')},1,CNY" for form in ("NFC", "NFD")))
+    company.ingest()
+    assert company.in_force("bill_lines", "distinct charge_type", "1") == [(normalize("NFC", "Mahngebühr"),)]
 
 
 def test_every_reference_of_a_contract_points_to_a_contract() -> None:
