@@ -2,7 +2,8 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
-export DAGSTER_HOME := $(CURDIR)
+# That of the environment, as for `tierhouse`; else this folder.
+export DAGSTER_HOME := $(or $(DAGSTER_HOME),$(CURDIR))
 export GX_ANALYTICS_ENABLED := false
 export DO_NOT_TRACK := 1
 

@@ -137,7 +137,8 @@ def make_candidate(con: duckdb.DuckDBPyConnection, deployment: Deployment, plan:
     The macro ``candidate.is_same_person`` asks of two names what :func:`orchestration.people.same_person` asks.
 
     ``previous`` holds the period before: the candidate of the same run where the run has it, which this one goes on from (where that
-    one is not released, or stays rolled back, nor is this one), else the release that the catalog names; without either its relations
+    one is not released, or stays rolled back, nor is this one; after a rollback it is where all programs grade events, of which no check of
+    the project compares two months), else the release that the catalog names; without either its relations
     are there and empty. Failed where the warehouse holds nothing to check, or that release is damaged.
     """
     if not deployment.warehouse.is_file():

@@ -95,7 +95,7 @@ def _told(deployment: Deployment, ledger: Ledger, catalog: dict[str, Any], say: 
             f"catalog {catalog['catalog']} stands now, with what catalog {catalog['cause']['to']} showed, and "
             f"{', '.join(without) or 'the channels'} {'has' if len(without) == 1 else 'have'} not got it: {err.what}",
             err.where,
-            f"{err.remedy}; the same command then sends what is outstanding, and so does the next run",
+            f"{err.remedy}; the same command then sends what is outstanding, and so does the next run; to go further back name a catalog (--to)",
         ) from err
 
 

@@ -14,7 +14,7 @@ import requests
 from orchestration.deployment import Deployment
 from orchestration.errors import Busy, TierhouseError
 from orchestration.wiring.partitions import RANGE_END_TAG, RANGE_START_TAG
-from orchestration.wiring.resources import BUSY_TAG
+from orchestration.wiring.resources import BUSY_TAG, DEPLOYMENT_TAG
 
 POSTED_TAG = "tierhouse/failure_posted"
 """On a run that was posted: its own id, because a run that is re-executed takes the tags of the one before with it."""
@@ -92,6 +92,8 @@ def failure_sensor(deployment: Deployment) -> dg.SensorDefinition:
         run = context.instance.get_run_by_id(context.dagster_run.run_id) or context.dagster_run
         if not url or _is_posted(run):
             return dg.SkipReason("no address is configured" if not url else "the run reported itself")
+        if (whose := run.tags.get(DEPLOYMENT_TAG, deployment.name)) != deployment.name:
+            return dg.SkipReason(f"the run is of the deployment {whose}")
         steps = [event.step_key for event in context.get_step_failure_events() if event.step_key]
         _report(context, url, run, failure_report(deployment.name, run, steps, None))
         return None

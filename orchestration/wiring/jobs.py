@@ -6,6 +6,7 @@ import dagster as dg
 
 from orchestration.deployment import Deployment
 from orchestration.wiring.failures import failure_hook
+from orchestration.wiring.resources import DEPLOYMENT_TAG
 
 MONTHS_JOB = "months"
 INGEST_JOB = "ingest_drops"
@@ -19,7 +20,8 @@ def jobs(deployment: Deployment) -> list[dg.UnresolvedAssetJobDefinition]:
     hooks = {failure_hook(deployment)}
 
     def job(name: str, selection: dg.AssetSelection, description: str) -> dg.UnresolvedAssetJobDefinition:
-        return dg.define_asset_job(name, selection, executor_def=dg.in_process_executor, hooks=hooks, description=description)
+        tags = {DEPLOYMENT_TAG: deployment.name}
+        return dg.define_asset_job(name, selection, executor_def=dg.in_process_executor, hooks=hooks, description=description, tags=tags)
 
     groups = dg.AssetSelection.groups
     return [

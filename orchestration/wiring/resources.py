@@ -33,6 +33,9 @@ BUSY_TAG = "tierhouse/busy"
 """On a run that met another's lock and ended before its first step: its own id, because a run that is re-executed takes the tags of the one
 before with it."""
 
+DEPLOYMENT_TAG = "tierhouse/deployment"
+"""On every run: whose it is, where several deployments keep their records in one ``DAGSTER_HOME``."""
+
 _IN_ONE_RUN = "choose them (the step `prepare`) in the same run, or launch the job months for the partition: it takes every step"
 
 Say = Callable[[str], None]

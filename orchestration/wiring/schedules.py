@@ -46,9 +46,11 @@ def monthly_schedule(deployment: Deployment) -> dg.ScheduleDefinition:
                 f"{period} has been released, and nothing is new for it; `tierhouse status` names what is to be computed again"
             )
         missed = _missed(ledger, deployment.config.first_period, period, released)
+        # The name, because Dagster would take another deployment's run of this month at this time, where both keep their records in one
+        # place, for the one that is asked for.
         if not missed:
-            return dg.RunRequest(run_key=period, partition_key=period)
-        return dg.RunRequest(run_key=f"{missed[0]}..{period}", tags=range_tags([*missed, period]))
+            return dg.RunRequest(run_key=f"{deployment.name}:{period}", partition_key=period)
+        return dg.RunRequest(run_key=f"{deployment.name}:{missed[0]}..{period}", tags=range_tags([*missed, period]))
 
     try:
         return dg.schedule(

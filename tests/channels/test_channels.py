@@ -10,6 +10,7 @@ import stat
 import subprocess
 import sys
 from dataclasses import replace
+from datetime import datetime, timedelta
 from pathlib import Path
 
 import duckdb
@@ -79,6 +80,13 @@ def test_a_delivery_holds_the_newest_period_with_its_manifest(place: tuple[Deplo
     assert file.stat().st_mode & 0o007 == 0, "personal data is not for everyone on the machine"
     assert deliver(deployment, ledger, say=silent, contracts=[contract(order_by=("-priority", "customer_id"))]) == [], "applied once"
     assert list(deployment.scratch.iterdir()) == []
+
+
+def test_a_feed_may_be_used_for_as_long_as_its_contract_says(place: tuple[Deployment, Ledger]) -> None:
+    given = contract("weekly", columns=[CUSTOMER])
+    [day, week] = deliver(*place, say=silent, contracts=[replace(given, channel_id="daily"), replace(given, staleness_hours=24 * 7)])
+    until = [datetime.fromisoformat(delivery.stale_after_at) for delivery in (day, week)]
+    assert until[1] - until[0] == timedelta(days=6)
 
 
 def test_nobody_else_reads_a_feed_while_it_is_written(place: tuple[Deployment, Ledger], monkeypatch: pytest.MonkeyPatch) -> None:

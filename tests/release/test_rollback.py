@@ -97,6 +97,10 @@ def test_rollback_goes_back_one_catalog_and_then_one_more(place: tuple[Deploymen
     }
     again = rollback(deployment, ledger, None, "still wrong", "an.operator", say=silent)
     assert (again["catalog"], again["new_catalog"]) == (1, 5)
+    first_of_each = [(entry.payload["path"], entry.payload["idempotency_key"].count(":")) for entry in ledger.entries("delivery")]
+    assert first_of_each == [("channels/hotline/hotline_4.csv", 3), ("channels/hotline/hotline_5.csv", 3)], (
+        "none is a second one of its catalog"
+    )
     assert (deployment.releases / "2026-06.r3" / "manifest.json").is_file()
     ledger.verify()
 
@@ -282,6 +286,7 @@ def test_a_rollback_that_a_channel_has_not_got_stands_and_is_finished_whatever_t
         with pytest.raises(Failed, match=stands) as caught:
             rollback(deployment, ledger, None, reason, "an.operator", say=silent)
         assert str(deployment.data) in caught.value.where and "the same command then sends what is outstanding" in caught.value.remedy
+        assert "to go further back name a catalog (--to)" in caught.value.remedy
         assert current_catalog(deployment) == {"catalog": 4, "periods": {PERIOD: "2026-06.r2"}}
     with pytest.raises(Failed, match="catalog 5 stands now, with what catalog 1 showed"):
         rollback(deployment, ledger, 1, "still wrong", "another.operator", say=silent)

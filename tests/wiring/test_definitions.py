@@ -23,7 +23,7 @@ from orchestration.wiring import schedules
 from orchestration.wiring.build import build_defs
 from orchestration.wiring.dbt import load_manifest, manifest_is_stale, parsed_hash
 from orchestration.wiring.partitions import RANGE_END_TAG, RANGE_START_TAG, range_tags
-from orchestration.wiring.resources import BUSY_TAG, Run
+from orchestration.wiring.resources import BUSY_TAG, DEPLOYMENT_TAG, Run
 from orchestration.wiring.schedules import monthly_schedule
 from orchestration.wiring.sensors import SETTLED_SECONDS, changed
 from orchestration.wiring.translator import layer_of, source_key
@@ -150,6 +150,11 @@ def test_a_kept_plan_that_is_none_or_of_another_version_is_no_plan(kept: str, tm
         Run(place.deployment).require_plan(["2025-01"])
 
 
+def test_every_job_says_of_which_deployment_its_runs_are(defs: dg.Definitions) -> None:
+    jobs = [job for job in defs.get_repository_def().get_all_jobs() if not job.name.startswith("__")]
+    assert {job.tags[DEPLOYMENT_TAG] for job in jobs} == {"telecom"}
+
+
 def test_the_release_waits_for_every_mart(defs: dg.Definitions) -> None:
     graph = defs.resolve_asset_graph()
     marts = {key for key in graph.get_all_asset_keys() if key.path[0] == "marts"}
@@ -182,7 +187,7 @@ def test_the_schedule_runs_the_month_that_has_just_ended_until_it_is_released(tm
 
         for day in (3, 4):
             (request,) = tick(day).run_requests or []
-            assert (request.partition_key, request.run_key) == ("2026-06", "2026-06")
+            assert (request.partition_key, request.run_key) == ("2026-06", "telecom:2026-06")
         place.ledger.append("release", {"period": "2026-06", "release": "2026-06.r1"})
         released = tick(5)
         assert not released.run_requests and "2026-06 has been released" in str(released.skip_message)
@@ -228,7 +233,7 @@ def test_the_schedule_runs_the_months_that_were_missed_in_one_run(newest: str | 
         at = datetime(2026, 7, 2, 22, 30, tzinfo=UTC)
         context = dg.build_schedule_context(instance=instance, scheduled_execution_time=at, repository_def=repository)
         (request,) = repository.get_schedule_def("monthly").evaluate_tick(context).run_requests or []
-    assert request.run_key == asked
+    assert request.run_key == f"telecom:{asked}"
     first, _, last = asked.partition("..")
     range_asked = {name: request.tags.get(name) for name in (RANGE_START_TAG, RANGE_END_TAG)}
     assert (request.partition_key, range_asked) == (None, range_tags([first, last])) if last else (asked, dict.fromkeys(range_asked))

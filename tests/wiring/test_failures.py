@@ -16,7 +16,7 @@ from orchestration.deployment import Config, Deployment
 from orchestration.errors import Held
 from orchestration.wiring.failures import POSTED_TAG, failure_hook, failure_report, failure_sensor, post
 from orchestration.wiring.partitions import range_tags
-from orchestration.wiring.resources import BUSY_TAG
+from orchestration.wiring.resources import BUSY_TAG, DEPLOYMENT_TAG
 
 SECRET = "张伟 13800138000"
 
@@ -152,6 +152,22 @@ def test_the_sensor_posts_only_runs_that_could_not_report_themselves(receiver: R
             failure_sensor(at)(context)
     assert [report["run_id"] for report in receiver.received] == [run.run_id]
     assert receiver.received[0]["failed_steps"] == ["gate"]
+
+
+def test_the_sensor_posts_no_run_of_another_deployment(receiver: Receiver, tmp_path: Path) -> None:
+    """Both keep their records in one DAGSTER_HOME."""
+    at = deployment(tmp_path, receiver.url)
+    with dg.DagsterInstance.ephemeral() as instance:
+        for name in ("bank", "shop"):
+            silent = failing_job(deployment(tmp_path, None)).execute_in_process(
+                instance=instance, raise_on_error=False, tags={DEPLOYMENT_TAG: name}
+            )
+            event = next(event for event in silent.all_events if event.is_failure and event.is_job_event)
+            context = dg.build_run_status_sensor_context(
+                sensor_name="report_failed_runs", dagster_event=event, dagster_instance=instance, dagster_run=silent.dagster_run
+            ).for_run_failure()
+            failure_sensor(at)(context)
+    assert [report["run_id"] for report in receiver.received] == [silent.run_id]
 
 
 def test_a_run_that_met_the_lock_of_another_is_reported_as_busy() -> None:
