@@ -14,6 +14,7 @@ from orchestration.ingest import balance, new_drops
 from orchestration.ingest.quarantine import quarantined_rows
 from tests.ingest.conftest import in_a_process
 from tests.ingest.test_laws import LAW, _fresh
+from tests.ingest.test_replacements import in_force as told_alike
 from tests.support import draws
 
 CONTROL = {"files": "control_*.csv", "columns": {"file": "file", "rows": "n", "replaces": "instead"}}
@@ -214,6 +215,57 @@ def test_credit_notes_go_back_to_their_own_period_when_their_bill_waits(shop: An
     stands(shop)
 
 
+def test_without_keys_identical_rows_wait_again_together_and_land_anew(shop: Any, feeds: list[dict[str, Any]]) -> None:
+    def identical() -> list[int]:
+        return [row["identical"] for row in balance(shop.ledger) if row["entity"] == "bill_lines"]
+
+    del feeds[-1]["columns"]["bill_line_id"]
+    shop.map(*feeds)
+    customers(shop, "1", "c1")
+    customers(shop, "2", "c2")
+    same = ",d1,c2,2025-01,voice,2,CNY,,"
+    bills(shop, "1", same, same, ",d2,c1,2025-01,voice,1,CNY,,")
+    bills(shop, "2", same, ",d3,c1,2025-01,voice,4,CNY,,")
+    shop.ingest()
+    assert (stands(shop)["bills_1.csv"], identical()) == ((3, 2, 0, 1), [1, 0])
+    customers(shop, "3", "c3")
+    replaces(shop, "customers_3.csv", 1, "customers_2.csv")
+    assert shop.ingest().set_aside == {"bills_1.csv": 2, "bills_2.csv": 1}
+    assert (stands(shop)["bills_1.csv"], stands(shop)["bills_2.csv"], identical()) == ((3, 1, 2, 0), (2, 1, 1, 0), [0, 0])
+    feeds[-1]["columns"]["product"] = "kind"
+    shop.map(*feeds)
+    shop.ingest(again=True)
+    assert (stands(shop)["bills_1.csv"], stands(shop)["bills_2.csv"]) == ((3, 1, 2, 0), (2, 1, 1, 0))
+    customers(shop, "4", "c2")
+    shop.ingest()
+    assert (stands(shop)["bills_1.csv"], stands(shop)["bills_2.csv"], identical()) == ((3, 2, 0, 1), (2, 2, 0, 0), [1, 0])
+
+
+def test_points_of_a_customer_who_is_taken_back_leave_their_period(shop: Any, feeds: list[dict[str, Any]]) -> None:
+    points = {
+        "entity": "points",
+        "files": "points_*.csv",
+        "format": "csv",
+        "columns": {"customer_id": "cust", "period": "month", "points_type": "'base'", "points": "n"},
+    }
+    shop.map(*feeds, points)
+    customers(shop, "1", "c1", "c2")
+    shop.drop("points_1.csv", "cust,month,n\nc1,2025-01,5\nc2,2025-01,7\nc2,2025-02,8\n")
+    shop.ingest()
+    customers(shop, "2", "c1")
+    replaces(shop, "customers_2.csv", 1, "customers_1.csv")
+    assert shop.ingest().set_aside == {"points_1.csv": 2}
+    assert shop.in_force("points", "customer_id, period, points") == [("c1", "2025-01", 5)]
+    customers(shop, "3", "c2")
+    shop.ingest()
+    assert shop.in_force("points", "customer_id, period, points", "points") == [
+        ("c1", "2025-01", 5),
+        ("c2", "2025-01", 7),
+        ("c2", "2025-02", 8),
+    ]
+    assert stands(shop)["points_1.csv"] == (3, 3, 0, 0)
+
+
 KILLED_AT = ("ingest.set_aside_written", "ingest.set_aside_recorded")
 
 
@@ -284,6 +336,8 @@ def test_in_whatever_order_files_come_and_are_replaced_the_same_rows_are_landed_
                 here.ingest()
         here.ingest()
         assert new_drops(here.deployment, here.ledger) == []
+        if any(kind == "bills" for kind, *_ in made):
+            told_alike(here)
         texts = {
             (drop["file"], line): reasons
             for drop in here.standing()
