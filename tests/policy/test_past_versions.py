@@ -347,6 +347,18 @@ def test_a_release_whose_hash_an_older_tierhouse_reckoned_is_told_by_its_policie
         assert len(changed_past(seeds.load(), past, known)) == 1
 
 
+def test_each_release_is_told_by_its_own_policies(seeds, tmp_path):
+    """The first month was decided with what holds today, the second with another bar; both hashes are those of an older Tierhouse."""
+    first, second = MONTHS[:2]
+    write_policy_files(seeds.load(), tmp_path / first)
+    threshold(seeds, "310")
+    write_policy_files(seeds.load(), tmp_path / second)
+    threshold(seeds, "300")
+    past = {month: {"six_star/v1": digit * 64} for month, digit in ((first, "1"), (second, "2"))}
+    (finding,) = changed_past(seeds.load(), past, {month: tmp_path / month for month in past})
+    assert f"changed after {second} was released" in finding.what
+
+
 @pytest.mark.parametrize(
     ("seed", "column", "value", "text"),
     [
