@@ -142,6 +142,20 @@ def test_a_recorded_release_is_published_by_recovery_alone(gated: Path, tmp_path
     assert deliver(deployment, ledger, say=silent, contracts=[contract()])[0].rows == 60
 
 
+def test_what_a_kill_between_writing_and_moving_left_is_taken_away(tmp_path: Path) -> None:
+    deployment, ledger = make_place(tmp_path)
+    for folder in ("release-2026-05.r1", "channel-hotline_1"):
+        (deployment.scratch / folder).mkdir(parents=True)
+        (deployment.scratch / folder / "half.parquet").touch()
+    deployment.catalogs.mkdir()
+    files = [deployment.scratch / "gate-run1-2026-05.json", deployment.catalogs / ".current.json.4711"]
+    for file in [*files, deployment.scratch / "of_another"]:
+        file.touch()
+    recover(deployment, ledger, silent)
+    assert [path.name for path in deployment.scratch.iterdir()] == ["of_another"]
+    assert list(deployment.catalogs.iterdir()) == []
+
+
 def test_what_somebody_keeps_beside_the_releases_is_left_alone(gated: Path, tmp_path: Path) -> None:
     deployment, ledger = copied(gated, tmp_path)
     killed(tmp_path, "release.moved")
