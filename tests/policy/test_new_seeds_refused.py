@@ -285,6 +285,24 @@ def test_a_promise_in_a_number_of_another_subject_is_refused(seeds):
     refuse_mistaken(seeds.load())
 
 
+@pytest.mark.parametrize(
+    ("cells", "message"),
+    [
+        ({"clock": "event"}, "the clock is an event"),
+        ({"clock": "event", "event_entity": "receptions"}, "a customer has no event in receptions"),
+        ({"clock": "event", "event_entity": "applications", "subject_type": "reception"}, "a reception has no event in applications"),
+        ({"event_entity": "applications"}, "a program on the clock of months has no event"),
+        ({"subject_type": "reception"}, "a reception is there in one period only"),
+        # The program holds its levels for a year.
+        ({"clock": "event", "event_entity": "applications"}, "column validity_months: a program on the clock of events has no review"),
+    ],
+)
+def test_a_clock_that_does_not_fit_the_subject_its_event_or_the_review_is_refused(own, cells, message):
+    for column, value in cells.items():
+        own.set("programs", row(own, "programs", **OWN), column, value)
+    refused(own, message)
+
+
 def test_a_cap_that_names_two_levels_and_a_plan_without_its_program_are_refused(own):
     own.add(
         "caps",
