@@ -195,8 +195,10 @@ def _scan(con: duckdb.DuckDBPyConnection, deployment: Deployment, drop: Drop, sc
     """Fill ``_rows`` from the drop, and ``_reject_rows`` with those that could not be split."""
     # Casts to timestamptz in the mapping take the session's zone for texts that state none.
     con.execute(f"set TimeZone = {literal(drop.feed.config.timezone or deployment.config.timezone)}").fetchall()
-    # DuckDB computes what two expressions have in common before both, out of the TRY that would catch its error.
-    con.execute(f"set disabled_optimizers = {literal('common_subexpressions' if drop.feed.may_raise else '')}").fetchall()
+    # The statistics of a Parquet file leave NaN out: beside one number alone, a cast that fails for NaN would be taken for one that never does.
+    # What two expressions have in common DuckDB computes before both, out of the TRY that would catch its error.
+    off = "statistics_propagation" + (",common_subexpressions" if drop.feed.may_raise else "")
+    con.execute(f"set disabled_optimizers = {literal(off)}").fetchall()
     extra = "_structural" if drop.carry else "0"
     con.execute(f"create or replace table _rows as {scan.select(drop.relation, drop.carry, extra)}").fetchall()
     # Ordinals are those of the table that was filled straight from the file.

@@ -86,6 +86,26 @@ def test_money_that_came_as_a_binary_float_is_not_rounded(company: Any, bills_fe
     assert found == {key: ["bad_decimal"] for key in ("1e", "1f", "1g", "1h", "1i", "2e", "2f")}
 
 
+@pytest.mark.parametrize("expression", ["amount", "cast(amount as decimal(18, 4))", "round(amount, 2)"])
+def test_what_is_not_a_number_among_equal_ones_goes_to_quarantine(company: Any, bills_feed: dict[str, Any], expression: str) -> None:
+    """The statistics of the file leave it out, so that the column has one value by them: no cast could fail, and an amount of null landed."""
+    bills_feed |= {"format": "parquet", "files": "bills_*.parquet"}
+    bills_feed["columns"] |= {"net_amount": expression, "quantity": "pieces"}
+    company.map(bills_feed)
+    same = {"doc": "d1", "cust": "c1", "month": "2025-01", "kind": "voice", "currency": "CNY"}
+    nan = float("nan")
+    table = {
+        "id": ["a", "b", "c"],
+        "amount": [1.5, nan, 1.5],
+        "pieces": [1.0, 1.0, nan],
+        **{name: [value] * 3 for name, value in same.items()},
+    }
+    pq.write_table(pa.table(table), company.drops / "bills_1.parquet")
+    company.ingest()
+    assert company.in_force("bill_lines", "_key, net_amount") == [("a", Decimal("1.5"))]
+    assert company.quarantine("key, details") == [("b", ["bad_decimal: net_amount"]), ("c", ["bad_decimal: quantity"])]
+
+
 def test_a_number_of_json_keeps_its_digits(company: Any, bills_feed: dict[str, Any]) -> None:
     company.map({**bills_feed, "format": "jsonl", "files": "bills_*.jsonl"})
     row = '{"id":"%s","doc":"d1","cust":"c1","month":"2025-01","kind":"voice","amount" : %s,"currency":"CNY"}\n'
