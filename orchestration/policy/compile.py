@@ -228,7 +228,8 @@ def _can_be_raised(condition: Condition) -> bool:
 def _gap_case(program: Program, version: Version) -> str:
     """What keeps a subject from the next level: the id of `<rule>/<condition>` that fails.
 
-    The first number that is too low and with which alone a rule of the next level decides once it is high enough. Else, with ``+`` at
+    The first number that is too low and with which alone a rule of the next level decides once it is high enough, by the rule that asks for
+    the least of it. Else, with ``+`` at
     the end, the first of several numbers of a rule that are too low. Else, with ``-``, the first condition of the level's first rule
     that fails, those before that no number mends: no amount leads there.
     """
@@ -238,7 +239,7 @@ def _gap_case(program: Program, version: Version) -> str:
         to_rules = [r for r in evaluation_order(program, version) if r.level_id == higher.level_id]
         here = f"r.first_rule_id in ({', '.join(sql.literal(r.rule_id) for r in from_rules)})"
         inner: list[str] = []
-        numbers = [(t, n, c) for t in to_rules for n, c in enumerate(t.conditions) if _can_be_raised(c)]
+        numbers = _lowest_bar_first([(t, n, c) for t in to_rules for n, c in enumerate(t.conditions) if _can_be_raised(c)])
         for mark in ("", "+"):
             for target, number, condition in numbers:
                 wanted = _once_high_enough(program, version, target, condition, is_alone=not mark)
@@ -253,6 +254,12 @@ def _gap_case(program: Program, version: Version) -> str:
             case = _case(list(dict.fromkeys(inner)))
             lines += [f"    -- from {lower.level_id} to {higher.level_id}", f"    when {here} then", indent(case, "        ")]
     return _case(lines)
+
+
+def _lowest_bar_first(numbers: list[tuple[Rule, int, Condition]]) -> list[tuple[Rule, int, Condition]]:
+    """Attributes in the order of their first condition; of one, its bars from the lowest up, since less of it is enough."""
+    names = list(dict.fromkeys(condition.attribute.attribute_id for _, _, condition in numbers))
+    return sorted(numbers, key=lambda item: (names.index(item[2].attribute.attribute_id), item[2].values[0], item[2].operator == ">"))
 
 
 def _once_high_enough(program: Program, version: Version, target: Rule, condition: Condition, *, is_alone: bool) -> list[str] | None:

@@ -147,6 +147,33 @@ def test_an_amount_is_missing_only_where_it_leads_to_the_next_level(seeds, decid
     assert decision["is_amount_enough"] is is_enough
 
 
+@pytest.mark.parametrize("hit_policy", ["first", "priority"])
+def test_of_several_rules_of_the_next_level_the_one_that_asks_for_the_least_says_what_is_missing(seeds, decide, hit_policy):
+    seeds.rules(
+        [
+            ("general", "star_3", [("spend_avg_6m", ">=", "120")]),
+            ("gotone", "star_3", [("brand", "=", "gotone"), ("spend_avg_6m", ">", "80")]),
+            ("pointed", "star_3", [("points_last_year", ">=", "100"), ("spend_avg_6m", ">=", "80")]),
+            ("rest", "star_1", []),
+        ],
+        hit_policy,
+    )
+    rows = spend("240"), spend("240", brand="gotone"), spend("240", points=100), spend("240", brand="gotone", points=100)
+    decisions = decide(seeds.load(), *rows)
+    assert {(d["missing_attribute"], d["is_amount_enough"]) for d in decisions} == {("spend_avg_6m", True)}
+    assert [d["missing_amount"] for d in decisions] == [Decimal(480), Decimal("240.0001"), Decimal(240), Decimal(240)]
+
+
+@pytest.mark.parametrize(
+    ("attribute", "bar", "amount"), [("points_last_year", "100", Decimal(90)), ("spend_avg_6m", "80", Decimal("240.0001"))]
+)
+def test_a_rule_that_holds_at_the_bar_alone_keeps_nobody_from_what_lies_above(seeds, decide, attribute, bar, amount):
+    """What is enough lies above the bar: one point, or a hundredth of a cent."""
+    seeds.rules([("exact", "star_1", [(attribute, "=", bar)]), ("more", "star_3", [(attribute, ">", bar)]), ("rest", "star_1", [])])
+    (decision,) = decide(seeds.load(), spend("240", points=11))
+    assert (decision["missing_attribute"], decision["missing_amount"], decision["is_amount_enough"]) == (attribute, amount, True)
+
+
 def test_one_of_several_numbers_that_are_too_low_is_not_enough(seeds, decide):
     seeds.rules([("both", "star_2", [("spend_avg_6m", ">=", "120"), ("points_last_year", ">=", "100")]), ("rest", "star_1", [])])
     decisions = decide(seeds.load(), spend("600"), spend("600", points=100))
