@@ -28,6 +28,7 @@ run: setup  ## sample company, ingest, six months through Dagster, gate, release
 
 # `dg dev`, to which the warning points, starts the same and would bring 17 packages, the client of Dagster's cloud among them.
 ui: setup  ## the Dagster UI on this project
+	@test -f "$$DAGSTER_HOME/dagster.yaml" || $(BIN)/python -c 'from orchestration.wiring.launch import project_instance; project_instance()'
 	@$(BIN)/python -W 'ignore:Function `dev_command` is superseded:FutureWarning' -m dagster dev -m orchestration.definitions
 
 test: setup  ## all tests but the slow ones
