@@ -147,6 +147,21 @@ def test_an_amount_is_missing_only_where_it_leads_to_the_next_level(seeds, decid
     assert decision["is_amount_enough"] is is_enough
 
 
+def test_of_several_caps_that_hold_the_lowest_counts(seeds, decide):
+    """In whatever order the seed has them."""
+    seeds.write("caps", seeds.rows("caps")[:1])
+    for cap, level, bar in (("some", "star_4", "1"), ("many", "star_2", "3"), ("more", "star_3", "2")):
+        cells = {"attribute": "points_last_year", "operator": ">=", "value": bar}
+        seeds.add("caps", {"program_id": "six_star", "version": "v1", "cap_id": cap, "level_id": level, **cells})
+    decisions = decide(seeds.load(), *(spend("1800", points=points) for points in (0, 1, 2, 3)))
+    assert [(d["cap_id"], d["cap_level_id"], d["cap_rank"]) for d in decisions] == [
+        (None, None, None),
+        ("some", "star_4", 4),
+        ("more", "star_3", 3),
+        ("many", "star_2", 2),
+    ]
+
+
 @pytest.mark.parametrize("hit_policy", ["first", "priority"])
 def test_of_several_rules_of_the_next_level_the_one_that_asks_for_the_least_says_what_is_missing(seeds, decide, hit_policy):
     seeds.rules(
@@ -204,6 +219,8 @@ def of_several_numbers(seeds) -> None:
     """Attributes that are made of the same spend: a band of the sum, and a score of sum and points that rises with both, one that falls."""
     customer = {"subject_type": "customer", "may_be_null": "true"}
     seeds.add("attributes", {**customer, "attribute_id": "size", "kind": "band", "type": "category", "of_attributes": "spend_6m"})
+    ratio = {"kind": "ratio", "type": "decimal", "metric_id": "spend_6m_amount", "divisor_metric_id": "spend_12m_amount"}
+    seeds.add("attributes", {**customer, "attribute_id": "growth", **ratio})
     of = {"program_id": "six_star", "version": "v1"}
     for band, order, below in (("small", "1", "600"), ("mid", "2", "1200"), ("big", "3", "")):
         seeds.add("bands", {**of, "attribute_id": "size", "band_id": band, "band_order": order, "below": below})
@@ -237,6 +254,9 @@ def of_several_numbers(seeds) -> None:
         ([("spend_avg_6m", ">=", "150")], [[("spend_6m", ">=", "700"), ("brand", "=", "gotone")]], "300"),
         ([("points_last_year", ">=", "50")], [[("rising", ">=", "40")]], None),
         ([("points_last_year", ">=", "50"), ("spend_6m", "<", "700")], [], "50"),
+        # More spend is more of the year, too, so that the six months may become less of it.
+        ([("spend_6m", ">=", "900"), ("growth", ">=", "50")], [], None),
+        ([("points_last_year", ">=", "50"), ("growth", ">=", "50")], [], "50"),
     ],
 )
 def test_an_amount_is_missing_only_where_what_it_moves_lets_it_lead_there(seeds, decide, target, above, amount):
@@ -244,7 +264,7 @@ def test_an_amount_is_missing_only_where_what_it_moves_lets_it_lead_there(seeds,
     of_several_numbers(seeds)
     rules = [(f"above_{n}", "star_1", conditions) for n, conditions in enumerate(above)]
     seeds.rules([*rules, ("target", "star_2", target), ("rest", "star_1", [])])
-    (decision,) = decide(seeds.load(), spend("600"))
+    (decision,) = decide(seeds.load(), spend("600") | {"spend_12m_amount": Decimal(1000)})
     assert (decision["matched_rule_id"], decision["next_level_id"]) == ("rest", "star_2")
     assert decision["missing_amount"] == (amount and Decimal(amount))
     assert decision["is_amount_enough"] is (amount is not None)
