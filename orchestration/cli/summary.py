@@ -54,10 +54,15 @@ def print_ingest(context: Context, report: IngestReport) -> None:
             click.echo(
                 f"No drop found in {relative(context.deployment.drops)}; the mappings in {relative(context.deployment.sources)} say what is looked for."
             )
-    for refused in report.refused:
-        click.echo(f"Refused whole: {refused['file']}: {refused['message']}")
+    print_refused(report.refused)
     if report.without_files:
         click.echo(f"No file has come yet, and none in the drops folder fits, for: {', '.join(report.without_files)}")
+
+
+def print_refused(refused: list[dict[str, str]]) -> None:
+    """A line for each file that did not land as it lies there."""
+    for each in refused:
+        click.echo(f"Refused whole: {each['file']}: {each['message']}")
 
 
 def _print_landed(context: Context, report: IngestReport) -> None:
@@ -196,6 +201,7 @@ def report_run(context: Context, periods: list[str]) -> None:
         for period in outcome.periods:
             print_outcome(context, period)
         print_unattributed(context, nobodys)
+        print_refused((outcome.ingest or {}).get("refused", []))
         click.echo(f"Quarantined: {counted(value['quarantine']['rows'], 'row')}: {_reasons(reasons) or 'none'}")
         _print_places(context)
         print_next(context, visible, programs)

@@ -150,3 +150,12 @@ def test_an_empty_drop_and_a_folder_in_place_of_a_file(place: Cli) -> None:
     report = str(error)
     assert "bill_lines_2026-07.parquet" in report and "bill_lines_2026-07.csv" in report
     assert {k: v for k, v in trace(place).items() if not k.startswith("ledger")} == before
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+def test_the_summary_of_a_run_names_the_files_that_it_refused(place: Cli) -> None:
+    """The run is done without them, and nothing else told of a file whose feed promises none."""
+    (place.drops / "service" / "contacts_2026-07.jsonl").write_bytes(b"")
+    said = place("run", "--periods", "2026-06", timeout=600).stdout
+    assert "\nRefused whole: service/contacts_2026-07.jsonl: it is empty\n" in said
