@@ -30,6 +30,17 @@ def test_both_languages_have_the_text_with_the_same_placeholders(key: str) -> No
     assert not has_words or re.search(r"[\u4e00-\u9fff]", TEXTS[key]["zh"])
 
 
+def test_chinese_texts_of_policies_have_chinese_commas() -> None:
+    """They stand in explanations beside texts that have them."""
+    wrong = []
+    for folder in (PROJECT_ROOT / "seeds", *(PROJECT_ROOT / "examples").glob("*/policies")):
+        for path in sorted(folder.glob("*.csv")):
+            with path.open(encoding="utf-8-sig") as file:
+                texts = [value for row in csv.DictReader(file) for name, value in row.items() if name and name.endswith("_zh") and value]
+            wrong += [(path.name, value) for value in texts if re.search(r"[\u4e00-\u9fff][,;:!?]", value)]
+    assert wrong == []
+
+
 def _units() -> set[str]:
     """Words of units in the seeds of the project and of every example."""
     found = set()
