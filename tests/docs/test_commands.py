@@ -1,7 +1,8 @@
 """Every command that the documentation tells a reader to run works, in the order in which a page shows them.
 
 Fenced blocks whose info string ends in ``run`` are run, a page at a time, in one shell, in a folder of its own that looks like the
-project's after ``make run``: the state is in ``var/telecom``. What a block prints is not compared.
+project's after ``make run``: the state is in ``var/telecom``. Those of ``run slowly`` take minutes, and are run in their place among the
+others by the slow tests. What a block prints is not compared.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ from orchestration.deployment import PROJECT_ROOT
 from tests.support import Cli
 
 PAGES = [PROJECT_ROOT / "README.md", *sorted((PROJECT_ROOT / "docs").rglob("*.md")), *sorted((PROJECT_ROOT / "examples").glob("*/*.md"))]
-_BLOCK = re.compile(r"^```(?:sh|console) run\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+_BLOCK = re.compile(r"^```(?:sh|console) run( slowly)?\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 # Pages that begin with an empty place; the others begin with two released months of the sample company.
 _FROM_NOTHING = {"onboarding-a-source.md"}
 # A page that goes back to an earlier catalog needs one: a month is released first.
@@ -35,20 +36,26 @@ _WITH_POLICIES = {"policy-owners-guide.md", "channels.md", "a-program-of-your-ow
 _EXAMPLES = [PROJECT_ROOT / "examples" / name for name in ("sales_force", "prospects", "bank", "hotel")]
 
 
-def runnable(page: Path) -> list[str]:
-    """The runnable blocks of a page, in order."""
-    return _BLOCK.findall(page.read_text(encoding="utf-8"))
+def runnable(page: Path, slowly: bool = False) -> list[str]:
+    """The runnable blocks of a page, in order; ``slowly``: with those that take minutes."""
+    return [text for is_slow, text in _BLOCK.findall(page.read_text(encoding="utf-8")) if slowly or not is_slow]
 
 
 def _runnable_pages() -> list[ParameterSet]:
-    """Pages with commands; those that need a run of months of their own are slow."""
+    """Pages with commands, and whether those that take minutes are run too. Pages that need a run of months of their own are slow."""
     pages = [page for page in PAGES if page.exists() and runnable(page)]
     slow = [page for page in pages if page.name in {*_RUN_BEFORE, *_FROM_NOTHING} or page.parent in _EXAMPLES]
-    return [pytest.param(page, marks=[pytest.mark.slow] if page in slow else [], id=str(page.relative_to(PROJECT_ROOT))) for page in pages]
+    found = [(page, False, page in slow) for page in pages] + [
+        (page, True, True) for page in pages if runnable(page, True) != runnable(page)
+    ]
+    return [
+        pytest.param(page, slowly, marks=[pytest.mark.slow] * is_slow, id=f"{page.relative_to(PROJECT_ROOT)}{' slowly' * slowly}")
+        for page, slowly, is_slow in found
+    ]
 
 
-@pytest.mark.parametrize("page", _runnable_pages())
-def test_commands_of_the_page_run(page: Path, tmp_path: Path, request: pytest.FixtureRequest) -> None:
+@pytest.mark.parametrize(("page", "slowly"), _runnable_pages())
+def test_commands_of_the_page_run(page: Path, slowly: bool, tmp_path: Path, request: pytest.FixtureRequest) -> None:
     state = tmp_path / "var" / "telecom"
     if page.parent in _EXAMPLES:
         shutil.copytree(page.parent, tmp_path / page.parent.relative_to(PROJECT_ROOT))
@@ -61,10 +68,12 @@ def test_commands_of_the_page_run(page: Path, tmp_path: Path, request: pytest.Fi
             shutil.copytree(PROJECT_ROOT / folder, tmp_path / folder)
     env = Cli(tmp_path).environment(TIERHOUSE_DEPLOYMENT=str(PROJECT_ROOT / "examples" / "telecom"), TIERHOUSE_DATA=str(state))
     env |= {"TIERHOUSE_DROPS": str(state / "drops"), "PATH": f"{Path(sys.executable).parent}:{env['PATH']}"}
-    if page.name in _OWN_DEPLOYMENT or page.parent in _EXAMPLES:
+    if page.name in _OWN_DEPLOYMENT | _WITH_POLICIES or page.parent in _EXAMPLES:
         env = {name: value for name, value in env.items() if not name.startswith("TIERHOUSE_")}
+    if page.name in _WITH_POLICIES:
+        env["TIERHOUSE_DEPLOYMENT"] = str(tmp_path / "examples" / "telecom")
     # One shell for all blocks, as a reader has: what a block leaves behind, its folder for instance, meets the next one.
-    blocks = "\n".join([*filter(None, [_RUN_BEFORE.get(page.name)]), *runnable(page)])
+    blocks = "\n".join([*filter(None, [_RUN_BEFORE.get(page.name)]), *runnable(page, slowly)])
     done = subprocess.run(["bash", "-exuo", "pipefail", "-c", blocks], cwd=tmp_path, env=env, capture_output=True, text=True, timeout=900)
     assert done.returncode == 0, f"{page.name}: exit {done.returncode}\n{done.stdout[-3000:]}\n{done.stderr[-3000:]}"
 

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from orchestration.policy import compile_policies
 from tests.movement.conftest import USUAL
-from tests.movement.world import DECIDE, FIRST, STEPS, Customer, Rules, World, add, lifetime, policies_with
+from tests.movement.world import DECIDE, FIRST, STEPS, Customer, Rules, World, add, add_program, lifetime, policies_with
 from tests.policy.conftest import SeedFolder
 
 MAY, JUNE, JULY, AUGUST = FIRST + 4, FIRST + 5, FIRST + 6, FIRST + 7
@@ -270,6 +270,24 @@ def test_activity_changes_by_bills(make_world):
     assert causes(world, "activity") == {
         "silent": "new_spend", "corrected": "bill_corrections", "both": "bill_corrections", "back": "new_spend", "undone": "bill_corrections",
     }  # fmt: skip
+
+
+def test_activity_of_longer_ago_than_is_looked_up(tmp_path, monkeypatch):
+    """The last spend is two years old: what it was before is told by what was known, or by this month."""
+    seeds = SeedFolder(tmp_path / "seeds")
+    policies_with(seeds, [(USUAL, LONG_AGO)])
+    idle = "months_since_active"
+    add_program(seeds, "known", "decision_table", [[(idle, "<", "1")], [(idle, "is not null", "")], []])
+    world = World(seeds.load(), [(USUAL, LONG_AGO)])
+    world.versions["known"] = [(replace(USUAL, version="v1"), LONG_AGO)]
+    monkeypatch.setitem(DECIDE, "known", lambda rules, i: 1 if i["idle"] is None else 3 if i["idle"] < 1 else 2)
+    world.customers = {name: steady("0") for name in ("spent", "taken_back")}
+    for customer in world.customers.values():
+        customer.bills = {FIRST - 20: Decimal(50)}
+    world.run(JUNE)
+    world.customers["spent"].bills[JULY] = Decimal(50)
+    world.customers["taken_back"].bills[FIRST - 20] = Decimal(0)
+    assert causes(world, "known") == {"spent": "new_spend", "taken_back": "bill_corrections"}
 
 
 def test_a_version_that_was_changed_after_its_release_moves_by_policy(make_world):

@@ -231,16 +231,16 @@ def policies_with(seeds: SeedFolder, versions: list[tuple[Rules, int]], *, furth
         for kind, name, amount in ranked:
             place = {"attribute_id": name, "subject_type": "customer", "kind": kind, "type": "decimal", "of_attributes": amount}
             add(seeds, "attributes", [place | {"may_be_null": "true", "name_en": name, "name_zh": name}])
-        _add_program(seeds, "top_share", "percentile", [[("place_of_spend", "<", "25")], [("place_of_spend", "<", "50")], []])
-        _add_program(seeds, "lifetime", "decision_table", [[("spend_total", ">=", "1000")], [("spend_total", ">=", "500")], []])
-        _add_program(seeds, "activity", "decision_table", [[("months_since_active", "<", "1")], [("months_since_active", "<", "3")], []])
-        _add_program(seeds, "portion", "decision_table", [[("portion_of_spend", ">=", "30")], [("portion_of_spend", ">=", "20")], []])
+        add_program(seeds, "top_share", "percentile", [[("place_of_spend", "<", "25")], [("place_of_spend", "<", "50")], []])
+        add_program(seeds, "lifetime", "decision_table", [[("spend_total", ">=", "1000")], [("spend_total", ">=", "500")], []])
+        add_program(seeds, "activity", "decision_table", [[("months_since_active", "<", "1")], [("months_since_active", "<", "3")], []])
+        add_program(seeds, "portion", "decision_table", [[("portion_of_spend", ">=", "30")], [("portion_of_spend", ">=", "20")], []])
         halves = [("place_of_spend", "<", "50"), ("place_of_points", "<", "50")]
-        _add_program(seeds, "two_places", "percentile", [halves, halves[:1], halves[1:], []], "abbc")
+        add_program(seeds, "two_places", "percentile", [halves, halves[:1], halves[1:], []], "abbc")
     return seeds.load()
 
 
-def _add_program(seeds: SeedFolder, program_id: str, method: str, rules: list[list[tuple[str, str, str]]], levels: str = "abc") -> None:
+def add_program(seeds: SeedFolder, program_id: str, method: str, rules: list[list[tuple[str, str, str]]], levels: str = "abc") -> None:
     """Levels a, b and c from the top. ``rules``: the conditions (attribute, operator, value) of each; ``levels``: what each gives."""
     names = {"name_en": program_id, "name_zh": program_id}
     program = {"program_id": program_id}
