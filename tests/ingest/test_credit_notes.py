@@ -66,6 +66,12 @@ def test_a_note_counts_in_the_period_of_its_bill_as_it_stands(shop: Any, files: 
     assert found in ({}, {"C2": "2025-04"})
 
 
+@pytest.mark.parametrize("files", [(NOTE, "{}"), ("{}", NOTE), (NOTE + "{}",)], ids=["the note first", "the bill first", "one file"])
+def test_a_note_to_a_bill_with_lines_of_two_months_counts_in_the_earlier(shop: Any, files: tuple[str, ...]) -> None:
+    ingest_one_by_one(shop, *(file.format(BILL.replace("l1", "l2") + MOVED) for file in files))
+    assert dict(shop.in_force("bill_lines", "_key, bill_period")) == {"l1": "2025-02", "l2": "2025-01", "n1": "2025-01"}
+
+
 def test_notes_without_keys_move_and_identical_ones_stay_apart(shop: Any, bills_feed: dict[str, Any]) -> None:
     bills_feed["columns"] |= {"is_credit_note": "kind = 'credit'", "refers_to_document_id": "nullif(ref, '')"}
     del bills_feed["columns"]["bill_line_id"]
@@ -163,6 +169,18 @@ def test_a_note_whose_bill_is_of_another_document_now_counts_in_its_own_period(s
     assert new_drops(shop.deployment, shop.ledger) == []
     shop.ingest()
     assert shop.ledger.head() == head
+
+
+def test_a_note_that_is_in_force_again_counts_in_the_period_that_its_bill_has_got_meanwhile(shop: Any, bills_feed: dict[str, Any]) -> None:
+    control = {"files": "control_*.csv", "columns": {"file": "file", "rows": "n", "replaces": "instead"}}
+    shop.map({**bills_feed, "control": control})
+    ingest_one_by_one(shop, NOTE, NOTE.replace("-5", "-6"), BILL)
+    assert periods(shop) == {"D1": "2025-01", "C1": "2025-01"}
+    shop.drop("bills_4.csv", f"{HEAD}l4,D4,c1,2025-04,voice,1,CNY,\n")
+    shop.drop("control_4.csv", "file,n,instead\nbills_4.csv,1,bills_2.csv\n")
+    shop.ingest()
+    assert periods(shop) == {"D1": "2025-01", "C1": "2025-01", "D4": "2025-04"}
+    assert (Decimal(-5),) in shop.in_force("bill_lines", "net_amount")
 
 
 def test_a_note_whose_bill_stood_in_a_file_that_is_replaced_counts_in_its_own_period(shop: Any, bills_feed: dict[str, Any]) -> None:
