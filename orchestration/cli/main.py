@@ -380,13 +380,15 @@ def status_command(context: Context) -> None:
     """Show what is landed, open, released, held and due again. Released periods whose input has changed since are due again."""
     from orchestration.channels import pending
     from orchestration.cli.late import as_json, print_late
-    from orchestration.ingest import ANY_PERIOD, open_periods, standing_drops
+    from orchestration.cli.summary import print_refused
+    from orchestration.ingest import ANY_PERIOD, open_periods, refused_drops, standing_drops
     from orchestration.ledger import rolled_back
     from orchestration.release import current_catalog, held_periods
     from orchestration.warehouse.late import late_inputs
 
     landed = [drop.payload for drop in standing_drops(context.ledger)]
     opened = open_periods(context.deployment, context.ledger)
+    refused = refused_drops(context.deployment, context.ledger)
     catalog = current_catalog(context.deployment)
     late = late_inputs(context.deployment, context.ledger)
     held = held_periods(context.ledger, context.deployment.config.first_period)
@@ -401,6 +403,7 @@ def status_command(context: Context) -> None:
         "files_landed": len(landed),
         "rows_landed": sum(drop["landed"] for drop in landed),
         "rows_quarantined": sum(drop["quarantined"] for drop in landed),
+        "refused": refused,
         "open_periods": opened,
         "held_periods": held,
         "rolled_back": [{"period": period, "release": was, "readers_see": now} for period, (was, now) in back.items()],
@@ -413,6 +416,8 @@ def status_command(context: Context) -> None:
         click.echo(
             f"{counted(value['files_landed'], 'file')}, {counted(value['rows_landed'], 'row')} landed, {value['rows_quarantined']:,} quarantined"
         )
+        # Of a file whose name states its period the open period says it.
+        print_refused([each for each in refused if each["file"] not in str(opened)])
         for period, problems in sorted(opened.items()):
             which = "no period is" if period == ANY_PERIOD else f"{period} is not"
             click.echo(f"{which} closed: {'; '.join(str(p) for p in problems)}")

@@ -118,6 +118,17 @@ def _is_refused(deployment: Deployment, refusal: dict[str, Any], drops: list[dic
     return refusal["sha256"] == sha256 and all(drop["sha256"] != sha256 for drop in drops)
 
 
+def refused_drops(deployment: Deployment, ledger: Ledger) -> list[dict[str, str]]:
+    """What was refused whole and lies in the drops folder still, with the newest ``message``; in the order of names."""
+    drops = delivered(ledger)
+    found: dict[str, str] = {}
+    for refusal in (entry.payload for entry in ledger.entries("drop_refused")):
+        mine = [drop for drop in drops if (drop["source"], drop["entity"]) == (refusal["source"], refusal["entity"])]
+        if _is_refused(deployment, refusal, mine):
+            found[refusal["file"]] = refusal["message"]
+    return [{"file": file, "message": message} for file, message in sorted(found.items())]
+
+
 def _begun(feeds: list[Feed], drops: dict[tuple[str, str], list[dict[str, Any]]], deployment: Deployment) -> tuple[str, str] | None:
     """The first and the last period for which a promised file may be missed. ``drops``: those of each source and entity.
 

@@ -13,11 +13,13 @@ from unicodedata import normalize
 
 import duckdb
 import pytest
+from click.testing import CliRunner
 
 from orchestration.cli.base import Context
+from orchestration.cli.main import main
 from orchestration.cli.summary import print_ingest
 from orchestration.errors import BadInput, Failed
-from orchestration.ingest import balance, ingest, landed_parts, new_drops, open_periods
+from orchestration.ingest import balance, ingest, landed_parts, new_drops, open_periods, refused_drops
 from orchestration.ingest.files import disk_failure, storage_errors
 from orchestration.policy import load_policies
 from orchestration.warehouse import plan_run
@@ -630,6 +632,29 @@ def test_what_was_refused_is_told_without_an_empty_table(
     company.drop("bills_1.csv", "")
     print_ingest(Context(False, str(company.folder)), company.ingest())
     assert capsys.readouterr().out == "Refused whole: bills_1.csv: it is empty\n"
+
+
+def test_what_was_refused_is_in_status_while_it_lies_there(company: Any, bills_feed: dict[str, Any]) -> None:
+    """Of a feed that promises no files nothing else told of it once the run was over."""
+    company.map(bills_feed)
+    bad = company.drop("bills_1.csv", "")
+    company.ingest()
+
+    def told() -> str:
+        done = CliRunner().invoke(main, ["status", "-d", str(company.folder)])
+        assert done.exit_code == 0
+        return done.output
+
+    assert refused_drops(company.deployment, company.ledger) == [{"file": "bills_1.csv", "message": "it is empty"}]
+    assert "Refused whole: bills_1.csv: it is empty\n" in told()
+    company.bills("bills_1.csv", "a,d1,c1,2025-01,voice,1,CNY")
+    company.ingest()
+    assert refused_drops(company.deployment, company.ledger) == [] and "Refused" not in told()
+    bad.write_bytes(b"")
+    company.ingest()
+    assert "Refused whole: bills_1.csv" in told()
+    bad.unlink()
+    assert "Refused" not in told()
 
 
 def test_where_no_drop_fits_a_mapping_none_is_called_landed(
