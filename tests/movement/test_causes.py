@@ -272,6 +272,17 @@ def test_activity_changes_by_bills(make_world):
     }  # fmt: skip
 
 
+def test_a_portion_of_who_had_less_than_nothing(make_world):
+    """An amount below zero was no part of the positive sum: 260 of 1,260, and not of 1,360, is a fifth."""
+    world = make_world(further=True)
+    world.customers = {"rich": steady("0"), "late": steady("0")}
+    world.customers["rich"].bills = {JUNE: Decimal(1000)}
+    world.customers["late"].bills = {JUNE: Decimal(-100)}
+    world.run(JUNE)
+    world.customers["late"].bills[JULY] = Decimal(360)
+    assert causes(world, "portion") == {"late": "new_spend"}
+
+
 def test_activity_of_longer_ago_than_is_looked_up(tmp_path, monkeypatch):
     """The last spend is two years old: what it was before is told by what was known, or by this month."""
     seeds = SeedFolder(tmp_path / "seeds")
