@@ -15,7 +15,7 @@ import pytest
 from orchestration.channels import deliver
 from orchestration.channels.delivery import pending
 from orchestration.deployment import Deployment
-from orchestration.errors import Held
+from orchestration.errors import Failed, Held
 from orchestration.failpoints import FAILPOINTS
 from orchestration.gate import run_gate
 from orchestration.ledger import Ledger
@@ -140,6 +140,21 @@ def test_a_recorded_release_is_published_by_recovery_alone(gated: Path, tmp_path
     recover(deployment, ledger, silent)
     assert current_catalog(deployment) == {"catalog": 1, "periods": {"2026-05": "2026-05.r1", "2026-06": "2026-06.r1"}}
     assert deliver(deployment, ledger, say=silent, contracts=[contract()])[0].rows == 60
+
+
+def test_what_was_released_is_seen_though_a_later_month_could_not_be_written(
+    gated: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    deployment, ledger = copied(gated, tmp_path)
+
+    def full(name: str) -> None:
+        if name == "release.files_written" and release_entries(ledger):
+            raise Failed("the disk is full")
+
+    monkeypatch.setattr("orchestration.release.publish.failpoint", full)
+    with pytest.raises(Failed, match="the disk is full"):
+        release(deployment, ledger, Plan("run1", PERIODS), say=silent)
+    assert current_catalog(deployment) == {"catalog": 1, "periods": {"2026-05": "2026-05.r1"}}
 
 
 def test_what_a_kill_between_writing_and_moving_left_is_taken_away(tmp_path: Path) -> None:
