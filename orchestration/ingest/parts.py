@@ -46,12 +46,13 @@ _Origin = tuple[str, str, str]
 class Standing:
     """A drop as it stands: its first entry's payload with all that was admitted from its quarantine or moved since.
 
-    ``file_ids`` are those of its parts, ``seq`` the entry that landed it, ``last_seq`` the last that concerns it, 0 while what its waiting
-    rows refer to has not been looked for. ``is_replaced``: a control total says that another file takes its place, and none of its rows
+    ``file_ids`` are those of its parts, ``seq`` the entry that landed it and ``first_seq`` the one that did before it landed anew, ``last_seq``
+    the last that concerns it, 0 while what its waiting rows refer to has not been looked for. ``is_replaced``: a control total says that another file takes its place, and none of its rows
     counts. ``set_aside``: of the first so many of its parts no row counts, because they wait again.
     """
 
     seq: int
+    first_seq: int
     last_seq: int
     file_ids: tuple[str, ...]
     payload: dict[str, Any]
@@ -86,17 +87,18 @@ def standing(drops: Iterable[tuple[int, dict[str, Any]]]) -> list[Standing]:
 
 def _stand(found: dict[_Origin, Standing], seq: int, drop: dict[str, Any]) -> None:
     """Make of the drops that stand those that stand after the entry ``drop``."""
-    for file_id in drop.get("replaces", ()):
-        found.pop((drop["source"], drop["entity"], file_id), None)
+    earlier = [found.pop((drop["source"], drop["entity"], file_id), None) for file_id in drop.get("replaces", ())]
+    first_seq = min((item.first_seq for item in earlier if item), default=seq)
     origin = origin_of(drop)
     if drop.get("readmits"):
         before = found[origin]
         ids = (*before.file_ids, drop["file_id"])
         is_replaced, waits = before.is_replaced or drop.get("is_replaced", False), drop.get("is_set_aside", False)
         set_aside = len(ids) if waits else before.set_aside
-        found[origin] = Standing(before.seq, 0 if waits else seq, ids, _moved(before.payload, drop), is_replaced, set_aside)
+        last_seq, after = 0 if waits else seq, _moved(before.payload, drop)
+        found[origin] = Standing(before.seq, before.first_seq, last_seq, ids, after, is_replaced, set_aside)
     else:
-        found[origin] = Standing(seq, seq, (drop["file_id"],), drop, drop.get("is_replaced", False))
+        found[origin] = Standing(seq, first_seq, seq, (drop["file_id"],), drop, drop.get("is_replaced", False))
 
 
 def _moved(before: dict[str, Any], move: dict[str, Any]) -> dict[str, Any]:

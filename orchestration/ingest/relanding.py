@@ -62,8 +62,10 @@ def check_currency(deployment: Deployment, known: Landed, landing_anew: Iterable
 
 
 def _landable(known: Landed, feed: Feed) -> list[Standing]:
-    """The drops of a feed that can land anew: nothing would come of one that another file has replaced."""
-    return [drop for drop in known.standing_of(feed.source, feed.entity) if not drop.is_replaced]
+    """The drops of a feed that can land anew, in the order in which they landed first, also where some of them have landed anew since: nothing
+    would come of one that another file has replaced."""
+    drops = [drop for drop in known.standing_of(feed.source, feed.entity) if not drop.is_replaced]
+    return sorted(drops, key=lambda drop: drop.first_seq)
 
 
 def unfinished(ledger: Ledger, known: Landed, feeds: list[Feed]) -> list[tuple[Feed, Standing]]:

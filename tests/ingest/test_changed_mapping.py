@@ -94,13 +94,25 @@ def test_a_mapping_that_does_not_fit_the_landed_files_stops_it(shop: Any, bills_
 KILLED_AT = ("ingest.again_recorded", "ingest.landing_written", "ingest.file_recorded", "ingest.file_recorded:2")
 
 
+@pytest.mark.parametrize("is_asked_once_more", [False, True])
 @pytest.mark.parametrize("point", KILLED_AT)
-def test_killed_half_way_the_next_ingest_goes_on_with_it(shop: Any, point: str) -> None:
+def test_killed_half_way_the_next_ingest_goes_on_with_it(shop: Any, point: str, is_asked_once_more: bool) -> None:
     assert in_a_process(shop, again=True, TIERHOUSE_FAILPOINT=point).returncode == -signal.SIGKILL
-    shop.ingest()
+    report = shop.ingest(again=is_asked_once_more)
+    assert len({file.file for file in report.files}) == report.new_files, "no file lands twice"
     assert amounts(shop) == AMOUNTS
     assert [(a["file"], a["landed"]) for a in balance(shop.ledger)] == [("bills_1.csv", 1), ("bills_2.csv", 1)]
     assert shop.ingest(again=True).new_files == 0
+
+
+def test_killed_twice_the_files_land_in_their_first_order(shop: Any, bills_feed: dict[str, Any]) -> None:
+    """The second one came before the first, and the amount that it corrects stood again."""
+    assert in_a_process(shop, again=True, TIERHOUSE_FAILPOINT="ingest.file_recorded").returncode == -signal.SIGKILL
+    bills_feed["columns"]["net_amount"] = "cast(amount as decimal(18,4)) * 20 / 2"
+    shop.map(bills_feed)
+    assert in_a_process(shop, again=True, TIERHOUSE_FAILPOINT="ingest.again_recorded").returncode == -signal.SIGKILL
+    shop.ingest()
+    assert amounts(shop) == AMOUNTS
 
 
 def test_a_run_finds_an_unfinished_one_to_go_on_with(shop: Any) -> None:
