@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from orchestration.deployment import Deployment
 from orchestration.failpoints import failpoint
 from orchestration.ledger.store import Ledger
-from orchestration.warehouse import inputs
+from orchestration.warehouse import database, inputs, planning
 from orchestration.warehouse.dbt import DBT_PROJECT, dbt_args, dbt_env, dbt_target
 from orchestration.warehouse.plan import RunPlan, code_version
 from orchestration.wording import counted
@@ -84,7 +84,7 @@ def finish(deployment: Deployment, ledger: Ledger, plan: RunPlan, *, ok: bool, m
 
 def is_prepared_for(deployment: Deployment, plan: RunPlan) -> bool:
     """Whether what dbt reads is what :func:`prepare` wrote for ``plan``: another run may have come between."""
-    return inputs.prepared_run(deployment.warehouse) == plan.run_id
+    return database.prepared_run(deployment.warehouse) == plan.run_id
 
 
 def _planned(
@@ -95,7 +95,7 @@ def _planned(
 
     undelivered = _undelivered(deployment)
     compiled = compile_policies(policies, periods, undelivered)
-    return inputs.plan_run(deployment, ledger, periods, policies, compiled, undelivered, is_asked=is_asked), compiled
+    return planning.plan_run(deployment, ledger, periods, policies, compiled, undelivered, is_asked=is_asked), compiled
 
 
 def _undelivered(deployment: Deployment) -> set[str]:

@@ -9,7 +9,7 @@ import pytest
 
 from orchestration.errors import Failed
 from orchestration.memory import query_memory
-from orchestration.warehouse.inputs import landed_at
+from orchestration.warehouse.landed import landed_at
 from orchestration.warehouse.late import late_inputs
 
 LINES: dict[str, Any] = {

@@ -22,7 +22,7 @@ from orchestration.ingest.replacement import replacements
 from orchestration.ingest.totals import recorded_totals
 from orchestration.periods import period_index
 from orchestration.release.publish import inputs
-from orchestration.warehouse.inputs import Landed, relation
+from orchestration.warehouse.landed import Landed, relation
 from tests.ingest.conftest import in_a_process
 
 CONTROL = {

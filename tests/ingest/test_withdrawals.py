@@ -12,7 +12,7 @@ from orchestration.ingest import balance, load_contracts, new_drops
 from orchestration.ingest.parts import landed
 from orchestration.policy import load_policies
 from orchestration.warehouse import prepare
-from orchestration.warehouse.inputs import Landed, relation
+from orchestration.warehouse.landed import Landed, relation
 from tests.ingest.conftest import CUSTOMERS, in_a_process
 from tests.ingest.test_rows import NOMINATIONS
 from tests.warehouse.place import build

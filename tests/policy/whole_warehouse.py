@@ -13,7 +13,7 @@ from orchestration.policy import Policies
 from orchestration.policy.reader import load_schema
 from orchestration.policy.sql import rows_of
 from orchestration.policy.subjects import CUSTOMER_COLUMNS
-from orchestration.warehouse.inputs import LINEAGE
+from orchestration.warehouse.landed import LINEAGE
 
 _TYPES = {"decimal": "decimal(18, 4)", "integer": "bigint", "boolean": "boolean"}
 MONTHS = {

@@ -14,7 +14,7 @@ from orchestration.deployment import Deployment, load_deployment
 from orchestration.ingest import IngestReport, balance, ingest, landed_money, open_periods
 from orchestration.ledger import Ledger
 from orchestration.sample import write_sample
-from orchestration.warehouse.inputs import landed_at
+from orchestration.warehouse.landed import landed_at
 
 
 class Sent(NamedTuple):

@@ -18,7 +18,7 @@ from orchestration.ingest import load_contracts
 from orchestration.ledger.store import Ledger
 from orchestration.policy import load_policies
 from orchestration.warehouse import DBT_PROJECT, RunPlan, begin, dbt_args, dbt_env, dbt_target, finish, prepare
-from orchestration.warehouse.inputs import LINEAGE
+from orchestration.warehouse.landed import LINEAGE
 
 # What does not depend on the run that made it.
 MARTS = {

@@ -17,23 +17,20 @@ from orchestration.periods import period_from_index, period_index, periods_betwe
 from orchestration.policy import load_policies
 from orchestration.policy.used import months_of_charge_types
 from orchestration.warehouse import RunPlan, begin, dbt_args
-from orchestration.warehouse.inputs import carried_levels, lost_periods
-from orchestration.warehouse.plan import (
-    Carried,
+from orchestration.warehouse.database import Carried, carried_levels, lost_periods
+from orchestration.warehouse.plan import code_version, months_code, window_months
+from orchestration.warehouse.planning import (
     check_levels_go_on,
     check_no_run_was_broken_off,
     check_periods,
     check_readers_see_what_is_read,
     choose_base,
-    code_version,
     extra_windows,
-    months_code,
     news,
     released_decisions,
     released_programs,
     stale_periods,
     unsettled,
-    window_months,
 )
 
 LANDED = ["2025-01", "2025-02", "2025-03"]
@@ -384,7 +381,10 @@ def test_released_months_that_the_warehouse_lacks_are_lost(tmp_path: Path) -> No
     assert lost_periods(path, []) == []
 
 
-@pytest.mark.parametrize("file", ["models/staging/stg_x.sql", "dbt_project/macros/x.sql", "orchestration/warehouse/inputs.py"])
+@pytest.mark.parametrize(
+    "file",
+    ["models/staging/stg_x.sql", "dbt_project/macros/x.sql", "orchestration/warehouse/inputs.py", "orchestration/warehouse/landed.py"],
+)
 def test_the_code_version_follows_the_code_wherever_the_project_lies(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, file: str) -> None:
     """Also in a folder called ``target``, as dbt's own."""
     root = tmp_path / "target" / "tierhouse"

@@ -19,7 +19,8 @@ from orchestration.gate.run import make_candidate
 from orchestration.gate.suites import load_suites
 from orchestration.policy import compile_policies, load_policies, store_policies
 from orchestration.warehouse import DBT_PROJECT, begin, dbt_target, finish
-from orchestration.warehouse.inputs import landed_at, record_applied
+from orchestration.warehouse.inputs import record_applied
+from orchestration.warehouse.landed import landed_at
 from tests.gate.fixture_warehouse import Plan
 from tests.warehouse.place import Place, call_dbt
 
