@@ -55,14 +55,16 @@ def path_of(
         con.execute(f"create table int_held_decisions ({', '.join(columns)})")
         con.execute(f"insert into int_held_decisions values ({', '.join('?' * len(row))})", list(row.values()))
         con.execute("create table target_periods as select unnest(['2026-05', '2026-06']) as period")
-        # What other months, customers, measures, programs and versions have beside it is nothing to this row.
+        # What other months, customers, measures, programs and versions have beside it is nothing to this row, nor a metric of a name of ours.
         con.execute(
-            "create table int_customer_metrics (customer_id varchar, period varchar, service_mask bigint, recent decimal(18, 4), "
-            "s6 decimal(18, 4), m6 bigint, y decimal(18, 4), my bigint, s1 decimal(18, 4))"
+            "create table int_customer_metrics (customer_id varchar, period varchar, service_mask bigint, recent_months bigint, "
+            "recent decimal(18, 4), s6 decimal(18, 4), m6 bigint, y decimal(18, 4), my bigint, s1 decimal(18, 4))"
         )
-        con.execute("insert into int_customer_metrics values ('A', '2026-05', 1, 7, 7, 7, 7, 7, 7), ('B', '2026-06', 1, 7, 7, 7, 7, 7, 7)")
         con.execute(
-            "insert into int_customer_metrics values ('A', '2026-06', ?, ?, ?, ?, ?, ?, ?)",
+            "insert into int_customer_metrics values ('A', '2026-05', 1, 7, 7, 7, 7, 7, 7, 7), ('B', '2026-06', 1, 7, 7, 7, 7, 7, 7, 7)"
+        )
+        con.execute(
+            "insert into int_customer_metrics values ('A', '2026-06', ?, 9, ?, ?, ?, ?, ?, ?)",
             [2**recent_months - 1, pace, *((sums or {}).get(name) for name in ("s6", "m6", "y", "my", "s1"))],
         )
         con.execute(

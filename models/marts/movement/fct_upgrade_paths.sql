@@ -8,10 +8,7 @@
 }}
 
 with served as (
-    select
-        *,
-        cast(greatest(bit_count(service_mask & 7), 1) as bigint) as recent_months
-    from {{ ref("int_customer_metrics") }}
+    select * from {{ ref("int_customer_metrics") }}
 ),
 
 next_levels as (
@@ -87,7 +84,7 @@ summed as (
         sums.window_months,
         sums.months_metric_id is not null as is_average,
         served.service_mask,
-        served.recent_months{{ compiled_columns("present_paces") }}
+        cast(greatest(bit_count(served.service_mask & 7), 1) as bigint) as recent_months{{ compiled_columns("present_paces") }}
     from candidates
     left join sums on candidates.can_rise and candidates.missing_attribute = sums.attribute_id
     left join served
