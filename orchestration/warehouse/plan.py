@@ -34,6 +34,10 @@ WINDOW_FRAGMENTS = (
 )
 
 
+# What chooses the months that a run reads.
+PLANNING = ("orchestration/warehouse/plan.py", "orchestration/warehouse/planning.py")
+
+
 # What makes the views over the landing.
 VIEWS = ("orchestration/warehouse/inputs.py", "orchestration/warehouse/landed.py")
 
@@ -105,11 +109,9 @@ def _hash_of(*places: str) -> str:
 
 
 def code_version() -> str:
-    """Version of what turns landed rows into decisions: ``0.1.0+<12 hex>``, the hex over models, macros, compiler, the views over landing and the
-    settings of the dbt project, whose ``vars`` say who is flapping or likely to rise."""
-    made_by = _hash_of(
-        "models", "dbt_project/macros", "dbt_project/dbt_project.yml", "orchestration/policy", *VIEWS, "orchestration/warehouse/plan.py"
-    )
+    """Version of what turns landed rows into decisions: ``0.1.0+<12 hex>``, the hex over models, macros, compiler, the views over landing, what
+    chooses the months that a run reads, and the settings of the dbt project, whose ``vars`` say who is flapping or likely to rise."""
+    made_by = _hash_of("models", "dbt_project/macros", "dbt_project/dbt_project.yml", "orchestration/policy", *VIEWS, *PLANNING)
     return f"{version('tierhouse')}+{made_by[:12]}"
 
 

@@ -398,6 +398,20 @@ def test_the_code_version_follows_the_code_wherever_the_project_lies(tmp_path: P
     assert len({version for version, _ in seen}) == len({months for _, months in seen}) == 2
 
 
+@pytest.mark.parametrize("module", ["plan", "planning"])
+def test_the_code_version_follows_what_chooses_the_months_that_are_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, module: str
+) -> None:
+    """A run of a released month would say that nothing is new, though it would read months that it left out."""
+    monkeypatch.setattr("orchestration.warehouse.plan.PROJECT_ROOT", tmp_path)
+    (tmp_path / "orchestration" / "warehouse").mkdir(parents=True)
+    seen = set()
+    for text in ("select 1", "select 2"):
+        (tmp_path / "orchestration" / "warehouse" / f"{module}.py").write_text(text)
+        seen.add((code_version(), months_code()))
+    assert len({version for version, _ in seen}) == 2 and len({months for _, months in seen}) == 1, "no month is read again for it"
+
+
 def test_the_code_version_follows_the_settings_of_the_dbt_project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Another value of `flapping_changes` is another mart; a run of a released month said that nothing is new."""
     monkeypatch.setattr("orchestration.warehouse.plan.PROJECT_ROOT", tmp_path)
