@@ -417,7 +417,8 @@ def status_command(context: Context) -> None:
             f"{counted(value['files_landed'], 'file')}, {counted(value['rows_landed'], 'row')} landed, {value['rows_quarantined']:,} quarantined"
         )
         # Of a file whose name states its period the open period says it.
-        print_refused([each for each in refused if each["file"] not in str(opened)])
+        told = [problem for problems in opened.values() for problem in problems]
+        print_refused([each for each in refused if not any(f": {each['file']} was refused: " in problem for problem in told)])
         for period, problems in sorted(opened.items()):
             which = "no period is" if period == ANY_PERIOD else f"{period} is not"
             click.echo(f"{which} closed: {'; '.join(str(p) for p in problems)}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections import Counter
 from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass
@@ -11,9 +12,10 @@ from typing import Any
 import duckdb
 
 from orchestration.deployment import Config, Deployment
+from orchestration.errors import BadInput
 from orchestration.ingest.copies import delivered
-from orchestration.ingest.mapping import Feed
-from orchestration.ingest.names import base_name
+from orchestration.ingest.mapping import Feed, load_mappings
+from orchestration.ingest.names import base_name, matching
 from orchestration.ingest.parts import Landed, Standing
 from orchestration.ingest.quarantine import corrected_since
 from orchestration.ingest.reading import Unreadable, sha256_of
@@ -119,13 +121,24 @@ def _is_refused(deployment: Deployment, refusal: dict[str, Any], drops: list[dic
 
 
 def refused_drops(deployment: Deployment, ledger: Ledger) -> list[dict[str, str]]:
-    """What was refused whole and lies in the drops folder still, with the newest ``message``; in the order of names."""
+    """What was refused whole, lies in the drops folder still and is named by a feed still, with the newest ``message``; in the order of names.
+
+    While the mappings cannot be read, which the next ingest says, all that lies there is taken to be named.
+    """
+    feeds: list[Feed] | None = None
+    with contextlib.suppress(BadInput):
+        feeds = [feed for mapping in load_mappings(deployment) for feed in mapping.feeds]
     drops = delivered(ledger)
-    found: dict[str, str] = {}
+    of_feed: dict[tuple[str, str], list[dict[str, Any]]] = {}
     for refusal in (entry.payload for entry in ledger.entries("drop_refused")):
-        mine = [drop for drop in drops if (drop["source"], drop["entity"]) == (refusal["source"], refusal["entity"])]
-        if _is_refused(deployment, refusal, mine):
-            found[refusal["file"]] = refusal["message"]
+        of_feed.setdefault((refusal["source"], refusal["entity"]), []).append(refusal)
+    found: dict[str, str] = {}
+    for of, refusals in of_feed.items():
+        mine = [drop for drop in drops if (drop["source"], drop["entity"]) == of]
+        named = {path for feed in feeds or () if (feed.source, feed.entity) == of for path in matching(deployment.drops, feed.config.files)}
+        for refusal in refusals:
+            if (feeds is None or deployment.drops / refusal["file"] in named) and _is_refused(deployment, refusal, mine):
+                found[refusal["file"]] = refusal["message"]
     return [{"file": file, "message": message} for file, message in sorted(found.items())]
 
 

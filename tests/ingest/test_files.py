@@ -657,6 +657,32 @@ def test_what_was_refused_is_in_status_while_it_lies_there(company: Any, bills_f
     assert "Refused" not in told()
 
 
+def test_what_no_feed_names_any_more_is_not_called_refused(company: Any, bills_feed: dict[str, Any]) -> None:
+    """Its mapping took too much: once that is mended nobody waits for the file."""
+    company.map({**bills_feed, "files": "*.csv"})
+    company.bills("bills_1.csv", "a,d1,c1,2025-01,voice,1,CNY")
+    company.drop("notes.csv", "")
+    company.ingest()
+    assert [each["file"] for each in refused_drops(company.deployment, company.ledger)] == ["notes.csv"]
+    company.map({**bills_feed, "files": "bills_*.csv"})
+    company.ingest()
+    assert refused_drops(company.deployment, company.ledger) == []
+    (company.folder / "sources" / "shop.yaml").write_text("source: [", encoding="utf-8")
+    assert [each["file"] for each in refused_drops(company.deployment, company.ledger)] == ["notes.csv"], "as long as nobody can tell"
+
+
+def test_a_refused_file_whose_name_ends_that_of_another_is_in_status_too(company: Any, bills_feed: dict[str, Any]) -> None:
+    promise = {"files_per_period": 1, "period_from_name": r"(\d{4})-(\d\d)"}
+    company.map({**bills_feed, "files": "*.csv", "expected": promise})
+    company.bills("bills_2025-01.csv", "a,d1,c1,2025-01,voice,1,CNY")
+    company.drop("bills_2025-02.csv", "")
+    company.drop("02.csv", "")
+    company.ingest()
+    done = CliRunner().invoke(main, ["status", "-d", str(company.folder)])
+    assert [done.output.count(f"{told}: it is empty") for told in ("Refused whole: 02.csv", "bills_2025-02.csv was refused")] == [1, 1]
+    assert "Refused whole: bills_2025-02.csv" not in done.output
+
+
 def test_where_no_drop_fits_a_mapping_none_is_called_landed(
     company: Any, bills_feed: dict[str, Any], capsys: pytest.CaptureFixture[str]
 ) -> None:
