@@ -104,8 +104,8 @@ def _refuse_metric(metric: Metric) -> None:
     _refuse_keyword(metric.row, "metric_id")
     name, of = metric.metric_id, metric.subject_type
     own = () if of == "customer" else load_contracts()[SUBJECT_TYPES[of].entity].columns
-    # What is carried since joining is named total_<measure>, in the same table.
-    if name in _TAKEN_NAMES or name in CUSTOMER_COLUMNS or name in own or name.startswith("total_"):
+    # What is carried since joining is named total_<measure>, and what paces are reckoned of <measure>__recent, in the same table.
+    if name in _TAKEN_NAMES or name in CUSTOMER_COLUMNS or name in own or name.startswith("total_") or name.endswith("__recent"):
         raise _is_there(metric.row, "metric_id")
     if metric.is_service and metric.window == "total":
         # Who has been there for longer would be divided by too few months.

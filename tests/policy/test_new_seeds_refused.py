@@ -161,7 +161,7 @@ def test_an_attribute_of_the_name_of_another_metric_is_refused(own):
     refused(own, f"attributes.csv, row {line}, column attribute_id", "'spend_6m_amount' is the name of a metric")
 
 
-@pytest.mark.parametrize("name", ["total_spend_amount", "period_date", "spend_amount"])
+@pytest.mark.parametrize("name", ["total_spend_amount", "spend_amount__recent", "period_date", "spend_amount"])
 def test_a_metric_of_the_name_of_another_column_is_refused(own, name):
     """What was carried since joining became the number of the metric."""
     own.add("metrics", {"metric_id": name, "measure_id": "spend_amount", "window": "12m", "aggregation": "sum", "unit": "currency"})
