@@ -185,7 +185,8 @@ def _placed(program: Program, version: Version, of_version: list[Operand]) -> li
     for number, operand in enumerate(of_version, 1):
         if operand.name in names:
             value = _at_step(program, operand, number)
-            if operand.metric and is_windowed(program.subject_type, operand):
+            # Nothing rolls off a total.
+            if operand.metric and operand.metric.window != "total" and is_windowed(program.subject_type, operand):
                 is_known = f"p.has[{number}]"
                 ends = f"{after_corrections(operand, operand.metric, is_known)}, p.becomes.{sql.identifier(operand.name)}"
                 between = f"greatest(least({ends}), least({after_new_spend(operand, operand.metric, is_known)}, greatest({ends})))"

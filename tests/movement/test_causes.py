@@ -254,6 +254,34 @@ def test_a_total_that_the_new_rules_no_longer_ask_for(tmp_path, monkeypatch):
     assert causes(world, "lifetime") == {"ruled": "policy", "spent": "new_spend"}
 
 
+def test_a_place_by_a_total_that_the_new_rules_no_longer_ask_for(tmp_path, monkeypatch):
+    """All new spend counts where the total is placed, too: nothing rolls off it."""
+    seeds = SeedFolder(tmp_path / "seeds")
+    policies_with(seeds, [(USUAL, LONG_AGO)], further=True)
+    of_total = {"attribute_id": "portion_of_total", "kind": "portion", "type": "decimal", "of_attributes": "spend_total"}
+    add(seeds, "attributes", [of_total | {"subject_type": "customer", "may_be_null": "true", "name_en": "x", "name_zh": "x"}])
+    add_program(seeds, "weight", "decision_table", [[("portion_of_total", ">=", "30")], [("portion_of_total", ">=", "20")], []])
+    of = {"program_id": "weight"}
+    for name in ("policy_versions", "decision_rules"):
+        head, *rows = seeds.rows(name)
+        add(seeds, name, [dict(zip(head, row, strict=True)) | {"version": "v2"} for row in rows if row[0] == "weight"])
+    seeds.set("policy_versions", seeds.row_of("policy_versions", **of, version="v1"), "valid_to_period", "2026-06")
+    seeds.set("policy_versions", seeds.row_of("policy_versions", **of, version="v2"), "valid_from_period", "2026-07")
+    asked = {"version": "v2", "attribute": "portion_of_spend", "operator": ">="}
+    add(seeds, "decision_conditions", [of | asked | {"rule_id": rule, "value": bar} for rule, bar in (("r_1", "30"), ("r_2", "20"))])
+    world = World(seeds.load(), [(USUAL, LONG_AGO)])
+    world.versions["weight"] = [(replace(USUAL, version="v1"), LONG_AGO), (replace(USUAL, version="v2"), JULY)]
+    monkeypatch.setitem(DECIDE, "weight", DECIDE["portion"])
+    world.customers = {"rich": steady("0"), "late": steady("0")}
+    world.customers["rich"].bills = {JUNE: Decimal(1000)}
+    world.customers["late"].bills = {JUNE: Decimal(100)}
+    world.run(JUNE)
+    # 360 of 1,360, by either version.
+    world.customers["late"].bills[JULY] = Decimal(260)
+    cause, ranks = world.run(JULY)["weight", "late"]
+    assert (cause, ranks["bill_corrections"], ranks["new_spend"]) == ("new_spend", 1, 2)
+
+
 def test_activity_changes_by_bills(make_world):
     world = make_world(further=True)
     world.customers = {name: steady("50") for name in ("silent", "corrected", "both", "back", "undone")}
