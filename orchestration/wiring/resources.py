@@ -158,6 +158,9 @@ def run_resource(deployment: Deployment, run: Run | None = None) -> dg.ResourceD
         if current is None:
             log = context.log
             current = Run(deployment, say=log.info if log is not None else _silent)
+        if context.instance and context.run and DEPLOYMENT_TAG not in context.run.tags:
+            # Assets that are chosen in the UI are a run of no job of ours.
+            context.instance.add_run_tags(context.run.run_id, {DEPLOYMENT_TAG: deployment.name})
         with contextlib.ExitStack() as held:
             try:
                 held.enter_context(exclusive(deployment, f"Dagster run {context.run.run_id}" if context.run else "Dagster"))

@@ -155,6 +155,17 @@ def test_every_job_says_of_which_deployment_its_runs_are(defs: dg.Definitions) -
     assert {job.tags[DEPLOYMENT_TAG] for job in jobs} == {"telecom"}
 
 
+def test_a_run_of_chosen_assets_says_of_which_deployment_it_is(make_place: Callable[[], Place]) -> None:
+    """It is of no job of the project; the other deployment's sensor would report its failure."""
+    place = make_place()
+    job = build_defs(place.deployment).get_implicit_global_asset_job_def()
+    with dg.DagsterInstance.local_temp(str(place.folder / "home")) as instance, locked_by_another_process(place):
+        chosen = [dg.AssetKey("release")]
+        result = job.execute_in_process(instance=instance, asset_selection=chosen, partition_key="2026-06", raise_on_error=False)
+        run = instance.get_run_by_id(result.run_id)
+        assert run is not None and run.is_failure and run.tags[DEPLOYMENT_TAG] == place.deployment.name
+
+
 def test_the_release_waits_for_every_mart(defs: dg.Definitions) -> None:
     graph = defs.resolve_asset_graph()
     marts = {key for key in graph.get_all_asset_keys() if key.path[0] == "marts"}
