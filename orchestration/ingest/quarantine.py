@@ -95,9 +95,10 @@ def write_waiting(
 
 
 def add_to_quarantine(con: duckdb.DuckDBPyConnection, deployment: Deployment, drop: dict[str, Any], rows: str, file_id: str) -> str:
-    """Write what the quarantine holds of a drop as it stands and ``rows`` (a query of :data:`SCHEMA`) to a file of its own; where it lies."""
+    """Write what the quarantine holds of a drop as it stands, nothing where its file is gone, and ``rows`` (a query of :data:`SCHEMA`) to a file
+    of its own; where it lies."""
     made = deployment.scratch / "quarantine.parquet"
-    if drop["quarantine"]:
+    if drop["quarantine"] and (deployment.data / drop["quarantine"]).exists():
         before = f"from {parquet([deployment.data / drop['quarantine']])}"
         # Of a row that was there before, and was admitted, it has the original text.
         there = f"select (line, key) from ({before}) where reasons = ['unknown_reference'] and key is not null"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import signal
 from typing import Any
 
@@ -122,6 +123,19 @@ def test_what_waited_before_keeps_its_text_and_is_told_once(shop: Any) -> None:
     assert shop.ingest().set_aside == {"bills_1.csv": 1}
     assert waiting(shop, "bills_1.csv") == before
     assert stands(shop)["bills_1.csv"] == (3, 1, 2, 0)
+
+
+def test_rows_wait_again_though_the_quarantine_was_removed(shop: Any) -> None:
+    """Ingest ended with an error for good; the rejected rows that are gone are counted still."""
+    customers(shop, "1", "c1", "c2")
+    bills(shop, "1", "a,d1,c1,2025-01,voice,1,CNY,,", "b,d2,c2,2025-02,voice,2,CNY,,", "x,d2,c2,2025-02,voice,zwei,CNY,,")
+    shop.ingest()
+    shutil.rmtree(shop.deployment.quarantine)
+    customers(shop, "2", "c1")
+    replaces(shop, "customers_2.csv", 1, "customers_1.csv")
+    assert shop.ingest().set_aside == {"bills_1.csv": 1}
+    assert stands(shop)["bills_1.csv"] == (3, 1, 2, 0)
+    assert [line for line, _, _ in waiting(shop, "bills_1.csv")] == [3]
 
 
 def test_what_the_row_had_superseded_is_in_force_again(shop: Any) -> None:
