@@ -7,7 +7,7 @@ rules make of these inputs, is for ``movement``.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from textwrap import indent
 
@@ -66,7 +66,8 @@ def inputs_at_steps(program: Program, version: Version) -> str:
     """The inputs of a version, as ``inputs.relation`` has them, with one row per mover and step that may change its level."""
     attributes = all_attributes(version.attributes)
     of_version = operands(version.attributes)
-    computed = [column for a in attributes for column in _computed(a, attributes)]
+    places = {o.name: place for place, o in enumerate(of_version, 1)}
+    computed = [column for a in attributes for column in _computed(a, attributes, places)]
     substituted = _substituted(program, version, of_version)
     if not computed:
         return substituted
@@ -109,7 +110,7 @@ def _substituted(program: Program, version: Version, of_version: list[Operand]) 
         "cast(null as varchar) as out_reason",
     ]
     if of_version:
-        columns += ["p.was", "p.becomes"]
+        columns += ["p.was", "p.becomes", "p.has as evidence__has"]
     columns += [f"{_at_step(program, o, n)} as {sql.identifier(o.name)}" for n, o in enumerate(of_version, 1) if not o.is_computed]
     placed = _placed(program, version, of_version)
     if placed:
@@ -261,21 +262,26 @@ def _ladder(ranked: Attribute, amounts: str) -> str:
     )
 
 
-def _computed(attribute: Attribute, attributes: Sequence[Attribute]) -> Iterator[str]:
-    """Operands that follow from others or from the population, at a step of p."""
+def _computed(attribute: Attribute, attributes: Sequence[Attribute], places: Mapping[str, int]) -> Iterator[str]:
+    """Operands that follow from others or from the population, at a step of p. ``places``: of operands in ``p.evidence__has``."""
     name = attribute.attribute_id
-    now = f"when p.step >= {AT['population']} then p.becomes"
     if attribute.kind == "portion":
+        now = _of_population(f"{name}__total_amount", places)
         yield f"{plain(attribute.of[0], 'p.placed')} as {name}__placed"
         yield f"case {now}.{name}__total_amount else {_total(attribute)} end as {name}__total_amount"
     elif attribute.kind in {"position", "share"}:
-        yield from _place(attribute, _ladder_of(attribute, attributes))
+        yield from _place(attribute, _ladder_of(attribute, attributes), _of_population(f"{name}__above", places))
     for dimension in attribute.dimensions:
         column = dimension_column(attribute, dimension)
         if dimension.is_relative:
             yield f"case when p.step >= {AT['population']} or ({_is_substituted(dimension)}) then p.becomes.{column} else p.was.{column} end as {column}"
         else:
             yield f"{sql.from_millionths(inputs.scaled(dimension))} as {column}"
+
+
+def _of_population(operand: str, places: Mapping[str, int]) -> str:
+    """What others have is this month's from its step on; where other rules no longer count it, it stays that of the month before."""
+    return f"when p.step >= {AT['population']} and p.evidence__has[{places[operand]}] then p.becomes"
 
 
 def _total(attribute: Attribute) -> str:
@@ -285,11 +291,10 @@ def _total(attribute: Attribute) -> str:
     return f"p.was.{name}__total_amount - greatest(coalesce({was}, 0), 0) + greatest(coalesce({own}, 0), 0)"
 
 
-def _place(attribute: Attribute, ladder: str) -> Iterator[str]:
-    """Place and share of an own amount among the amounts of the month before."""
+def _place(attribute: Attribute, ladder: str, is_now: str) -> Iterator[str]:
+    """Place and share of an own amount among the amounts of the month before. ``is_now``: see :func:`_of_population`."""
     name = attribute.attribute_id
     own, was = plain(attribute.of[0], "p.placed"), plain(attribute.of[0], "p.was")
-    is_now = f"when p.step >= {AT['population']} then p.becomes"
     same = f"when {own} is not distinct from {was} then p.was"
     # The subject itself is no longer where it stood.
     population = f"p.was.{name}__population - case when {was} is null then 0 else 1 end + case when {own} is null then 0 else 1 end"

@@ -254,8 +254,9 @@ def test_a_total_that_the_new_rules_no_longer_ask_for(tmp_path, monkeypatch):
     assert causes(world, "lifetime") == {"ruled": "policy", "spent": "new_spend"}
 
 
-def test_a_place_by_a_total_that_the_new_rules_no_longer_ask_for(tmp_path, monkeypatch):
-    """All new spend counts where the total is placed, too: nothing rolls off it."""
+@pytest.mark.parametrize(("spent", "cause"), [(260, "new_spend"), (140, "policy")])
+def test_a_portion_of_a_total_that_the_new_rules_no_longer_ask_for(tmp_path, monkeypatch, spent, cause):
+    """All new spend counts where the total is placed, nothing rolls off it, and what all have is not known without it."""
     seeds = SeedFolder(tmp_path / "seeds")
     policies_with(seeds, [(USUAL, LONG_AGO)], further=True)
     of_total = {"attribute_id": "portion_of_total", "kind": "portion", "type": "decimal", "of_attributes": "spend_total"}
@@ -268,18 +269,21 @@ def test_a_place_by_a_total_that_the_new_rules_no_longer_ask_for(tmp_path, monke
     seeds.set("policy_versions", seeds.row_of("policy_versions", **of, version="v1"), "valid_to_period", "2026-06")
     seeds.set("policy_versions", seeds.row_of("policy_versions", **of, version="v2"), "valid_from_period", "2026-07")
     asked = {"version": "v2", "attribute": "portion_of_spend", "operator": ">="}
-    add(seeds, "decision_conditions", [of | asked | {"rule_id": rule, "value": bar} for rule, bar in (("r_1", "30"), ("r_2", "20"))])
+    add(seeds, "decision_conditions", [of | asked | {"rule_id": rule, "value": bar} for rule, bar in (("r_1", "30"), ("r_2", "15"))])
     world = World(seeds.load(), [(USUAL, LONG_AGO)])
     world.versions["weight"] = [(replace(USUAL, version="v1"), LONG_AGO), (replace(USUAL, version="v2"), JULY)]
-    monkeypatch.setitem(DECIDE, "weight", DECIDE["portion"])
+    monkeypatch.setitem(
+        DECIDE,
+        "weight",
+        lambda rules, i: max(DECIDE["portion"](rules, i), 1 + (rules.version == "v2" and 100 * i["own"] >= 15 * i["positive"])),
+    )
     world.customers = {"rich": steady("0"), "late": steady("0")}
     world.customers["rich"].bills = {JUNE: Decimal(1000)}
     world.customers["late"].bills = {JUNE: Decimal(100)}
     world.run(JUNE)
-    # 360 of 1,360, by either version.
-    world.customers["late"].bills[JULY] = Decimal(260)
-    cause, ranks = world.run(JULY)["weight", "late"]
-    assert (cause, ranks["bill_corrections"], ranks["new_spend"]) == ("new_spend", 1, 2)
+    # 360 of 1,360 are a fifth by either version, and 240 of 1,240 are not.
+    world.customers["late"].bills[JULY] = Decimal(spent)
+    assert world.run(JULY)["weight", "late"][0] == cause
 
 
 def test_activity_changes_by_bills(make_world):
