@@ -38,11 +38,11 @@ def _shrunk(ledger: Ledger, known: Landed) -> set[str]:
         entity
         for entity in entities
         for source in {part.source for part in known.parts(entity)}
-        if any(seq > upto and _takes_away(drop) for seq, drop in known.entries(source, entity))
+        if any(seq > upto and takes_away(drop) for seq, drop in known.entries(source, entity))
     }
 
 
-def _takes_away(drop: dict[str, Any]) -> bool:
+def takes_away(drop: dict[str, Any]) -> bool:
     """Whether what the rows of a drop told may be told by none since an entry. A row that supersedes another names the same, unless it takes
     its key back: it is superseded as it lands."""
     by_itself = drop["file_id"] in drop["supersedes"]["by_file"]
@@ -96,8 +96,6 @@ def set_aside_lost(
         known.add(ledger.append("drop_landed", payload).seq, payload)
         failpoint("ingest.set_aside_recorded")
         found.append(payload)
-    if found:
-        references.forget(contract.entity)
     return found
 
 

@@ -18,7 +18,7 @@ from orchestration.failpoints import failpoint
 from orchestration.ingest.contracts import Contract, load_contracts
 from orchestration.ingest.earlier_keys import earlier_keys, files_named, landed_under
 from orchestration.ingest.landing import count, identical, recorded, take_landed, write_parts
-from orchestration.ingest.lost_references import forget_set_aside, record_checked, set_aside_lost
+from orchestration.ingest.lost_references import forget_set_aside, record_checked, set_aside_lost, takes_away
 from orchestration.ingest.parts import Landed, Standing, following
 from orchestration.ingest.quarantine import place_waiting
 from orchestration.ingest.references import References
@@ -79,12 +79,15 @@ def readmit(
     the entries recorded."""
     found = []
     for contract in load_contracts().values():
-        found += set_aside_lost(con, deployment, ledger, known, references, contract)
+        moved = set_aside_lost(con, deployment, ledger, known, references, contract)
         for drop in readmittable(con, deployment, known, references, contract):
             payload = _admit(con, deployment, known, contract, drop)
             known.add(ledger.append("drop_landed", payload).seq, payload)
             failpoint("ingest.readmission_recorded")
-            found.append(payload)
+            moved.append(payload)
+        if any(map(takes_away, moved)):
+            references.forget(contract.entity)
+        found += moved
         forget_set_aside(con, deployment, ledger, known, contract)
     record_checked(ledger, known)
     return found

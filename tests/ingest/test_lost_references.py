@@ -194,6 +194,21 @@ def test_bills_of_a_number_that_is_taken_back_wait_again(shop: Any) -> None:
     assert [row[0] for row in shop.in_force("bill_lines", "_key")] == ["a"]
 
 
+@pytest.mark.parametrize("number", ["l1", "l2"])
+def test_a_row_that_waited_and_takes_a_number_back_takes_it_from_all_bills(shop: Any, number: str) -> None:
+    """Also where a bill has landed just before, for which the number was still there."""
+    customers(shop, "1", "c1")
+    lines(shop, "1", "l1,c1,138001,2025-01-01,", "l2,c1,138002,2025-01-01,")
+    bills(shop, "1", "a,d1,,2025-01,voice,1,CNY,l1,", "b,d2,,2025-01,voice,2,CNY,l2,")
+    lines(shop, "2", "l2,c9,138002,2025-01-01,2024-12-31")
+    shop.ingest()
+    customers(shop, "2", "c9")
+    bills(shop, "2", f"c,d3,,2025-01,voice,4,CNY,{number},")
+    shop.ingest()
+    assert [row[0] for row in shop.in_force("bill_lines", "_key", "_key")] == (["a", "c"] if number == "l1" else ["a"])
+    assert stands(shop)["lines_2.csv"] == (1, 0, 0, 1)
+
+
 def test_numbers_of_a_customer_who_is_taken_back_wait_and_their_bills_with_them(shop: Any) -> None:
     customers(shop, "1", "c1", "c2")
     lines(shop, "1", "l1,c1,138001,2025-01-01,", "l2,c2,138002,2025-01-01,")
