@@ -115,7 +115,7 @@ def _admit(con: duckdb.DuckDBPyConnection, deployment: Deployment, known: Landed
     if contract.personal:
         personal = before.get("personal", contract.personal)
         kept = "(from _rows where _key not in (select key from _overtaken))"
-        keep_personal(con, deployment.vault, contract, source, personal, kept, file_id)
+        keep_personal(con, deployment.vault, contract, source, personal, kept, file_id, placed_as=drop.file_ids)
     parts = write_parts(con, deployment, source, contract, "_rows", file_id, key)
     older = [part for part in known.in_force(entity, source) if part.position < drop.seq]
     taken_back = "_rows" if overtaken else None

@@ -28,18 +28,20 @@ def keep_personal(
     rows: str,
     file_id: str,
     *,
+    placed_as: Collection[str] = (),
     outdated: Collection[str] = (),
     gone: Collection[str] = (),
 ) -> None:
     """Upsert the personal columns ``delivered`` of the good rows in ``rows`` (a relation with ``_line``). One transaction; to do it
     again after a crash changes nothing.
 
+    ``placed_as``: file ids of the drop that the rows are of, whose place among the sources they take, where the vault still has anything of it.
     ``outdated``: file ids of the source whose drops are still to land anew, so that any row is newer; ``gone``: those of them of which
     nothing is left when this is done. The vault and DuckDB's log beside it are readable by the user that runs Tierhouse and by nobody else.
     """
     with _opened(con, vault, contract) as table:
         if delivered:
-            _upsert(con, table, contract, source, delivered, rows, file_id, outdated)
+            _upsert(con, table, contract, source, delivered, rows, file_id, placed_as, outdated)
         if gone:
             con.execute(f"delete from {table} where {_of(source, gone)}").fetchall()
 
@@ -120,16 +122,20 @@ def _upsert(
     delivered: list[str],
     rows: str,
     file_id: str,
+    placed_as: Collection[str],
     outdated: Collection[str],
 ) -> None:
     subject = [quoted(name) for name in contract.subject_key]
     personal = [quoted(name) for name in contract.personal]
     effect = quoted(contract.history) if contract.history else ("start_date" if "start_date" in contract.columns else "cast(null as date)")
     spoken = f"[{', '.join(literal(name) for name in delivered)}]"
+    place = f"(select coalesce(max(_order), 0) + 1 from {table})"
+    if placed_as:
+        place = f"coalesce((select min(_order) from {table} where {_of(source, placed_as)}), {place})"
     con.execute(
         f"create or replace temp table _personal as select {', '.join([*subject, *personal])}, {effect} as _as_of_date, "
         f"{literal(file_id)} as _file_id, _line as _row, {literal(source)} as _source, {spoken} as _columns, "
-        f"(select coalesce(max(_order), 0) + 1 from {table}) as _order from {rows} where _mask = 0 and not _other "
+        f"{place} as _order from {rows} where _mask = 0 and not _other "
         f"qualify row_number() over (partition by {', '.join(subject)} order by _as_of_date desc nulls last, _line desc) = 1"
     ).fetchall()
     old = f"v._file_id in ({', '.join(map(literal, sorted(outdated)))})" if outdated else "false"

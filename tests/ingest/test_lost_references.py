@@ -226,6 +226,24 @@ def test_numbers_of_a_customer_who_is_taken_back_wait_and_their_bills_with_them(
     assert [row[0] for row in shop.in_force("bill_lines", "_key", "_key")] == ["a", "b", "c"]
 
 
+def test_a_number_that_need_not_wait_stays_older_than_what_another_source_said_since(shop: Any) -> None:
+    """Its file has rows of a customer who is gone, and all of them land again."""
+    shop.map({**LINES, "files": "others_*.csv"}, source="other")
+    customers(shop, "1", "c1", "c2")
+    lines(shop, "1", "l1,c1,138001,2025-01-01,", "l2,c2,138002,2025-01-01,")
+    shop.drop("others_1.csv", f"{LINE_HEAD}\nl1,c1,139001,2025-01-01,\n")
+    shop.ingest()
+    lines(shop, "2", "l1,c1,138003,2025-01-01,", "l3,c2,138004,2025-01-01,")
+    shop.ingest()
+    shop.drop("others_2.csv", f"{LINE_HEAD}\nl1,c1,139002,2025-01-01,\n")
+    shop.ingest()
+    assert shop.vault("lines", "line_id, number") == [("l1", "139002"), ("l2", "138002"), ("l3", "138004")]
+    customers(shop, "2", "c1")
+    replaces(shop, "customers_2.csv", 1, "customers_1.csv")
+    assert shop.ingest().set_aside == {"lines_1.csv": 1, "lines_2.csv": 1}
+    assert shop.vault("lines", "line_id, number") == [("l1", "139002")]
+
+
 def test_credit_notes_go_back_to_their_own_period_when_their_bill_waits(shop: Any) -> None:
     customers(shop, "1", "c1")
     customers(shop, "2", "c2")
