@@ -7,7 +7,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -16,6 +16,14 @@ from orchestration.dbt_child import READY, ReadyDbt
 from orchestration.warehouse import DBT_PROJECT
 
 TIERHOUSE_DBT = str(Path(sys.executable).parent / "tierhouse-dbt")
+
+
+@pytest.fixture(autouse=True)
+def _is_told_to_end() -> Iterator[None]:
+    """Tests that are started in the background ignore an interrupt, Dagster gives the signal to end the same handler, and children inherit it."""
+    before = signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    yield
+    signal.signal(signal.SIGTERM, before)
 
 
 def wait_until(holds: Callable[[], bool], seconds: float = 60) -> None:
