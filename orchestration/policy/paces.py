@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from orchestration.policy import sql
-from orchestration.policy.model import Attribute, Measure, Policies
-from orchestration.policy.operands import AMOUNT, SQL_TYPES, all_attributes
+from orchestration.policy.model import Attribute, Measure, Metric, Policies
+from orchestration.policy.operands import AMOUNT, all_attributes
 
 PACE_MONTHS = 3
 
@@ -23,9 +23,7 @@ def recent_column(measure: Measure) -> str:
 
 def recent_sum(measure: Measure) -> str:
     """``… as spend_amount__recent`` over month rows m and the target period t."""
-    within = f"m.period_index between t.period_index - {PACE_MONTHS - 1} and t.period_index"
-    value = f"sum(case when {within} then m.{sql.identifier(measure.measure_id)} end)"
-    return f"cast(coalesce({value}, 0) as {SQL_TYPES[measure.type]}) as {recent_column(measure)}"
+    return sql.window_metric(Metric(recent_column(measure), measure, f"{PACE_MONTHS}m", "sum", "customer", measure.row))
 
 
 def present_paces(policies: Policies) -> str:

@@ -224,16 +224,21 @@ def test_a_total_changes_by_corrections_and_by_new_spend(make_world):
     assert causes(world, "lifetime") == {"corrected": "bill_corrections", "spent": "new_spend", "both": "new_spend"}
 
 
+def add_version_from_july(seeds: SeedFolder, of: dict[str, str]) -> None:
+    """Version v2 of a program, with the rules of v1 and without their conditions; v1 ends in June."""
+    for name in ("policy_versions", "decision_rules"):
+        head, *rows = seeds.rows(name)
+        add(seeds, name, [dict(zip(head, row, strict=True)) | {"version": "v2"} for row in rows if row[0] == of["program_id"]])
+    seeds.set("policy_versions", seeds.row_of("policy_versions", **of, version="v1"), "valid_to_period", "2026-06")
+    seeds.set("policy_versions", seeds.row_of("policy_versions", **of, version="v2"), "valid_from_period", "2026-07")
+
+
 def test_a_total_that_the_new_rules_no_longer_ask_for(tmp_path, monkeypatch):
     """It is what it was, and new spend added: this month's evidence does not have it."""
     seeds = SeedFolder(tmp_path / "seeds")
     policies_with(seeds, [(USUAL, LONG_AGO)], further=True)
     of = {"program_id": "lifetime"}
-    for name in ("policy_versions", "decision_rules"):
-        head, *rows = seeds.rows(name)
-        add(seeds, name, [dict(zip(head, row, strict=True)) | {"version": "v2"} for row in rows if row[0] == "lifetime"])
-    seeds.set("policy_versions", seeds.row_of("policy_versions", **of, version="v1"), "valid_to_period", "2026-06")
-    seeds.set("policy_versions", seeds.row_of("policy_versions", **of, version="v2"), "valid_from_period", "2026-07")
+    add_version_from_july(seeds, of)
     for rule, bar in (("r_1", "5000"), ("r_2", "1000")):
         add(
             seeds,
@@ -263,11 +268,7 @@ def test_a_portion_of_a_total_that_the_new_rules_no_longer_ask_for(tmp_path, mon
     add(seeds, "attributes", [of_total | {"subject_type": "customer", "may_be_null": "true", "name_en": "x", "name_zh": "x"}])
     add_program(seeds, "weight", "decision_table", [[("portion_of_total", ">=", "30")], [("portion_of_total", ">=", "20")], []])
     of = {"program_id": "weight"}
-    for name in ("policy_versions", "decision_rules"):
-        head, *rows = seeds.rows(name)
-        add(seeds, name, [dict(zip(head, row, strict=True)) | {"version": "v2"} for row in rows if row[0] == "weight"])
-    seeds.set("policy_versions", seeds.row_of("policy_versions", **of, version="v1"), "valid_to_period", "2026-06")
-    seeds.set("policy_versions", seeds.row_of("policy_versions", **of, version="v2"), "valid_from_period", "2026-07")
+    add_version_from_july(seeds, of)
     asked = {"version": "v2", "attribute": "portion_of_spend", "operator": ">="}
     add(seeds, "decision_conditions", [of | asked | {"rule_id": rule, "value": bar} for rule, bar in (("r_1", "30"), ("r_2", "15"))])
     world = World(seeds.load(), [(USUAL, LONG_AGO)])
